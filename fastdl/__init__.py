@@ -1,0 +1,33 @@
+"""fastdl: deep learning on CPUs, with compiled kernels under a thin Python.
+
+    >>> import numpy as np
+    >>> from fastdl import Trainer, nn, optim
+    >>> model = nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2))
+    >>> model(np.zeros((100, 2), dtype=np.float32)).shape
+    (100, 2)
+"""
+
+try:
+    from fastdl._kernels import table as _table
+except ModuleNotFoundError as error:
+    if error.name is None or not error.name.startswith("fastdl._kernels."):
+        raise
+    raise ImportError(
+        "fastdl: the kernels are not built here; write `pip install -e .` (or `pip install .`) in the folder with setup.py"
+    ) from None
+
+from fastdl import data as data
+from fastdl import nn as nn
+from fastdl import optim as optim
+from fastdl._kernels.table import cpu_level as cpu_level
+from fastdl._kernels.table import cpu_levels as cpu_levels
+from fastdl._kernels.threads import get_num_threads as get_num_threads
+from fastdl._kernels.threads import set_num_threads as set_num_threads
+from fastdl.build import __version__ as __version__
+from fastdl.build import build_info as build_info
+from fastdl.nn.grad_mode import no_grad as no_grad
+from fastdl.random import manual_seed as manual_seed
+from fastdl.training import History as History
+from fastdl.training import Trainer as Trainer
+
+del _table

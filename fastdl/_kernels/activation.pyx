@@ -1,0 +1,94 @@
+"""Elementwise activations: y = f(x) and gx = gy f', where f' reads x or y, as the core's table of activations says."""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+# A run that one thread takes at a time.
+cdef enum:
+    CHUNK = 8192
+    WORK_PER_ELEMENT = 8
+
+# One name for each code.
+cdef list NAMES = []
+cdef int position = 0
+while table.activation_names[position] != NULL:
+    NAMES.append(table.activation_names[position].decode())
+    position += 1
+cdef dict CODES = {name: code for code, name in enumerate(NAMES)}
+
+
+cdef int activation_code(str kind) except -1:
+    return CODES[kind]
+
+
+def activation_kinds() -> tuple[str, ...]:
+    """Return the names of the activations."""
+    return tuple(NAMES)
+
+
+def keeps_output(str kind) -> bool:
+    """Tell whether the derivative of this activation reads the output; else it reads the input."""
+    return table.activation_keeps_output[activation_code(kind)]
+
+
+cdef void activation_forward_kernel(
+    const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
+    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
+    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
+    if threads == 1:
+        forward_run(x, code, alpha, beta, n, y)
+        return
+    for chunk in prange(chunks, num_threads=threads, schedule="static"):
+        forward_run(x + chunk * CHUNK, code, alpha, beta, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), y + chunk * CHUNK)
+
+
+cdef void forward_run(const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, x).activation_forward[code](x, <real>alpha, <real>beta, y, n)
+
+
+cdef void activation_backward_kernel(
+    const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
+    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
+    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
+    if threads == 1:
+        backward_run(gy, kept, code, alpha, beta, n, gx)
+        return
+    for chunk in prange(chunks, num_threads=threads, schedule="static"):
+        backward_run(gy + chunk * CHUNK, kept + chunk * CHUNK, code, alpha, beta, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK),
+                     gx + chunk * CHUNK)
+
+
+cdef void backward_run(
+    const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, gy).activation_backward[code](gy, kept, <real>alpha, <real>beta, gx, n)
+
+
+def activation_forward(cnp.ndarray x not None, str kind not None, double alpha, double beta, cnp.ndarray y not None):
+    """y = f(x)"""
+    cdef int code = activation_code(kind)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        activation_forward_kernel[float](<float*>address(x), code, alpha, beta, n, <float*>address(y))
+    else:
+        activation_forward_kernel[double](<double*>address(x), code, alpha, beta, n, <double*>address(y))
+
+
+def activation_backward(
+    cnp.ndarray gy not None, cnp.ndarray x, cnp.ndarray y, str kind not None, double alpha, double beta, cnp.ndarray gx not None,
+):
+    """gx = gy f'; the derivative reads x or y, the other may be None."""
+    cdef int code = activation_code(kind)
+    cdef cnp.ndarray kept = y if table.activation_keeps_output[code] else x
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(gy)
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        activation_backward_kernel[float](<float*>address(gy), <float*>address(kept), code, alpha, beta, n, <float*>address(gx))
+    else:
+        activation_backward_kernel[double](<double*>address(gy), <double*>address(kept), code, alpha, beta, n, <double*>address(gx))

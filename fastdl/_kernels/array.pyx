@@ -1,0 +1,63 @@
+"""What lets an array into a kernel, and the memory that kernels work in."""
+
+cimport numpy as cnp
+
+import numpy as np
+
+cnp.import_array()
+
+cdef extern from "scratch.hpp" namespace "fastdl" nogil:
+    void* thread_scratch(size_t size)
+
+
+cdef void* scratch_for(Py_ssize_t size) except? NULL:
+    cdef void* block = thread_scratch(size)
+    if block == NULL:
+        raise MemoryError(f"fastdl: no memory for {size} bytes of scratch")
+    return block
+
+
+def ready(array, dtype, owner):
+    """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
+
+    Any layout is copied into that form; another dtype, or what is no array, is a TypeError that names the owner (a module,
+    or a string) and says what to write.
+    """
+    cdef int kind
+    if type(array) is cnp.ndarray:
+        kind = cnp.PyArray_TYPE(array)
+        if cnp.PyArray_ISCARRAY_RO(array) and (
+            (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
+        ):
+            return array
+    return converted(array, dtype, owner)
+
+
+def converted(array, dtype, owner):
+    name = owner if isinstance(owner, str) else owner.spec()
+    wanted = "float32 or float64" if dtype is None else dtype.name
+    example = "float32" if dtype is None else dtype.name
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{name}: expected a NumPy array of {wanted}, got {type(array).__name__}; write np.asarray(x, dtype=np.{example})"
+        )
+    native = array.dtype.newbyteorder("=")
+    if native != dtype if dtype is not None else native not in (np.float32, np.float64):
+        raise TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
+    return np.array(array, dtype=native, order="C", copy=None, subok=False)
+
+
+def empty(tuple shape not None, cnp.dtype dtype not None):
+    """Return an uninitialized C-contiguous array."""
+    cdef cnp.npy_intp dims[32]
+    cdef int i, n = len(shape)
+    if n > 32:
+        return np.empty(shape, dtype)
+    for i in range(n):
+        dims[i] = shape[i]
+    return cnp.PyArray_EMPTY(n, dims, dtype.num, 0)
+
+
+def empty_like(cnp.ndarray array not None):
+    """Return an uninitialized C-contiguous array of the same shape and dtype."""
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)

@@ -1,0 +1,51 @@
+// Fills the table for one CPU level. Compiled once per level, with FASTDL_LEVEL naming it.
+#include "table.hpp"
+
+namespace fastdl::FASTDL_LEVEL { using fastdl::Size; }
+
+#include "gemm.hpp"
+#include "loss.hpp"
+#include "update.hpp"
+
+#define FASTDL_STRING(x) #x
+#define FASTDL_NAME(x) FASTDL_STRING(x)
+
+namespace fastdl::FASTDL_LEVEL {
+#define ROW(Function, name) name,
+static constexpr const char* activation_names[] = {FASTDL_ACTIVATIONS(ROW) nullptr};
+static constexpr const char* loss_names[] = {FASTDL_LOSSES(ROW) nullptr};
+#undef ROW
+#define ROW(Function, name) Function::keeps == Keeps::output,
+static constexpr bool keeps_output[] = {FASTDL_ACTIVATIONS(ROW)};
+#undef ROW
+
+template <class T> struct Runs {
+#define ROW(Function, name) activation_forward<Function, T>,
+    static constexpr void (*forward[])(const T*, T, T, T*, Size) = {FASTDL_ACTIVATIONS(ROW)};
+#undef ROW
+#define ROW(Function, name) activation_backward<Function, T>,
+    static constexpr void (*backward[])(const T*, const T*, T, T, T*, Size) = {FASTDL_ACTIVATIONS(ROW)};
+#undef ROW
+#define ROW(Loss, name) LossRun<Loss, T>::forward,
+    static constexpr void (*loss_forward[])(const T*, const T*, const T*, const T*, T, T*, Size) = {FASTDL_LOSSES(ROW)};
+#undef ROW
+#define ROW(Loss, name) LossRun<Loss, T>::sum,
+    static constexpr T (*loss_sum[])(const T*, const T*, const T*, const T*, T, Size) = {FASTDL_LOSSES(ROW)};
+#undef ROW
+#define ROW(Loss, name) LossRun<Loss, T>::backward,
+    static constexpr void (*loss_backward[])(const T*, const T*, const T*, const T*, T, T, T*, Size) = {FASTDL_LOSSES(ROW)};
+#undef ROW
+};
+
+template <class T> constexpr Entries<T> make_entries() {
+    return {tile_rows, tile_columns<T>, lanes<T>, direct_tails,
+            pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>,
+            Runs<T>::forward, Runs<T>::backward,
+            Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
+            dot<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
+            sgd<T>, rmsprop<T>, adam<T>};
+}
+
+extern const Table table;
+const Table table = {FASTDL_NAME(FASTDL_LEVEL), activation_names, keeps_output, loss_names, make_entries<float>(), make_entries<double>()};
+}  // namespace

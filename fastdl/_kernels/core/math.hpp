@@ -1,0 +1,162 @@
+// Elementary functions on one register, good to 4 units in the last place.
+// Polynomials are Chebyshev fits (mpmath.chebyfit, 40 digits) on the reduced range named beside each; highest power first.
+// Infinities, NaN and signed zeros come out as NumPy's functions give them; denormal results may be flushed.
+#pragma once
+#include "vec.hpp"
+
+namespace fastdl::FASTDL_LEVEL {
+
+template <class V, int N> inline V polynomial(V x, const double (&coefficient)[N]) {
+    V y = splat<V>(Element<V>(coefficient[0]));
+#pragma GCC unroll 20
+    for (int i = 1; i < N; ++i) y = y * x + Element<V>(coefficient[i]);
+    return y;
+}
+
+template <class V> inline constexpr bool is_float = sizeof(Element<V>) == 4;
+
+// 2^n for a register of whole numbers within the exponent's range.
+template <class V> inline V power_of_two(V n) {
+    typedef Register<Element<V>> R;
+    auto integer = bits(n + R::round_magic) - bits(splat<V>(R::round_magic));
+    return (V)((integer + R::exponent_bias) << R::mantissa_bits);
+}
+
+// x = n log 2 + r with |r| <= log(2) / 2, and expm1(r) = r + r^2 P(r).
+template <class V> struct ReducedExp { V n, expm1_r; };
+template <class V> inline ReducedExp<V> reduce_exp(V x) {
+    typedef Element<V> T;
+    constexpr T log2e = T(1.442695040888963407);
+    // log 2 in two parts: the first has trailing zeros, so that n times it is exact.
+    constexpr T high = is_float<V> ? T(0.693359375) : T(0.693147180369123816490);
+    constexpr T low = is_float<V> ? T(-2.12194440054690583e-4) : T(1.90821492927058770002e-10);
+    V n = x * log2e + Register<T>::round_magic - Register<T>::round_magic;
+    V r = (x - n * high) - n * low;
+    V p;
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {0.0001989099082467365385, 0.001393364999630925043, 0.008333310925480900835,
+                                0.04166646492528590541, 0.166666666816232314, 0.50000000134658092};
+        p = polynomial(r, P);
+    } else {
+        constexpr double P[] = {1.608662795678036884e-10, 2.091813773764273643e-9, 2.505207109429354675e-8,
+                                2.755726327908849691e-7, 2.755731924721873078e-6, 0.00002480158733644223786,
+                                0.0001984126984126329913, 0.001388888888887907399, 0.008333333333333334007,
+                                0.04166666666666667677, 0.1666666666666666667, 0.5};
+        p = polynomial(r, P);
+    }
+    return {n, r + r * r * p};
+}
+
+// exp(x) = 2^n (1 + expm1(r)); 2^n in two factors, because n may be one more than the exponent holds.
+template <class V> inline V exp(V x) {
+    constexpr auto highest = Element<V>(is_float<V> ? 89.0 : 710.0), lowest = Element<V>(is_float<V> ? -104.0 : -746.0);
+    auto [n, expm1_r] = reduce_exp(at_most(at_least(x, lowest), highest));
+    typedef Register<Element<V>> R;
+    V half = n * Element<V>(0.5) + R::round_magic - R::round_magic;
+    return (expm1_r + 1) * power_of_two(half) * power_of_two(n - half);
+}
+
+// exp(x) - 1 without cancellation near 0, for x <= 0 and up to 80.
+template <class V> inline V expm1(V x) {
+    constexpr auto lowest = Element<V>(is_float<V> ? -80.0 : -700.0);
+    auto [n, expm1_r] = reduce_exp(at_least(x, lowest));
+    V scale = power_of_two(n);
+    V y = expm1_r * scale + (scale - 1);
+    return x == 0 ? x : y;
+}
+
+// tanh |x| = t / (t + 2) with t = exp(2 |x|) - 1.
+template <class V> inline V tanh(V x) {
+    constexpr auto saturated = Element<V>(is_float<V> ? 10.0 : 20.0);
+    V t = expm1(2 * at_most(abs(x), saturated));
+    return copy_sign(t / (t + 2), x);
+}
+
+template <class V> inline V sigmoid(V x) { return 1 / (1 + exp(-x)); }
+
+// m 2^e = x with m in [sqrt(1/2), sqrt(2)); log m = 2 s + s^3 P(s^2), s = (m - 1) / (m + 1).
+template <class V> inline V log(V x) {
+    typedef Element<V> T;
+    typedef Register<T> R;
+    constexpr T smallest = T(is_float<V> ? 1.17549435082228750797e-38 : 2.22507385850720138309e-308);
+    constexpr T rescale = T(uint64_t(1) << R::mantissa_bits);
+    auto denormal = x < smallest;
+    V scaled = denormal ? x * rescale : x;
+    auto shifted = bits(scaled) - bits(splat<V>(T(0.70710678118654752440)));
+    auto exponent = shifted >> R::mantissa_bits;
+    V m = (V)(bits(scaled) - (exponent << R::mantissa_bits));
+    V e = __builtin_convertvector(exponent, V) - (denormal ? splat<V>(T(R::mantissa_bits)) : V{});
+    V s = (m - 1) / (m + 1), z = s * s, p;
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {0.2333161447184349923, 0.2855077863319196543, 0.400001222118106494, 0.6666666655404201243};
+        p = polynomial(z, P);
+    } else {
+        constexpr double P[] = {0.1308803485092755383, 0.1326863836926682388, 0.1538624473762166661, 0.1818179554752113623,
+                                0.222222223925810451,  0.2857142857079978503, 0.4000000000000088324, 0.6666666666666666646};
+        p = polynomial(z, P);
+    }
+    // log 2 in two parts, so that e times the first is exact.
+    constexpr T high = is_float<V> ? T(0.693359375) : T(0.693147180369123816490);
+    constexpr T low = is_float<V> ? T(-2.12194440054690583e-4) : T(1.90821492927058770002e-10);
+    V y = e * high + (2 * s + (s * z * p + e * low));
+    y = x == 0 ? splat<V>(-T(__builtin_inf())) : y;
+    y = x < 0 ? splat<V>(T(__builtin_nan(""))) : y;
+    return x < T(__builtin_inf()) ? y : x;  // +inf and NaN are their own logarithms
+}
+
+// log(1 + u) for u in [0, 1]: the rounding of 1 + u is made good to first order.
+template <class V> inline V log1p_of_fraction(V u) {
+    V w = u + 1;
+    return log(w) + (u - (w - 1)) / w;
+}
+
+// erf x = x P(x^2) on [-1, 1]
+template <class V> inline V erf_of_fraction(V x) {
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {0.00007875875062685488341, -0.0008016864287165869529, 0.005189087423433973986,
+                                -0.02685421201062641244,   0.1128359471516021773,     -0.3761262666672033102,
+                                1.128379165848350946};
+        return x * polynomial(x * x, P);
+    } else {
+        constexpr double P[] = {5.957176147748911404e-11, -1.137284885679167367e-9,  1.465977527404743581e-8,
+                                -1.635031270105469501e-7, 1.646100048412136803e-6,   -0.00001492559526683118157,
+                                0.0001205533111164271092, -0.0008548326980833789905, 0.005223977624818014467,
+                                -0.02686617064507679325,  0.1128379167095487867,     -0.3761263890318374806,
+                                1.128379167095512574};
+        return x * polynomial(x * x, P);
+    }
+}
+// 1 - erf a = exp(-a^2) Q((a - 2) / (a + 2)) / (1 + a) for a >= 1
+template <class V> inline V erfc_beyond_one(V a) {
+    V u = (a - 2) / (a + 2), q;
+    if constexpr (is_float<V>) {
+        constexpr double Q[] = {-0.0007928413962248530149, 0.004115499393511356725, -0.0003517893884599038439,
+                                -0.0252934538850069214,    0.04252745576306284855,  0.03781647642623453991,
+                                -0.2599746947612417292,    0.766187010582931684};
+        q = polynomial(u, Q);
+    } else {
+        constexpr double Q[] = {9.125364856191501381e-7,    -3.748867748839224328e-6, 3.817714798623841725e-6,
+                                1.282974325510570132e-6,    1.861243197778151003e-6,  -4.233628304163685447e-6,
+                                -0.00001762755927208741211, -7.818411244020838834e-6, 0.00006176645396953504817,
+                                0.0001169482718120156068,   -0.0001399935398573359665, -0.000706628852590681278,
+                                0.0001446811448800410578,   0.003937755286358000989,  -0.0005182766755912845314,
+                                -0.02524355429314524637,    0.04253634950889367109,   0.03781389831358195018,
+                                -0.2599748369998523157,     0.7661870289315172412};
+        q = polynomial(u, Q);
+    }
+    return exp(-a * a) * q / (1 + a);
+}
+template <class V> inline V saturated_abs(V x) { return at_most(abs(x), Element<V>(is_float<V> ? 10.0 : 27.0)); }
+
+template <class V> inline V erf(V x) {
+    V a = saturated_abs(x);
+    return a < 1 ? erf_of_fraction(x) : copy_sign(1 - erfc_beyond_one(a), x);
+}
+// The normal distribution function (1 + erf(x / sqrt 2)) / 2, without cancellation in its lower tail.
+template <class V> inline V normal_distribution(V x) {
+    constexpr auto half = Element<V>(0.5);
+    V z = x * Element<V>(0.70710678118654752440), a = saturated_abs(z);
+    V tail = half * erfc_beyond_one(a);
+    return a < 1 ? half + half * erf_of_fraction(z) : z < 0 ? tail : 1 - tail;
+}
+}  // namespace

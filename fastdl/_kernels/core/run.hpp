@@ -1,0 +1,118 @@
+// Primitives over one contiguous run: activations, sums, softmax, scaling.
+#pragma once
+#include "activation.hpp"
+
+namespace fastdl::FASTDL_LEVEL {
+
+// How a body reaches the lanes it works on: a whole register, or the first n lanes at the end of a run.
+struct Whole {
+    template <class T> Vec<T> load(const T* p) const { return FASTDL_LEVEL::load(p); }
+    template <class T> void store(T* p, Vec<T> v) const { FASTDL_LEVEL::store(p, v); }
+    template <class T> Vec<T> zero_rest(Vec<T> v) const { return v; }
+};
+struct Part {
+    int n;
+    template <class T> Vec<T> load(const T* p) const { return load_partial(p, n); }
+    template <class T> void store(T* p, Vec<T> v) const { store_partial(p, v, n); }
+    template <class T> Vec<T> zero_rest(Vec<T> v) const {
+        T lane[lanes<T>] = {};
+        store_partial(lane, v, n);
+        return FASTDL_LEVEL::load(lane);
+    }
+};
+template <class T, class Body> inline void each_register(Size n, Body body) {
+    Size i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) body(i, Whole{});
+    if (i < n) body(i, Part{int(n - i)});
+}
+
+template <class Function, class T> void activation_forward(const T* x, T alpha, T beta, T* y, Size n) {
+    const Vec<T> a = splat<Vec<T>>(alpha), b = splat<Vec<T>>(beta);
+    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(y + i, Function::value(lanes.load(x + i), a, b)); });
+}
+// `kept` is the input or the output of the forward, as Function::keeps says.
+template <class Function, class T> void activation_backward(const T* gy, const T* kept, T alpha, T beta, T* gx, Size n) {
+    const Vec<T> a = splat<Vec<T>>(alpha), b = splat<Vec<T>>(beta);
+    each_register<T>(n, [&](Size i, auto lanes) {
+        lanes.store(gx + i, lanes.load(gy + i) * Function::derivative(lanes.load(kept + i), a, b));
+    });
+}
+
+// The sum of body(i, lanes) over a run, in a fixed order: four registers of partial sums, then their lanes.
+template <class T, class Body> inline T sum_of(Size n, Body body) {
+    Vec<T> part[4] = {};
+    Size i = 0;
+    for (; i + 4 * lanes<T> <= n; i += 4 * lanes<T>)
+        for (int j = 0; j < 4; ++j) part[j] += body(i + j * lanes<T>, Whole{});
+    for (; i + lanes<T> <= n; i += lanes<T>) part[0] += body(i, Whole{});
+    if (i < n) {
+        const Part rest{int(n - i)};
+        part[1] += rest.zero_rest<T>(body(i, rest));
+    }
+    return sum((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+template <class T> T dot(const T* a, const T* b, Size n) {
+    return sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(a + i) * lanes.load(b + i); });
+}
+template <class T> void scale(T factor, T* x, Size n) {
+    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(x + i, lanes.load(x + i) * factor); });
+}
+template <class T> void clamp(T low, T high, T* x, Size n) {
+    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(x + i, at_most(at_least(lanes.load(x + i), low), high)); });
+}
+// total (n) += the sum of the rows of x (rows, n): partial sums in registers, rows in ascending order.
+template <class T> void add_rows(const T* x, Size rows, Size n, T* total) {
+    each_register<T>(n, [&](Size i, auto lanes) {
+        Vec<T> part[4] = {};
+        Size row = 0;
+        for (; row + 4 <= rows; row += 4)
+            for (int j = 0; j < 4; ++j) part[j] += lanes.load(x + (row + j) * n + i);
+        for (; row < rows; ++row) part[0] += lanes.load(x + row * n + i);
+        lanes.store(total + i, lanes.load(total + i) + ((part[0] + part[1]) + (part[2] + part[3])));
+    });
+}
+
+// The largest element, or NaN where there is one; n >= 1.
+template <class T> T maximum(const T* x, Size n) {
+    Vec<T> best = splat<Vec<T>>(x[0]);
+    auto keep_larger = [&](Vec<T> v) { best = ((v > best) | (v != v)) ? v : best; };
+    Size i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) keep_larger(load(x + i));
+    T top = largest(best);
+    for (; i < n; ++i) top = (x[i] > top || x[i] != x[i]) ? x[i] : top;
+    return top;
+}
+
+// y = exp(x - max) / sum; tells the maximum and log(sum), from which log-softmax and cross entropy follow.
+template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size n) {
+    const T m = maximum(x, n);
+    const T s = sum_of<T>(n, [&](Size i, auto lanes) {
+        Vec<T> e = exp(lanes.load(x + i) - m);
+        lanes.store(y + i, e);
+        return e;
+    });
+    scale(1 / s, y, n);
+    *top = m;
+    *log_sum = log(splat<Vec<T>>(s))[0];
+}
+// gx = y (gy - <gy, y>)
+template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n) {
+    const T mean = dot(gy, y, n);
+    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(gx + i, lanes.load(y + i) * (lanes.load(gy + i) - mean)); });
+}
+// y = (x - max) - log sum exp(x - max)
+template <class T> void log_softmax(const T* x, T* y, Size n) {
+    const T m = maximum(x, n);
+    const T s = sum_of<T>(n, [&](Size i, auto lanes) { return exp(lanes.load(x + i) - m); });
+    const T log_sum = log(splat<Vec<T>>(s))[0];
+    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(y + i, (lanes.load(x + i) - m) - log_sum); });
+}
+// gx = gy - exp(y) sum(gy)
+template <class T> void log_softmax_backward(const T* gy, const T* y, T* gx, Size n) {
+    const T total = sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(gy + i); });
+    each_register<T>(n, [&](Size i, auto lanes) {
+        lanes.store(gx + i, lanes.load(gy + i) - exp(lanes.load(y + i)) * total);
+    });
+}
+}  // namespace

@@ -1,0 +1,57 @@
+// The table of entry points into the core: one per CPU level, one of them chosen at import.
+#pragma once
+#include <cstddef>
+
+namespace fastdl {
+typedef ptrdiff_t Size;
+
+template <class T> struct Entries {
+    // gemm.hpp
+    int tile_rows, tile_columns, lanes;
+    bool direct_tails;  // a row of B may be read in place even where it ends inside a register
+    void (*pack_columns)(const T* b, Size row, Size column, Size k, Size n, T* panels);
+    void (*pack_rows)(const T* a, Size row, Size column, Size m, Size k, T* panels);
+    void (*multiply)(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
+                     bool accumulate, const T* bias, T* c, Size c_row);
+    void (*multiply_vector)(const T* w, Size row, Size n, Size k, const T* x, bool accumulate, const T* bias, T* y);
+
+    // activation.hpp, indexed like activation_names
+    void (*const* activation_forward)(const T* x, T alpha, T beta, T* y, Size n);
+    void (*const* activation_backward)(const T* gy, const T* kept, T alpha, T beta, T* gx, Size n);
+
+    // loss.hpp, indexed like loss_names
+    void (*const* loss_forward)(const T* x, const T* t, const T* weight, const T* positive_weight, T delta, T* y, Size n);
+    T (*const* loss_sum)(const T* x, const T* t, const T* weight, const T* positive_weight, T delta, Size n);
+    void (*const* loss_backward)(const T* x, const T* t, const T* weight, const T* positive_weight, T delta, T factor, T* gx, Size n);
+
+    // run.hpp
+    T (*dot)(const T* a, const T* b, Size n);
+    void (*scale)(T factor, T* x, Size n);
+    void (*clamp)(T low, T high, T* x, Size n);
+    void (*add_rows)(const T* x, Size rows, Size n, T* total);
+    void (*softmax)(const T* x, T* y, T* top, T* log_sum, Size n);
+    void (*softmax_backward)(const T* gy, const T* y, T* gx, Size n);
+    void (*log_softmax)(const T* x, T* y, Size n);
+    void (*log_softmax_backward)(const T* gy, const T* y, T* gx, Size n);
+
+    // update.hpp
+    void (*sgd)(const T* g, T sign, T decay, T shrink, T keep, T gain, T from_velocity, T from_gradient, T lr, T* p, T* velocity, Size n);
+    void (*rmsprop)(const T* g, T sign, T decay, T shrink, T alpha, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
+                    T* mean, T* velocity, Size n);
+    void (*adam)(const T* g, T sign, T decay, T shrink, T beta1, T beta2, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
+                 T* square, T* largest_square, Size n);
+};
+
+struct Table {
+    const char* level;
+    const char* const* activation_names;  // ends with a null
+    const bool* activation_keeps_output;
+    const char* const* loss_names;  // ends with a null
+    Entries<float> of_float;
+    Entries<double> of_double;
+};
+
+// The entry points for the type that the second argument points to.
+inline const Entries<float>& entries(const Table* table, const float*) { return table->of_float; }
+inline const Entries<double>& entries(const Table* table, const double*) { return table->of_double; }
+}  // namespace fastdl

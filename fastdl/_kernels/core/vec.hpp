@@ -1,0 +1,137 @@
+// One SIMD register of float or double: what the compiler's vector extensions leave open.
+// Arithmetic, comparison and `mask ? a : b` are the compiler's own operators on Vec<T>.
+// Everything here is compiled once per CPU level, so it sits in a namespace of that level and uses no standard template.
+#pragma once
+#include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#ifndef FASTDL_LEVEL
+#error "FASTDL_LEVEL names the CPU level: compile level.cpp through setup.py"
+#endif
+
+#if defined(__AVX512F__)
+#define FASTDL_REGISTER_BYTES 64
+#elif defined(__AVX__)
+#define FASTDL_REGISTER_BYTES 32
+#else
+#define FASTDL_REGISTER_BYTES 16
+#endif
+
+namespace fastdl::FASTDL_LEVEL {
+
+template <class T> struct Register;
+template <> struct Register<float> {
+    typedef float Values __attribute__((vector_size(FASTDL_REGISTER_BYTES)));
+    typedef int32_t Integers __attribute__((vector_size(FASTDL_REGISTER_BYTES)));
+    typedef int32_t Integer;
+    static constexpr int mantissa_bits = 23, exponent_bias = 127;
+    static constexpr float round_magic = 12582912.0f;  // 1.5 * 2^23: adding it leaves the nearest integer in the low bits
+};
+template <> struct Register<double> {
+    typedef double Values __attribute__((vector_size(FASTDL_REGISTER_BYTES)));
+    typedef int64_t Integers __attribute__((vector_size(FASTDL_REGISTER_BYTES)));
+    typedef int64_t Integer;
+    static constexpr int mantissa_bits = 52, exponent_bias = 1023;
+    static constexpr double round_magic = 6755399441055744.0;  // 1.5 * 2^52
+};
+
+template <class T> using Vec = typename Register<T>::Values;
+template <class T> using Mask = typename Register<T>::Integers;
+template <class T> constexpr int lanes = FASTDL_REGISTER_BYTES / int(sizeof(T));
+
+// The element type of a register, so that formulas can be written over the register type alone.
+template <class V> struct ElementOf;
+template <> struct ElementOf<Vec<float>> { typedef float type; };
+template <> struct ElementOf<Vec<double>> { typedef double type; };
+template <class V> using Element = typename ElementOf<V>::type;
+
+// x - 0 is x for every x, so this is a broadcast and nothing else.
+template <class V> inline V splat(Element<V> value) { return value - V{}; }
+
+template <class T> inline Vec<T> load(const T* p) {
+    Vec<T> v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+template <class T> inline void store(T* p, Vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
+
+// The first n lanes (0 <= n <= lanes); the others are read as zero and never written.
+#if defined(__AVX512F__)
+inline Vec<float> load_partial(const float* p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+inline Vec<double> load_partial(const double* p, int n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+inline void store_partial(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+inline void store_partial(double* p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
+#elif defined(__AVX__)
+alignas(32) inline constexpr int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(32) inline constexpr int64_t wide_window[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
+inline __m256i first(const float*, int n) { return _mm256_loadu_si256((const __m256i*)(window + 8 - n)); }
+inline __m256i first(const double*, int n) { return _mm256_loadu_si256((const __m256i*)(wide_window + 4 - n)); }
+inline Vec<float> load_partial(const float* p, int n) { return _mm256_maskload_ps(p, first(p, n)); }
+inline Vec<double> load_partial(const double* p, int n) { return _mm256_maskload_pd(p, first(p, n)); }
+inline void store_partial(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first(p, n), v); }
+inline void store_partial(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first(p, n), v); }
+#else
+template <class T> inline Vec<T> load_partial(const T* p, int n) {
+    Vec<T> v{};
+    for (int i = 0; i < n; ++i) v[i] = p[i];
+    return v;
+}
+template <class T> inline void store_partial(T* p, Vec<T> v, int n) {
+    for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+#endif
+
+#if defined(__AVX512F__)
+inline Vec<float> sqrt(Vec<float> v) { return _mm512_maskz_sqrt_ps((__mmask16)-1, v); }
+inline Vec<double> sqrt(Vec<double> v) { return _mm512_maskz_sqrt_pd((__mmask8)-1, v); }
+#elif defined(__AVX__)
+inline Vec<float> sqrt(Vec<float> v) { return _mm256_sqrt_ps(v); }
+inline Vec<double> sqrt(Vec<double> v) { return _mm256_sqrt_pd(v); }
+#elif defined(__x86_64__)
+inline Vec<float> sqrt(Vec<float> v) { return _mm_sqrt_ps(v); }
+inline Vec<double> sqrt(Vec<double> v) { return _mm_sqrt_pd(v); }
+#else
+inline Vec<float> sqrt(Vec<float> v) {
+    for (int i = 0; i < lanes<float>; ++i) v[i] = __builtin_sqrtf(v[i]);
+    return v;
+}
+inline Vec<double> sqrt(Vec<double> v) {
+    for (int i = 0; i < lanes<double>; ++i) v[i] = __builtin_sqrt(v[i]);
+    return v;
+}
+#endif
+
+// A register's bits as integers and back.
+template <class V> inline auto bits(V v) { return (Mask<Element<V>>)v; }
+template <class T> inline Vec<T> from_bits(Mask<T> m) { return (Vec<T>)m; }
+
+template <class V> inline V abs(V v) {
+    typedef typename Register<Element<V>>::Integer Integer;
+    constexpr Integer all_but_sign = Integer(~(uint64_t(1) << (sizeof(Integer) * 8 - 1)));
+    return (V)(bits(v) & all_but_sign);
+}
+// The magnitude of v with the sign of `sign`.
+template <class V> inline V copy_sign(V v, V sign) { return (V)(bits(abs(v)) | (bits(sign) ^ bits(abs(sign)))); }
+
+// A NaN in the first argument stays.
+template <class V> inline V at_least(V v, Element<V> low) { return v < low ? splat<V>(low) : v; }
+template <class V> inline V at_most(V v, Element<V> high) { return v > high ? splat<V>(high) : v; }
+
+// Lanes summed pairwise, a fixed order for each level.
+template <class V> inline Element<V> sum(V v) {
+    constexpr int n = lanes<Element<V>>;
+    Element<V> part[n];
+    store(part, v);
+    for (int half = n / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) part[i] += part[i + half];
+    return part[0];
+}
+// The largest lane, or NaN where a lane holds one.
+template <class V> inline Element<V> largest(V v) {
+    Element<V> best = v[0];
+    for (int i = 1; i < lanes<Element<V>>; ++i) best = (v[i] > best || v[i] != v[i]) ? v[i] : best;
+    return best;
+}
+}  // namespace

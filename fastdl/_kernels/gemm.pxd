@@ -1,0 +1,11 @@
+# The matrix product: c (m, n) = f(a (m, k) b (k, n) [+ c] [+ bias]); see gemm.pyx.
+from fastdl._kernels.table cimport real
+
+# A matrix whose element (i, j) sits at p[i * row + j * column].
+cdef Py_ssize_t gemm_scratch(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil
+cdef void gemm_kernel(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
+    const real* bias, bint accumulate, int activation, double alpha, double beta,
+    real* c, real* scratch) noexcept nogil

@@ -1,0 +1,175 @@
+"""The matrix product that everything multiplies with: blocks, packing and threads.
+
+C (m, n) is cut into bands of rows and strips of columns, k into slices. For a slice, the strip of B and the band of A are
+packed into panels that the core's register tiles read in order; then the tiles of C are computed. The cut depends on the
+shape only, and an element of C is the sum over k in ascending order, so neither threads nor tiles change a bit.
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport parallel, prange
+
+from fastdl._kernels.activation cimport activation_code
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+# A panel of B (SLICE lines of two registers) fills two thirds of the first cache; a band of A and a strip of B the second.
+cdef enum:
+    SLICE = 256
+    BAND = 1008
+    STRIP = 2048
+    BLOCK_ROWS = 252
+    WIDEST_TILE = 64
+    SMALL = 32768
+
+
+cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    return (n + step - 1) // step * step
+
+
+cdef Py_ssize_t gemm_scratch(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """The number of elements of scratch that gemm_kernel needs."""
+    return min(k, <Py_ssize_t>SLICE) * (min(m, <Py_ssize_t>BAND) + min(n, <Py_ssize_t>STRIP) + 2 * WIDEST_TILE)
+
+
+cdef void gemm_kernel(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
+    const real* bias, bint accumulate, int activation, double alpha, double beta,
+    real* c, real* scratch) noexcept nogil:
+    cdef double work = 2.0 * m * n * k
+    if m == 0 or n == 0:
+        return
+    if m == 1 and b_row == 1 and a_column == 1:
+        product_of_vector(n, k, a, b, b_column, bias, accumulate, activation, alpha, beta, c)
+    elif k <= SLICE and n <= STRIP and (work <= SMALL * 16 or n <= 2 * entries(table, c).tile_columns):
+        small_product(m, n, k, a, a_row, a_column, b, b_row, b_column, bias, accumulate, activation, alpha, beta, c, scratch)
+    else:
+        blocked_product(m, n, k, a, a_row, a_column, b, b_row, b_column, bias, accumulate, activation, alpha, beta, c, scratch)
+
+
+cdef void activate(int activation, double alpha, double beta, real* c, Py_ssize_t n) noexcept nogil:
+    if activation > 0:
+        entries(table, c).activation_forward[activation](c, <real>alpha, <real>beta, c, n)
+
+
+cdef void product_of_vector(
+    Py_ssize_t n, Py_ssize_t k, const real* x, const real* w, Py_ssize_t w_row,
+    const real* bias, bint accumulate, int activation, double alpha, double beta, real* y) noexcept nogil:
+    """One row times a transposed matrix: a dot product for each element."""
+    cdef FlushDenormals flush
+    entries(table, y).multiply_vector(w, w_row, n, k, x, accumulate, bias, y)
+    activate(activation, alpha, beta, y, n)
+
+
+cdef void small_product(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
+    const real* bias, bint accumulate, int activation, double alpha, double beta,
+    real* c, real* scratch) noexcept nogil:
+    """One block: A read where it lies, B too where its rows are contiguous."""
+    cdef FlushDenormals flush
+    cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
+    if direct:
+        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, c, n)
+    else:
+        entries(table, c).pack_columns(b, b_row, b_column, k, n, scratch)
+        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, scratch, 0, accumulate, bias, c, n)
+    activate(activation, alpha, beta, c, m * n)
+
+
+cdef void blocked_product(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
+    const real* bias, bint accumulate, int activation, double alpha, double beta,
+    real* c, real* scratch) noexcept nogil:
+    """Slices of k, strips of columns, bands of rows; packing and tiles shared among the threads."""
+    cdef int threads = threads_for(2.0 * m * n * k)
+    cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
+    cdef Py_ssize_t band = BAND // tile_rows * tile_rows
+    cdef Py_ssize_t block_rows = max(BLOCK_ROWS // tile_rows, 1) * tile_rows
+    cdef Py_ssize_t strip, slice, in_band, strip_start, slice_start, band_start, width, depth, height, blocks, block_columns, chunks, task
+    cdef real* b_panels = scratch
+    cdef real* a_panels
+    cdef bint last
+    for strip in range((n + STRIP - 1) // STRIP):
+        strip_start = strip * STRIP
+        width = min(n - strip_start, <Py_ssize_t>STRIP)
+        for slice in range((k + SLICE - 1) // SLICE):
+            slice_start = slice * SLICE
+            depth = min(k - slice_start, <Py_ssize_t>SLICE)
+            last = slice_start + depth == k
+            a_panels = b_panels + round_up(width, tile_columns) * depth
+            for in_band in range((m + band - 1) // band):
+                band_start = in_band * band
+                height = min(m - band_start, band)
+                blocks = (height + block_rows - 1) // block_rows
+                # Few bands of rows: strips are cut into chunks as well, so that there are pieces for several threads.
+                chunks = max(min(8 // blocks, width // (2 * tile_columns)), 1)
+                block_columns = round_up((width + chunks - 1) // chunks, tile_columns)
+                chunks = (width + block_columns - 1) // block_columns
+                with parallel(num_threads=threads):
+                    if band_start == 0:
+                        for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
+                            pack_columns(task * tile_columns, width, depth, b + slice_start * b_row + strip_start * b_column,
+                                         b_row, b_column, b_panels)
+                    for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
+                        pack_rows(task * tile_rows, height, depth, a + band_start * a_row + slice_start * a_column,
+                                  a_row, a_column, a_panels)
+                    for task in prange(blocks * chunks, schedule="dynamic"):
+                        block(
+                            task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height, width,
+                            depth, a_panels, b_panels, accumulate or slice_start > 0,
+                            bias + strip_start if bias != NULL and last else NULL,
+                            activation if last else 0, alpha, beta, c + band_start * n + strip_start, n)
+
+
+cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
+                       Py_ssize_t b_column, real* panels) noexcept nogil:
+    """One panel of B."""
+    cdef Py_ssize_t count = min(width - start, <Py_ssize_t>entries(table, panels).tile_columns)
+    entries(table, panels).pack_columns(b + start * b_column, b_row, b_column, depth, count, panels + start * depth)
+
+
+cdef void pack_rows(Py_ssize_t start, Py_ssize_t height, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
+                    Py_ssize_t a_column, real* panels) noexcept nogil:
+    """One panel of A."""
+    cdef Py_ssize_t count = min(height - start, <Py_ssize_t>entries(table, panels).tile_rows)
+    entries(table, panels).pack_rows(a + start * a_row, a_row, a_column, count, depth, panels + start * depth)
+
+
+cdef void block(
+    Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth,
+    const real* a_panels, const real* b_panels, bint accumulate, const real* bias, int activation, double alpha, double beta,
+    real* c, Py_ssize_t c_row) noexcept nogil:
+    """The tiles of C from (i, j) on, from packed panels."""
+    cdef FlushDenormals flush
+    cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
+    entries(table, c).multiply(m, n, depth, a_panels + i * depth, 0, 0, True, b_panels + j * depth, 0, accumulate,
+                                  bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
+    if activation > 0:
+        for row in range(m):
+            activate(activation, alpha, beta, c + (i + row) * c_row + j, n)
+
+
+def gemm(
+    cnp.ndarray a not None, cnp.ndarray b not None, cnp.ndarray bias, bint transpose_a, bint transpose_b, bint accumulate,
+    str activation, double alpha, double beta, cnp.ndarray c not None,
+):
+    """c = f(op(a) op(b) [+ c] [+ bias]), op(a) (m, k), op(b) (k, n)."""
+    cdef int code = activation_code(activation) if activation is not None else 0
+    cdef Py_ssize_t m = c.shape[0], n = c.shape[1], k = a.shape[0] if transpose_a else a.shape[1]
+    cdef Py_ssize_t a_row = 1 if transpose_a else k, a_column = m if transpose_a else 1
+    cdef Py_ssize_t b_row = 1 if transpose_b else n, b_column = k if transpose_b else 1
+    cdef void* scratch = scratch_for(gemm_scratch(m, n, k) * cnp.PyArray_ITEMSIZE(c))
+    if cnp.PyArray_TYPE(c) == cnp.NPY_FLOAT32:
+        gemm_kernel[float](m, n, k, <float*>address(a), a_row, a_column, <float*>address(b), b_row, b_column,
+                           <float*>address(bias), accumulate, code, alpha, beta, <float*>address(c), <float*>scratch)
+    else:
+        gemm_kernel[double](m, n, k, <double*>address(a), a_row, a_column, <double*>address(b), b_row, b_column,
+                            <double*>address(bias), accumulate, code, alpha, beta, <double*>address(c), <double*>scratch)

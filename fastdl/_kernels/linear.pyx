@@ -1,0 +1,74 @@
+"""Linear: y = x W^T + b, gx = gy W, gW += gy^T x, gb += the sum of gy's rows. Three products and a sum of rows."""
+
+cimport numpy as cnp
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals
+
+cnp.import_array()
+
+
+cdef Py_ssize_t linear_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+    """The number of elements of scratch that each of the three kernels needs at most."""
+    return max(gemm_scratch(N, O, I), gemm_scratch(N, I, O), gemm_scratch(O, I, N))
+
+
+cdef void linear_forward_kernel(
+    const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O,
+    int activation, double alpha, double beta, real* y, real* scratch) noexcept nogil:
+    gemm_kernel(N, O, I, x, I, 1, W, 1, I, b, False, activation, alpha, beta, y, scratch)
+
+
+cdef void linear_backward_input_kernel(
+    const real* gy, const real* W, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gx, real* scratch) noexcept nogil:
+    cdef const real* no_bias = NULL
+    gemm_kernel(N, I, O, gy, O, 1, W, I, 1, no_bias, False, 0, 0, 0, gx, scratch)
+
+
+cdef void linear_backward_weight_kernel(
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gW, real* gb, real* scratch) noexcept nogil:
+    cdef const real* no_bias = NULL
+    gemm_kernel(O, I, N, gy, 1, O, x, I, 1, no_bias, True, 0, 0, 0, gW, scratch)
+    if gb != NULL:
+        sum_rows(gy, N, O, gb)
+
+
+cdef void sum_rows(const real* gy, Py_ssize_t N, Py_ssize_t O, real* gb) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, gy).add_rows(gy, N, O, gb)
+
+
+def linear_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, cnp.ndarray y not None):
+    """y = x W^T + b, over the last axis of x."""
+    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(x) // I
+    cdef void* scratch = scratch_for(gemm_scratch(N, O, I) * cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        linear_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), N, I, O, 0, 0, 0,
+                              <float*>address(y), <float*>scratch)
+    else:
+        linear_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), N, I, O, 0, 0, 0,
+                              <double*>address(y), <double*>scratch)
+
+
+def linear_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, cnp.ndarray gx not None):
+    """gx = gy W"""
+    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(gy) // O
+    cdef void* scratch = scratch_for(gemm_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        linear_backward_input_kernel(<float*>address(gy), <float*>address(W), N, I, O, <float*>address(gx), <float*>scratch)
+    else:
+        linear_backward_input_kernel(<double*>address(gy), <double*>address(W), N, I, O, <double*>address(gx), <double*>scratch)
+
+
+def linear_backward_weight(cnp.ndarray gy not None, cnp.ndarray x not None, cnp.ndarray gW not None, cnp.ndarray gb):
+    """gW += gy^T x and gb += the sum of gy's rows."""
+    cdef Py_ssize_t O = gW.shape[0], I = gW.shape[1], N = cnp.PyArray_SIZE(x) // I
+    cdef void* scratch = scratch_for(gemm_scratch(O, I, N) * cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        linear_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, I, O, <float*>address(gW),
+                                      <float*>address(gb), <float*>scratch)
+    else:
+        linear_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, I, O, <double*>address(gW),
+                                      <double*>address(gb), <double*>scratch)

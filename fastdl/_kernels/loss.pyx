@@ -1,0 +1,99 @@
+"""Elementwise losses of x against a target t of the same shape, from the core's table of losses."""
+
+cimport numpy as cnp
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals
+
+cnp.import_array()
+
+# Sums are taken run by run, and the runs' sums added in double precision in ascending order.
+cdef enum:
+    CHUNK = 4096
+
+cdef list NAMES = []
+cdef int position = 0
+while table.loss_names[position] != NULL:
+    NAMES.append(table.loss_names[position].decode())
+    position += 1
+cdef dict CODES = {name: code for code, name in enumerate(NAMES)}
+
+
+def loss_kinds() -> tuple[str, ...]:
+    """Return the names of the elementwise losses."""
+    return tuple(NAMES)
+
+
+cdef int loss_code(str kind) except -1:
+    return CODES[kind]
+
+
+cdef void loss_forward_kernel(
+    const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n,
+    real* y) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, x).loss_forward[code](x, t, weight, pos_weight, <real>delta, y, n)
+
+
+cdef double loss_sum_kernel(
+    const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef double total = 0
+    cdef Py_ssize_t chunk, start
+    for chunk in range((n + CHUNK - 1) // CHUNK):
+        start = chunk * CHUNK
+        total += entries(table, x).loss_sum[code](
+            x + start, t + start, weight + start if weight != NULL else NULL, pos_weight + start if pos_weight != NULL else NULL,
+            <real>delta, min(n - start, <Py_ssize_t>CHUNK))
+    return total
+
+
+cdef void loss_backward_kernel(
+    const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, double scale, Py_ssize_t n,
+    real* gx) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, x).loss_backward[code](x, t, weight, pos_weight, <real>delta, <real>scale, gx, n)
+
+
+def loss_forward(
+    cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray weight, cnp.ndarray pos_weight, str kind not None, double delta,
+    cnp.ndarray y not None,
+):
+    """y = weight times the loss of each element."""
+    cdef int code = loss_code(kind)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        loss_forward_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
+                            code, delta, n, <float*>address(y))
+    else:
+        loss_forward_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
+                            code, delta, n, <double*>address(y))
+
+
+def loss_sum(
+    cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray weight, cnp.ndarray pos_weight, str kind not None, double delta,
+):
+    """The sum of weight times the loss of each element, as a Python float."""
+    cdef int code = loss_code(kind)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        return loss_sum_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
+                               code, delta, n)
+    return loss_sum_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
+                           code, delta, n)
+
+
+def loss_backward(
+    cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray weight, cnp.ndarray pos_weight, str kind not None, double delta,
+    double scale, cnp.ndarray gx not None,
+):
+    """gx = scale times weight times the derivative of the loss with respect to x."""
+    cdef int code = loss_code(kind)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        loss_backward_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
+                             code, delta, scale, n, <float*>address(gx))
+    else:
+        loss_backward_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
+                             code, delta, scale, n, <double*>address(gx))

@@ -1,0 +1,167 @@
+"""Optimizer updates and gradient clipping: each one pass over a flat run of parameters.
+
+A choice that holds for the whole run (which sign, decay inside the gradient or apart) becomes a factor here.
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+# A run that one thread takes at a time.
+cdef enum:
+    CHUNK = 16384
+    WORK_PER_ELEMENT = 4
+
+
+cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
+    return p + start if p != NULL else NULL
+
+
+cdef void sgd_step_kernel(
+    const real* g, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled, bint maximize,
+    bint first, Py_ssize_t n, real* p, real* momentum_buffer) noexcept nogil:
+    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
+    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    cdef real keep = 0 if first else <real>momentum, gain = 1 if first else <real>(1 - dampening)
+    cdef real from_velocity = <real>momentum if nesterov else 1, from_gradient = 1 if nesterov else 0
+    cdef Py_ssize_t chunk
+    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
+        sgd_run(g + chunk * CHUNK, sign, decay, shrink, keep, gain, from_velocity, from_gradient, <real>lr,
+                min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, after(momentum_buffer, chunk * CHUNK))
+
+
+cdef void sgd_run(
+    const real* g, real sign, real decay, real shrink, real keep, real gain, real from_velocity, real from_gradient, real lr,
+    Py_ssize_t n, real* p, real* velocity) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, g).sgd(g, sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr, p, velocity, n)
+
+
+cdef void rmsprop_step_kernel(
+    const real* g, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum, bint maximize,
+    bint eps_inside_sqrt, Py_ssize_t n, real* p, real* square_avg, real* grad_avg, real* momentum_buffer) noexcept nogil:
+    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
+    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    cdef real inner = <real>eps if eps_inside_sqrt else 0, outer = 0 if eps_inside_sqrt else <real>eps
+    cdef Py_ssize_t chunk
+    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
+        rmsprop_run(g + chunk * CHUNK, sign, decay, shrink, <real>alpha, inner, outer, <real>momentum, <real>lr,
+                    min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
+                    after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
+
+
+cdef void rmsprop_run(
+    const real* g, real sign, real decay, real shrink, real alpha, real inner, real outer, real momentum, real lr, Py_ssize_t n,
+    real* p, real* square, real* mean, real* velocity) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, g).rmsprop(g, sign, decay, shrink, alpha, inner, outer, momentum, lr, p, square, mean, velocity, n)
+
+
+cdef void adam_step_kernel(
+    const real* g, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
+    bint eps_inside_sqrt, Py_ssize_t step, Py_ssize_t n, real* p, real* exp_avg, real* exp_avg_sq,
+    real* max_exp_avg_sq) noexcept nogil:
+    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
+    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    cdef real inner = <real>eps if eps_inside_sqrt else 0, outer = 0 if eps_inside_sqrt else <real>eps
+    cdef real rate = <real>(lr / (1 - beta1 ** step)), unbias = <real>(1 / (1 - beta2 ** step))
+    cdef Py_ssize_t chunk
+    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
+        adam_run(g + chunk * CHUNK, sign, decay, shrink, <real>beta1, <real>beta2, inner, outer, rate, unbias,
+                 min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
+                 exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
+
+
+cdef void adam_run(
+    const real* g, real sign, real decay, real shrink, real beta1, real beta2, real inner, real outer, real rate, real unbias,
+    Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
+    cdef FlushDenormals flush
+    entries(table, g).adam(g, sign, decay, shrink, beta1, beta2, inner, outer, rate, unbias, p, mean, square, largest_square, n)
+
+
+cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef double total = 0
+    cdef Py_ssize_t chunk
+    for chunk in range((n + CHUNK - 1) // CHUNK):
+        total += entries(table, g).dot(g + chunk * CHUNK, g + chunk * CHUNK, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK))
+    return total
+
+
+def sgd_step(
+    cnp.ndarray g not None, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled,
+    bint maximize, bint first, cnp.ndarray p not None, cnp.ndarray momentum_buffer,
+):
+    """One step of SGD; see optim.SGD."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        sgd_step_kernel(<float*>address(g), lr, momentum, dampening, weight_decay, nesterov, decoupled, maximize, first, n,
+                        <float*>address(p), <float*>address(momentum_buffer))
+    else:
+        sgd_step_kernel(<double*>address(g), lr, momentum, dampening, weight_decay, nesterov, decoupled, maximize, first, n,
+                        <double*>address(p), <double*>address(momentum_buffer))
+
+
+def rmsprop_step(
+    cnp.ndarray g not None, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum,
+    bint maximize, bint eps_inside_sqrt, cnp.ndarray p not None, cnp.ndarray square_avg not None, cnp.ndarray grad_avg,
+    cnp.ndarray momentum_buffer,
+):
+    """One step of RMSprop; see optim.RMSprop."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        rmsprop_step_kernel(<float*>address(g), lr, alpha, eps, weight_decay, decoupled, momentum, maximize, eps_inside_sqrt, n,
+                            <float*>address(p), <float*>address(square_avg), <float*>address(grad_avg),
+                            <float*>address(momentum_buffer))
+    else:
+        rmsprop_step_kernel(<double*>address(g), lr, alpha, eps, weight_decay, decoupled, momentum, maximize, eps_inside_sqrt, n,
+                            <double*>address(p), <double*>address(square_avg), <double*>address(grad_avg),
+                            <double*>address(momentum_buffer))
+
+
+def adam_step(
+    cnp.ndarray g not None, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
+    bint eps_inside_sqrt, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray exp_avg not None,
+    cnp.ndarray exp_avg_sq not None, cnp.ndarray max_exp_avg_sq,
+):
+    """One step of Adam or, with decoupled decay, AdamW; see optim.Adam."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        adam_step_kernel(<float*>address(g), lr, beta1, beta2, eps, weight_decay, decoupled, maximize, eps_inside_sqrt, step, n,
+                         <float*>address(p), <float*>address(exp_avg), <float*>address(exp_avg_sq),
+                         <float*>address(max_exp_avg_sq))
+    else:
+        adam_step_kernel(<double*>address(g), lr, beta1, beta2, eps, weight_decay, decoupled, maximize, eps_inside_sqrt, step, n,
+                         <double*>address(p), <double*>address(exp_avg), <double*>address(exp_avg_sq),
+                         <double*>address(max_exp_avg_sq))
+
+
+def squared_norm(cnp.ndarray g not None) -> float:
+    """The sum of squares, as a Python float."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        return squared_norm_kernel(<float*>address(g), n)
+    return squared_norm_kernel(<double*>address(g), n)
+
+
+def scale(double factor, cnp.ndarray g not None):
+    """g = factor g"""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        entries(table, <float*>address(g)).scale(<float>factor, <float*>address(g), n)
+    else:
+        entries(table, <double*>address(g)).scale(factor, <double*>address(g), n)
+
+
+def clamp(double low, double high, cnp.ndarray g not None):
+    """g = g held within [low, high]; a NaN stays."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
+        entries(table, <float*>address(g)).clamp(<float>low, <float>high, <float*>address(g), n)
+    else:
+        entries(table, <double*>address(g)).clamp(low, high, <double*>address(g), n)

@@ -1,0 +1,112 @@
+"""softmax and log-softmax over the middle axis of (outer, n, inner): one run for each row, gathered first where it is not contiguous."""
+
+cimport numpy as cnp
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals
+
+cnp.import_array()
+
+
+cdef Py_ssize_t softmax_scratch(Py_ssize_t n, Py_ssize_t inner) noexcept nogil:
+    return 3 * n if inner > 1 else 0
+
+
+cdef void softmax_forward_kernel(
+    const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef Py_ssize_t i, j
+    cdef real top, log_sum
+    for i in range(outer):
+        for j in range(inner):
+            if inner == 1:
+                entries(table, x).softmax(x + i * n, y + i * n, &top, &log_sum, n)
+            else:
+                gather(x + i * n * inner + j, n, inner, scratch)
+                entries(table, x).softmax(scratch, scratch, &top, &log_sum, n)
+                scatter(scratch, n, inner, y + i * n * inner + j)
+
+
+cdef void softmax_backward_kernel(
+    const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef Py_ssize_t i, j
+    for i in range(outer):
+        for j in range(inner):
+            if inner == 1:
+                entries(table, y).softmax_backward(gy + i * n, y + i * n, gx + i * n, n)
+            else:
+                gather(gy + i * n * inner + j, n, inner, scratch)
+                gather(y + i * n * inner + j, n, inner, scratch + n)
+                entries(table, y).softmax_backward(scratch, scratch + n, scratch + 2 * n, n)
+                scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
+
+
+cdef void log_softmax_forward_kernel(
+    const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef Py_ssize_t i, j
+    for i in range(outer):
+        for j in range(inner):
+            if inner == 1:
+                entries(table, x).log_softmax(x + i * n, y + i * n, n)
+            else:
+                gather(x + i * n * inner + j, n, inner, scratch)
+                entries(table, x).log_softmax(scratch, scratch, n)
+                scatter(scratch, n, inner, y + i * n * inner + j)
+
+
+cdef void log_softmax_backward_kernel(
+    const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef Py_ssize_t i, j
+    for i in range(outer):
+        for j in range(inner):
+            if inner == 1:
+                entries(table, y).log_softmax_backward(gy + i * n, y + i * n, gx + i * n, n)
+            else:
+                gather(gy + i * n * inner + j, n, inner, scratch)
+                gather(y + i * n * inner + j, n, inner, scratch + n)
+                entries(table, y).log_softmax_backward(scratch, scratch + n, scratch + 2 * n, n)
+                scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
+
+
+def softmax_forward(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y = exp(x) / sum of exp(x)"""
+    cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
+    cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        softmax_forward_kernel(<float*>address(x), outer, n, inner, <float*>address(y), <float*>scratch)
+    else:
+        softmax_forward_kernel(<double*>address(x), outer, n, inner, <double*>address(y), <double*>scratch)
+
+
+def softmax_backward(cnp.ndarray gy not None, cnp.ndarray y not None, cnp.ndarray gx not None):
+    """gx = y (gy - sum of gy y)"""
+    cdef Py_ssize_t outer = y.shape[0], n = y.shape[1], inner = y.shape[2]
+    cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(y))
+    if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32:
+        softmax_backward_kernel(<float*>address(gy), <float*>address(y), outer, n, inner, <float*>address(gx), <float*>scratch)
+    else:
+        softmax_backward_kernel(<double*>address(gy), <double*>address(y), outer, n, inner, <double*>address(gx), <double*>scratch)
+
+
+def log_softmax_forward(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y = x - log of the sum of exp(x)"""
+    cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
+    cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        log_softmax_forward_kernel(<float*>address(x), outer, n, inner, <float*>address(y), <float*>scratch)
+    else:
+        log_softmax_forward_kernel(<double*>address(x), outer, n, inner, <double*>address(y), <double*>scratch)
+
+
+def log_softmax_backward(cnp.ndarray gy not None, cnp.ndarray y not None, cnp.ndarray gx not None):
+    """gx = gy - exp(y) times the sum of gy"""
+    cdef Py_ssize_t outer = y.shape[0], n = y.shape[1], inner = y.shape[2]
+    cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(y))
+    if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32:
+        log_softmax_backward_kernel(<float*>address(gy), <float*>address(y), outer, n, inner, <float*>address(gx), <float*>scratch)
+    else:
+        log_softmax_backward_kernel(<double*>address(gy), <double*>address(y), outer, n, inner, <double*>address(gx), <double*>scratch)

@@ -1,0 +1,46 @@
+# The core's entry points as Cython sees them: `entries(table, x)` are those for the type that x points to.
+from libcpp cimport bool as boolean
+
+ctypedef fused real:
+    float
+    double
+
+cdef extern from "core/table.hpp" namespace "fastdl" nogil:
+    ctypedef Py_ssize_t Size
+
+    cdef cppclass Entries[T]:
+        int tile_rows
+        int tile_columns
+        int lanes
+        boolean direct_tails
+        void (*pack_columns)(const T*, Size, Size, Size, Size, T*) noexcept
+        void (*pack_rows)(const T*, Size, Size, Size, Size, T*) noexcept
+        void (*multiply)(Size, Size, Size, const T*, Size, Size, boolean, const T*, Size, boolean, const T*, T*, Size) noexcept
+        void (*multiply_vector)(const T*, Size, Size, Size, const T*, boolean, const T*, T*) noexcept
+        void (**activation_forward)(const T*, T, T, T*, Size) noexcept
+        void (**activation_backward)(const T*, const T*, T, T, T*, Size) noexcept
+        void (**loss_forward)(const T*, const T*, const T*, const T*, T, T*, Size) noexcept
+        T (**loss_sum)(const T*, const T*, const T*, const T*, T, Size) noexcept
+        void (**loss_backward)(const T*, const T*, const T*, const T*, T, T, T*, Size) noexcept
+        T (*dot)(const T*, const T*, Size) noexcept
+        void (*scale)(T, T*, Size) noexcept
+        void (*clamp)(T, T, T*, Size) noexcept
+        void (*add_rows)(const T*, Size, Size, T*) noexcept
+        void (*softmax)(const T*, T*, T*, T*, Size) noexcept
+        void (*softmax_backward)(const T*, const T*, T*, Size) noexcept
+        void (*log_softmax)(const T*, T*, Size) noexcept
+        void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept
+        void (*sgd)(const T*, T, T, T, T, T, T, T, T, T*, T*, Size) noexcept
+        void (*rmsprop)(const T*, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
+        void (*adam)(const T*, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
+
+    cdef cppclass Table:
+        const char* level
+        const char** activation_names
+        const boolean* activation_keeps_output
+        const char** loss_names
+
+    const Entries[float]& entries(const Table*, const float*)
+    const Entries[double]& entries(const Table*, const double*)
+
+cdef const Table* table

@@ -1,0 +1,283 @@
+"""Checkpoints: models in safetensors files, with what it takes to use them."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdl import nn
+from fastdl.data import Standardize
+from fastdl.nn.module import Module
+
+FORMAT_VERSION = 1
+DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
+
+
+@dataclass
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        model: with its weights, in training mode as a new model is.
+        scaling: what the inputs go through first; None for nothing.
+        classes: the names of the output's columns; None where there are none.
+        metadata: the saver's own strings.
+    """
+
+    model: Module
+    scaling: Standardize | None = None
+    classes: tuple[str, ...] | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def save(
+    model: Module,
+    path: str | os.PathLike[str],
+    *,
+    scaling: Standardize | None = None,
+    classes: Sequence[str] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write a model to a safetensors file: parameters and buffers under torch's names, the rest as its metadata.
+
+    The file is written whole beside its place and then put there: at any moment the old or the new file stands.
+
+    Args:
+        model: a model with layers of one's own is saved without its spec, and loaded by `load(path, model=...)`.
+        path: the file; its folder has to exist.
+        scaling: a fitted Standardize that inputs go through.
+        classes: names of the output's columns.
+        metadata: strings of one's own.
+
+    The file's metadata have one entry, `fastdl` (several would come in another order each time): a JSON object with
+    `format_version` and, where there is one, `spec` (as `nn.to_spec` gives it), `scaling` (`mean` and `std`),
+    `classes` and `metadata`.
+
+    Raises:
+        TypeError: if an argument is of another kind.
+        RuntimeError: if scaling is not fitted.
+        OSError: if the file cannot be written; an older one stands then.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(nn.Sequential(nn.Linear(2, 3), nn.ReLU()), f"{folder}/model.safetensors", classes=("a", "b", "c"))
+        ...     checkpoint = load(f"{folder}/model.safetensors")
+        >>> checkpoint.classes, nn.to_spec(checkpoint.model)
+        (('a', 'b', 'c'), ['Linear(2, 3)', 'ReLU()'])
+
+    Source: safetensors, https://github.com/huggingface/safetensors.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"save: expected a fastdl Module, got {type(model).__name__}")
+    words: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    with contextlib.suppress(TypeError, ValueError):  # a layer that no string spells: its weights alone are saved
+        words["spec"] = nn.to_spec(model)
+    if scaling is not None:
+        if not isinstance(scaling, Standardize):
+            raise TypeError(f"save: expected a Standardize for scaling, got {type(scaling).__name__}")
+        words["scaling"] = {name: array.tolist() for name, array in scaling.state_dict().items()}
+    if classes is not None:
+        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
+            raise TypeError(f"save: expected a list of strings for classes, got {classes!r}")
+        words["classes"] = list(classes)
+    if metadata is not None:
+        if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
+            raise TypeError(f"save: expected a dictionary of strings for metadata, got {metadata!r}")
+        words["metadata"] = dict(metadata)
+    write_atomically(path, _safetensors().numpy.save(model.state_dict(), metadata={"fastdl": json.dumps(words)}))
+
+
+def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoint:
+    """Read what `save` wrote.
+
+    Version, spec, names, shapes and dtypes are checked before weights are read; nothing in the file is evaluated, and a
+    model is built only where the file is large enough to hold its weights.
+
+    Args:
+        path: the file.
+        model: take the weights into this model instead of building the one that the file describes; nothing of it is
+            changed where it does not fit.
+
+    Raises:
+        TypeError: if path or model is of another kind.
+        OSError: if the file cannot be read.
+        ValueError: if it is no safetensors file, not one of fastdl's or of a newer version, or does not fit together.
+
+    Example:
+        See `save`.
+    """
+    if model is not None and not isinstance(model, Module):
+        raise TypeError(f"load: expected a fastdl Module or None for model, got {type(model).__name__}")
+    path = Path(path)
+    safetensors = _safetensors()
+    with path.open("rb"):
+        pass  # a missing file or a folder is named by the system, in its own words
+    try:
+        with safetensors.safe_open(path, framework="numpy") as file:
+            words = _words(file.metadata(), path)
+            entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
+            shapes = {name: (tuple(entry.get_shape()), entry.get_dtype()) for name, entry in entries.items()}
+            checkpoint = _described(words, shapes, model, path)
+            checkpoint.model.load_state_dict({name: file.get_tensor(name) for name in entries})
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"load: expected a whole safetensors file, got {path}: {error}") from None
+    return checkpoint
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write a file so that at any moment, a power cut included, the old or the new one stands, whole.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left behind then.
+    """
+    place = Path(os.path.realpath(path))
+    beside = place.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        with beside.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, place)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(place.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
+    """What `save` wrote into the metadata."""
+    if not metadata or "fastdl" not in metadata:
+        raise ValueError(f"load: expected a file that fastdl.save wrote, got {path} without fastdl's metadata")
+    try:
+        words = json.loads(metadata["fastdl"])
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, dict):
+        text = metadata["fastdl"][:80]
+        raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {text!r}")
+    version = words.get("format_version")
+    if type(version) is not int or version < 1:
+        raise ValueError(f"load: expected a format version in {path}, got {str(version)[:80]}")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"load: expected format version {FORMAT_VERSION} or older, got {version} in {path}; update fastdl"
+        )
+    return words
+
+
+def _described(
+    words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], model: Module | None, path: Path
+) -> Checkpoint:
+    """The checkpoint that the metadata describe, its model without the weights yet, when the entries fit it."""
+    scaling, classes, metadata = None, words.get("classes"), words.get("metadata", {})
+    if "scaling" in words:
+        scaling = Standardize()
+        try:
+            scaling.load_state_dict({name: np.asarray(v, np.float64) for name, v in words["scaling"].items()})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"load: expected mean and std as the scaling of {path}: {error}") from None
+    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
+        raise ValueError(f"load: expected a list of strings as the classes of {path}, got {str(classes)[:80]}")
+    if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
+        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {str(metadata)[:80]}")
+    for name, (_, dtype) in shapes.items():
+        if dtype not in DTYPES:
+            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {name} of {dtype}")
+    if model is None:
+        model = _build(words, shapes, path)
+    own = {name: (array.shape, array.dtype) for name, array in model.state_dict().items()}
+    found = {name: (shape, DTYPES[dtype]) for name, (shape, dtype) in shapes.items()}
+    faults = [f"{name} is missing" for name in own if name not in found]
+    faults += [f"{name} is unexpected" for name in found if name not in own]
+    for name in own.keys() & found.keys():
+        if own[name] != found[name]:
+            faults.append(f"{name} is {_spelled(*found[name])} where the model has {_spelled(*own[name])}")
+    if faults:
+        more = f", and {len(faults) - 5} more" if len(faults) > 5 else ""
+        raise ValueError(f"load: {path} does not fit the model: {'; '.join(sorted(faults)[:5])}{more}")
+    return Checkpoint(model, scaling, None if classes is None else tuple(classes), metadata)
+
+
+def _build(words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], path: Path) -> Module:
+    spec = words.get("spec")
+    if spec is None:
+        raise ValueError(
+            f"load: {path} holds weights without a spec, as a layer of its model is not fastdl's own;"
+            " write load(path, model=...)"
+        )
+    elements = sum(math.prod(shape) for shape, _ in shapes.values())
+    try:
+        _refuse_oversize(spec, elements)
+        model = nn.from_spec({"model": spec})
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"load: the spec in {path} cannot be built: {error}") from None
+    wide = any(dtype == "F64" for _, dtype in shapes.values())
+    return model.astype(np.float64) if wide else model
+
+
+def _refuse_oversize(spec: Any, elements: int) -> None:
+    """Refuse a spec whose layers would have far more weights than the file, before they are allocated."""
+    asked = sum(_asked(text) for text in _strings(spec))
+    if asked > 64 * elements + 2**24:
+        raise ValueError(f"it asks for up to {asked} weights where the file has {elements}")
+
+
+def _asked(text: str) -> int:
+    """About how many weights a layer's string asks for: the product of the integers of each call, by its groups."""
+    try:
+        calls = [node for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return 0  # from_spec says what is wrong with it
+    asked = 0
+    for call in calls:
+        sizes = [size for value in call.args for size in _integers(value)]
+        groups = 1
+        for keyword in call.keywords:
+            if keyword.arg == "groups":
+                groups = max([1, *_integers(keyword.value)])
+            else:
+                sizes += _integers(keyword.value)
+        asked += math.prod(sizes) // groups if sizes else 0
+    return asked
+
+
+def _integers(value: ast.expr) -> list[int]:
+    nodes = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
+    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
+    return [value for value in values if type(value) is int and value > 0]
+
+
+def _strings(spec: Any) -> Iterator[str]:
+    if isinstance(spec, str):
+        yield spec[:100_000]
+    elif isinstance(spec, list):
+        for entry in spec:
+            yield from _strings(entry)
+
+
+def _spelled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
+    return f"{dtype} of shape {shape}"
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors
+        import safetensors.numpy
+    except ImportError:
+        raise ImportError("save and load: need safetensors; write pip install safetensors") from None
+    return safetensors

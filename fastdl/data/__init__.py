@@ -1,0 +1,7 @@
+"""Data: generators, what prepares arrays for a network, and batches."""
+
+from fastdl.data.batches import batches as batches
+from fastdl.data.generators import disk as disk
+from fastdl.data.transform import Standardize as Standardize
+from fastdl.data.transform import one_hot as one_hot
+from fastdl.data.transform import standardize as standardize

@@ -1,0 +1,44 @@
+"""Data sets that are drawn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from fastdl.nn.module import as_float_dtype, positive_integer
+from fastdl.random import as_generator
+
+
+def disk(
+    n: int, rng: int | np.random.Generator | None = None, dtype: npt.DTypeLike = np.float32
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points uniform in the unit square, and whether each lies inside the disk that covers half of it.
+
+    label = 1 where (x_0 - 1/2)^2 + (x_1 - 1/2)^2 < 1 / (2 pi), else 0.
+
+    Args:
+        n: how many points.
+        rng: None, a seed or a `numpy.random.Generator`, as for `fastdl.random.as_generator`.
+        dtype: float32 or float64, of the points.
+
+    Shapes:
+        points (n, 2); labels (n,) of int64.
+
+    Raises:
+        TypeError: if n is no integer, or the dtype another.
+        ValueError: if n is below 1.
+
+    Example:
+        >>> x, labels = disk(1000, rng=0)
+        >>> x.shape, x.dtype, labels.shape, labels.dtype
+        ((1000, 2), dtype('float32'), (1000,), dtype('int64'))
+
+    Source: papers 000 to 004.
+    """
+    n, dtype = positive_integer(n, "n", "disk"), as_float_dtype(dtype, "disk")
+    x = as_generator(rng).random((n, 2)).astype(dtype, copy=False)
+    from_centre = x.astype(np.float64) - 0.5
+    labels = (from_centre**2).sum(axis=1) < 1 / (2 * math.pi)
+    return x, labels.astype(np.int64)

@@ -1,0 +1,172 @@
+"""Arrays made ready for a network: standardized inputs, one-hot targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from fastdl.nn.module import as_float_dtype, positive_integer
+
+
+class Standardize:
+    """Shift and scale every column to mean 0 and standard deviation 1 over the rows it was fitted to.
+
+    y = (x - mean) / std, with the deviation over n (not n - 1), both kept in float64; a constant column keeps std 1.
+
+    Shapes:
+        x (n, ...); mean and std (...), None before `fit`.
+
+    Raises:
+        TypeError: if x is no array of float32 or float64.
+        ValueError: if x to fit has no rows or is not finite, or x to transform has other columns than fitted.
+        RuntimeError: if nothing was fitted yet.
+
+    Example:
+        >>> train = np.array([[1.0, 5.0], [3.0, 5.0]])
+        >>> scale = Standardize().fit(train)
+        >>> scale.mean, scale.std
+        (array([2., 5.]), array([1., 1.]))
+        >>> scale.transform(np.array([[4.0, 6.0]]))
+        array([[2., 1.]])
+        >>> scale.inverse(scale.transform(train))
+        array([[1., 5.],
+               [3., 5.]])
+
+    Source: paper 003.
+    """
+
+    mean: np.ndarray | None = None
+    std: np.ndarray | None = None
+
+    def fit(self, x: np.ndarray) -> Standardize:
+        """Take mean and deviation from the rows of x; returns itself."""
+        _expect_floats(x, "Standardize.fit")
+        if x.ndim == 0 or len(x) == 0:
+            raise ValueError(f"Standardize.fit: expected an array of at least one row, got shape {x.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError("Standardize.fit: expected finite values, got NaN or infinite ones")
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+        if not np.isfinite(std).all():
+            raise ValueError("Standardize.fit: expected values whose squares float64 can hold, got larger ones")
+        # The sums of a constant column may round to a deviation just above 0.
+        constant = (x.min(axis=0) == x.max(axis=0)) | (std == 0)
+        self.mean, self.std = np.where(constant, x[0], mean), np.where(constant, 1.0, std)
+        return self
+
+    def transform(self, x: np.ndarray) -> np.ndarray:
+        """(x - mean) / std, a new array of x's dtype; a NaN stays one."""
+        mean, std = self._fitted("transform", x)
+        return ((x - mean) / std).astype(x.dtype, copy=False)
+
+    def inverse(self, y: np.ndarray) -> np.ndarray:
+        """y * std + mean, a new array of y's dtype: what `transform` took away."""
+        mean, std = self._fitted("inverse", y)
+        return (y * std + mean).astype(y.dtype, copy=False)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of mean and std, for a checkpoint."""
+        if self.mean is None or self.std is None:
+            raise RuntimeError("Standardize.state_dict: expected a fitted transform, call fit(x) first")
+        return {"mean": self.mean.copy(), "std": self.std.copy()}
+
+    def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
+        """Take over mean and std from `state_dict()`.
+
+        Raises:
+            ValueError: if the names are others, the shapes differ, or a std is not positive.
+        """
+        if set(state) != {"mean", "std"}:
+            raise ValueError(f"Standardize.load_state_dict: expected 'mean' and 'std', got {sorted(state)}")
+        mean, std = (np.array(state[name], dtype=np.float64) for name in ("mean", "std"))
+        if mean.shape != std.shape:
+            raise ValueError(f"Standardize.load_state_dict: expected one shape, got {mean.shape} and {std.shape}")
+        if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+            raise ValueError("Standardize.load_state_dict: expected a finite mean and a positive, finite std")
+        self.mean, self.std = mean, std
+
+    def _fitted(self, method: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if self.mean is None or self.std is None:
+            raise RuntimeError(f"Standardize.{method}: expected a fitted transform, call fit(x) first")
+        _expect_floats(x, f"Standardize.{method}")
+        if x.ndim == 0 or x.shape[1:] != self.mean.shape:
+            columns = "".join(f", {size}" for size in self.mean.shape) or ","
+            raise ValueError(f"Standardize.{method}: expected an array of shape (n{columns}), got {x.shape}")
+        return self.mean, self.std
+
+
+def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The training set standardized, and the others by the training set's mean and deviation.
+
+    y = (x - mean(train)) / std(train), column by column.
+
+    Args:
+        train: what mean and deviation are taken from.
+        others: test sets and the like.
+
+    Shapes:
+        (n, ...) each, with an n of its own.
+
+    Raises:
+        TypeError: if one is no array of float32 or float64.
+        ValueError: if the training set has no rows or is not finite, or another has other columns.
+
+    Example:
+        >>> train, test = standardize(np.array([[1.0], [3.0]]), np.array([[5.0]]))
+        >>> train.tolist(), test.tolist()
+        ([[-1.0], [1.0]], [[3.0]])
+
+    Source: paper 003.
+    """
+    scale = Standardize().fit(train)
+    return tuple(scale.transform(x) for x in (train, *others))
+
+
+def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """Labels as rows that are 1 at the label and 0 elsewhere.
+
+    y[..., c] = 1 where labels[...] == c, else 0.
+
+    Args:
+        labels: integers from 0.
+        classes: how many there are; the largest label + 1 unless told.
+        dtype: float32 or float64, of the result.
+
+    Shapes:
+        labels (...); result (..., classes).
+
+    Raises:
+        TypeError: if the labels are no integers.
+        ValueError: if a label lies outside 0 to classes - 1, or there are neither labels nor classes.
+
+    Example:
+        >>> one_hot([1, 0, 2])
+        array([[0., 1., 0.],
+               [1., 0., 0.],
+               [0., 0., 1.]], dtype=float32)
+
+    Source: papers 000 to 003.
+    """
+    labels, dtype = np.asarray(labels), as_float_dtype(dtype, "one_hot")
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise TypeError(f"one_hot: expected integer labels, got {labels.dtype}; write one_hot(labels.astype(np.int64))")
+    if classes is None:
+        if labels.size == 0:
+            raise ValueError("one_hot: expected at least one label, got none; write one_hot(labels, classes=...)")
+        classes = max(int(labels.max()) + 1, 1)
+    classes = positive_integer(classes, "classes", "one_hot")
+    outside = labels[(labels < 0) | (labels >= classes)]
+    if outside.size:
+        raise ValueError(f"one_hot: expected labels from 0 to {classes - 1}, got {outside[0]}")
+    y = np.zeros((*labels.shape, classes), dtype)
+    np.put_along_axis(y, labels.astype(np.int64)[..., np.newaxis], 1, axis=-1)
+    return y
+
+
+def _expect_floats(x: object, owner: str) -> None:
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"{owner}: expected an array of float32 or float64, got {type(x).__name__}")
+    if x.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{owner}: expected an array of float32 or float64, got {x.dtype}; write x.astype(np.float32)")

@@ -1,0 +1,57 @@
+"""History: what each epoch of a fit came to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+class History:
+    """What each finished epoch came to, one record an epoch.
+
+    A record holds `loss` (the mean over the epoch's samples, taken while the weights change; the sum where the
+    criterion sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
+    in evaluation mode) where there are validation data, `lr` (the first parameter group's in that epoch) and `seconds`
+    (validation included).
+
+    `history["loss"]` is the list over epochs, `history[-1]` the last record, `len(history)` the number of epochs,
+    `"val_loss" in history` whether there is such a name, and iteration gives the records.
+
+    Attributes:
+        names: the names in each record, known before the first epoch.
+        records: the records.
+        engine: which engine ran, and why.
+        interrupted: whether Ctrl-C ended the fit.
+
+    Example:
+        >>> history = History(("loss", "lr"))
+        >>> history.records += [{"loss": 0.5, "lr": 0.1}, {"loss": 0.25, "lr": 0.1}]
+        >>> history["loss"], history[-1]["lr"], len(history), "val_loss" in history
+        ([0.5, 0.25], 0.1, 2, False)
+    """
+
+    def __init__(self, names: Iterable[str], engine: str = "plain") -> None:
+        self.names = tuple(names)
+        self.records: list[dict[str, float]] = []
+        self.engine = engine
+        self.interrupted = False
+
+    def __getitem__(self, key: str | int) -> Any:
+        if not isinstance(key, str):
+            return self.records[key]
+        if key not in self.names:
+            raise KeyError(f"History: expected one of {', '.join(self.names)}, got {key}")
+        return [record[key] for record in self.records]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[dict[str, float]]:
+        return iter(self.records)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __repr__(self) -> str:
+        last = ", ".join(f"{name} {value:.4g}" for name, value in self.records[-1].items()) if self.records else ""
+        return f"History({len(self)} epochs{'; last: ' if last else ''}{last})"

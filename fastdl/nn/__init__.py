@@ -1,0 +1,35 @@
+"""Layers, containers, losses and initializers, under torch.nn's names."""
+
+from fastdl.nn import init as init
+from fastdl.nn.activation import ELU as ELU
+from fastdl.nn.activation import GELU as GELU
+from fastdl.nn.activation import Activation as Activation
+from fastdl.nn.activation import Identity as Identity
+from fastdl.nn.activation import LeakyReLU as LeakyReLU
+from fastdl.nn.activation import ReLU as ReLU
+from fastdl.nn.activation import Sigmoid as Sigmoid
+from fastdl.nn.activation import SiLU as SiLU
+from fastdl.nn.activation import Softplus as Softplus
+from fastdl.nn.activation import Tanh as Tanh
+from fastdl.nn.class_loss import CrossEntropyLoss as CrossEntropyLoss
+from fastdl.nn.class_loss import NLLLoss as NLLLoss
+from fastdl.nn.container import Parallel as Parallel
+from fastdl.nn.container import Residual as Residual
+from fastdl.nn.container import Sequential as Sequential
+from fastdl.nn.container import Siamese as Siamese
+from fastdl.nn.grad_mode import is_grad_enabled as is_grad_enabled
+from fastdl.nn.grad_mode import no_grad as no_grad
+from fastdl.nn.linear import Linear as Linear
+from fastdl.nn.loss import BCELoss as BCELoss
+from fastdl.nn.loss import BCEWithLogitsLoss as BCEWithLogitsLoss
+from fastdl.nn.loss import HuberLoss as HuberLoss
+from fastdl.nn.loss import L1Loss as L1Loss
+from fastdl.nn.loss import Loss as Loss
+from fastdl.nn.loss import MAELoss as MAELoss
+from fastdl.nn.loss import MSELoss as MSELoss
+from fastdl.nn.module import Module as Module
+from fastdl.nn.parameter import Parameter as Parameter
+from fastdl.nn.softmax import LogSoftmax as LogSoftmax
+from fastdl.nn.softmax import Softmax as Softmax
+from fastdl.nn.spec import from_spec as from_spec
+from fastdl.nn.spec import to_spec as to_spec

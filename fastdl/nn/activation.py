@@ -1,0 +1,253 @@
+"""Activations: a function of each element and its derivative, forward beside backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.activation import activation_backward, activation_forward, keeps_output
+from fastdl._kernels.array import empty_like, ready
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer, real_number
+
+
+class Activation(Layer):
+    """y = f(x), element by element, for an f of one's own.
+
+    Args:
+        function: takes an array x, returns f(x) of the same shape.
+        derivative: takes x, returns f'(x).
+
+    Either give both, or define them as methods of a subclass.
+
+    Example:
+        >>> sine = Activation(np.sin, np.cos)
+        >>> sine(np.zeros(2)), sine.backward(np.ones(2))
+        (array([0., 0.]), array([1., 1.]))
+
+    Shape:
+        x and y have the same shape, any.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[NDArray[Any]], NDArray[Any]],
+        derivative: Callable[[NDArray[Any]], NDArray[Any]],
+    ) -> None:
+        for name, value in (("function", function), ("derivative", derivative)):
+            if not callable(value):
+                raise TypeError(f"Activation: expected a callable for {name}, got {value!r}")
+        self.function, self.derivative = function, derivative
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return f(x)."""
+        x = ready(x, None, self)
+        y = self._checked(self.function(x), x, "function")
+        if mode.enabled:
+            self._kept = x
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return gy f'(x)."""
+        x = self._recall()
+        gy = same_shape(ready(grad_output, x.dtype, self), x, self)
+        return gy * self._checked(self.derivative(x), x, "derivative")
+
+    def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
+        y = np.asarray(y)
+        if y.shape != x.shape:
+            raise ValueError(f"{self.spec()}: expected {name} to return shape {x.shape}, got {y.shape}")
+        return np.ascontiguousarray(y, dtype=x.dtype) if y.ndim else y.astype(x.dtype)
+
+    def spec(self) -> str:
+        """Spell the activation by its functions' names, or as the subclass it is."""
+        if type(self).__init__ is not Activation.__init__:
+            return super().spec()
+        if "function" not in vars(self):
+            return f"{type(self).__name__}()"
+        names = (getattr(f, "__name__", repr(f)) for f in (self.function, self.derivative))
+        return f"{type(self).__name__}({', '.join(names)})"
+
+
+class _Elementwise(Layer):
+    """An activation of the core: f and f' are named there."""
+
+    kind: ClassVar[str]
+    _keeps_output: bool
+    _alpha: float = 0.0
+    _beta: float = 0.0
+
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            cls._keeps_output = keeps_output(cls.kind)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return f(x)."""
+        x = ready(x, None, self)
+        y = empty_like(x)
+        activation_forward(x, self.kind, self._alpha, self._beta, y)
+        if mode.enabled:
+            self._kept = y if self._keeps_output else x
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return gy f'."""
+        kept = self._recall()
+        gy = same_shape(ready(grad_output, kept.dtype, self), kept, self)
+        gx = empty_like(gy)
+        activation_backward(gy, kept, kept, self.kind, self._alpha, self._beta, gx)
+        return gx
+
+
+class ReLU(_Elementwise):
+    """y = max(x, 0); the derivative at 0 is 0, and a NaN stays.
+
+    Example:
+        >>> ReLU()(np.array([-1.0, 2.0]))
+        array([0., 2.])
+
+    Source: torch.nn.ReLU.
+    """
+
+    kind = "relu"
+
+
+class LeakyReLU(_Elementwise):
+    """y = x where x > 0, else negative_slope x.
+
+    Example:
+        >>> LeakyReLU(0.1)(np.array([-1.0, 2.0]))
+        array([-0.1,  2. ])
+
+    Source: torch.nn.LeakyReLU.
+    """
+
+    kind = "leaky_relu"
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = self._alpha = real_number(negative_slope, "negative_slope", "LeakyReLU")
+
+
+class ELU(_Elementwise):
+    """y = x where x > 0, else alpha (exp(x) - 1).
+
+    Example:
+        >>> ELU()(np.array([0.0, 2.0]))
+        array([0., 2.])
+
+    Source: torch.nn.ELU.
+    """
+
+    kind = "elu"
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = self._alpha = real_number(alpha, "alpha", "ELU")
+
+
+class Tanh(_Elementwise):
+    """y = tanh(x); the derivative is 1 - y^2.
+
+    Example:
+        >>> Tanh()(np.array([0.0]))
+        array([0.])
+
+    Source: torch.nn.Tanh.
+    """
+
+    kind = "tanh"
+
+
+class Sigmoid(_Elementwise):
+    """y = 1 / (1 + exp(-x)); the derivative is y (1 - y).
+
+    Example:
+        >>> Sigmoid()(np.array([0.0]))
+        array([0.5])
+
+    Source: torch.nn.Sigmoid.
+    """
+
+    kind = "sigmoid"
+
+
+class GELU(_Elementwise):
+    """y = x Phi(x), Phi the normal distribution function.
+
+    Args:
+        approximate: "none", or "tanh" for x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
+
+    Example:
+        >>> GELU()(np.array([0.0, 10.0]))
+        array([ 0., 10.])
+
+    Source: torch.nn.GELU; D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016.
+    """
+
+    kind = "gelu"
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f'GELU: expected "none" or "tanh" for approximate, got {approximate!r}')
+        self.approximate = approximate
+        if approximate == "tanh":
+            self.kind = "gelu_tanh"
+
+
+class SiLU(_Elementwise):
+    """y = x / (1 + exp(-x)).
+
+    Example:
+        >>> SiLU()(np.array([0.0]))
+        array([0.])
+
+    Source: torch.nn.SiLU.
+    """
+
+    kind = "silu"
+
+
+class Softplus(_Elementwise):
+    """y = log(1 + exp(beta x)) / beta, and x where beta x > threshold.
+
+    Example:
+        >>> Softplus()(np.array([30.0]))
+        array([30.])
+
+    Source: torch.nn.Softplus.
+    """
+
+    kind = "softplus"
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta = self._alpha = real_number(beta, "beta", "Softplus")
+        self.threshold = self._beta = real_number(threshold, "threshold", "Softplus")
+        if self.beta <= 0:
+            raise ValueError(f"Softplus: expected a positive number for beta, got {beta}")
+
+
+class Identity(Layer):
+    """y = x, the same array.
+
+    Source: torch.nn.Identity (which takes and forgets any arguments; this one takes none).
+    """
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return x."""
+        if mode.enabled:
+            self._kept = True
+        return x
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return gy."""
+        self._recall()
+        return grad_output
+
+
+def same_shape(gradient: NDArray[Any], kept: NDArray[Any], layer: Layer) -> NDArray[Any]:
+    """The gradient, when it has the shape of what the layer kept."""
+    if gradient.shape != kept.shape:
+        raise ValueError(f"{layer.spec()}: expected a gradient of shape {kept.shape}, got {gradient.shape}")
+    return gradient

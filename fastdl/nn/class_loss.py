@@ -1,0 +1,194 @@
+"""Losses over classes: NLLLoss of log-probabilities and CrossEntropyLoss of scores."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdl._kernels import cross_entropy as kernels
+from fastdl._kernels.array import empty, empty_like, ready
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.loss import Loss, as_weight
+from fastdl.nn.module import real_number
+
+
+class _ClassLoss(Loss):
+    """What both have in common: class weights, ignored targets, scores (N, C, d1, ...) seen as (N, C, D)."""
+
+    def __init__(self, weight: ArrayLike | None, ignore_index: int, reduction: str) -> None:
+        super().__init__(reduction)
+        owner = type(self).__name__
+        self.weight = as_weight(weight, "weight", owner)
+        if self.weight is not None and self.weight.ndim != 1:
+            raise ValueError(f"{owner}: expected one weight for each class, got shape {self.weight.shape}")
+        if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
+            raise TypeError(f"{owner}: expected an integer for ignore_index, got {ignore_index!r}")
+        self.ignore_index = int(ignore_index)
+
+    def _scores(self, output: NDArray[Any]) -> NDArray[Any]:
+        """The output as (N, C, D)."""
+        x = ready(output, None, self)
+        if x.ndim < 2 or x.shape[1] == 0:
+            raise ValueError(f"{self.spec()}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
+        if self.weight is not None and len(self.weight) != x.shape[1]:
+            raise ValueError(f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}")
+        return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
+
+    def _indices(self, target: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
+        """Target classes as int64 (N, D), all of them classes or ignored."""
+        target = np.asarray(target)
+        if target.dtype.kind not in "iu":
+            raise TypeError(f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)")
+        wanted = (shape[0], *shape[2:])
+        if target.shape != wanted:
+            raise ValueError(f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}")
+        indices = np.ascontiguousarray(target, dtype=np.int64)
+        wrong = (indices < 0) | (indices >= shape[1])
+        if wrong.any():
+            wrong &= indices != self.ignore_index
+            if wrong.any():
+                place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
+                where = ", ".join(str(int(i)) for i in place)
+                raise ValueError(
+                    f"{self.spec()}: expected class indices from 0 to {shape[1] - 1}, got {target[place]} at index {where}"
+                )
+        return indices.reshape(shape[0], prod(shape[2:]))
+
+    def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
+        return None if self.weight is None else self.weight.astype(x.dtype)
+
+    def _divisor(self, indices: NDArray[np.int64], weight: NDArray[Any] | None) -> float:
+        """What "mean" divides by: the weights of the targets that count."""
+        counted = indices != self.ignore_index
+        if weight is None:
+            return float(np.count_nonzero(counted))
+        return float(weight[indices[counted]].sum(dtype=np.float64))
+
+    def _reduced(self, losses: NDArray[Any], divisor: float, shape: tuple[int, ...]) -> Any:
+        """The losses (N, D) in the reduction asked for; shape is the target's."""
+        if self.reduction == "none":
+            return losses.reshape(shape)
+        total = float(losses.sum(dtype=np.float64))
+        if self.reduction == "mean":
+            return total / divisor if divisor else float("nan") if losses.size else 0.0
+        return total * self._factor(losses.shape)
+
+    def _gradient_of_each(self, grad_output: Any, shape: tuple[int, ...], divisor: float, x: NDArray[Any]) -> NDArray[Any]:
+        """The gradient with respect to each loss, (N, D)."""
+        if self.reduction == "mean" and grad_output is None:
+            factor = 1.0 / divisor if divisor else 0.0
+        elif grad_output is None:
+            factor = 1.0 if self.reduction == "none" else self._factor(shape)
+        else:
+            return self._weight_of_each(grad_output, shape, x.dtype).reshape(x.shape[0], x.shape[2])
+        return np.full((x.shape[0], x.shape[2]), factor, dtype=x.dtype)
+
+
+class NLLLoss(_ClassLoss):
+    """l = -weight[t] x[t] for log-probabilities x and a class index t; "mean" divides by the sum of weight[t].
+
+    Args:
+        weight: one number for each class.
+        ignore_index: targets of this value count for nothing.
+        reduction: as for Loss.
+
+    Shape:
+        output (N, C) or (N, C, d1, ...), target (N,) or (N, d1, ...), integers.
+
+    Example:
+        >>> NLLLoss()(np.log(np.array([[0.5, 0.5]])), np.array([0]))
+        0.6931471805599453
+
+    Source: torch.nn.NLLLoss.
+    """
+
+    def __init__(self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(weight, ignore_index, reduction)
+
+    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
+        """Return the loss as a float, or for reduction "none" as an array of target's shape."""
+        x = self._scores(output)
+        shape = np.shape(output)
+        indices, weight = self._indices(target, shape), self._weight_like(x)
+        losses = empty(indices.shape, x.dtype)
+        kernels.nll_forward(x, indices, weight, self.ignore_index, losses)
+        divisor = self._divisor(indices, weight)
+        if mode.enabled:
+            self._kept = x, indices, weight, divisor, shape
+        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+
+    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the gradient with respect to output; grad_output as for Loss."""
+        x, indices, weight, divisor, shape = self._recall()
+        gx = empty_like(x)
+        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, x)
+        kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
+        return gx.reshape(shape)
+
+
+class CrossEntropyLoss(_ClassLoss):
+    """l = - sum_c weight[c] q_c log softmax(x)_c for scores x; q is the target, a class or a distribution.
+
+    Args:
+        weight: one number for each class; with class indices "mean" divides by the sum of weight[t].
+        ignore_index: target indices of this value count for nothing.
+        reduction: as for Loss.
+        label_smoothing: q = (1 - label_smoothing) q + label_smoothing / C; from 0 to 1.
+
+    Shape:
+        output (N, C) or (N, C, d1, ...); target: integer classes (N,) or (N, d1, ...), or probabilities of output's shape.
+
+    Raises:
+        ValueError: if a class index is out of range or shapes do not fit.
+
+    Example:
+        >>> criterion = CrossEntropyLoss()
+        >>> criterion(np.zeros((1, 2)), np.array([1])), criterion.backward()
+        (0.6931471805599453, array([[ 0.5, -0.5]]))
+
+    Source: torch.nn.CrossEntropyLoss.
+    """
+
+    def __init__(
+        self,
+        weight: ArrayLike | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        self.label_smoothing = real_number(label_smoothing, "label_smoothing", "CrossEntropyLoss", 0.0, 1.0)
+
+    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
+        """Return the loss as a float, or for reduction "none" as an array of one loss a sample."""
+        x, shape = self._scores(output), np.shape(output)
+        weight, p = self._weight_like(x), empty_like(x)
+        losses = empty((x.shape[0], x.shape[2]), x.dtype)
+        if np.asarray(target).dtype.kind == "f":
+            t = ready(target, x.dtype, self)
+            if t.shape != shape:
+                raise ValueError(f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {t.shape}")
+            t = t.reshape(x.shape)
+            divisor = float(losses.size)
+            kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)
+        else:
+            t = self._indices(target, shape)
+            divisor = self._divisor(t, weight)
+            kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
+        if mode.enabled:
+            self._kept = p, t, weight, divisor, shape
+        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+
+    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the gradient with respect to output; grad_output as for Loss."""
+        p, t, weight, divisor, shape = self._recall()
+        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, p)
+        gx = empty_like(p)
+        if t.dtype.kind == "f":
+            kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)
+        else:
+            kernels.cross_entropy_backward(p, t, weight, self.ignore_index, self.label_smoothing, gy, gx)
+        return gx.reshape(shape)

@@ -1,0 +1,277 @@
+"""Containers: layers in a row, a layer around a detour, branches side by side, one body for several inputs.
+
+A module may stand in several places, so a container keeps what each place's forward left and puts it back before that
+place's backward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer, Module
+
+
+class Sequential(Layer):
+    """Apply layers one after another.
+
+    Args:
+        layers: modules, or one mapping of names to modules. The same instance may stand in several places.
+
+    Example:
+        >>> from fastdl import nn
+        >>> model = nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2))
+        >>> len(model), model[1], model[:2][0] is model[0]
+        (3, ReLU(), True)
+
+    Source: torch.nn.Sequential.
+    """
+
+    def __init__(self, *layers: Module | Mapping[str, Module]) -> None:
+        self._layers: dict[str, Module] = {}
+        if len(layers) == 1 and isinstance(layers[0], Mapping):
+            for name, layer in layers[0].items():
+                self._add(name, layer)
+        else:
+            for layer in layers:
+                self.append(layer)
+
+    def _add(self, name: str, layer: Any) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise ValueError(f"Sequential: expected a name without dots for a layer, got {name!r}")
+        if not isinstance(layer, Module):
+            hint = "; write the class with parentheses" if isinstance(layer, type) and issubclass(layer, Module) else ""
+            raise TypeError(f"Sequential: expected a Module, got {layer!r}{hint}")
+        self._layers[name] = layer
+
+    def append(self, layer: Module) -> Sequential:
+        """Add a layer at the end; returns self. Make a new optimizer afterwards."""
+        number = len(self._layers)
+        while str(number) in self._layers:
+            number += 1
+        if isinstance(layer, Module) and any(module is self for module in layer.modules()):
+            raise ValueError("Sequential: expected another module, got the container itself or one that holds it")
+        self._add(str(number), layer)
+        return self
+
+    def forward(self, x: Any) -> Any:
+        """Return the last layer's output."""
+        if not mode.enabled:
+            for layer in self._layers.values():
+                x = layer.forward(x)
+            return x
+        kept = []
+        for layer in self._layers.values():
+            x = layer.forward(x)
+            kept.append(layer._kept)
+        self._kept = kept
+        return x
+
+    def backward(self, grad_output: Any) -> Any:
+        """Return the gradient with respect to the first layer's input."""
+        kept = self._recall()
+        for layer, left in zip(reversed(self._layers.values()), reversed(kept), strict=True):
+            layer._kept = left
+            grad_output = layer.backward(grad_output)
+        return grad_output
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the layers with their names, a repeated one at each of its places."""
+        yield from self._layers.items()
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers.values())
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    @overload
+    def __getitem__(self, index: int | str) -> Module: ...
+    def __getitem__(self, index: int | str | slice) -> Module | Sequential:
+        """A layer by position or name; a slice is a Sequential of the same layers, under the same names."""
+        if isinstance(index, str):
+            return self._layers[index]
+        if isinstance(index, slice):
+            return Sequential(dict(list(self._layers.items())[index]))
+        return list(self._layers.values())[index]
+
+    def spec(self) -> str:
+        """Spell the container with all its layers."""
+        return f"Sequential({', '.join(layer.spec() for layer in self)})"
+
+    def extra_repr(self) -> str:
+        """Return nothing: the layers follow."""
+        return ""
+
+
+class Residual(Layer):
+    """y = body(x) + shortcut(x), with x itself when there is no shortcut.
+
+    Args:
+        body: a module.
+        shortcut: a module whose output has the body's shape; None where the body keeps the shape of x.
+
+    Raises:
+        ValueError: if the two outputs differ in shape.
+
+    Example:
+        >>> from fastdl import nn
+        >>> Residual(nn.Sequential(nn.Linear(4, 4), nn.ReLU()))(np.zeros((1, 4), dtype=np.float32)).shape
+        (1, 4)
+
+    Source: K. He et al., "Deep Residual Learning for Image Recognition", 2015.
+    """
+
+    def __init__(self, body: Module, shortcut: Module | None = None) -> None:
+        self.body = as_module(body, "body", "Residual")
+        self.shortcut = None if shortcut is None else as_module(shortcut, "shortcut", "Residual")
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return body(x) + shortcut(x)."""
+        y = self.body.forward(x)
+        kept = [self.body._kept if mode.enabled else None]
+        around = x
+        if self.shortcut is not None:
+            around = self.shortcut.forward(x)
+            kept.append(self.shortcut._kept if mode.enabled else None)
+        if y.shape != around.shape:
+            raise ValueError(
+                f"{self.spec()}: expected body and shortcut of one shape, got {y.shape} and {around.shape}; give a shortcut"
+            )
+        if mode.enabled:
+            self._kept = kept
+        return y + around
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of the gradients through both ways."""
+        kept = self._recall()
+        around = grad_output
+        if self.shortcut is not None:
+            self.shortcut._kept = kept[1]
+            around = self.shortcut.backward(grad_output)
+        self.body._kept = kept[0]
+        return self.body.backward(grad_output) + around
+
+
+class Parallel(Layer):
+    """Give x to every branch and concatenate what comes out along axis 1.
+
+    Args:
+        branches: modules whose outputs agree in every axis but 1.
+
+    Example:
+        >>> from fastdl import nn
+        >>> Parallel(nn.Linear(2, 3), nn.Linear(2, 5))(np.zeros((1, 2), dtype=np.float32)).shape
+        (1, 8)
+    """
+
+    def __init__(self, *branches: Module) -> None:
+        if not branches:
+            raise ValueError("Parallel: expected at least one branch, got none")
+        self.branches = tuple(as_module(branch, "a branch", "Parallel") for branch in branches)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return the branches' outputs side by side."""
+        kept, outputs = [], []
+        for branch in self.branches:
+            outputs.append(branch.forward(x))
+            kept.append(branch._kept if mode.enabled else None)
+        y = concatenate(outputs, self)
+        if mode.enabled:
+            self._kept = kept, [output.shape[1] for output in outputs]
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of the branches' gradients with respect to x."""
+        kept, widths = self._recall()
+        total = None
+        for branch, left, gy in zip(self.branches, kept, split(grad_output, widths), strict=True):
+            branch._kept = left
+            gx = branch.backward(gy)
+            total = gx if total is None else total + gx
+        assert total is not None
+        return total
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the branches under their numbers."""
+        for number, branch in enumerate(self.branches):
+            yield str(number), branch
+
+    def extra_repr(self) -> str:
+        """Return nothing: the branches follow."""
+        return ""
+
+
+class Siamese(Layer):
+    """Apply one body, with one set of weights, to several inputs and concatenate its outputs along axis 1.
+
+    Args:
+        body: a module.
+
+    Shape:
+        x: (N, k, ...), k inputs for each sample, or a tuple of k arrays (N, ...); y (N, k * width, ...) for body outputs
+        (N, width, ...). backward returns the gradient in the form of x.
+
+    Example:
+        >>> from fastdl import nn
+        >>> compare = nn.Sequential(Siamese(nn.Linear(4, 8)), nn.ReLU(), nn.Linear(16, 1))
+        >>> compare(np.zeros((10, 2, 4), dtype=np.float32)).shape
+        (10, 1)
+
+    Source: J. Bromley et al., "Signature Verification using a Siamese Time Delay Neural Network", 1993.
+    """
+
+    def __init__(self, body: Module) -> None:
+        self.body = as_module(body, "body", "Siamese")
+
+    def forward(self, x: Any) -> NDArray[Any]:
+        """Return the outputs side by side."""
+        stacked = isinstance(x, np.ndarray)
+        if not stacked and not isinstance(x, (tuple, list)):
+            raise TypeError(f"{self.spec()}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}")
+        if (x.ndim < 2 or x.shape[1] == 0) if stacked else not x:
+            raise ValueError(f"{self.spec()}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}")
+        inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
+        kept, outputs = [], []
+        for each in inputs:
+            outputs.append(self.body.forward(each))
+            kept.append(self.body._kept if mode.enabled else None)
+        y = concatenate(outputs, self)
+        if mode.enabled:
+            self._kept = kept, [output.shape[1] for output in outputs], stacked
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> Any:
+        """Add up the body's gradients over its inputs; return the gradient in the form of x."""
+        kept, widths, stacked = self._recall()
+        gradients = []
+        for left, gy in zip(kept, split(grad_output, widths), strict=True):
+            self.body._kept = left
+            gradients.append(self.body.backward(gy))
+        return np.stack(gradients, axis=1) if stacked else tuple(gradients)
+
+
+def as_module(value: Any, name: str, owner: str) -> Module:
+    """The value when it is a Module; else a TypeError that names the argument."""
+    if not isinstance(value, Module):
+        raise TypeError(f"{owner}: expected a Module for {name}, got {value!r}")
+    return value
+
+
+def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
+    """The outputs along axis 1, when they agree in every other axis."""
+    shapes = [output.shape for output in outputs]
+    if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
+        raise ValueError(f"{owner.spec()}: expected outputs that agree in every axis but 1, got {shapes}")
+    return np.concatenate(outputs, axis=1)
+
+
+def split(gradient: NDArray[Any], widths: list[int]) -> list[NDArray[Any]]:
+    """The parts of a gradient along axis 1 that belong to outputs of these widths."""
+    return np.split(gradient, np.cumsum(widths[:-1]), axis=1)

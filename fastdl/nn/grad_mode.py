@@ -1,0 +1,53 @@
+"""no_grad: whether forward keeps what backward needs, a setting of the calling thread."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Mode(threading.local):
+    enabled = True
+
+
+mode = _Mode()
+
+
+def is_grad_enabled() -> bool:
+    """Tell whether forward keeps what backward needs, in this thread."""
+    return mode.enabled
+
+
+class no_grad:
+    """Keep nothing for backward inside the block (or the decorated function), in the calling thread.
+
+    A model is not changed by a forward inside, so one model may serve many threads at once.
+
+    Example:
+        >>> with no_grad():
+        ...     is_grad_enabled()
+        False
+        >>> is_grad_enabled()
+        True
+
+    Source: torch.no_grad.
+    """
+
+    def __enter__(self) -> None:
+        self._outer = mode.enabled
+        mode.enabled = False
+
+    def __exit__(self, *exception: object) -> None:
+        mode.enabled = self._outer
+
+    def __call__(self, function: _Function) -> _Function:
+        @wraps(function)
+        def without_grad(*args: Any, **kwargs: Any) -> Any:
+            with no_grad():
+                return function(*args, **kwargs)
+
+        return without_grad  # pyright: ignore[reportReturnType]

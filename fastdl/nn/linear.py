@@ -1,0 +1,109 @@
+"""Linear: the fully connected layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdl._kernels.array import empty, empty_like, ready
+from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
+from fastdl.nn import init
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.initializer import Initializer
+from fastdl.nn.module import Layer, as_float_dtype, positive_integer
+from fastdl.nn.parameter import Parameter
+from fastdl.random import as_generator
+
+
+class Linear(Layer):
+    """y = x W^T + b.
+
+    Args:
+        in_features: size of the last axis of x.
+        out_features: size of the last axis of y.
+        bias: whether b is there.
+        weight_init: initializer of W; None is torch's, uniform in +-1/sqrt(in_features).
+        bias_init: initializer of b; None as for W.
+        rng: seed or numpy.random.Generator for the draw; None takes the default generator.
+        dtype: float32 or float64.
+
+    Shape:
+        x (..., in_features), y (..., out_features), weight W (out_features, in_features), bias b (out_features,).
+
+    Raises:
+        TypeError, ValueError: for sizes that are not positive integers, for x of another dtype or last axis.
+
+    Example:
+        >>> layer = Linear(2, 25, weight_init=init.xavier_normal(gain=1.4), rng=0)
+        >>> layer(np.zeros((100, 2), dtype=np.float32)).shape
+        (100, 25)
+
+    Source: torch.nn.Linear.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        weight_init: Initializer | None = None,
+        bias_init: Initializer | None = None,
+        rng: int | np.random.Generator | None = None,
+        dtype: DTypeLike = np.float32,
+    ) -> None:
+        self.in_features = positive_integer(in_features, "in_features", "Linear")
+        self.out_features = positive_integer(out_features, "out_features", "Linear")
+        if not isinstance(bias, (bool, np.bool_)):
+            raise TypeError(f"Linear: expected True or False for bias, got {bias!r}")
+        for name, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
+            if initializer is not None and not isinstance(initializer, Initializer):
+                raise TypeError(f"Linear: expected an initializer such as init.xavier_normal() for {name}, got {initializer!r}")
+        self.weight_init, self.bias_init = weight_init, bias_init
+        dtype = as_float_dtype(dtype, "Linear")
+        self.weight = Parameter(np.empty((self.out_features, self.in_features), dtype))
+        self.bias = Parameter(np.empty(self.out_features, dtype)) if bias else None
+        self._draw(as_generator(rng))
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        bound = self.in_features**-0.5
+        default = init.uniform(-bound, bound)
+        (self.weight_init or default).apply(self.weight, generator)
+        if self.bias is not None:
+            (self.bias_init or default).apply(self.bias, generator)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return x W^T + b."""
+        W = self.weight._data
+        x = ready(x, W.dtype, self)
+        shape = x.shape
+        if not shape or shape[-1] != self.in_features:
+            raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {shape}")
+        y = empty((*shape[:-1], self.out_features), W.dtype)
+        linear_forward(x, W, None if self.bias is None else self.bias._data, y)
+        if mode.enabled:
+            self._kept = x
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
+        x = self._recall()
+        weight, bias = self.weight, self.bias
+        gy = ready(grad_output, x.dtype, self)
+        if gy.shape[:-1] != x.shape[:-1] or gy.shape[-1] != self.out_features:
+            raise ValueError(
+                f"{self.spec()}: expected a gradient of shape {(*x.shape[:-1], self.out_features)}, got {gy.shape}"
+            )
+        if weight.requires_grad:
+            gb = bias._grad if bias is not None and bias.requires_grad else None
+            linear_backward_weight(gy, x, weight._grad, gb)
+        elif bias is not None and bias.requires_grad:
+            bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
+        gx = empty_like(x)
+        linear_backward_input(gy, weight._data, gx)
+        return gx
+
+    def _argument(self, name: str) -> Any:
+        return self.bias is not None if name == "bias" else getattr(self, name)

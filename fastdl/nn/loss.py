@@ -1,0 +1,268 @@
+"""Losses: what training makes small, and its gradient with respect to the model's output."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdl._kernels.array import empty_like, ready
+from fastdl._kernels.loss import loss_backward, loss_forward, loss_sum
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer, real_number
+
+REDUCTIONS = ("mean", "sum", "batchmean", "none")
+
+
+class Loss(Layer):
+    """A loss over elements, for a function of one's own; a subclass defines two methods.
+
+    `function(output, target)` returns the loss of each element (or sample), `derivative(output, target)` its derivative with
+    respect to output, of output's shape.
+
+    Args:
+        reduction: "mean" over all that `function` returns, "sum", "batchmean" (the sum over the length of the first axis),
+            "none" (the array itself).
+
+    Example:
+        >>> class LogCosh(Loss):
+        ...     def function(self, output, target):
+        ...         return np.log(np.cosh(output - target))
+        ...     def derivative(self, output, target):
+        ...         return np.tanh(output - target)
+        >>> criterion = LogCosh()
+        >>> criterion(np.zeros((2, 1)), np.zeros((2, 1))), criterion.backward()
+        (0.0, array([[0.],
+               [0.]]))
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"{type(self).__name__}: expected one of {', '.join(REDUCTIONS)} for reduction, got {reduction!r}")
+        self.reduction = reduction
+
+    def function(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
+        """Return the loss of each element or sample; defined by the subclass."""
+        raise TypeError(f"{type(self).__name__} has no function: define function(self, output, target)")
+
+    def derivative(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
+        """Return the derivative of function with respect to output; defined by the subclass."""
+        raise TypeError(f"{type(self).__name__} has no derivative: define derivative(self, output, target)")
+
+    def __call__(self, output: NDArray[Any], target: Any) -> Any:
+        return self.forward(output, target)
+
+    def forward(self, output: NDArray[Any], target: Any) -> Any:
+        """Return the loss as a float, or for reduction "none" as an array."""
+        output = ready(output, None, self)
+        losses = np.asarray(self.function(output, target))
+        if mode.enabled:
+            self._kept = output, target, losses.shape
+        if self.reduction == "none":
+            return losses
+        return float(losses.sum(dtype=np.float64)) * self._factor(losses.shape)
+
+    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the gradient with respect to output.
+
+        grad_output, for reduction "none", weighs each loss; without it, they are summed.
+        """
+        output, target, shape = self._recall()
+        slope = np.asarray(self.derivative(output, target))
+        if slope.shape != output.shape:
+            raise ValueError(f"{self.spec()}: expected derivative to return shape {output.shape}, got {slope.shape}")
+        weight = self._weight_of_each(grad_output, shape, output.dtype)
+        weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
+        return np.ascontiguousarray(slope * weight, dtype=output.dtype)
+
+    def _factor(self, shape: tuple[int, ...]) -> float:
+        """What the sum of losses of this shape is multiplied with. The mean of nothing is 0."""
+        if self.reduction == "sum":
+            return 1.0
+        count = int(np.prod(shape)) if self.reduction == "mean" else (shape[0] if shape else 1)
+        return 1.0 / count if count else 0.0
+
+    def _weight_of_each(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The gradient of the reduced loss with respect to each single one, or grad_output for reduction none."""
+        if grad_output is None:
+            factor = 1.0 if self.reduction == "none" else self._factor(shape)
+            return np.asarray(factor, dtype=dtype)
+        if self.reduction != "none":
+            raise ValueError(f"{self.spec()}: expected no grad_output with reduction {self.reduction!r}; call backward()")
+        gradient = ready(grad_output, dtype, self)
+        if gradient.shape != shape:
+            raise ValueError(f"{self.spec()}: expected grad_output of shape {shape}, got {gradient.shape}")
+        return gradient
+
+
+class _Elementwise(Loss):
+    """A loss of the core, over two arrays of one shape."""
+
+    kind: ClassVar[str]
+    _delta: float = 0.0
+    weight: NDArray[Any] | None = None
+    pos_weight: NDArray[Any] | None = None
+
+    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
+        """Return the loss as a float, or for reduction "none" as an array."""
+        x = ready(output, None, self)
+        t = ready(target, x.dtype, self)
+        if x.shape != t.shape:
+            raise ValueError(f"{self.spec()}: expected output and target of one shape, got {x.shape} and {t.shape}")
+        weight, pos_weight = self._like(self.weight, "weight", x), self._like(self.pos_weight, "pos_weight", x)
+        if mode.enabled:
+            self._kept = x, t, weight, pos_weight
+        if self.reduction == "none":
+            y = empty_like(x)
+            loss_forward(x, t, weight, pos_weight, self.kind, self._delta, y)
+            return y
+        return loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * self._factor(x.shape)
+
+    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the gradient with respect to output; grad_output as for Loss."""
+        x, t, weight, pos_weight = self._recall()
+        gx = empty_like(x)
+        if grad_output is None:
+            factor = 1.0 if self.reduction == "none" else self._factor(x.shape)
+            loss_backward(x, t, weight, pos_weight, self.kind, self._delta, factor, gx)
+            return gx
+        gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
+        loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
+        gx *= gradient
+        return gx
+
+    def _like(self, factor: NDArray[Any] | None, name: str, x: NDArray[Any]) -> NDArray[Any] | None:
+        """The factor spread over the shape of x."""
+        if factor is None:
+            return None
+        try:
+            return np.array(np.broadcast_to(factor, x.shape), dtype=x.dtype, order="C")
+        except ValueError:
+            raise ValueError(
+                f"{self.spec()}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
+            ) from None
+
+
+class MSELoss(_Elementwise):
+    """l = (output - target)^2; "mean" averages over all elements.
+
+    Example:
+        >>> criterion = MSELoss()
+        >>> criterion(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]])), criterion.backward()
+        (2.0, array([[2., 0.]]))
+
+    Source: torch.nn.MSELoss.
+    """
+
+    kind = "mse"
+
+
+class MAELoss(_Elementwise):
+    """l = |output - target|; the derivative at 0 is 0. Also under torch's name L1Loss.
+
+    Example:
+        >>> MAELoss()(np.array([[3.0, 0.0]]), np.array([[1.0, 0.0]]))
+        1.0
+
+    Source: torch.nn.L1Loss.
+    """
+
+    kind = "mae"
+
+
+L1Loss = MAELoss
+
+
+class HuberLoss(_Elementwise):
+    """l = d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = output - target.
+
+    Args:
+        reduction: as for Loss.
+        delta: where the square turns into a line; positive.
+
+    Example:
+        >>> HuberLoss()(np.array([3.0]), np.array([0.0]))
+        2.5
+
+    Source: torch.nn.HuberLoss; P. Huber, "Robust Estimation of a Location Parameter", 1964.
+    """
+
+    kind = "huber"
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.delta = self._delta = real_number(delta, "delta", "HuberLoss")
+        if self.delta <= 0:
+            raise ValueError(f"HuberLoss: expected a positive number for delta, got {delta}")
+
+
+class BCELoss(_Elementwise):
+    """l = -w (t log x + (1 - t) log(1 - x)) for probabilities x and targets t, both in [0, 1].
+
+    Logarithms stop at -100. BCEWithLogitsLoss on scores is more accurate than a Sigmoid before this.
+
+    Args:
+        weight: w, an array that broadcasts to the output's shape.
+        reduction: as for Loss.
+
+    Raises:
+        ValueError: if outputs or targets lie outside [0, 1].
+
+    Example:
+        >>> float(round(BCELoss()(np.array([0.5]), np.array([1.0])), 4))
+        0.6931
+
+    Source: torch.nn.BCELoss.
+    """
+
+    kind = "bce"
+
+    def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.weight = as_weight(weight, "weight", "BCELoss")
+
+    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
+        """Return the loss as a float, or for reduction "none" as an array."""
+        for name, array in (("outputs", output), ("targets", target)):
+            array = ready(array, None, self)
+            if array.size and (array.min() < 0 or array.max() > 1):
+                raise ValueError(f"{self.spec()}: expected {name} from 0 to 1, got {array.min()} to {array.max()}")
+        return super().forward(output, target)
+
+
+class BCEWithLogitsLoss(_Elementwise):
+    """l = -w (p t log s(x) + (1 - t) log(1 - s(x))) for scores x, s the sigmoid; computed without overflow.
+
+    Args:
+        weight: w, an array that broadcasts to the output's shape.
+        reduction: as for Loss.
+        pos_weight: p, likewise; above 1 it weighs positive targets up.
+
+    Example:
+        >>> float(round(BCEWithLogitsLoss()(np.array([0.0]), np.array([1.0])), 4))
+        0.6931
+
+    Source: torch.nn.BCEWithLogitsLoss.
+    """
+
+    kind = "bce_with_logits"
+
+    def __init__(
+        self, weight: ArrayLike | None = None, reduction: str = "mean", pos_weight: ArrayLike | None = None
+    ) -> None:
+        super().__init__(reduction)
+        self.weight = as_weight(weight, "weight", "BCEWithLogitsLoss")
+        self.pos_weight = as_weight(pos_weight, "pos_weight", "BCEWithLogitsLoss")
+
+
+def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
+    """The value as an array of finite numbers from 0 up, or None."""
+    if value is None:
+        return None
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiu":
+        raise TypeError(f"{owner}: expected an array of numbers for {name}, got {value!r}")
+    if not np.all(np.isfinite(array)) or np.any(array < 0):
+        raise ValueError(f"{owner}: expected finite numbers >= 0 for {name}, got {value!r}")
+    return np.array(array, dtype=np.float64)

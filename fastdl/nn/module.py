@@ -1,0 +1,326 @@
+"""Module: what every layer and container has in common."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdl.nn.parameter import Parameter
+
+_Self = TypeVar("_Self", bound="Module")
+
+
+class IncompatibleKeys(NamedTuple):
+    """What load_state_dict(strict=False) left out on either side."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """A function of arrays with parameters, and its gradient written out.
+
+    A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
+    and adds those with respect to its parameters to their `grad`. Parameters, Modules and buffers assigned to attributes
+    are found by looking through the instance; `super().__init__()` is not needed.
+
+    What forward stores in attributes for backward is kept by containers for each place a module stands in, so one instance
+    may stand in several.
+
+    Example:
+        >>> class Scale(Module):
+        ...     def __init__(self):
+        ...         self.factor = Parameter(np.full(1, 2.0))
+        ...     def forward(self, x):
+        ...         self.x = x
+        ...         return self.factor.data * x
+        ...     def backward(self, grad_output):
+        ...         self.factor.grad += np.sum(grad_output * self.x)
+        ...         return self.factor.data * grad_output
+        >>> scale = Scale()
+        >>> scale(np.array([3.0])), scale.backward(np.array([1.0])), scale.factor.grad
+        (array([6.]), array([2.]), array([3.]))
+        >>> list(scale.state_dict())
+        ['factor']
+    """
+
+    training: bool = True
+    _buffer_names: tuple[str, ...] = ()
+
+    def forward(self, x: Any) -> Any:
+        """Return the output for input x; defined by the subclass."""
+        raise TypeError(f"{type(self).__name__} has no forward: define forward(self, x)")
+
+    def backward(self, grad_output: Any) -> Any:
+        """Return the gradient with respect to the latest forward's input; defined by the subclass."""
+        raise TypeError(f"{type(self).__name__} has no backward: define backward(self, grad_output)")
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.forward(*inputs)
+
+    # What the latest forward left for backward. Containers take it after a forward and put it back before the backward.
+    # Here it is whatever the instance holds besides its parts; fastdl's own layers keep it in one attribute (see Layer).
+    @property
+    def _kept(self) -> Any:
+        parts = (Parameter, Module)
+        passing = {"training", "_buffer_names", *self._buffer_names}
+        return {k: v for k, v in vars(self).items() if k not in passing and not isinstance(v, parts)}
+
+    @_kept.setter
+    def _kept(self, value: Any) -> None:
+        vars(self).update(value)
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules assigned to attributes, with their names."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside, each once."""
+        yield from {id(child): child for _, child in self.named_children()}.values()
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all inside it, each once, under its first dotted name."""
+        seen: set[int] = set()
+        for name, module in self._walk(prefix):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child._walk(f"{prefix}.{name}" if prefix else name)
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield the parameters with dotted names; a tied one once, under its first name."""
+        seen: set[int] = set()
+        for name, part in self._entries():
+            if isinstance(part, Parameter) and id(part) not in seen:
+                seen.add(id(part))
+                yield name, part
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters, each once."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def register_buffer(self, name: str, array: NDArray[Any]) -> None:
+        """Make an array part of the state_dict without being trained (running statistics, for one)."""
+        if not name.isidentifier():
+            raise ValueError(f"register_buffer: expected an attribute name, got {name!r}")
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"register_buffer: expected an array for {name!r}, got {type(array).__name__}")
+        setattr(self, name, array)
+        if name not in self._buffer_names:
+            self._buffer_names = (*self._buffer_names, name)
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the buffers with dotted names, each array once."""
+        seen: set[int] = set()
+        for name, part in self._entries():
+            if isinstance(part, np.ndarray) and id(part) not in seen:
+                seen.add(id(part))
+                yield name, part
+
+    def buffers(self) -> Iterator[NDArray[Any]]:
+        """Yield the buffers, each once."""
+        for _, array in self.named_buffers():
+            yield array
+
+    def _entries(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
+        """Yield every entry of the state_dict: parameters and buffers under each of their names."""
+        for prefix, module in self._walk(""):
+            own = vars(module)
+            for name, value in own.items():
+                if isinstance(value, Parameter):
+                    yield (f"{prefix}.{name}" if prefix else name), value
+            for name in module._buffer_names:
+                yield (f"{prefix}.{name}" if prefix else name), own[name]
+
+    def state_dict(self) -> dict[str, NDArray[Any]]:
+        """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+
+    def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
+        """Copy values in by name.
+
+        Args:
+            state: arrays (or torch tensors) by entry name.
+            strict: every entry must be there, and no other; False takes what fits by name.
+
+        Raises:
+            ValueError: if entries are missing, unexpected or of another shape; nothing is changed then.
+            TypeError: if state is no mapping, or an entry is not numeric.
+        """
+        if not isinstance(state, Mapping):
+            raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
+        own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        missing = [name for name in own if name not in state]
+        unexpected = [str(name) for name in state if name not in own]
+        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        faults = []
+        if strict and missing:
+            faults.append(f"missing {', '.join(missing)}")
+        if strict and unexpected:
+            faults.append(f"unexpected {', '.join(unexpected)}")
+        for name, array in arrays.items():
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"load_state_dict: expected real numbers for {name}, got dtype {array.dtype}")
+            if array.shape != own[name].shape:
+                faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
+        if faults:
+            raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(faults)}")
+        for name, array in arrays.items():
+            np.copyto(own[name], array, casting="unsafe")
+        return IncompatibleKeys(missing, unexpected)
+
+    def train(self: _Self, mode: bool = True) -> _Self:
+        """Set training mode here and in all modules inside; returns self."""
+        if not isinstance(mode, (bool, np.bool_)):
+            raise TypeError(f"train: expected True or False, got {mode!r}")
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self: _Self) -> _Self:
+        """Set evaluation mode here and in all modules inside; returns self."""
+        return self.train(False)
+
+    def requires_grad_(self: _Self, requires_grad: bool = True) -> _Self:
+        """Freeze (False) or release (True) every parameter; returns self."""
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zeros."""
+        for parameter in self.parameters():
+            parameter.zero_grad()
+
+    def reset_parameters(self, rng: int | np.random.Generator | None = None) -> None:
+        """Draw the parameters anew, in all modules inside; rng as for the layers' constructors."""
+        from fastdl.random import as_generator
+
+        generator = as_generator(rng)
+        for module in self.modules():
+            module._draw(generator)
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        """Draw this module's own parameters anew; nothing where there are none."""
+
+    def astype(self: _Self, dtype: Any) -> _Self:
+        """Change parameters and floating buffers to float32 or float64, in place; make a new optimizer afterwards."""
+        dtype = as_float_dtype(dtype, "astype")
+        for parameter in self.parameters():
+            parameter.astype(dtype)
+        for module in self.modules():
+            for name in module._buffer_names:
+                array = getattr(module, name)
+                if array.dtype.kind == "f":
+                    setattr(module, name, array.astype(dtype))
+        return self
+
+    def spec(self) -> str:
+        """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`."""
+        words = []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name in ("rng", "dtype"):
+                continue
+            value = self._argument(name)
+            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+                words += [_spell(item) for item in value]
+            elif parameter.default is inspect.Parameter.empty:
+                words.append(_spell(value))
+            elif not _same(value, parameter.default):
+                words.append(f"{name}={_spell(value)}")
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    def _argument(self, name: str) -> Any:
+        """The value a constructor argument has now: the attribute of that name."""
+        return getattr(self, name)
+
+    def extra_repr(self) -> str:
+        """Return what stands between the parentheses of repr; a subclass may say more."""
+        return ""
+
+    def __repr__(self) -> str:
+        lines = [f"({name}): " + repr(child).replace("\n", "\n  ") for name, child in self.named_children()]
+        head = self.extra_repr()
+        if not lines:
+            return f"{type(self).__name__}({head})"
+        return f"{type(self).__name__}({head}\n  " + "\n  ".join(lines) + "\n)"
+
+
+class Layer(Module):
+    """A module of fastdl's own: what the latest forward left for backward is one attribute."""
+
+    _kept: Any = None  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = vars(self).copy()
+        state.pop("_kept", None)
+        return state
+
+    def extra_repr(self) -> str:
+        """Return the constructor's arguments."""
+        return self.spec()[len(type(self).__name__) + 1 : -1]
+
+    def _recall(self) -> Any:
+        """What the latest forward kept; an error when there is none."""
+        kept = self._kept
+        if kept is None:
+            raise RuntimeError(
+                f"{self.spec()}: backward needs a forward before it; call the model on a batch first, outside no_grad()"
+            )
+        return kept
+
+
+def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
+    """The NumPy dtype for float32 or float64; a TypeError for any other."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype!r}")
+    return np.dtype(found.type)
+
+
+def positive_integer(value: Any, name: str, owner: str) -> int:
+    """The value as an int when it is a whole number above 0; else an error that names the argument."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{owner}: expected a positive integer for {name}, got {value!r}")
+    if value <= 0:
+        raise ValueError(f"{owner}: expected a positive integer for {name}, got {value}")
+    return int(value)
+
+
+def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:
+    """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: expected a number for {name}, got {value!r}")
+    if not (np.isfinite(value) and low <= value <= high):
+        bounds = "a finite number" if (low, high) == (-np.inf, np.inf) else f"a finite number >= {low:g}"
+        if high != np.inf:
+            bounds = f"a number from {low:g} to {high:g}"
+        raise ValueError(f"{owner}: expected {bounds} for {name}, got {value}")
+    return float(value)
+
+
+def _spell(value: Any) -> str:
+    return value.spec() if isinstance(value, Module) else repr(value)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (type(value) is type(default) and value == default)

@@ -1,0 +1,100 @@
+"""Parameter: a weight and its gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Parameter:
+    """An array that an optimizer changes, beside the gradient of the loss with respect to it.
+
+    Args:
+        data: float32 or float64 array of any shape; it is copied.
+        requires_grad: False freezes the parameter: it is neither differentiated nor updated.
+
+    `data` and `grad` keep their place in memory for the parameter's life (an optimizer lays both out in one flat buffer):
+    assigning to them copies the values in. `grad` starts as zeros.
+
+    Raises:
+        TypeError: if data is not of dtype float32 or float64.
+
+    Example:
+        >>> weight = Parameter(np.ones((2, 3), dtype=np.float32))
+        >>> weight.data = np.zeros((2, 3))
+        >>> weight.grad.shape, weight.requires_grad
+        ((2, 3), True)
+    """
+
+    __slots__ = ("__weakref__", "_data", "_grad", "requires_grad")
+
+    def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
+        array = np.asarray(data)
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"Parameter: expected an array of float32 or float64, got {array.dtype}; write np.asarray(data, dtype=np.float32)"
+            )
+        self._data = np.array(array, dtype=array.dtype.type, order="C", subok=False)
+        self._grad = np.zeros_like(self._data)
+        self.requires_grad = requires_grad
+
+    @property
+    def data(self) -> NDArray[Any]:
+        """The values; assignment copies into them."""
+        return self._data
+
+    @data.setter
+    def data(self, value: ArrayLike) -> None:
+        copy_into(self._data, value, "Parameter.data")
+
+    @property
+    def grad(self) -> NDArray[Any]:
+        """The gradient accumulated since the last zero_grad; assignment copies into it."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: ArrayLike) -> None:
+        copy_into(self._grad, value, "Parameter.grad")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64."""
+        return self._data.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return self._data.size
+
+    def zero_grad(self) -> None:
+        """Set the gradient to zeros, in place."""
+        self._grad.fill(0)
+
+    def astype(self, dtype: Any) -> None:
+        """Change the dtype of values and gradient; the arrays are new, so an optimizer made before no longer reaches them."""
+        self.move_to(self._data.astype(dtype), self._grad.astype(dtype))
+
+    def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
+        """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers)."""
+        self._data, self._grad = data, grad
+
+    def __repr__(self) -> str:
+        frozen = "" if self.requires_grad else ", requires_grad=False"
+        return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
+
+
+def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:
+    """Copy value into array when shape and kind agree; else say what differs and change nothing."""
+    source = np.asarray(value)
+    if source.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected real numbers, got dtype {source.dtype}")
+    if source.shape != array.shape:
+        raise ValueError(f"{name}: expected shape {array.shape}, got {source.shape}")
+    np.copyto(array, source, casting="unsafe")

@@ -1,0 +1,90 @@
+"""Softmax and LogSoftmax over one axis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels import softmax as kernels
+from fastdl._kernels.array import empty_like, ready
+from fastdl.nn.activation import same_shape
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer
+
+
+class _OverAxis(Layer):
+    """y = f(x) along axis `dim`, backward from y."""
+
+    _forward: ClassVar[Callable[..., None]]
+    _backward: ClassVar[Callable[..., None]]
+
+    def __init__(self, dim: int = -1) -> None:
+        if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
+            raise TypeError(f"{type(self).__name__}: expected an integer for dim, got {dim!r}")
+        self.dim = int(dim)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return f(x)."""
+        x = ready(x, None, self)
+        shape = self._split(x.shape)
+        y = empty_like(x)
+        if y.size:
+            self._forward(x.reshape(shape), y.reshape(shape))
+        if mode.enabled:
+            self._kept = y
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return the gradient with respect to x."""
+        y = self._recall()
+        gy = same_shape(ready(grad_output, y.dtype, self), y, self)
+        shape = self._split(y.shape)
+        gx = empty_like(y)
+        if y.size:
+            self._backward(gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
+        return gx
+
+    def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The shape as (outer, n, inner) around axis dim."""
+        if not -len(shape) <= self.dim < len(shape):
+            raise ValueError(f"{self.spec()}: expected an input with an axis {self.dim}, got shape {shape}")
+        axis = self.dim % len(shape)
+        return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
+
+
+class Softmax(_OverAxis):
+    """y_i = exp(x_i) / sum_j exp(x_j) along axis dim, computed from x - max x.
+
+    Args:
+        dim: the axis; by default the last.
+
+    Example:
+        >>> Softmax()(np.zeros((1, 4)))
+        array([[0.25, 0.25, 0.25, 0.25]])
+
+    Source: torch.nn.Softmax (dim=None, which torch deprecates, is -1 here).
+    """
+
+    _forward = staticmethod(kernels.softmax_forward)
+    _backward = staticmethod(kernels.softmax_backward)
+
+
+class LogSoftmax(_OverAxis):
+    """y_i = x_i - log sum_j exp(x_j) along axis dim, computed from x - max x.
+
+    Args:
+        dim: the axis; by default the last.
+
+    Example:
+        >>> np.exp(LogSoftmax()(np.zeros((1, 4))))
+        array([[0.25, 0.25, 0.25, 0.25]])
+
+    Source: torch.nn.LogSoftmax.
+    """
+
+    _forward = staticmethod(kernels.log_softmax_forward)
+    _backward = staticmethod(kernels.log_softmax_backward)

@@ -1,0 +1,225 @@
+"""Models written as strings: a list of them, a dictionary, a TOML file, and back."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import math
+import os
+import textwrap
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdl.nn.initializer import INITIALIZERS, Initializer
+from fastdl.nn.module import Module
+
+LONGEST_ENTRY = 100_000
+LONGEST_LIST = 10_000
+LONGEST_FILE = 10_000_000
+DEEPEST = 50
+VALUES = {"inf": math.inf, "nan": math.nan, "float32": np.float32, "float64": np.float64}
+
+
+def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) -> Module:
+    """The model that strings describe.
+
+    A list is a `Sequential`, a list inside it a nested one. Each string is a public layer of `fastdl.nn`, called as in
+    Python, or its bare name where it needs no arguments. Arguments are numbers, strings, True, False, None, tuples and
+    lists of those, initializers, other layers, and the names inf, nan, float32, float64. Strings are parsed and
+    walked, never evaluated.
+
+    Args:
+        spec: a list of strings; one string, for a single layer; a dictionary with either as its entry "model"; or a
+            TOML file with such a key, as a path or a string that ends in .toml.
+
+    Raises:
+        TypeError: if the spec or an entry is of another kind.
+        ValueError: if an entry (counted from 1) cannot be read or built, or something is too much: an entry of over
+            100,000 characters, a list of over 10,000 entries, a file of over 10 MB, over 50 levels of nesting.
+
+    Example:
+        >>> from fastdl.nn import from_spec
+        >>> model = from_spec(["Linear(2, 25, weight_init=xavier_normal(gain=1.4))", "ReLU", ["Linear(25, 2)", "Tanh"]])
+        >>> [type(layer).__name__ for layer in model.children()]
+        ['Linear', 'ReLU', 'Sequential']
+        >>> from_spec(["ReLU", "Liner(2, 25)"])
+        Traceback (most recent call last):
+        ValueError: entry 2, 'Liner(2, 25)': no layer named 'Liner'; nearest: Linear
+
+    Source: paper 002, whose models are strings in a dictionary.
+    """
+    if isinstance(spec, os.PathLike) or (isinstance(spec, str) and spec.endswith(".toml")):
+        spec = _read(Path(spec))
+    if isinstance(spec, Mapping):
+        if "model" not in spec:
+            raise ValueError(f"spec: expected an entry 'model', got {_short(', '.join(map(str, spec)) or 'none')}")
+        spec = spec["model"]
+    return _model(spec, (), 1)
+
+
+def to_spec(model: Module) -> list[str] | str:
+    """The strings that `from_spec` builds the same structure from: weights and random generators are not in them.
+
+    A `Sequential` gives a list with a string for each layer, any other layer gives its own string.
+
+    Raises:
+        TypeError: if `fastdl.nn` does not have a module, or no string spells an argument.
+        ValueError: if a parameter stands in several places: built from strings, each place would have its own.
+
+    Example:
+        >>> from fastdl import nn
+        >>> nn.to_spec(nn.Sequential(nn.Linear(2, 25), nn.Sequential(nn.ReLU(), nn.Linear(25, 2))))
+        ['Linear(2, 25)', 'Sequential(ReLU(), Linear(25, 2))']
+
+    Source: paper 002.
+    """
+    known = _layers()
+    for module in model.modules():
+        if known.get(type(module).__name__) is not type(module):
+            raise TypeError(f"to_spec: expected layers of fastdl.nn, got a {type(module).__qualname__}")
+    parts = [id(part) for _, part in model._entries()]
+    if len(set(parts)) < len(parts):
+        raise ValueError("to_spec: expected every parameter in one place, got a model that shares some")
+    if type(model) is known["Sequential"]:
+        return [_spelled(layer) for _, layer in model.named_children()]
+    return _spelled(model)
+
+
+def _spelled(layer: Module) -> str:
+    text = layer.spec()
+    try:
+        names = {node.id for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)}
+    except SyntaxError:
+        names = {""}
+    if not names <= {*_layers(), *INITIALIZERS, *VALUES}:
+        raise TypeError(f"to_spec: expected arguments that can be written as a string, got {_short(text)}")
+    return text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        content = file.read(LONGEST_FILE + 1)
+    if len(content) > LONGEST_FILE:
+        raise ValueError(f"{path}: expected a file of at most {LONGEST_FILE} bytes, got more")
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: expected a TOML file, got an error on reading it: {error}") from error
+
+
+def _model(spec: object, place: tuple[int, ...], depth: int) -> Module:
+    opening = f"entry {'.'.join(map(str, place))}" if place else "spec"
+    if depth > DEEPEST:
+        raise ValueError(f"{opening}: expected at most {DEEPEST} levels of nesting, got more")
+    if isinstance(spec, str):
+        try:
+            return _layer(spec, depth)
+        except ValueError as error:
+            raise ValueError(f"{opening}, {_short(spec)!r}: {error}") from error
+    if not isinstance(spec, (list, tuple)):
+        raise TypeError(f"{opening}: expected a string or a list of strings, got {_short(repr(spec))}")
+    if len(spec) > LONGEST_LIST:
+        raise ValueError(f"{opening}: expected at most {LONGEST_LIST} entries, got {len(spec)}")
+    return _layers()["Sequential"](*(_model(entry, (*place, i), depth + 1) for i, entry in enumerate(spec, 1)))
+
+
+def _layer(text: str, depth: int) -> Module:
+    if len(text) > LONGEST_ENTRY:
+        raise ValueError(f"expected at most {LONGEST_ENTRY} characters, got {len(text)}")
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise ValueError("expected a layer written as in Python, like Linear(2, 25)") from None
+    name = node.func if isinstance(node, ast.Call) else node
+    if not isinstance(name, ast.Name):
+        raise ValueError("expected a layer's name, with its arguments in parentheses, like Linear(2, 25)")
+    if name.id not in _layers():
+        raise ValueError(_unknown("layer", name.id, _layers()))
+    return _value(node, depth)
+
+
+def _value(node: ast.expr, depth: int) -> Any:
+    """What an expression stands for; names are looked up in `fastdl.nn`, `init` and VALUES, and nowhere else."""
+    if depth > DEEPEST:
+        raise ValueError(f"expected at most {DEEPEST} levels of nesting, got more")
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() | None as value):
+            return value
+        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
+            number = _value(operand, depth + 1)
+            if isinstance(number, bool) or not isinstance(number, (int, float)):
+                raise ValueError(f"expected a number after the sign, got {_source(operand)}")
+            return -number if isinstance(sign, ast.USub) else number
+        case ast.List(elts=elements):
+            return [_value(element, depth + 1) for element in elements]
+        case ast.Tuple(elts=elements):
+            return tuple(_value(element, depth + 1) for element in elements)
+        case ast.Name(id=name) if name in VALUES:
+            return VALUES[name]
+        case ast.Name(id=name):
+            return _call(name, [], {})
+        case ast.Call(func=ast.Name(id=name)):
+            arguments = [_value(argument, depth + 1) for argument in node.args]
+            keywords = {}
+            for keyword in node.keywords:
+                if keyword.arg is None or keyword.arg in keywords:
+                    raise ValueError(f"expected each keyword of {name} once, got {_source(node)}")
+                keywords[keyword.arg] = _value(keyword.value, depth + 1)
+            return _call(name, arguments, keywords)
+    raise ValueError(f"expected a value, an initializer or a layer as an argument, got {_source(node)}")
+
+
+def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module | Initializer:
+    makers: dict[str, Callable[..., Any]] = {**INITIALIZERS, **_layers()}
+    if name not in makers:
+        raise ValueError(_unknown("layer or initializer", name, makers))
+    signature = inspect.signature(makers[name])
+    try:
+        signature.bind(*arguments, **keywords)
+    except TypeError as error:
+        raise ValueError(f"expected {name}({_outline(signature)}), got {error}") from None
+    try:
+        return makers[name](*arguments, **keywords)
+    except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _layers() -> dict[str, type[Module]]:
+    from fastdl import nn  # the package imports this module while it is itself being imported
+
+    return {
+        name: value
+        for name, value in vars(nn).items()
+        if isinstance(value, type) and issubclass(value, Module) and value is not Module and not name.startswith("_")
+    }
+
+
+def _outline(signature: inspect.Signature) -> str:
+    """The parameters of a call, optional ones as `name=...`."""
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return ", ".join(
+        f"{stars[p.kind]}{name}" if p.kind in stars else name if p.default is p.empty else f"{name}=..."
+        for name, p in signature.parameters.items()
+    )
+
+
+def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
+    lower = {word.lower(): word for word in known}
+    nearest = difflib.get_close_matches(name[:60].lower(), lower, n=1, cutoff=0.5)
+    return f"no {kind} named {_short(name)!r}" + (f"; nearest: {lower[nearest[0]]}" if nearest else "")
+
+
+def _source(node: ast.expr) -> str:
+    try:
+        return _short(ast.unparse(node))
+    except RecursionError:
+        return f"a deeply nested {type(node).__name__}"
+
+
+def _short(text: str) -> str:
+    return textwrap.shorten(text, 80, placeholder=" ...") if len(text) > 80 else text

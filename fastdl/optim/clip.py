@@ -1,0 +1,70 @@
+"""Gradient clipping, by norm and by value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from fastdl._kernels.optim import clamp, scale, squared_norm
+from fastdl.nn.module import real_number
+from fastdl.nn.parameter import Parameter
+
+
+def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float, norm_type: float = 2.0) -> float:
+    """Scale all gradients together so that their norm is at most max_norm; returns the norm before.
+
+    g = g max_norm / (norm + 1e-6) where that factor is below 1; the norm is taken over all gradients as one vector.
+
+    Args:
+        parameters: parameters; frozen ones do not count.
+        max_norm: the largest norm allowed, >= 0.
+        norm_type: 2, another number >= 1, or infinity (the largest magnitude).
+
+    Example:
+        >>> p = Parameter(np.zeros(2))
+        >>> p.grad = [3.0, 4.0]
+        >>> clip_grad_norm([p], 1.0), p.grad.round(3)
+        (5.0, array([0.6, 0.8]))
+
+    Source: torch.nn.utils.clip_grad_norm_.
+    """
+    max_norm = real_number(max_norm, "max_norm", "clip_grad_norm", low=0.0)
+    if norm_type != np.inf:
+        norm_type = real_number(norm_type, "norm_type", "clip_grad_norm", low=1.0)
+    gradients = _gradients(parameters, "clip_grad_norm")
+    if norm_type == 2:
+        norm = float(np.sqrt(sum(squared_norm(grad) for grad in gradients)))
+    else:
+        norms = [float(np.linalg.norm(grad.reshape(-1).astype(np.float64), norm_type)) for grad in gradients if grad.size]
+        norm = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1 or np.isnan(factor):
+        for grad in gradients:
+            scale(factor, grad)
+    return norm
+
+
+def clip_grad_value(parameters: Iterable[Parameter] | Parameter, clip_value: float) -> None:
+    """Hold each element of each gradient within [-clip_value, clip_value]; a NaN stays.
+
+    Example:
+        >>> p = Parameter(np.zeros(2))
+        >>> p.grad = [3.0, -0.5]
+        >>> clip_grad_value([p], 1.0)
+        >>> p.grad
+        array([ 1. , -0.5])
+
+    Source: torch.nn.utils.clip_grad_value_.
+    """
+    clip_value = real_number(clip_value, "clip_value", "clip_grad_value", low=0.0)
+    for grad in _gradients(parameters, "clip_grad_value"):
+        clamp(-clip_value, clip_value, grad)
+
+
+def _gradients(parameters: Iterable[Parameter] | Parameter, name: str) -> list[np.ndarray]:
+    each = [parameters] if isinstance(parameters, Parameter) else list(parameters)
+    for parameter in each:
+        if not isinstance(parameter, Parameter):
+            raise TypeError(f"{name}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}")
+    return [parameter.grad for parameter in each if parameter.requires_grad]

@@ -1,0 +1,282 @@
+"""Optimizer: parameters laid out in one flat buffer, and steps over its contiguous runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.nn.module import real_number
+from fastdl.nn.parameter import Parameter
+
+# Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
+LINE = 64
+
+
+class Run(NamedTuple):
+    """A stretch of the flat buffers that one update covers."""
+
+    data: NDArray[Any]
+    grad: NDArray[Any]
+    state: dict[str, NDArray[Any]]
+    group: dict[str, Any]
+    members: slice
+
+
+class Optimizer:
+    """Change parameters by their gradients.
+
+    Making one moves the parameters, in their order, into one flat buffer and their gradients into another; `Parameter.data`
+    and `.grad` are views from then on. A step is one pass over the runs of parameters that share a group; parameters with
+    `requires_grad=False` are left out.
+
+    A subclass names its arrays in `state_names`, checks its options in `check_group` and defines
+    `update(data, grad, state, group, step)`, which changes `data` in place, given flat arrays, the arrays of its state of
+    the same length, the group's options, and the number of the step, from 1.
+
+    Args:
+        params: parameters, or dictionaries with an entry "params" and options of that group's own.
+        defaults: the options that groups do not set.
+
+    Raises:
+        TypeError: if params holds anything but Parameters.
+        ValueError: if it is empty, a parameter stands twice, or dtypes differ.
+
+    Example:
+        >>> from fastdl import nn
+        >>> class SignSGD(Optimizer):
+        ...     def __init__(self, params, lr=0.01):
+        ...         super().__init__(params, {"lr": lr})
+        ...     def update(self, data, grad, state, group, step):
+        ...         data -= group["lr"] * np.sign(grad)
+        >>> layer = nn.Linear(2, 1, weight_init=nn.init.zeros())
+        >>> optimizer = SignSGD(layer.parameters(), lr=0.5)
+        >>> layer.weight.grad = [[3.0, -2.0]]
+        >>> optimizer.step()
+        >>> layer.weight.data
+        array([[-0.5,  0.5]], dtype=float32)
+    """
+
+    state_names: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> None:
+        self.defaults = dict(defaults)
+        if isinstance(params, (Parameter, Mapping)):
+            raise TypeError(f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]")
+        try:
+            given = list(params)
+        except TypeError:
+            raise TypeError(
+                f"{self._name()}: expected parameters such as model.parameters(), got {type(params).__name__}"
+            ) from None
+        groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
+        self.param_groups: list[dict[str, Any]] = []
+        for group in groups:
+            self.param_groups.append(self._new_group(group))  # pyright: ignore[reportArgumentType]
+        parameters = [parameter for group in self.param_groups for parameter in group["params"]]
+        if not parameters:
+            raise ValueError(f"{self._name()}: expected at least one parameter, got none")
+        if len({id(parameter) for parameter in parameters}) < len(parameters):
+            raise ValueError(f"{self._name()}: expected each parameter once, got one in two places")
+        dtypes = {parameter.dtype for parameter in parameters}
+        if len(dtypes) > 1:
+            raise ValueError(f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
+        self._parameters: list[Parameter] = parameters
+        self._steps = np.zeros(len(parameters), dtype=np.int64)
+        self._state: dict[str, NDArray[Any]] = {}
+        self._lay_out()
+
+    def _new_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
+        """A group with every option, checked."""
+        unknown = [name for name in group if name != "params" and name not in self.defaults]
+        if unknown:
+            raise ValueError(f"{self._name()}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
+        if "params" not in group:
+            raise ValueError(f"{self._name()}: expected an entry 'params' in each group, got {', '.join(group)}")
+        members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
+        for parameter in members:
+            if not isinstance(parameter, Parameter):
+                raise TypeError(
+                    f"{self._name()}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}"
+                )
+        full = {**self.defaults, **group, "params": members}
+        self.check_group(full)
+        return full
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Raise TypeError or ValueError for options that cannot be used; a subclass checks its own and calls this."""
+        if "lr" in group:
+            real_number(group["lr"], "lr", self._name(), low=0.0)
+
+    def _name(self) -> str:
+        return type(self).__name__
+
+    # The flat buffers: every parameter and gradient in order, each on a cache line of its own; the state beside them.
+
+    def _lay_out(self) -> None:
+        dtype = self._parameters[0].dtype
+        each = LINE // dtype.itemsize
+        sizes = [-(-parameter.size // each) * each for parameter in self._parameters]
+        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
+        total = self._offsets[-1]
+        data, grad = aligned_zeros(total, dtype), aligned_zeros(total, dtype)
+        for parameter, start in zip(self._parameters, self._offsets, strict=False):
+            stop = start + parameter.size
+            data[start:stop] = parameter.data.reshape(-1)
+            grad[start:stop] = parameter.grad.reshape(-1)
+            parameter.move_to(data[start:stop].reshape(parameter.shape), grad[start:stop].reshape(parameter.shape))
+        self._data, self._grad = data, grad
+        self._homes = [(parameter._data, parameter._grad) for parameter in self._parameters]
+        for name in self._active_state():
+            self._state.setdefault(name, aligned_zeros(total, dtype))
+        self._runs: list[Run] = []
+        self._runs_key: Any = None
+
+    def _active_state(self) -> tuple[str, ...]:
+        """The state arrays that some group needs."""
+        return self.state_names
+
+    def _current_runs(self) -> list[Run]:
+        """The runs that a step covers: neighbours with one group, trainable, and as many steps behind them."""
+        for parameter, (data, grad) in zip(self._parameters, self._homes, strict=True):
+            if parameter._data is not data or parameter._grad is not grad:
+                raise RuntimeError(
+                    f"{self._name()}: the parameters have moved (astype, or a later optimizer took them); make a new optimizer"
+                )
+        key = [parameter.requires_grad for parameter in self._parameters]
+        if key != self._runs_key:
+            self._runs, self._runs_key = self._make_runs(), key
+        return self._runs
+
+    def _make_runs(self) -> list[Run]:
+        runs: list[Run] = []
+        place = 0
+        for group in self.param_groups:
+            start = None
+            for parameter in [*group["params"], None]:
+                fits = parameter is not None and parameter.requires_grad
+                if start is not None and not (fits and self._steps[place] == self._steps[start]):
+                    runs.append(self._make_run(start, place, group))
+                    start = None
+                if fits and start is None:
+                    start = place
+                place += parameter is not None
+        return runs
+
+    def _make_run(self, start: int, stop: int, group: dict[str, Any]) -> Run:
+        flat = slice(self._offsets[start], self._offsets[stop])
+        state = {name: array[flat] for name, array in self._state.items()}
+        return Run(self._data[flat], self._grad[flat], state, group, slice(start, stop))
+
+    def zero_grad(self) -> None:
+        """Set every gradient to zeros, in one pass."""
+        self._grad.fill(0)
+
+    def step(self) -> None:
+        """Change every trainable parameter by its gradient.
+
+        Raises:
+            RuntimeError: if the parameters have left the flat buffer (astype, a later optimizer of the same parameters).
+        """
+        for run in self._current_runs():
+            group = run.group
+            step = int(self._steps[run.members.start]) + 1
+            self.update(run.data, run.grad, run.state, group, step)
+            self._steps[run.members] = step
+
+    def update(
+        self, data: NDArray[Any], grad: NDArray[Any], state: dict[str, NDArray[Any]], group: dict[str, Any], step: int
+    ) -> None:
+        """Change data in place; defined by the subclass."""
+        raise TypeError(f"{self._name()} has no update: define update(self, data, grad, state, group, step)")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return copies of the state, by parameter number, and the groups' options (torch's layout)."""
+        state = {}
+        for number, (parameter, start) in enumerate(zip(self._parameters, self._offsets, strict=False)):
+            entry: dict[str, Any] = {"step": int(self._steps[number])}
+            for name, array in self._state.items():
+                entry[name] = array[start : start + parameter.size].reshape(parameter.shape).copy()
+            state[number] = entry
+        groups, first = [], 0
+        for group in self.param_groups:
+            count = len(group["params"])
+            groups.append({**group, "params": list(range(first, first + count))})
+            first += count
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what state_dict gave; the groups must have as many parameters, of the same shapes.
+
+        Raises:
+            ValueError: if something is missing or does not fit; nothing is changed then.
+        """
+        groups, state = self._checked_state(state_dict)
+        for group, loaded in zip(self.param_groups, groups, strict=True):
+            group.update(loaded)
+        for number, entry in enumerate(state):
+            start, parameter = self._offsets[number], self._parameters[number]
+            self._steps[number] = entry["step"]
+            for name, array in self._state.items():
+                array[start : start + parameter.size] = np.asarray(entry[name]).reshape(-1)
+        self._runs_key = None
+
+    def _checked_state(self, state_dict: Any) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
+        """The options and the entries by parameter of a state_dict that fits."""
+        what = f"{self._name()}.load_state_dict"
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise ValueError(f"{what}: expected a dictionary with entries 'state' and 'param_groups'")
+        sizes = [len(group["params"]) for group in self.param_groups]
+        loaded = [dict(group) for group in state_dict["param_groups"]]
+        if [len(group.get("params", ())) for group in loaded] != sizes:
+            raise ValueError(
+                f"{what}: expected groups of {sizes} parameters, got {[len(group.get('params', ())) for group in loaded]}"
+            )
+        for group, own in zip(loaded, self.param_groups, strict=True):
+            group["params"] = own["params"]
+            unknown = [name for name in group if name not in own]
+            if unknown:
+                raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
+            self.check_group({**own, **group})
+        entries = []
+        for number, parameter in enumerate(self._parameters):
+            entry = state_dict["state"].get(number)
+            if entry is None or any(name not in entry for name in ("step", *self._state)):
+                raise ValueError(f"{what}: expected step, {', '.join(self._state)} for parameter {number}")
+            step = np.asarray(entry["step"])
+            if step.size != 1 or not step.item() >= 0 or step.item() != int(step.item()):
+                raise ValueError(f"{what}: expected a step count for parameter {number}, got {entry['step']!r}")
+            for name in self._state:
+                array = np.asarray(entry[name])
+                if array.shape != parameter.shape or array.dtype.kind not in "fiu":
+                    raise ValueError(
+                        f"{what}: expected numbers of shape {parameter.shape} for {name} of parameter {number}, "
+                        f"got {array.dtype} {array.shape}"
+                    )
+            entries.append({**entry, "step": int(step.item())})
+        return loaded, entries
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the flat buffers, which are made anew around the parameters."""
+        views = ("_data", "_grad", "_homes", "_runs", "_runs_key", "_offsets")
+        return {name: value for name, value in vars(self).items() if name not in views}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lay_out()
+
+    def __repr__(self) -> str:
+        groups = []
+        for group in self.param_groups:
+            options = ", ".join(f"{name}={value!r}" for name, value in group.items() if name != "params")
+            groups.append(f"{len(group['params'])} parameters, {options}")
+        return f"{self._name()}({'; '.join(groups)})"
+
+
+def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """A flat array of zeros that starts on a cache line."""
+    raw = np.zeros(size * dtype.itemsize + LINE, dtype=np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + size * dtype.itemsize].view(dtype)

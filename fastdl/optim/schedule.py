@@ -1,0 +1,221 @@
+"""Learning-rate schedules: how lr changes from epoch to epoch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fastdl.nn.module import positive_integer, real_number
+from fastdl.optim.optimizer import Optimizer
+
+
+class Schedule:
+    """A learning rate that is a function of the epoch, for each group of an optimizer.
+
+    A subclass defines `rate(initial, epoch)`; `step()`, called once after each epoch, sets it. Epochs count from 0.
+
+    Example:
+        >>> from fastdl import nn, optim
+        >>> class Linear(Schedule):
+        ...     def rate(self, initial, epoch):
+        ...         return initial * (1 - epoch / 10)
+        >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+        >>> schedule = Linear(optimizer)
+        >>> schedule.step()
+        >>> optimizer.param_groups[0]["lr"]
+        0.9
+    """
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
+        self.optimizer = optimizer
+        self.initial = [group["lr"] for group in optimizer.param_groups]
+        self.epoch = 0
+        self._set()
+
+    def rate(self, initial: float, epoch: int) -> float:
+        """Return the learning rate of an epoch; defined by the subclass."""
+        raise TypeError(f"{type(self).__name__} has no rate: define rate(self, initial, epoch)")
+
+    def step(self, metric: float | None = None) -> None:
+        """Go on to the next epoch; the metric is for ReduceLROnPlateau."""
+        self.epoch += 1
+        self._set()
+
+    def _set(self) -> None:
+        for group, initial in zip(self.optimizer.param_groups, self.initial, strict=True):
+            group["lr"] = self.rate(initial, self.epoch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything but the optimizer."""
+        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what state_dict gave.
+
+        Raises:
+            ValueError: if the entries are not this schedule's.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise ValueError(f"{type(self).__name__}: expected entries {', '.join(own)}, got {', '.join(map(str, state))}")
+        if len(state["initial"]) != len(self.initial):
+            raise ValueError(f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}")
+        vars(self).update(state)
+        self._set()
+
+
+class StepLR(Schedule):
+    """lr = initial gamma^(epoch // step_size).
+
+    Args:
+        optimizer: whose rates to set.
+        step_size: epochs between drops.
+        gamma: factor of each drop.
+
+    Source: torch.optim.lr_scheduler.StepLR.
+    """
+
+    def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
+        self.step_size = positive_integer(step_size, "step_size", "StepLR")
+        self.gamma = real_number(gamma, "gamma", "StepLR", low=0.0)
+        super().__init__(optimizer)
+
+    def rate(self, initial: float, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        return initial * self.gamma ** (epoch // self.step_size)
+
+
+class ExponentialLR(Schedule):
+    """lr = initial gamma^epoch.
+
+    Args:
+        optimizer: whose rates to set.
+        gamma: factor from epoch to epoch.
+
+    Source: torch.optim.lr_scheduler.ExponentialLR.
+    """
+
+    def __init__(self, optimizer: Optimizer, gamma: float) -> None:
+        self.gamma = real_number(gamma, "gamma", "ExponentialLR", low=0.0)
+        super().__init__(optimizer)
+
+    def rate(self, initial: float, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        return initial * self.gamma**epoch
+
+
+class CosineAnnealingLR(Schedule):
+    """Half a cosine from the initial rate down to eta_min, after a linear warm-up.
+
+    lr = initial (epoch + 1) / (warmup + 1) for epoch < warmup, then
+    lr = eta_min + (initial - eta_min) (1 + cos(pi e / E)) / 2 with e = epoch - warmup, E = T_max - warmup; eta_min after T_max.
+
+    Args:
+        optimizer: whose rates to set.
+        T_max: the epoch at which eta_min is reached.
+        eta_min: the lowest rate.
+        warmup: epochs of warm-up; 0 for none.
+
+    Source: torch.optim.lr_scheduler.CosineAnnealingLR (which goes up again after T_max); I. Loshchilov, F. Hutter, "SGDR",
+    2016; warm-up: P. Goyal et al., "Accurate, Large Minibatch SGD", 2017.
+    """
+
+    def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, warmup: int = 0) -> None:
+        self.T_max = positive_integer(T_max, "T_max", "CosineAnnealingLR")
+        self.eta_min = real_number(eta_min, "eta_min", "CosineAnnealingLR", low=0.0)
+        self.warmup = positive_integer(warmup, "warmup", "CosineAnnealingLR") if warmup else 0
+        if self.warmup >= self.T_max:
+            raise ValueError(f"CosineAnnealingLR: expected warmup below T_max = {T_max}, got {warmup}")
+        super().__init__(optimizer)
+
+    def rate(self, initial: float, epoch: int) -> float:
+        """Return the learning rate of an epoch."""
+        if epoch < self.warmup:
+            return initial * (epoch + 1) / (self.warmup + 1)
+        part = min((epoch - self.warmup) / (self.T_max - self.warmup), 1.0)
+        return self.eta_min + (initial - self.eta_min) * (1 + math.cos(math.pi * part)) / 2
+
+
+class ReduceLROnPlateau(Schedule):
+    """Multiply lr by factor when a metric has not improved for more than `patience` epochs.
+
+    Args:
+        optimizer: whose rates to set.
+        mode: "min" or "max", which way the metric improves.
+        factor: below 1.
+        patience: epochs without improvement that are let pass.
+        threshold: an improvement is a change by more than this, relative ("rel") or absolute ("abs").
+        threshold_mode: "rel" or "abs".
+        cooldown: epochs after a reduction in which none are counted.
+        min_lr: lower bound of the rate.
+
+    Example:
+        >>> from fastdl import nn, optim
+        >>> optimizer = optim.SGD(nn.Linear(2, 1).parameters(), lr=1.0)
+        >>> schedule = ReduceLROnPlateau(optimizer, patience=0)
+        >>> for loss in (1.0, 1.0):
+        ...     schedule.step(loss)
+        >>> optimizer.param_groups[0]["lr"]
+        0.1
+
+    Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        mode: str = "min",
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: str = "rel",
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+    ) -> None:
+        name = "ReduceLROnPlateau"
+        if mode not in ("min", "max"):
+            raise ValueError(f'{name}: expected "min" or "max" for mode, got {mode!r}')
+        if threshold_mode not in ("rel", "abs"):
+            raise ValueError(f'{name}: expected "rel" or "abs" for threshold_mode, got {threshold_mode!r}')
+        self.mode, self.threshold_mode = mode, threshold_mode
+        self.factor = real_number(factor, "factor", name, 0.0, 1.0)
+        if self.factor == 1.0:
+            raise ValueError(f"{name}: expected a factor below 1, got {factor}")
+        self.patience = positive_integer(patience, "patience", name) if patience else 0
+        self.cooldown = positive_integer(cooldown, "cooldown", name) if cooldown else 0
+        self.threshold = real_number(threshold, "threshold", name, low=0.0)
+        self.min_lr = real_number(min_lr, "min_lr", name, low=0.0)
+        self.best = math.inf if mode == "min" else -math.inf
+        self.bad_epochs = 0
+        self.cooling = 0
+        self.reductions = 0
+        super().__init__(optimizer)
+
+    def step(self, metric: float | None = None) -> None:
+        """Take the epoch's metric into account and go on to the next epoch."""
+        if metric is None:
+            raise ValueError("ReduceLROnPlateau: expected the epoch's metric; write schedule.step(metric)")
+        if self._improves(metric):
+            self.best, self.bad_epochs = metric, 0
+        else:
+            self.bad_epochs += 1
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.bad_epochs = 0
+        if self.bad_epochs > self.patience:
+            self.reductions += 1
+            self.cooling, self.bad_epochs = self.cooldown, 0
+        super().step()
+
+    def _improves(self, metric: float) -> bool:
+        if self.mode == "min":
+            bound = self.best * (1 - self.threshold) if self.threshold_mode == "rel" else self.best - self.threshold
+            return metric < bound
+        bound = self.best * (1 + self.threshold) if self.threshold_mode == "rel" else self.best + self.threshold
+        return metric > bound
+
+    def rate(self, initial: float, epoch: int) -> float:
+        """Return the learning rate after the reductions so far."""
+        return max(initial * self.factor**self.reductions, min(self.min_lr, initial))

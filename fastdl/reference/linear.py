@@ -1,0 +1,58 @@
+"""The linear layer: y = x W^T + b, with x (..., in), W (out, in), b (out,) or None and y (..., out)."""
+
+from collections.abc import Iterator
+from math import prod
+
+import numpy as np
+
+from fastdl.reference.elements import elements
+
+
+def rows(*arrays: np.ndarray) -> Iterator[np.ndarray]:
+    """Each array as a matrix: its leading dimensions made one."""
+    for array in arrays:
+        yield array.reshape(prod(array.shape[:-1]), array.shape[-1])
+
+
+def linear_forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, y: np.ndarray) -> None:
+    """y[n, o] = sum_i x[n, i] W[o, i] + b[o]."""
+    x, y = rows(x, y)
+    x, W, b, y = elements(x, W, b, y)
+    N, (OUT, IN) = len(x), W.shape
+    for n in range(N):
+        for o in range(OUT):
+            total = 0.0 if b is None else b[o]
+            for i in range(IN):
+                total += x[n, i] * W[o, i]
+            y[n, o] = total
+
+
+def linear_backward_input(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None:
+    """gx[n, i] = sum_o gy[n, o] W[o, i]."""
+    gy, gx = rows(gy, gx)
+    gy, W, gx = elements(gy, W, gx)
+    N, (OUT, IN) = len(gy), W.shape
+    for n in range(N):
+        for i in range(IN):
+            total = 0.0
+            for o in range(OUT):
+                total += gy[n, o] * W[o, i]
+            gx[n, i] = total
+
+
+def linear_backward_weight(gy: np.ndarray, x: np.ndarray, gW: np.ndarray, gb: np.ndarray | None) -> None:
+    """gW[o, i] += sum_n gy[n, o] x[n, i] and gb[o] += sum_n gy[n, o]."""
+    gy, x = rows(gy, x)
+    gy, x, gW, gb = elements(gy, x, gW, gb)
+    N, (OUT, IN) = len(gy), gW.shape
+    for o in range(OUT):
+        for i in range(IN):
+            total = gW[o, i]
+            for n in range(N):
+                total += gy[n, o] * x[n, i]
+            gW[o, i] = total
+        if gb is not None:
+            total = gb[o]
+            for n in range(N):
+                total += gy[n, o]
+            gb[o] = total

@@ -1,0 +1,50 @@
+"""Softmax and log-softmax over the middle axis of arrays of shape (outer, n, inner)."""
+
+from itertools import product
+
+import numpy as np
+
+from fastdl.reference.elements import elements
+from fastdl.reference.ieee import exp, log
+
+
+def softmax_forward(x: np.ndarray, y: np.ndarray) -> None:
+    """y_k = e^(x_k - m) / sum_j e^(x_j - m), m = max x."""
+    x, y = elements(x, y)
+    OUTER, K, INNER = x.shape
+    for o, i in product(range(OUTER), range(INNER)):
+        m = max(x[o, k, i] for k in range(K))
+        total = sum(exp(x[o, k, i] - m) for k in range(K))
+        for k in range(K):
+            y[o, k, i] = exp(x[o, k, i] - m) / total
+
+
+def softmax_backward(gy: np.ndarray, y: np.ndarray, gx: np.ndarray) -> None:
+    """gx_k = y_k (gy_k - sum_j gy_j y_j)."""
+    gy, y, gx = elements(gy, y, gx)
+    OUTER, K, INNER = y.shape
+    for o, i in product(range(OUTER), range(INNER)):
+        total = sum(gy[o, k, i] * y[o, k, i] for k in range(K))
+        for k in range(K):
+            gx[o, k, i] = y[o, k, i] * (gy[o, k, i] - total)
+
+
+def log_softmax_forward(x: np.ndarray, y: np.ndarray) -> None:
+    """y_k = x_k - m - log sum_j e^(x_j - m), m = max x."""
+    x, y = elements(x, y)
+    OUTER, K, INNER = x.shape
+    for o, i in product(range(OUTER), range(INNER)):
+        m = max(x[o, k, i] for k in range(K))
+        total = sum(exp(x[o, k, i] - m) for k in range(K))
+        for k in range(K):
+            y[o, k, i] = x[o, k, i] - m - log(total)
+
+
+def log_softmax_backward(gy: np.ndarray, y: np.ndarray, gx: np.ndarray) -> None:
+    """gx_k = gy_k - e^(y_k) sum_j gy_j."""
+    gy, y, gx = elements(gy, y, gx)
+    OUTER, K, INNER = y.shape
+    for o, i in product(range(OUTER), range(INNER)):
+        total = sum(gy[o, k, i] for k in range(K))
+        for k in range(K):
+            gx[o, k, i] = gy[o, k, i] - exp(y[o, k, i]) * total

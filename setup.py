@@ -1,0 +1,91 @@
+"""Build of the Cython rooms and of the core, which is compiled once per CPU level."""
+
+import os
+import platform
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
+
+KERNELS = Path("fastdl/_kernels")
+LEVELS = ("v2", "v3", "v4") if platform.machine().lower() in ("x86_64", "amd64") else ("portable",)
+DEBUG = os.environ.get("FASTDL_DEBUG") == "1"
+SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
+FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
+# What an extension must be built again for.
+HEADERS = [str(path) for pattern in ("*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
+
+
+class BuildKernels(build_ext):
+    """build_ext that probes for OpenMP and adds the core's objects to the one extension that owns the table."""
+
+    def build_extensions(self) -> None:
+        openmp = self.openmp_flags()
+        for extension in self.extensions:
+            extension.extra_compile_args = [*FLAGS, *openmp]
+            extension.extra_link_args = [*SANITIZE, *openmp]
+            extension.define_macros += [("FASTDL_OPENMP", "1" if openmp else "0")]
+            if extension.name.endswith(".table"):
+                extension.extra_objects = [self.compile_level(level) for level in LEVELS]
+        super().build_extensions()
+
+    def compile_level(self, level: str) -> str:
+        """Compile core/level.cpp for one CPU level; returns the object file."""
+        source = KERNELS / "core" / "level.cpp"
+        target = Path(self.build_temp) / f"level_{level}.o"
+        if self.force or newer_group([str(source), "setup.py", *HEADERS], str(target)):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            machine = [] if level == "portable" else [f"-march=x86-64-{level}"]
+            command = [*self.compiler.compiler_so_cxx, *FLAGS, "-Wno-psabi", "-fPIC", *machine, f"-DFASTDL_LEVEL={level}"]
+            self.spawn([*command, "-c", str(source), "-o", str(target)])
+        return str(target)
+
+    def openmp_flags(self) -> list[str]:
+        """Return the flags with which a line of OpenMP compiles and links; none where the compiler lacks it."""
+        if os.environ.get("FASTDL_OPENMP") == "0":
+            return []
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder) / "probe.cpp"
+            source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
+                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"])
+            except Exception:  # each compiler class raises its own kinds
+                print("fastdl: this compiler has no OpenMP; the kernels will run on one thread", file=sys.stderr)
+                return []
+        return ["-fopenmp"]
+
+
+ROOMS = sorted(path.stem for path in KERNELS.glob("*.pyx"))
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"fastdl._kernels.{room}",
+                [str(KERNELS / f"{room}.pyx")],
+                include_dirs=[numpy.get_include(), str(KERNELS)],
+                define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+                depends=HEADERS,
+                language="c++",
+            )
+            for room in ROOMS
+        ],
+        build_dir="build/cython",
+        compiler_directives={
+            "language_level": "3",
+            "binding": True,
+            "embedsignature": False,
+            "boundscheck": DEBUG,
+            "wraparound": DEBUG,
+            "cdivision": True,
+            "initializedcheck": DEBUG,
+        },
+    ),
+    cmdclass={"build_ext": BuildKernels},
+)

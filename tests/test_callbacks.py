@@ -1,0 +1,281 @@
+"""Callbacks: when they are called, and what those of fastdl do."""
+
+import copy
+import csv
+import io
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+from fastdl import Trainer, nn, optim
+from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar
+
+X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
+Y = np.repeat([0, 1], 10)
+
+
+def make_trainer(lr=0.1, **options):
+    model = nn.Linear(2, 2, rng=0)
+    return Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr), **options)
+
+
+def fit(trainer, *callbacks, epochs=3, **options):
+    return trainer.fit(X, Y, epochs=epochs, batch_size=10, seed=0, callbacks=callbacks, **options)
+
+
+class Diary(Callback):
+    def __init__(self):
+        self.lines = []
+
+    def on_fit_begin(self, trainer, epochs):
+        self.lines.append(f"begin {epochs}")
+
+    def on_step_end(self, trainer, step, loss):
+        self.lines.append(f"step {step}")
+
+    def on_epoch_end(self, trainer, record):
+        assert record is trainer.history[-1]
+        self.lines.append(f"epoch {len(trainer.history)}")
+
+    def on_fit_end(self, trainer):
+        self.lines.append("end")
+
+
+class Raising(Callback):
+    def on_epoch_end(self, trainer, record):
+        raise ArithmeticError("enough")
+
+
+class Scripted(Callback):
+    """Puts values of one's own in place of a record's, before the callbacks after it."""
+
+    def __init__(self, **values):
+        self.values = values
+        self.states = []
+
+    def on_epoch_end(self, trainer, record):
+        self.states.append(trainer.model.state_dict())
+        for name, values in self.values.items():
+            record[name] = values[len(trainer.history) - 1]
+
+
+def same_weights(state, other):
+    return all((state[name] == other[name]).all() for name in state)
+
+
+# --- when they are called
+
+
+def test_a_callback_is_called_at_the_begin_each_step_each_epoch_and_the_end():
+    fit(make_trainer(), diary := Diary(), epochs=2)
+    assert diary.lines == ["begin 2", "step 1", "step 2", "epoch 1", "step 1", "step 2", "epoch 2", "end"]
+
+
+def test_a_base_callback_does_nothing():
+    plain, called = make_trainer(), make_trainer()
+    fit(plain)
+    fit(called, Callback())
+    assert same_weights(plain.model.state_dict(), called.model.state_dict())
+
+
+def test_every_callback_that_began_ends_when_one_raises():
+    first, last = Diary(), Diary()
+    with pytest.raises(ArithmeticError, match="enough"):
+        fit(make_trainer(), first, Raising(), last)
+    assert first.lines[-1] == last.lines[-1] == "end"
+
+
+def test_a_callback_that_did_not_begin_does_not_end(tmp_path):
+    first, last = Diary(), Diary()
+    with pytest.raises(OSError, match="CSVLog"):
+        fit(make_trainer(), first, CSVLog(tmp_path / "no" / "log.csv"), last)
+    assert first.lines == ["begin 3", "end"]
+    assert last.lines == []
+
+
+# --- early stopping
+
+
+def test_early_stopping_stops_after_patience_epochs_and_restores_the_best_weights():
+    trainer = make_trainer()
+    script = Scripted(loss=[3.0, 1.0, 2.0, 1.0, 0.5])
+    history = fit(trainer, script, stop := EarlyStopping("loss", patience=2), epochs=5)
+    assert len(history) == 4
+    assert (stop.best_epoch, stop.best) == (2, 1.0)
+    assert same_weights(trainer.model.state_dict(), script.states[1])
+    assert not same_weights(script.states[1], script.states[3])
+
+
+def test_early_stopping_restores_the_best_weights_of_a_fit_that_ends_by_itself():
+    trainer = make_trainer()
+    script = Scripted(loss=[1.0, 2.0, 3.0])
+    fit(trainer, script, EarlyStopping("loss", patience=9))
+    assert same_weights(trainer.model.state_dict(), script.states[0])
+
+
+def test_early_stopping_restores_the_best_weights_of_a_fit_that_an_error_ends():
+    trainer = make_trainer()
+    script = Scripted(loss=[1.0, 2.0, 3.0])
+
+    class RaisingThird(Callback):
+        def on_epoch_end(self, trainer, record):
+            if len(trainer.history) == 3:
+                raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        fit(trainer, script, EarlyStopping("loss", patience=9), RaisingThird())
+    assert same_weights(trainer.model.state_dict(), script.states[0])
+
+
+def test_without_restore_best_the_latest_weights_stay():
+    trainer = make_trainer()
+    script = Scripted(loss=[1.0, 2.0, 3.0])
+    fit(trainer, script, EarlyStopping("loss", patience=2, restore_best=False))
+    assert same_weights(trainer.model.state_dict(), script.states[2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values", "epochs"),
+    [
+        ({"monitor": "loss", "patience": 1}, [3.0, 2.0, 2.0, 1.0], 3),
+        ({"monitor": "loss", "patience": 1, "min_delta": 0.5}, [3.0, 2.4, 2.0, 1.0], 3),
+        ({"monitor": "loss", "patience": 1, "mode": "max"}, [1.0, 2.0, 1.5, 3.0], 3),
+        ({"monitor": "loss", "patience": 2}, [np.nan, 2.0, np.nan, np.nan], 4),
+        ({"monitor": "loss", "patience": 2}, [np.nan, np.nan, 1.0, 1.0], 2),
+    ],
+)
+def test_what_counts_as_an_improvement(arguments, values, epochs):
+    assert len(fit(make_trainer(), Scripted(loss=values), EarlyStopping(**arguments), epochs=4)) == epochs
+
+
+def test_the_mode_follows_from_the_usual_names():
+    assert [EarlyStopping(name).mode for name in ("loss", "val_error", "val_accuracy")] == ["min", "min", "max"]
+    with pytest.raises(ValueError, match="mode='min' or mode='max' for monitor 'val_f1'"):
+        EarlyStopping("val_f1")
+    assert EarlyStopping("val_f1", mode="max").mode == "max"
+
+
+def test_early_stopping_starts_afresh_in_each_fit():
+    trainer, stop = make_trainer(), EarlyStopping("loss", patience=1)
+    fit(trainer, Scripted(loss=[1.0, 2.0]), stop)
+    assert len(fit(trainer, Scripted(loss=[9.0, 8.0, 7.0]), stop)) == 3
+
+
+def test_an_unknown_monitor_is_said_before_training():
+    trainer = make_trainer()
+    before = trainer.model.state_dict()
+    with pytest.raises(ValueError, match=r"among loss, lr, seconds, got 'val_loss'; write fit\(.*validation_data"):
+        fit(trainer, EarlyStopping())
+    assert same_weights(trainer.model.state_dict(), before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ({"monitor": 3}, TypeError),
+        ({"patience": 0}, ValueError),
+        ({"patience": 1.5}, TypeError),
+        ({"min_delta": -1}, ValueError),
+        ({"mode": "least"}, ValueError),
+    ],
+)
+def test_early_stopping_refuses_arguments_it_cannot_use(arguments, kind):
+    with pytest.raises(kind, match="EarlyStopping: expected"):
+        EarlyStopping(**arguments)
+
+
+# --- CSV log
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_log_has_a_line_an_epoch_with_the_histories_numbers(tmp_path):
+    history = fit(make_trainer(), CSVLog(tmp_path / "log.csv"))
+    assert [int(row["epoch"]) for row in rows(tmp_path / "log.csv")] == [1, 2, 3]
+    for name in history.names:
+        assert [float(row[name]) for row in rows(tmp_path / "log.csv")] == history[name]
+
+
+def test_each_line_is_in_the_file_before_the_next_epoch(tmp_path):
+    class Reader(Callback):
+        def on_epoch_end(self, trainer, record):
+            assert len(rows(tmp_path / "log.csv")) == len(trainer.history)
+
+    fit(make_trainer(), CSVLog(tmp_path / "log.csv"), Reader())
+
+
+def test_a_log_is_continued_after_a_line_that_was_cut_off(tmp_path):
+    log = CSVLog(tmp_path / "log.csv")
+    fit(make_trainer(), log)
+    whole = log.path.read_text()
+    log.path.write_text(whole[:-5])
+    fit(make_trainer(), log)
+    lines = log.path.read_text().splitlines()
+    assert lines[0].startswith("epoch,loss,")
+    assert [line.split(",")[0] for line in lines] == ["epoch", "1", "2", "3", "1", "2", "3"]
+    assert "\n".join(lines).count("epoch") == 1
+
+
+def test_a_file_with_another_header_is_refused_before_training_and_left_alone(tmp_path):
+    (tmp_path / "log.csv").write_text("name,price\n")
+    trainer = make_trainer()
+    before = trainer.model.state_dict()
+    with pytest.raises(ValueError, match=r"to begin with epoch,loss,lr,seconds, got name,price"):
+        fit(trainer, CSVLog(tmp_path / "log.csv"))
+    assert (tmp_path / "log.csv").read_text() == "name,price\n"
+    assert same_weights(trainer.model.state_dict(), before)
+
+
+def test_a_path_that_cannot_be_written_is_said_before_training(tmp_path):
+    trainer = make_trainer()
+    before = trainer.model.state_dict()
+    with pytest.raises(IsADirectoryError, match=r"CSVLog: cannot write to .*: Is a directory"):
+        fit(trainer, CSVLog(tmp_path))
+    assert same_weights(trainer.model.state_dict(), before)
+    with pytest.raises(TypeError, match="expected a path, got int"):
+        CSVLog(3)
+
+
+# --- progress bar
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "progress", "drawn"),
+    [(Terminal, None, True), (Terminal, False, False), (io.StringIO, None, False), (io.StringIO, True, True)],
+)
+def test_a_bar_is_drawn_on_a_terminal_or_when_asked_for(monkeypatch, stream, progress, drawn):
+    monkeypatch.setattr(sys, "stderr", stream())
+    fit(make_trainer(), progress=progress)
+    text = sys.stderr.getvalue()
+    assert ("3/3" in text and "loss 0." in text) is drawn
+    assert bool(text) is drawn
+
+
+def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    fit(make_trainer(), ProgressBar(show=False))
+    assert sys.stderr.getvalue() == ""
+
+
+def test_a_missing_tqdm_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match="pip install tqdm"):
+        fit(make_trainer(), progress=True)
+    assert len(fit(make_trainer(), progress=False)) == 3
+
+
+@pytest.mark.parametrize("make", [ProgressBar, EarlyStopping, lambda: CSVLog("log.csv")])
+def test_callbacks_copy_and_pickle(make):
+    callback = make()
+    for twin in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        assert vars(twin) == vars(callback)

@@ -1,0 +1,273 @@
+"""Checkpoints: what is saved comes back, and nothing else is taken for it."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.numpy
+
+from fastdl import nn
+from fastdl.checkpoint import FORMAT_VERSION, load, save, write_atomically
+from fastdl.data import Standardize
+
+X = np.random.default_rng(0).normal(3, 2, (20, 2)).astype(np.float32)
+
+
+def network(dtype=np.float32):
+    return nn.Sequential(nn.Linear(2, 5, rng=1, dtype=dtype), nn.ReLU(), nn.Linear(5, 3, rng=2, dtype=dtype))
+
+
+class Doubled(nn.Module):
+    """A layer of one's own, which no spec can spell."""
+
+    def __init__(self):
+        self.inner = nn.Linear(2, 3)
+
+    def forward(self, x):
+        return 2 * self.inner(x)
+
+    def backward(self, grad_output):
+        return self.inner.backward(2 * grad_output)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.safetensors"
+
+
+def rewrite(path, entries=None, text=None, **words):
+    """Save a network and write it anew with other entries, another metadata text or other words in it."""
+    save(network(), path)
+    tensors = safetensors.numpy.load_file(path) if entries is None else entries
+    text = json.dumps(metadata_words(path) | words) if text is None else text
+    safetensors.numpy.save_file(tensors, path, {"fastdl": text} if text else {"format": "pt"})
+
+
+def metadata_words(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return json.loads(file.metadata()["fastdl"])
+
+
+# --- what is saved comes back
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_model_comes_back_bit_for_bit(path, dtype):
+    model = network(dtype)
+    save(model, path)
+    found = load(path).model
+    assert nn.to_spec(found) == nn.to_spec(model)
+    assert {n: a.tobytes() for n, a in found.state_dict().items()} == {
+        n: a.tobytes() for n, a in model.state_dict().items()
+    }
+    assert all(parameter.dtype == dtype for parameter in found.parameters())
+
+
+def test_scaling_classes_and_strings_travel_along(path):
+    scaling = Standardize().fit(X)
+    save(network(), path, scaling=scaling, classes=["a", "b", "ç"], metadata={"note": "first", "date": "today"})
+    found = load(path)
+    assert found.scaling is not None
+    assert (found.scaling.transform(X) == scaling.transform(X)).all()
+    assert found.classes == ("a", "b", "ç")
+    assert found.metadata == {"note": "first", "date": "today"}
+
+
+def test_what_was_not_given_is_not_there(path):
+    save(network(), path)
+    found = load(path)
+    assert (found.scaling, found.classes, found.metadata) == (None, None, {})
+
+
+def test_the_file_is_one_that_safetensors_reads_with_torchs_names(path):
+    model = network()
+    save(model, path)
+    tensors = safetensors.numpy.load_file(path)
+    assert set(tensors) == {"0.weight", "0.bias", "2.weight", "2.bias"}
+    assert (tensors["0.weight"] == model.state_dict()["0.weight"]).all()
+    assert metadata_words(path) == {
+        "format_version": FORMAT_VERSION,
+        "spec": ["Linear(2, 5)", "ReLU()", "Linear(5, 3)"],
+    }
+
+
+def test_the_same_model_gives_the_same_bytes(path):
+    found = set()
+    for _ in range(10):
+        save(network(), path, scaling=Standardize().fit(X), classes=["a", "b", "c"], metadata={"x": "1", "y": "2"})
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
+def test_a_single_layer_is_a_model(path):
+    save(nn.Linear(2, 3), path)
+    assert nn.to_spec(load(path).model) == "Linear(2, 3)"
+
+
+def test_weights_can_be_taken_into_a_model_that_stands(path):
+    save(network(), path)
+    model = nn.Sequential(nn.Linear(2, 5), nn.ReLU(), nn.Linear(5, 3))
+    weight = model[0].weight.data
+    assert load(path, model).model is model
+    assert model[0].weight.data is weight
+    assert (weight == network()[0].weight.data).all()
+
+
+def test_a_model_with_layers_of_ones_own_is_loaded_into_one(path):
+    model, other = Doubled(), Doubled()
+    save(model, path)
+    with pytest.raises(ValueError, match=r"weights without a spec.* write load\(path, model="):
+        load(path)
+    assert (load(path, other).model.inner.weight.data == model.inner.weight.data).all()
+
+
+# --- what does not fit is refused, and nothing is changed
+
+
+def test_a_model_that_does_not_fit_is_told_what_differs_and_left_as_it_is(path):
+    save(network(), path)
+    model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3, bias=False))
+    before = model.state_dict()
+    with pytest.raises(ValueError, match=r"0\.weight is float32 of shape \(5, 2\) where .*2\.bias is unexpected"):
+        load(path, model)
+    assert all((model.state_dict()[name] == before[name]).all() for name in before)
+    with pytest.raises(ValueError, match=r"float32 of shape .* where the model has float64"):
+        load(path, network(np.float64))
+
+
+ENTRIES = network().state_dict()
+BAD_FILES = {
+    "not fastdl's": ({"text": ""}, "without fastdl's metadata"),
+    "no JSON": ({"text": "[Linear"}, "expected a JSON object as fastdl's metadata"),
+    "no object": ({"text": "[]"}, "expected a JSON object as fastdl's metadata"),
+    "nested JSON": ({"text": "[" * 100_000}, "expected a JSON object as fastdl's metadata"),
+    "newer": ({"format_version": 999}, "version 1 or older, got 999 .*; update fastdl"),
+    "no version": ({"format_version": None}, "expected a format version"),
+    "a version in words": ({"format_version": "1"}, "expected a format version"),
+    "version 0": ({"format_version": 0}, "expected a format version"),
+    "spec is a number": ({"spec": 3}, "the spec in .* cannot be built"),
+    "spec of an unknown layer": ({"spec": ["Liner(2, 5)"]}, "cannot be built: .*nearest: Linear"),
+    "spec that names a file": ({"spec": "model.toml"}, "cannot be built"),
+    "spec of a huge layer": ({"spec": ["Linear(100000, 10000000)"]}, "asks for up to 1000000000000 weights"),
+    "spec of a huge layer inside": (
+        {"spec": [["Sequential(Linear(in_features=1000000, out_features=1000000))"]]},
+        "asks for up to 1000000000000 weights",
+    ),
+    "scaling is a list": ({"scaling": [1, 2]}, "expected mean and std as the scaling"),
+    "scaling without std": ({"scaling": {"mean": [1]}}, "expected mean and std as the scaling"),
+    "scaling by 0": ({"scaling": {"mean": [1], "std": [0]}}, "expected mean and std as the scaling"),
+    "scaling in words": ({"scaling": {"mean": ["a"], "std": [1]}}, "expected mean and std as the scaling"),
+    "classes are numbers": ({"classes": [1, 2]}, "expected a list of strings as the classes"),
+    "metadata is a list": ({"metadata": []}, "expected a dictionary of strings as the metadata"),
+    "missing entry": ({"entries": {k: v for k, v in ENTRIES.items() if k != "2.bias"}}, "2.bias is missing"),
+    "entry too many": ({"entries": ENTRIES | {"3.weight": np.ones(2, np.float32)}}, "3.weight is unexpected"),
+    "another shape": ({"entries": ENTRIES | {"2.bias": np.ones(4, np.float32)}}, r"2.bias is float32 of shape \(4,\)"),
+    "another dtype": ({"entries": ENTRIES | {"2.bias": np.ones(3, np.int64)}}, "2.bias is int64"),
+    "a dtype of no use": ({"entries": ENTRIES | {"2.bias": np.ones(3, np.float16)}}, "got 2.bias of F16"),
+}
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_file_that_lies_is_refused_in_one_sentence(path, changes, message):
+    rewrite(path, **changes)
+    with pytest.raises(ValueError, match=f"^load: .*{message}") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("length", [0, 7, 8, 50, -1])
+def test_a_truncated_file_is_refused(path, length):
+    save(network(), path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(ValueError, match=r"load: expected a whole safetensors file, got .*model\.safetensors"):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [b"P\x89NG" * 100, b"\xff" * 64, b"text\n"])
+def test_a_file_of_another_kind_is_refused(path, content):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="load: expected a whole safetensors file"):
+        load(path)
+
+
+def test_files_with_any_byte_changed_load_or_are_refused(path):
+    save(network(), path, scaling=Standardize().fit(X), classes=["a", "b", "c"])
+    content = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(2000):
+        changed = bytearray(content)
+        for place in rng.integers(0, len(content), rng.integers(1, 4)):
+            changed[place] = rng.integers(256)
+        path.write_bytes(changed)
+        try:
+            load(path)
+        except ValueError as error:
+            assert str(error).startswith("load: ")  # noqa: PT017 (most files load)
+
+
+def test_missing_files_and_folders_are_named_by_the_system(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        load(tmp_path / "none.safetensors")
+    with pytest.raises(IsADirectoryError):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "kind", "message"),
+    [
+        (print, {}, TypeError, "expected a fastdl Module"),
+        (network(), {"scaling": (0, 1)}, TypeError, "expected a Standardize for scaling"),
+        (network(), {"scaling": Standardize()}, RuntimeError, "fit"),
+        (network(), {"classes": "ab"}, TypeError, "expected a list of strings for classes"),
+        (network(), {"classes": [0, 1]}, TypeError, "expected a list of strings for classes"),
+        (network(), {"metadata": {"epoch": 3}}, TypeError, "expected a dictionary of strings for metadata"),
+    ],
+)
+def test_save_refuses_what_it_cannot_write_and_writes_nothing(path, model, options, kind, message):
+    with pytest.raises(kind, match=message):
+        save(model, path, **options)
+    assert not path.exists()
+
+
+def test_load_wants_a_model_to_load_into(path):
+    save(network(), path)
+    with pytest.raises(TypeError, match="expected a fastdl Module or None for model, got type"):
+        load(path, nn.Linear)
+
+
+# --- the file stands whole
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, monkeypatch):
+    write_atomically(path, b"old")
+
+    def fail(*_):
+        raise OSError("no space left")
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="no space left"):
+                write_atomically(path, b"new")
+        assert path.read_bytes() == b"old"
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_points_to_them(path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: order.append("fsync") or fsync(fd))
+    monkeypatch.setattr(os, "replace", lambda *names: order.append("replace") or replace(*names))
+    write_atomically(path, b"new")
+    assert order == ["fsync", "replace", "fsync"]
+    assert path.read_bytes() == b"new"
+
+
+def test_a_link_goes_on_pointing_to_the_file(path):
+    link = path.with_name("link.safetensors")
+    link.symlink_to(path)
+    save(network(), link)
+    assert link.is_symlink()
+    assert load(path).classes is None

@@ -1,0 +1,84 @@
+"""Metrics: what counts as right."""
+
+import numpy as np
+import pytest
+
+from fastdl.metrics import accuracy, error, predicted_classes
+
+SCORES = np.array([[0.1, 0.7, 0.2], [0.8, 0.1, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3]], dtype=np.float32)
+
+
+def test_accuracy_is_the_fraction_of_samples_whose_largest_score_is_the_targets():
+    assert accuracy(SCORES, [1, 0, 2, 0]) == 1
+    assert accuracy(SCORES, [1, 0, 2, 1]) == 0.75
+    assert accuracy(SCORES, [0, 1, 0, 2]) == 0
+
+
+def test_error_is_one_minus_accuracy():
+    assert error(SCORES, [1, 0, 2, 1]) == 0.25
+    assert error(SCORES, [1, 0, 2, 0]) == 0
+
+
+def test_one_hot_and_probability_targets_count_as_their_largest_column():
+    one_hot = np.eye(3)[[1, 0, 2, 1]]
+    assert accuracy(SCORES, one_hot) == 0.75
+    assert accuracy(SCORES, 0.8 * one_hot + 0.2 / 3) == 0.75
+
+
+def test_a_single_column_is_class_1_above_the_threshold_in_every_shape():
+    probabilities, labels = np.array([0.9, 0.4, 0.6, 0.5]), np.array([1, 0, 0, 0])
+    for output in (probabilities, probabilities[:, np.newaxis]):
+        for target in (labels, labels.astype(float), labels.astype(bool)):
+            assert accuracy(output, target) == 0.75
+    assert accuracy(probabilities[:, np.newaxis], labels[:, np.newaxis]) == 0.75
+
+
+def test_threshold_0_suits_logits_and_targets_of_minus_1_and_1():
+    logits = [0.2, -0.3, 4.0]
+    assert accuracy(logits, [1, 0, 1], threshold=0) == 1
+    assert accuracy(logits, [1, -1, -1], threshold=0) == pytest.approx(2 / 3)
+    assert accuracy(logits, [1, 0, 1]) == pytest.approx(2 / 3)
+
+
+def test_classes_lie_on_axis_1_whatever_follows():
+    pixels = np.moveaxis(SCORES.reshape(2, 2, 3), -1, 1)
+    assert predicted_classes(pixels).tolist() == [[1, 0], [2, 0]]
+    assert accuracy(pixels, [[1, 0], [2, 2]]) == 0.75
+
+
+def test_the_first_of_equal_scores_wins():
+    assert predicted_classes([[0.5, 0.5]]).tolist() == [0]
+
+
+def test_a_nan_among_the_scores_is_wrong():
+    scores = SCORES.copy()
+    scores[0, 1] = np.nan
+    assert accuracy(scores, [1, 0, 2, 0]) == 0.75
+    assert error([np.nan, 0.9], [0, 1]) == 0.5
+
+
+@pytest.mark.parametrize("metric", [accuracy, error])
+@pytest.mark.parametrize(
+    ("output", "target", "kind", "message"),
+    [
+        (SCORES, [1, 0, 2], ValueError, r"expected target of shape \(4,\) .* or \(4, 3\), got \(3,\)"),
+        (SCORES, [1, 0, 2, 3], ValueError, "expected class indices from 0 to 2, got 3"),
+        (SCORES, [1, 0, -1, 2], ValueError, "expected class indices from 0 to 2, got -1"),
+        (SCORES, [1.0, 0.0, 2.0, 0.0], TypeError, "expected integer class indices, got float64"),
+        (SCORES[:0], np.zeros(0, int), ValueError, "at least one sample"),
+        (SCORES, ["a", "b", "c", "d"], TypeError, "expected an array of numbers for target"),
+        ([[None, 1]], [1], TypeError, "expected an array of numbers for output"),
+        ([0.1, 0.9], [[1], [0], [1]], ValueError, r"expected target of shape \(2,\), got \(3, 1\)"),
+        (0.5, [1], ValueError, r"at least one sample, got shape \(\)"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_by_name(metric, output, target, kind, message):
+    with pytest.raises(kind, match=f"^{metric.__name__}: .*{message}"):
+        metric(output, target)
+
+
+def test_a_threshold_is_a_finite_number():
+    with pytest.raises(ValueError, match="threshold"):
+        accuracy([0.5], [1], threshold=np.nan)
+    with pytest.raises(TypeError, match="threshold"):
+        predicted_classes([0.5], threshold="half")

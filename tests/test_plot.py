@@ -1,0 +1,149 @@
+"""Pictures: what is drawn."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from fastdl import nn
+from fastdl.data import Standardize
+from fastdl.history import History
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed (the plot extra)")
+
+from fastdl.plot import decision_regions, loss_curves
+
+X = np.array([[0.0, 0.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
+Y = np.array([0, 1, 0, 1])
+
+
+def make_history(*, val=True, losses=(0.5, 0.2, 0.4)):
+    history = History(("loss", "val_loss") if val else ("loss",))
+    history.records += [{"loss": loss, "val_loss": loss + 0.1} for loss in losses]
+    return history
+
+
+def left_right(at=1.0, classes=2):
+    """A model that chooses class 1 to the right of x_0 = at."""
+    model = nn.Linear(2, classes)
+    model.weight.data = np.array([[-1, 0], [1, 0], [0, 0]], dtype=np.float32)[:classes]
+    model.bias.data = np.array([at, -at, -100], dtype=np.float32)[:classes]
+    return model
+
+
+def tint_at(ax, x, y):
+    image = ax.images[0]
+    low_x, high_x, low_y, high_y = image.get_extent()
+    pixels = np.asarray(image.get_array())
+    row = int((y - low_y) / (high_y - low_y) * len(pixels))
+    column = int((x - low_x) / (high_x - low_x) * pixels.shape[1])
+    return tuple(pixels[row, column].round(6))
+
+
+def labels(ax):
+    return [text.get_text() for text in ax.get_legend().get_texts()]
+
+
+def test_loss_curves_draw_both_losses_over_epochs_from_1():
+    ax = loss_curves(make_history())
+    training, validation = ax.lines
+    assert training.get_xdata().tolist() == validation.get_xdata().tolist() == [1, 2, 3]
+    assert training.get_ydata().tolist() == [0.5, 0.2, 0.4]
+    assert validation.get_ydata() == pytest.approx([0.6, 0.3, 0.5])
+    assert labels(ax) == ["training", "validation"]
+
+
+def test_without_validation_there_is_one_curve():
+    assert len(loss_curves(make_history(val=False)).lines) == 1
+
+
+@pytest.mark.parametrize(
+    ("losses", "scale"), [((0.5, 0.4), "linear"), ((0.5, 0.01), "log"), ((0.5, 0.0), "linear"), ((0.5, -9.0), "linear")]
+)
+def test_the_loss_axis_is_logarithmic_over_a_factor_of_ten(losses, scale):
+    assert loss_curves(make_history(val=False, losses=losses)).get_yscale() == scale
+
+
+def test_decision_regions_show_the_chosen_class_everywhere():
+    ax = decision_regions(left_right(), X, Y)
+    assert tint_at(ax, 0.1, 0.1) == tint_at(ax, 0.9, 0.9) != tint_at(ax, 1.1, 0.1) == tint_at(ax, 1.9, 0.9)
+    boundary = ax.collections[0].get_paths()[0].vertices
+    assert boundary[:, 0] == pytest.approx(1, abs=1e-4)
+
+
+def test_points_are_drawn_by_their_class_and_wrong_ones_are_ringed():
+    ax = decision_regions(left_right(), X, [0, 1, 0, 0], classes=["left", "right"])
+    assert labels(ax) == ["left", "right", "wrong"]
+    left, right, wrong = ax.collections[1:]
+    assert left.get_offsets().tolist() == X[[0, 2, 3]].tolist()
+    assert right.get_offsets().tolist() == X[[1]].tolist()
+    assert wrong.get_offsets().tolist() == X[[3]].tolist()
+    assert labels(decision_regions(left_right(), X, Y)) == ["class 0", "class 1"]
+
+
+def test_scaling_stands_before_the_model():
+    scaling = Standardize().fit(X)
+    ax = decision_regions(left_right(at=0.0), X, Y, scaling=scaling)
+    assert tint_at(ax, 0.9, 0.5) != tint_at(ax, 1.1, 0.5)
+    assert labels(ax) == ["class 0", "class 1"]
+
+
+def test_one_hot_targets_three_classes_and_single_columns_are_drawn():
+    assert labels(decision_regions(left_right(), X, np.eye(2)[Y])) == ["class 0", "class 1"]
+    three = decision_regions(left_right(classes=3), X, [0, 1, 0, 2])
+    assert labels(three) == ["class 0", "class 1", "class 2", "wrong"]
+    column = nn.Sequential(left_right(), nn.Linear(2, 1))
+    column[1].weight.data, column[1].bias.data = np.array([[-1.0, 1.0]]), np.zeros(1)
+    ax = decision_regions(column, X, Y, threshold=0)
+    assert tint_at(ax, 0.9, 0.5) != tint_at(ax, 1.1, 0.5)
+    assert labels(ax) == ["class 0", "class 1"]
+
+
+def test_pictures_go_on_the_axes_that_are_given():
+    from matplotlib.figure import Figure
+
+    left, right = Figure().subplots(1, 2)
+    assert loss_curves(make_history(), left) is left
+    assert decision_regions(left_right(), X, Y, right) is right
+
+
+def test_pictures_are_written_without_a_screen_and_without_choosing_a_backend(tmp_path):
+    code = f"""
+import sys
+from fastdl.history import History
+from fastdl.plot import loss_curves
+history = History(("loss",))
+history.records.append({{"loss": 1.0}})
+loss_curves(history).figure.savefig({str(tmp_path / "loss.png")!r})
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-P", "-c", code], check=True)
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
+    for name in ("matplotlib.axes", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for draw in (lambda: loss_curves(make_history()), lambda: decision_regions(left_right(), X, Y)):
+        with pytest.raises(ImportError, match=r'pip install "fastdl-nn\[plot\]"'):
+            draw()
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind", "message"),
+    [
+        (lambda: loss_curves([1.0]), TypeError, "expected a History, got list"),
+        (lambda: loss_curves(History(("loss",))), ValueError, "at least one epoch"),
+        (lambda: loss_curves(make_history(), ax="left"), TypeError, "expected matplotlib Axes"),
+        (lambda: decision_regions(print, X, Y), TypeError, "fastdl Module for model"),
+        (lambda: decision_regions(left_right(), X[:, :1], Y), ValueError, r"x of shape \(n, 2\), got \(4, 1\)"),
+        (lambda: decision_regions(left_right(), X, Y[:3]), ValueError, "as many rows"),
+        (lambda: decision_regions(left_right(), X, Y - 1), ValueError, "class indices of at least 0, got -1"),
+        (lambda: decision_regions(left_right(), X, Y, scaling=(0, 1)), TypeError, "Standardize or None for scaling"),
+        (lambda: decision_regions(nn.Linear(3, 2), X, Y), ValueError, r"Linear\(3, 2\)"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(draw, kind, message):
+    with pytest.raises(kind, match=message):
+        draw()
