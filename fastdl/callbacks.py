@@ -51,11 +51,11 @@ class ProgressBar(Callback):
     """A bar of epochs with the latest loss and metrics, on standard error.
 
     Args:
-        show: None draws when standard error is a terminal, True always, False never.
+        show: None draws when standard error is a terminal and tqdm is there, True always, False never.
 
     Raises:
         TypeError: if show is none of these.
-        ImportError: when it is to draw and tqdm is not installed.
+        ImportError: at the start of a fit, if show is True and tqdm is not installed.
 
     Example:
         >>> ProgressBar(show=False).show
@@ -76,6 +76,8 @@ class ProgressBar(Callback):
         try:
             from tqdm import tqdm
         except ImportError:
+            if self.show is None:
+                return
             raise ImportError("ProgressBar: needs tqdm; write pip install tqdm, or fit(..., progress=False)") from None
         self._bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True, file=sys.stderr)
 

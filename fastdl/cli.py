@@ -172,6 +172,8 @@ def _model(spec: str | None) -> nn.Module:
         raise ValueError(f"--model: {error}") from None
     if output.shape != (2, 2):
         raise ValueError(f"--model: expected a model of 2 inputs and 2 outputs, got outputs of shape {output.shape}")
+    if not any(True for _ in model.parameters()):
+        raise ValueError("--model: expected a model with parameters, got one without")
     return model
 
 

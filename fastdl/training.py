@@ -385,7 +385,7 @@ def _named(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric
     listed: Iterable[tuple[Any, Any]] = (
         metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", ""), m) for m in metrics]
     )
-    named: dict[str, Metric] = {}
+    named: dict[str, Any] = {}
     for name, metric in listed:
         if not callable(metric):
             raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {metric!r}")

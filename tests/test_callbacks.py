@@ -267,11 +267,13 @@ def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):
     assert sys.stderr.getvalue() == ""
 
 
-def test_a_missing_tqdm_is_named(monkeypatch):
+def test_a_missing_tqdm_is_named_to_those_who_asked_for_a_bar(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ImportError, match="pip install tqdm"):
         fit(make_trainer(), progress=True)
-    assert len(fit(make_trainer(), progress=False)) == 3
+    assert len(fit(make_trainer())) == 3
+    assert sys.stderr.getvalue() == ""
 
 
 @pytest.mark.parametrize("make", [ProgressBar, EarlyStopping, lambda: CSVLog("log.csv")])

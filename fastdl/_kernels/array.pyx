@@ -58,6 +58,16 @@ def empty(tuple shape not None, cnp.dtype dtype not None):
     return cnp.PyArray_EMPTY(n, dims, dtype.num, 0)
 
 
+def empty_rows(cnp.ndarray array not None, Py_ssize_t width):
+    """Return an uninitialized C-contiguous array of the same dtype and shape, but for a last axis of this width."""
+    cdef cnp.npy_intp dims[64]
+    cdef int i, n = cnp.PyArray_NDIM(array)
+    for i in range(n - 1):
+        dims[i] = cnp.PyArray_DIM(array, i)
+    dims[n - 1] = width
+    return cnp.PyArray_EMPTY(n, dims, cnp.PyArray_TYPE(array), 0)
+
+
 def empty_like(cnp.ndarray array not None):
     """Return an uninitialized C-contiguous array of the same shape and dtype."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)

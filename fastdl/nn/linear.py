@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import empty, empty_like, ready
+from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
 from fastdl.nn import init
 from fastdl.nn.grad_mode import mode
@@ -76,30 +76,26 @@ class Linear(Layer):
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x W^T + b."""
-        W = self.weight._data
+        W, bias = self.weight._data, self.bias
         x = ready(x, W.dtype, self)
-        shape = x.shape
-        if not shape or shape[-1] != self.in_features:
-            raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {shape}")
-        y = empty((*shape[:-1], self.out_features), W.dtype)
-        linear_forward(x, W, None if self.bias is None else self.bias._data, y)
+        if not x.ndim or x.shape[-1] != self.in_features:
+            raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {x.shape}")
+        y = empty_rows(x, self.out_features)
+        linear_forward(x, W, None if bias is None else bias._data, y)
         if mode.enabled:
-            self._kept = x
+            self._kept = x, y.shape
         return y
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
-        x = self._recall()
+        x, shape = self._recall()
         weight, bias = self.weight, self.bias
         gy = ready(grad_output, x.dtype, self)
-        if gy.shape[:-1] != x.shape[:-1] or gy.shape[-1] != self.out_features:
-            raise ValueError(
-                f"{self.spec()}: expected a gradient of shape {(*x.shape[:-1], self.out_features)}, got {gy.shape}"
-            )
-        if weight.requires_grad:
-            gb = bias._grad if bias is not None and bias.requires_grad else None
-            linear_backward_weight(gy, x, weight._grad, gb)
-        elif bias is not None and bias.requires_grad:
+        if gy.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        if weight._requires_grad:
+            linear_backward_weight(gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None)
+        elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
         gx = empty_like(x)
         linear_backward_input(gy, weight._data, gx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,7 +81,7 @@ class Loss(Layer):
         """What the sum of losses of this shape is multiplied with. The mean of nothing is 0."""
         if self.reduction == "sum":
             return 1.0
-        count = int(np.prod(shape)) if self.reduction == "mean" else (shape[0] if shape else 1)
+        count = prod(shape) if self.reduction == "mean" else (shape[0] if shape else 1)
         return 1.0 / count if count else 0.0
 
     def _weight_of_each(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -110,7 +111,8 @@ class _Elementwise(Loss):
         t = ready(target, x.dtype, self)
         if x.shape != t.shape:
             raise ValueError(f"{self.spec()}: expected output and target of one shape, got {x.shape} and {t.shape}")
-        weight, pos_weight = self._like(self.weight, "weight", x), self._like(self.pos_weight, "pos_weight", x)
+        weight = None if self.weight is None else self._like(self.weight, "weight", x)
+        pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
         if mode.enabled:
             self._kept = x, t, weight, pos_weight
         if self.reduction == "none":
@@ -132,10 +134,8 @@ class _Elementwise(Loss):
         gx *= gradient
         return gx
 
-    def _like(self, factor: NDArray[Any] | None, name: str, x: NDArray[Any]) -> NDArray[Any] | None:
+    def _like(self, factor: NDArray[Any], name: str, x: NDArray[Any]) -> NDArray[Any]:
         """The factor spread over the shape of x."""
-        if factor is None:
-            return None
         try:
             return np.array(np.broadcast_to(factor, x.shape), dtype=x.dtype, order="C")
         except ValueError:

@@ -220,7 +220,7 @@ class Module:
         """Draw this module's own parameters anew; nothing where there are none."""
 
     def astype(self: _Self, dtype: Any) -> _Self:
-        """Change parameters and floating buffers to float32 or float64, in place; make a new optimizer afterwards."""
+        """Change parameters and floating buffers to float32 or float64, in place."""
         dtype = as_float_dtype(dtype, "astype")
         for parameter in self.parameters():
             parameter.astype(dtype)

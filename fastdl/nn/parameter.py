@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,11 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "requires_grad")
+    __slots__ = ("__weakref__", "_data", "_grad", "_requires_grad")
+
+    # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
+    # when this has changed, and not in every step.
+    changes: ClassVar[int] = 0
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         array = np.asarray(data)
@@ -38,7 +42,7 @@ class Parameter:
             )
         self._data = np.array(array, dtype=array.dtype.type, order="C", subok=False)
         self._grad = np.zeros_like(self._data)
-        self.requires_grad = requires_grad
+        self._requires_grad = bool(requires_grad)
 
     @property
     def data(self) -> NDArray[Any]:
@@ -57,6 +61,16 @@ class Parameter:
     @grad.setter
     def grad(self, value: ArrayLike) -> None:
         copy_into(self._grad, value, "Parameter.grad")
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the parameter is differentiated and updated; assign False to freeze it."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        self._requires_grad = bool(value)
+        Parameter.changes += 1
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -78,12 +92,13 @@ class Parameter:
         self._grad.fill(0)
 
     def astype(self, dtype: Any) -> None:
-        """Change the dtype of values and gradient; the arrays are new, so an optimizer made before no longer reaches them."""
+        """Change the dtype of values and gradient."""
         self.move_to(self._data.astype(dtype), self._grad.astype(dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
         """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers)."""
         self._data, self._grad = data, grad
+        Parameter.changes += 1
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"

@@ -84,8 +84,10 @@ class Optimizer:
         if len(dtypes) > 1:
             raise ValueError(f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         self._parameters: list[Parameter] = parameters
-        self._steps = np.zeros(len(parameters), dtype=np.int64)
+        self._steps = [0] * len(parameters)
         self._state: dict[str, NDArray[Any]] = {}
+        self._offsets: list[int] = []
+        self._runs: list[Run] = []
         self._lay_out()
 
     def _new_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,39 +118,39 @@ class Optimizer:
     # The flat buffers: every parameter and gradient in order, each on a cache line of its own; the state beside them.
 
     def _lay_out(self) -> None:
+        """Move parameters, gradients and state into flat buffers of the parameters' dtype."""
         dtype = self._parameters[0].dtype
         each = LINE // dtype.itemsize
         sizes = [-(-parameter.size // each) * each for parameter in self._parameters]
-        self._offsets = np.concatenate([[0], np.cumsum(sizes)]).tolist()
-        total = self._offsets[-1]
-        data, grad = aligned_zeros(total, dtype), aligned_zeros(total, dtype)
-        for parameter, start in zip(self._parameters, self._offsets, strict=False):
+        offsets = [0, *np.cumsum(sizes).tolist()]
+        self._data, self._grad = aligned_zeros(offsets[-1], dtype), aligned_zeros(offsets[-1], dtype)
+        state = {name: aligned_zeros(offsets[-1], dtype) for name in self._active_state()}
+        for number, (parameter, start) in enumerate(zip(self._parameters, offsets, strict=False)):
             stop = start + parameter.size
-            data[start:stop] = parameter.data.reshape(-1)
-            grad[start:stop] = parameter.grad.reshape(-1)
-            parameter.move_to(data[start:stop].reshape(parameter.shape), grad[start:stop].reshape(parameter.shape))
-        self._data, self._grad = data, grad
+            for name, before in self._state.items():
+                state[name][start:stop] = before[self._offsets[number] :][: parameter.size]
+            self._data[start:stop] = parameter.data.reshape(-1)
+            self._grad[start:stop] = parameter.grad.reshape(-1)
+            parameter.move_to(
+                self._data[start:stop].reshape(parameter.shape), self._grad[start:stop].reshape(parameter.shape)
+            )
+        self._offsets, self._state = offsets, state
         self._homes = [(parameter._data, parameter._grad) for parameter in self._parameters]
-        for name in self._active_state():
-            self._state.setdefault(name, aligned_zeros(total, dtype))
-        self._runs: list[Run] = []
-        self._runs_key: Any = None
+        self._seen = -1
 
     def _active_state(self) -> tuple[str, ...]:
         """The state arrays that some group needs."""
         return self.state_names
 
-    def _current_runs(self) -> list[Run]:
-        """The runs that a step covers: neighbours with one group, trainable, and as many steps behind them."""
-        for parameter, (data, grad) in zip(self._parameters, self._homes, strict=True):
-            if parameter._data is not data or parameter._grad is not grad:
-                raise RuntimeError(
-                    f"{self._name()}: the parameters have moved (astype, or a later optimizer took them); make a new optimizer"
-                )
-        key = [parameter.requires_grad for parameter in self._parameters]
-        if key != self._runs_key:
-            self._runs, self._runs_key = self._make_runs(), key
-        return self._runs
+    def _look_again(self) -> None:
+        """Take back parameters that have moved (astype, another optimizer's buffer), and find the runs to step over."""
+        if any(
+            parameter._data is not data or parameter._grad is not grad
+            for parameter, (data, grad) in zip(self._parameters, self._homes, strict=True)
+        ):
+            self._lay_out()
+        self._runs = self._make_runs()
+        self._seen = Parameter.changes
 
     def _make_runs(self) -> list[Run]:
         runs: list[Run] = []
@@ -172,19 +174,18 @@ class Optimizer:
 
     def zero_grad(self) -> None:
         """Set every gradient to zeros, in one pass."""
+        if self._seen != Parameter.changes:
+            self._look_again()
         self._grad.fill(0)
 
     def step(self) -> None:
-        """Change every trainable parameter by its gradient.
-
-        Raises:
-            RuntimeError: if the parameters have left the flat buffer (astype, a later optimizer of the same parameters).
-        """
-        for run in self._current_runs():
-            group = run.group
-            step = int(self._steps[run.members.start]) + 1
-            self.update(run.data, run.grad, run.state, group, step)
-            self._steps[run.members] = step
+        """Change every trainable parameter by its gradient."""
+        if self._seen != Parameter.changes:
+            self._look_again()
+        for data, grad, state, group, members in self._runs:
+            step = self._steps[members.start] + 1
+            self.update(data, grad, state, group, step)
+            self._steps[members] = [step] * (members.stop - members.start)
 
     def update(
         self, data: NDArray[Any], grad: NDArray[Any], state: dict[str, NDArray[Any]], group: dict[str, Any], step: int
@@ -196,7 +197,7 @@ class Optimizer:
         """Return copies of the state, by parameter number, and the groups' options (torch's layout)."""
         state = {}
         for number, (parameter, start) in enumerate(zip(self._parameters, self._offsets, strict=False)):
-            entry: dict[str, Any] = {"step": int(self._steps[number])}
+            entry: dict[str, Any] = {"step": self._steps[number]}
             for name, array in self._state.items():
                 entry[name] = array[start : start + parameter.size].reshape(parameter.shape).copy()
             state[number] = entry
@@ -221,7 +222,7 @@ class Optimizer:
             self._steps[number] = entry["step"]
             for name, array in self._state.items():
                 array[start : start + parameter.size] = np.asarray(entry[name]).reshape(-1)
-        self._runs_key = None
+        self._seen = -1
 
     def _checked_state(self, state_dict: Any) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
         """The options and the entries by parameter of a state_dict that fits."""
@@ -260,11 +261,12 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the flat buffers, which are made anew around the parameters."""
-        views = ("_data", "_grad", "_homes", "_runs", "_runs_key", "_offsets")
+        views = ("_data", "_grad", "_homes", "_runs", "_seen")
         return {name: value for name, value in vars(self).items() if name not in views}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
+        self._runs = []
         self._lay_out()
 
     def __repr__(self) -> str:

@@ -19,9 +19,6 @@ template <class T> constexpr int tile_columns = 2 * lanes<T>;
 constexpr bool direct_tails = FASTDL_REGISTER_BYTES == 64;
 
 // A square of registers turned over its diagonal: log2(lanes) rounds of block swaps.
-template <int... I> struct Lanes {};
-template <int N, int... I> struct CountUp : CountUp<N - 1, N - 1, I...> {};
-template <int... I> struct CountUp<0, I...> { typedef Lanes<I...> type; };
 template <class T, int S, int... I> inline void swap_blocks(Vec<T>& low, Vec<T>& high, Lanes<I...>) {
     constexpr int W = lanes<T>;
     Vec<T> a = __builtin_shufflevector(low, high, ((I & S) ? W + I - S : I)...);
@@ -33,7 +30,7 @@ template <class T, int S = lanes<T> / 2> inline void transpose(Vec<T> (&r)[lanes
     if constexpr (S > 0) {
 #pragma GCC unroll 16
         for (int i = 0; i < lanes<T>; ++i)
-            if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], typename CountUp<lanes<T>>::type{});
+            if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], AllLanes<Vec<T>>{});
         transpose<T, S / 2>(r);
     }
 }
@@ -154,11 +151,18 @@ void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, boo
     }
 }
 
-// y (n) = W (n, k) x, each element one dot product: the form for a single row of X W^T.
+// y (n) = W (n, k) x, each element one dot product: the form for a single row of X W^T. R rows of W share the loads of x.
+template <class T, int R> void multiply_vector_rows(const T* w, Size row, Size k, const T* x, bool accumulate, const T* bias, T* y) {
+    Vec<T> part[R] = {};
+    each_register<T>(k, [&](Size p, auto lanes) {
+        const Vec<T> factor = lanes.load(x + p);
+        for (int i = 0; i < R; ++i) part[i] += lanes.load(w + i * row + p) * factor;
+    });
+    for (int i = 0; i < R; ++i) y[i] = sum(part[i]) + ((bias ? bias[i] : T(0)) + (accumulate ? y[i] : T(0)));
+}
 template <class T> void multiply_vector(const T* w, Size row, Size n, Size k, const T* x, bool accumulate, const T* bias, T* y) {
-    for (Size j = 0; j < n; ++j) {
-        const T add = (bias ? bias[j] : T(0)) + (accumulate ? y[j] : T(0));
-        y[j] = dot(w + j * row, x, k) + add;
-    }
+    Size j = 0;
+    for (; j + 8 <= n; j += 8) multiply_vector_rows<T, 8>(w + j * row, row, k, x, accumulate, bias ? bias + j : bias, y + j);
+    for (; j < n; ++j) multiply_vector_rows<T, 1>(w + j * row, row, k, x, accumulate, bias ? bias + j : bias, y + j);
 }
 }  // namespace

@@ -14,11 +14,7 @@ struct Part {
     int n;
     template <class T> Vec<T> load(const T* p) const { return load_partial(p, n); }
     template <class T> void store(T* p, Vec<T> v) const { store_partial(p, v, n); }
-    template <class T> Vec<T> zero_rest(Vec<T> v) const {
-        T lane[lanes<T>] = {};
-        store_partial(lane, v, n);
-        return FASTDL_LEVEL::load(lane);
-    }
+    template <class T> Vec<T> zero_rest(Vec<T> v) const { return keep_first(v, n); }
 };
 template <class T, class Body> inline void each_register(Size n, Body body) {
     Size i = 0;

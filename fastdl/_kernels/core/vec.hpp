@@ -57,8 +57,10 @@ template <class T> inline Vec<T> load(const T* p) {
 }
 template <class T> inline void store(T* p, Vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// The first n lanes (0 <= n <= lanes); the others are read as zero and never written.
+// The first n lanes (0 <= n <= lanes); the others are read as zero and never written. keep_first sets the others to zero.
 #if defined(__AVX512F__)
+inline Vec<float> keep_first(Vec<float> v, int n) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), v); }
+inline Vec<double> keep_first(Vec<double> v, int n) { return _mm512_maskz_mov_pd((__mmask8)((1u << n) - 1), v); }
 inline Vec<float> load_partial(const float* p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 inline Vec<double> load_partial(const double* p, int n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
 inline void store_partial(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
@@ -68,11 +70,17 @@ alignas(32) inline constexpr int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -
 alignas(32) inline constexpr int64_t wide_window[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
 inline __m256i first(const float*, int n) { return _mm256_loadu_si256((const __m256i*)(window + 8 - n)); }
 inline __m256i first(const double*, int n) { return _mm256_loadu_si256((const __m256i*)(wide_window + 4 - n)); }
+inline Vec<float> keep_first(Vec<float> v, int n) { return (Vec<float>)((__m256i)v & first((float*)0, n)); }
+inline Vec<double> keep_first(Vec<double> v, int n) { return (Vec<double>)((__m256i)v & first((double*)0, n)); }
 inline Vec<float> load_partial(const float* p, int n) { return _mm256_maskload_ps(p, first(p, n)); }
 inline Vec<double> load_partial(const double* p, int n) { return _mm256_maskload_pd(p, first(p, n)); }
 inline void store_partial(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first(p, n), v); }
 inline void store_partial(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first(p, n), v); }
 #else
+template <class V> inline V keep_first(V v, int n) {
+    for (int i = n; i < lanes<Element<V>>; ++i) v[i] = 0;
+    return v;
+}
 template <class T> inline Vec<T> load_partial(const T* p, int n) {
     Vec<T> v{};
     for (int i = 0; i < n; ++i) v[i] = p[i];
@@ -119,15 +127,20 @@ template <class V> inline V copy_sign(V v, V sign) { return (V)(bits(abs(v)) | (
 template <class V> inline V at_least(V v, Element<V> low) { return v < low ? splat<V>(low) : v; }
 template <class V> inline V at_most(V v, Element<V> high) { return v > high ? splat<V>(high) : v; }
 
-// Lanes summed pairwise, a fixed order for each level.
-template <class V> inline Element<V> sum(V v) {
-    constexpr int n = lanes<Element<V>>;
-    Element<V> part[n];
-    store(part, v);
-    for (int half = n / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; ++i) part[i] += part[i + half];
-    return part[0];
+// Numbers 0 to N - 1 as a type, for shuffles.
+template <int... I> struct Lanes {};
+template <int N, int... I> struct CountUp : CountUp<N - 1, N - 1, I...> {};
+template <int... I> struct CountUp<0, I...> { typedef Lanes<I...> type; };
+template <class V> using AllLanes = typename CountUp<lanes<Element<V>>>::type;
+
+// Lanes summed pairwise, a fixed order for each level: each with the one half a register away, then a quarter, ...
+template <int S, class V, int... I> inline V swapped(V v, Lanes<I...>) { return __builtin_shufflevector(v, v, (I ^ S)...); }
+template <int S, class V> inline V sum_lanes(V v) {
+    if constexpr (S > 0) return sum_lanes<S / 2>(v + swapped<S>(v, AllLanes<V>{}));
+    else return v;
 }
+template <class V> inline Element<V> sum(V v) { return sum_lanes<lanes<Element<V>> / 2>(v)[0]; }
+
 // The largest lane, or NaN where a lane holds one.
 template <class V> inline Element<V> largest(V v) {
     Element<V> best = v[0];
