@@ -25,6 +25,9 @@ from fastdl._kernels.threads import get_num_threads as get_num_threads
 from fastdl._kernels.threads import set_num_threads as set_num_threads
 from fastdl.build import __version__ as __version__
 from fastdl.build import build_info as build_info
+from fastdl.checkpoint import Checkpoint as Checkpoint
+from fastdl.checkpoint import load as load
+from fastdl.checkpoint import save as save
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.random import manual_seed as manual_seed
 from fastdl.training import History as History

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -241,7 +240,7 @@ class CSVLog(Callback):
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Write the epoch's line."""
         if self._file is not None:
-            csv.writer(self._file, lineterminator="\n").writerow([len(trainer.history), *record.values()])
+            self._file.write(",".join(map(repr, [len(trainer.history), *record.values()])) + "\n")
             self._file.flush()
 
     def on_fit_end(self, trainer: Trainer) -> None:

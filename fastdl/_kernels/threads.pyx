@@ -20,7 +20,7 @@ cdef int threads_for(double work) noexcept nogil:
     return min(setting, openmp_threads())
 
 
-def set_num_threads(n: int) -> None:
+def set_num_threads(n) -> None:
     """Let the kernels use up to n threads, in the whole process (threadpoolctl's limits are kept to as well).
 
     Results do not depend on it, not by a bit. A build without OpenMP always runs on one thread.

@@ -146,7 +146,7 @@ template <class V> inline V erfc_beyond_one(V a) {
     }
     return exp(-a * a) * q / (1 + a);
 }
-template <class V> inline V saturated_abs(V x) { return at_most(abs(x), Element<V>(is_float<V> ? 10.0 : 27.0)); }
+template <class V> inline V saturated_abs(V x) { return at_most(abs(x), Element<V>(is_float<V> ? 11.0 : 28.0)); }
 
 template <class V> inline V erf(V x) {
     V a = saturated_abs(x);

@@ -1,0 +1,91 @@
+"""A row of the comparison: what is measured, on which sides, and what fastdl is to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+
+class Timed(NamedTuple):
+    """Work that is timed: `run(n)` does it n times over, `units` of them (training steps, calls) each time."""
+
+    run: Callable[[int], Any]
+    units: int = 1
+
+
+class Reading(NamedTuple):
+    """Something that is read off instead of timed, in the row's unit."""
+
+    read: Callable[[], float]
+
+
+class Side(NamedTuple):
+    """One contender: the library whose process it runs in, how its work is built, and the numbers of threads to try.
+
+    `build(threads)` is called in that process, imports what it needs and tells the library how many threads to use.
+    """
+
+    library: str
+    build: Callable[[int], Timed | Reading]
+    threads: tuple[int, ...] = (1, 2)
+
+
+class Row(NamedTuple):
+    """What is compared. The side "fastdl" is ours, the others are peers.
+
+    name: of PERFORMANCE's table, with a word after it where one row measures several things.
+    goals: the least ratio peer / fastdl, by peer; a peer without an entry is reported and nothing is asked of it.
+    limit: the most that fastdl's own value may be; None where only ratios count.
+    """
+
+    name: str
+    work: str
+    sides: Callable[[], Mapping[str, Side]]
+    goals: Mapping[str, float]
+    limit: float | None
+    unit: str
+
+
+ROWS: dict[str, Row] = {}
+
+Sides = Callable[[], Mapping[str, Side]]
+
+
+def row(
+    name: str, work: str, goals: Mapping[str, float] | None = None, *, limit: float | None = None, unit: str = "us"
+) -> Callable[[Sides], Sides]:
+    """Enter a function that returns the sides by name as a row. It imports nothing: the sides' builders do."""
+
+    def enter(sides: Sides) -> Sides:
+        if name in ROWS:
+            raise ValueError(f"row: expected a new name, got {name!r} a second time")
+        ROWS[name] = Row(name, work, sides, goals or {}, limit, unit)
+        return sides
+
+    return enter
+
+
+def chosen(names: Iterable[str] | None) -> list[Row]:
+    """The rows of these names ("P17" stands for all that begin with it), in the table's order; None for all.
+
+    Raises:
+        ValueError: for a name that no row has.
+    """
+    if names is None:
+        return list(ROWS.values())
+    wanted = {name.strip() for name in names}
+    unknown = wanted - set(ROWS) - {name.split()[0] for name in ROWS}
+    if unknown:
+        known = dict.fromkeys(name.split()[0] for name in ROWS)
+        raise ValueError(f"--rows: expected names among {', '.join(known)}, got {', '.join(sorted(unknown))}")
+    return [each for each in ROWS.values() if wanted & {each.name, each.name.split()[0]}]
+
+
+def repeated(call: Callable[[], Any]) -> Timed:
+    """A call that is made again and again."""
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            call()
+
+    return Timed(run)

@@ -1,0 +1,39 @@
+"""The machine's own side: the same number of multiply-adds at the processor's peak."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.row import Timed, repeated
+
+SOURCE = Path(__file__).with_name("fma.c")
+
+
+def compiled() -> ctypes.CDLL:
+    """fma.c, compiled for this processor and loaded."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise FileNotFoundError("with_compiler: expected a C compiler named cc, found none")
+    with TemporaryDirectory() as folder:
+        target = Path(folder) / "fma.so"
+        options = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
+        subprocess.run([compiler, *options, str(SOURCE), "-o", str(target)], check=True)
+        library = ctypes.CDLL(str(target))
+    library.turn.argtypes, library.turn.restype = [ctypes.c_long], ctypes.c_float
+    library.multiply_adds_per_turn.argtypes, library.multiply_adds_per_turn.restype = [], ctypes.c_long
+    return library
+
+
+def multiply_adds(count: int, threads: int) -> Timed:
+    """`count` multiply-adds, shared among as many threads."""
+    library = compiled()
+    turns = count // (library.multiply_adds_per_turn() * threads)
+    if threads == 1:
+        return repeated(lambda: library.turn(turns))
+    pool = ThreadPoolExecutor(threads)
+    return repeated(lambda: list(pool.map(library.turn, [turns] * threads)))

@@ -1,0 +1,426 @@
+"""What tests and benchmarks read: the table of cases, the naive counterpart of every layer, loss and optimizer, gradcheck.
+
+`naive(module, x)` runs a model on the reference's for-loops; it works for any model of fastdl's own layers, so a new layer
+needs one registration here and one row in CASES.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import singledispatch
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl import nn, optim
+from fastdl.nn.activation import _Elementwise as KernelActivation
+from fastdl.nn.loss import _Elementwise as KernelLoss
+from fastdl.nn.softmax import _OverAxis
+from fastdl.reference import activation, cross_entropy, linear, loss, softmax
+from fastdl.reference import optim as reference_optim
+
+Array = NDArray[Any]
+Backward = Callable[[Array], Array]
+
+# Row and column counts around the widths of registers and tiles.
+SIZES = (0, 1, 2, 3, 7, 15, 16, 17, 25, 31, 33, 64, 65, 100)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way to use a public layer, loss or optimizer.
+
+    Args:
+        subject: the class.
+        make: returns an instance for a dtype; parameters are drawn from a fixed seed.
+        shapes: shapes of the input (of the parameters, for an optimizer).
+        target: for a loss, what its targets are: "real", "unit" (in [0, 1]), "index" or "probability".
+        tolerance: allowed error in units of the dtype's epsilon, relative to the largest magnitude.
+        smooth: whether central differences hold everywhere near the inputs drawn.
+        bad: constructor arguments that must be refused, with the error's class.
+        timed: the input shape with which benchmarks time the case; None where they do not.
+    """
+
+    subject: type
+    make: Callable[[Any], Any]
+    shapes: tuple[tuple[int, ...], ...]
+    target: str = ""
+    tolerance: float = 16.0
+    smooth: bool = True
+    bad: tuple[tuple[tuple[Any, ...] | dict[str, Any], type[Exception]], ...] = ()
+    timed: tuple[int, ...] | None = None
+    label: str = field(default="")
+
+    def __str__(self) -> str:
+        return self.label or self.make(np.float32).spec()
+
+
+@singledispatch
+def naive(module: Any, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    """Run a module on the reference's loops.
+
+    Returns the output and a function from the output's gradient to the input's, which adds the parameters' gradients to
+    `gradients`, by the Parameter's id.
+    """
+    raise TypeError(f"naive: expected one of fastdl's own layers, got {type(module).__name__}")
+
+
+@naive.register
+def _(module: nn.Linear, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    W, b = module.weight.data, None if module.bias is None else module.bias.data
+    y = np.zeros((*x.shape[:-1], len(W)), x.dtype)
+    linear.linear_forward(x, W, b, y)
+
+    def backward(gy: Array) -> Array:
+        gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
+        gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
+        gx = np.zeros_like(x)
+        linear.linear_backward_weight(gy, x, gW, gb)
+        linear.linear_backward_input(gy, W, gx)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: KernelActivation, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    options = module.kind, module._alpha, module._beta
+    y = np.zeros_like(x)
+    activation.activation_forward(x, *options, y)
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        activation.activation_backward(gy, x, y, *options, gx)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.Identity, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    return x, lambda gy: gy
+
+
+@naive.register
+def _(module: _OverAxis, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    name = "softmax" if isinstance(module, nn.Softmax) else "log_softmax"
+    axis = module.dim % x.ndim
+    shape = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
+    y = np.zeros_like(x)
+    if x.size:
+        getattr(softmax, f"{name}_forward")(x.reshape(shape), y.reshape(shape))
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        if x.size:
+            getattr(softmax, f"{name}_backward")(gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.Sequential, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    back: list[Backward] = []
+    for layer in module:
+        x, backward_layer = naive(layer, x, gradients)
+        back.append(backward_layer)
+
+    def backward(gy: Array) -> Array:
+        for backward_layer in reversed(back):
+            gy = backward_layer(gy)
+        return gy
+
+    return x, backward
+
+
+@naive.register
+def _(module: nn.Residual, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    y, through = naive(module.body, x, gradients)
+    around_y, around = naive(module.shortcut or nn.Identity(), x, gradients)
+    return y + around_y, lambda gy: through(gy) + around(gy)
+
+
+@naive.register
+def _(module: nn.Parallel, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    outputs, back = zip(*(naive(branch, x, gradients) for branch in module.branches), strict=True)
+    cuts = np.cumsum([y.shape[1] for y in outputs])[:-1]
+
+    def backward(gy: Array) -> Array:
+        return sum(b(g) for b, g in zip(back, np.split(gy, cuts, axis=1), strict=True))  # pyright: ignore[reportReturnType]
+
+    return np.concatenate(outputs, axis=1), backward
+
+
+@naive.register
+def _(module: nn.Siamese, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    outputs, back = zip(*(naive(module.body, x[:, i], gradients) for i in range(x.shape[1])), strict=True)
+    cuts = np.cumsum([y.shape[1] for y in outputs])[:-1]
+
+    def backward(gy: Array) -> Array:
+        return np.stack([b(g) for b, g in zip(back, np.split(gy, cuts, axis=1), strict=True)], axis=1)
+
+    return np.concatenate(outputs, axis=1), backward
+
+
+@singledispatch
+def naive_loss(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
+    """Run a loss on the reference's loops: its value, and the gradient with respect to output."""
+    raise TypeError(f"naive_loss: expected one of fastdl's own losses, got {type(criterion).__name__}")
+
+
+@naive_loss.register
+def _(criterion: KernelLoss, output: Array, target: Array) -> tuple[Any, Array]:
+    factors = [
+        None if factor is None else np.broadcast_to(factor, output.shape).astype(output.dtype)
+        for factor in (criterion.weight, criterion.pos_weight)
+    ]
+    options = *factors, criterion.kind, criterion._delta
+    losses, gradient = np.zeros_like(output), np.zeros_like(output)
+    loss.loss_forward(output, target, *options, losses)
+    divisor = {"mean": output.size, "batchmean": len(output)}.get(criterion.reduction, 1)
+    scale = 1 / divisor if divisor else 0.0
+    loss.loss_backward(output, target, *options, scale, gradient)
+    return losses if criterion.reduction == "none" else losses.sum(dtype=np.float64) * scale, gradient
+
+
+@naive_loss.register(nn.NLLLoss)
+@naive_loss.register(nn.CrossEntropyLoss)
+def _(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
+    N, C, D = shape = output.shape[0], output.shape[1], prod(output.shape[2:])
+    x = output.reshape(shape)
+    weight = None if criterion.weight is None else criterion.weight.astype(output.dtype)
+    losses, gradient, p = np.zeros((N, D), x.dtype), np.zeros_like(x), np.zeros_like(x)
+    divisor = float(N * D)
+    smoothing = getattr(criterion, "label_smoothing", 0.0)
+    probabilities = target.dtype.kind == "f"
+    t = target.reshape(shape if probabilities else (N, D))
+    if not probabilities:
+        counted = t[t != criterion.ignore_index]
+        divisor = float(len(counted) if weight is None else weight[counted].sum())
+    divisor = {"mean": divisor, "batchmean": N}.get(criterion.reduction, 1)
+    scale = 1 / divisor if divisor else 0.0
+    gy = np.full((N, D), scale, x.dtype)
+    if isinstance(criterion, nn.NLLLoss):
+        cross_entropy.nll_forward(x, t, weight, criterion.ignore_index, losses)
+        cross_entropy.nll_backward(t, weight, criterion.ignore_index, gy, gradient)
+    elif probabilities:
+        cross_entropy.cross_entropy_probabilities_forward(x, t, weight, smoothing, p, losses)
+        cross_entropy.cross_entropy_probabilities_backward(p, t, weight, smoothing, gy, gradient)
+    else:
+        cross_entropy.cross_entropy_forward(x, t, weight, criterion.ignore_index, smoothing, p, losses)
+        cross_entropy.cross_entropy_backward(p, t, weight, criterion.ignore_index, smoothing, gy, gradient)
+    value = losses.reshape((N, *output.shape[2:])) if criterion.reduction == "none" else losses.sum() * scale
+    return value, gradient.reshape(output.shape)
+
+
+def naive_step(optimizer: optim.Optimizer, data: Array, grad: Array, state: dict[str, Array], step: int) -> None:
+    """Take one step of an optimizer of fastdl's own on the reference's loops; state starts as zeros by name."""
+    g = optimizer.param_groups[0]
+    arrays = {name: state.setdefault(name, np.zeros_like(data)) for name in optimizer.state_names}
+    flags = g["decoupled_weight_decay"], g["maximize"]
+    if isinstance(optimizer, optim.SGD):
+        velocity = arrays["momentum_buffer"] if g["momentum"] else None
+        options = g["lr"], g["momentum"], g["dampening"], g["weight_decay"], g["nesterov"], *flags, step == 1
+        reference_optim.sgd_step(grad, *options, data, velocity)
+    elif isinstance(optimizer, optim.RMSprop):
+        mean = arrays["grad_avg"] if g["centered"] else None
+        velocity = arrays["momentum_buffer"] if g["momentum"] else None
+        decay = g["weight_decay"], g["decoupled_weight_decay"]
+        options = g["lr"], g["alpha"], g["eps"], *decay, g["momentum"], g["maximize"], g["eps_inside_sqrt"]
+        reference_optim.rmsprop_step(grad, *options, data, arrays["square_avg"], mean, velocity)
+    elif isinstance(optimizer, optim.Adam):
+        largest = arrays["max_exp_avg_sq"] if g["amsgrad"] else None
+        options = g["lr"], *g["betas"], g["eps"], g["weight_decay"], *flags, g["eps_inside_sqrt"], step
+        reference_optim.adam_step(grad, *options, data, arrays["exp_avg"], arrays["exp_avg_sq"], largest)
+    else:
+        raise TypeError(f"naive_step: expected one of fastdl's own optimizers, got {type(optimizer).__name__}")
+
+
+def make_target(case: Case, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
+    """Draw targets of the kind a loss case names, for outputs of this shape."""
+    if case.target == "index":
+        return rng.integers(0, shape[1], (shape[0], *shape[2:]))
+    if case.target == "probability":
+        t = rng.random(shape)
+        return (t / t.sum(axis=1, keepdims=True)).astype(dtype)
+    return (rng.random(shape) if case.target == "unit" else rng.standard_normal(shape)).astype(dtype)
+
+
+def make_input(case: Case, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
+    """Draw inputs; for losses on probabilities inside (0, 1), for log-probabilities below 0."""
+    x = rng.standard_normal(shape)
+    if case.subject is nn.BCELoss:
+        x = 0.02 + 0.96 * rng.random(shape)
+    elif not case.smooth:
+        x += np.sign(x) * 0.05  # away from the kink
+    return x.astype(dtype)
+
+
+def assert_close(got: Any, want: Any, tolerance: float, dtype: Any, what: str = "") -> None:
+    """Raise AssertionError unless the two agree to `tolerance` epsilons of dtype, relative to the largest magnitude."""
+    got, want = np.asarray(got), np.asarray(want)
+    if got.shape != want.shape:
+        raise AssertionError(f"{what}: expected shape {want.shape}, got {got.shape}")
+    if not got.size:
+        return
+    finite = want[np.isfinite(want)]
+    scale = max(float(np.abs(finite).max(initial=0.0)), 1e-30)
+    bound = tolerance * float(np.finfo(dtype).eps) * scale
+    np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=what)
+
+
+def gradcheck(
+    module: nn.Module, x: Array, *, step: float = 1e-5, tolerance: float = 1e-6, rng: int | np.random.Generator = 0
+) -> bool:
+    """Compare backward with central differences (f(x + h) - f(x - h)) / 2h, for the input and every parameter.
+
+    The scalar differentiated is a fixed random combination of the outputs. A module that draws at random or counts its
+    calls cannot be checked.
+
+    Args:
+        module: any Module, of float64 parameters.
+        x: a float64 input at which the module is smooth.
+        step: h.
+        tolerance: allowed difference, relative to the largest derivative, plus the same absolutely.
+        rng: seed or generator of the combination.
+
+    Returns:
+        True; otherwise an AssertionError names the entry that differs most.
+
+    Example:
+        >>> gradcheck(nn.Sequential(nn.Linear(2, 3, dtype=np.float64), nn.Tanh()), np.ones((4, 2)))
+        True
+    """
+    x = np.array(x, dtype=np.float64)
+    module.zero_grad()
+    y = module(x)
+    gy = np.asarray(np.random.default_rng(rng).standard_normal(y.shape))
+    checked = {"input": (x, np.array(module.backward(gy.copy())))}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            checked[name] = (parameter.data, parameter.grad.copy())
+    for name, (array, gradient) in checked.items():
+        slopes = np.zeros_like(array)
+        for index in np.ndindex(array.shape):
+            kept = array[index]
+            array[index] = kept + step
+            above = float(np.sum(module(x) * gy))
+            array[index] = kept - step
+            below = float(np.sum(module(x) * gy))
+            array[index] = kept
+            slopes[index] = (above - below) / (2 * step)
+        bound = tolerance * (1 + np.abs(slopes).max(initial=0.0))
+        wrong = np.abs(slopes - gradient)
+        if wrong.size and not wrong.max() <= bound:
+            place = tuple(int(i) for i in np.unravel_index(int(np.nanargmax(wrong)), wrong.shape))
+            raise AssertionError(
+                f"gradcheck: {name}{list(place)}: backward gives {gradient[place]}, differences give {slopes[place]}"
+            )
+    return True
+
+
+def _layer(subject: type, *arguments: Any, **options: Any) -> Callable[[Any], Any]:
+    return lambda dtype: subject(*arguments, **options)
+
+
+def _linear(*arguments: Any, **options: Any) -> Callable[[Any], nn.Linear]:
+    return lambda dtype: nn.Linear(*arguments, **options, rng=0, dtype=dtype)
+
+
+def _stack(build: Callable[[Any], nn.Module]) -> Callable[[Any], nn.Module]:
+    return lambda dtype: build(lambda i, o: nn.Linear(i, o, rng=i * 100 + o, dtype=dtype))
+
+
+IMAGES = (64, 32, 32, 32)
+ANY = ((3,), (4, 5), (0, 5), (1, 17), (2, 3, 33), (100, 7))
+ROWS = ((5, 4), (1, 1), (0, 3), (3, 65), (2, 3, 4))
+PAIRS = ((5, 3), (1, 1), (0, 4), (7, 33), (2, 3, 4))
+SCORES = ((5, 3), (1, 2), (0, 4), (7, 33), (2, 3, 4), (2, 5, 2, 3))
+PARAMETERS = ((1,), (7,), (3, 5), (33, 17))
+
+CASES: tuple[Case, ...] = (
+    Case(nn.Linear, _linear(5, 3), ((4, 5), (0, 5), (1, 5), (2, 3, 5), (5,)), timed=None,
+         bad=(((0, 1), ValueError), ((1, -1), ValueError), ((1.5, 1), TypeError), ((True, 1), TypeError), (("2", 1), TypeError),
+              ({"in_features": 2, "out_features": 2, "bias": 1}, TypeError),
+              ({"in_features": 2, "out_features": 2, "weight_init": np.zeros}, TypeError),
+              ({"in_features": 2, "out_features": 2, "dtype": np.int32}, TypeError))),
+    Case(nn.Linear, _linear(5, 3, bias=False), ((4, 5), (0, 5)), tolerance=16),
+    Case(nn.Linear, _linear(33, 65), ((31, 33), (1, 33)), tolerance=64),
+    Case(nn.Linear, _linear(784, 128), ((3, 784),), tolerance=256, timed=(64, 784)),
+    Case(nn.Linear, _linear(25, 25), ((100, 25),), tolerance=64, timed=(100, 25)),
+    Case(nn.ReLU, _layer(nn.ReLU), ANY, smooth=False, timed=IMAGES),
+    Case(nn.LeakyReLU, _layer(nn.LeakyReLU, 0.2), ANY, smooth=False, bad=((("a",), TypeError), ((np.nan,), ValueError))),
+    Case(nn.ELU, _layer(nn.ELU, 1.5), ANY, smooth=False, timed=IMAGES, bad=((("a",), TypeError), ((np.inf,), ValueError))),
+    Case(nn.Tanh, _layer(nn.Tanh), ANY, timed=IMAGES),
+    Case(nn.Sigmoid, _layer(nn.Sigmoid), ANY, timed=IMAGES),
+    Case(nn.GELU, _layer(nn.GELU), ANY, bad=((("no",), ValueError),)),
+    Case(nn.GELU, _layer(nn.GELU, "tanh"), ANY),
+    Case(nn.SiLU, _layer(nn.SiLU), ANY),
+    Case(nn.Softplus, _layer(nn.Softplus), ANY, bad=(((0,), ValueError), ((-1,), ValueError))),
+    Case(nn.Softplus, _layer(nn.Softplus, 3.0, 2.0), ANY, smooth=False),
+    Case(nn.Identity, _layer(nn.Identity), ANY),
+    Case(nn.Softmax, _layer(nn.Softmax), ROWS, timed=(128, 10), bad=((("a",), TypeError), ((True,), TypeError))),
+    Case(nn.Softmax, _layer(nn.Softmax, 1), ROWS),
+    Case(nn.Softmax, _layer(nn.Softmax, 0), ROWS),
+    Case(nn.LogSoftmax, _layer(nn.LogSoftmax), ROWS, bad=(((1.5,), TypeError),)),
+    Case(nn.LogSoftmax, _layer(nn.LogSoftmax, 1), ROWS),
+    Case(nn.Sequential, _stack(lambda linear: nn.Sequential(linear(5, 4), nn.Tanh(), nn.Sequential(linear(4, 3)), nn.Sigmoid())),
+         ((4, 5), (0, 5)), tolerance=64, label="Sequential", bad=(((nn.ReLU,), TypeError), ((1,), TypeError))),
+    Case(nn.Residual, _stack(lambda linear: nn.Residual(nn.Sequential(linear(4, 4), nn.Tanh()))), ((5, 4), (0, 4)),
+         tolerance=64, label="Residual", bad=(((1,), TypeError), (({},), TypeError))),
+    Case(nn.Residual, _stack(lambda linear: nn.Residual(linear(4, 3), linear(4, 3))), ((5, 4),), tolerance=64,
+         label="Residual-shortcut"),
+    Case(nn.Parallel, _stack(lambda linear: nn.Parallel(linear(4, 3), nn.Tanh(), linear(4, 1))), ((5, 4), (0, 4)),
+         tolerance=64, label="Parallel", bad=(((), ValueError), ((1,), TypeError))),
+    Case(nn.Siamese, _stack(lambda linear: nn.Siamese(nn.Sequential(linear(4, 3), nn.Tanh()))), ((5, 2, 4), (0, 3, 4)),
+         tolerance=64, label="Siamese", bad=(((1,), TypeError),)),
+    Case(nn.MSELoss, _layer(nn.MSELoss), PAIRS, target="real", timed=(100, 2), bad=((("median",), ValueError),)),
+    Case(nn.MSELoss, _layer(nn.MSELoss, "sum"), PAIRS, target="real"),
+    Case(nn.MSELoss, _layer(nn.MSELoss, "batchmean"), PAIRS, target="real"),
+    Case(nn.MSELoss, _layer(nn.MSELoss, "none"), PAIRS, target="real"),
+    Case(nn.MAELoss, _layer(nn.MAELoss), PAIRS, target="real", smooth=False),
+    Case(nn.HuberLoss, _layer(nn.HuberLoss), PAIRS, target="real", smooth=False,
+         bad=((("mean", 0), ValueError), (("mean", "1"), TypeError))),
+    Case(nn.HuberLoss, _layer(nn.HuberLoss, "sum", 0.3), PAIRS, target="real", smooth=False),
+    Case(nn.BCELoss, _layer(nn.BCELoss), PAIRS, target="unit", tolerance=64, bad=((([-1.0],), ValueError), ((["a"],), TypeError))),
+    Case(nn.BCELoss, _layer(nn.BCELoss, [2.0], "none"), PAIRS, target="unit", tolerance=64, label="BCELoss-weight"),
+    Case(nn.BCEWithLogitsLoss, _layer(nn.BCEWithLogitsLoss), PAIRS, target="unit", bad=((([np.nan],), ValueError),)),
+    Case(nn.BCEWithLogitsLoss, _layer(nn.BCEWithLogitsLoss, [0.5], "sum", [3.0]), PAIRS, target="unit", tolerance=64,
+         label="BCEWithLogitsLoss-pos_weight"),
+    Case(nn.NLLLoss, _layer(nn.NLLLoss), SCORES, target="index",
+         bad=((([[1.0]],), ValueError), ((None, 0.5), TypeError), ((None, -100, "all"), ValueError))),
+    Case(nn.NLLLoss, _layer(nn.NLLLoss, None, 1, "sum"), SCORES, target="index"),
+    Case(nn.CrossEntropyLoss, _layer(nn.CrossEntropyLoss), SCORES, target="index", timed=(128, 10),
+         bad=(((None, -100, "mean", 1.5), ValueError), ((None, -100, "mean", "a"), TypeError), (([-1.0, 1.0],), ValueError))),
+    Case(nn.CrossEntropyLoss, _layer(nn.CrossEntropyLoss, label_smoothing=0.2), SCORES, target="index", tolerance=32),
+    Case(nn.CrossEntropyLoss, _layer(nn.CrossEntropyLoss, [1.0, 2.0, 0.5], 1), ((5, 3), (2, 3, 4)), target="index",
+         label="CrossEntropyLoss-weight"),
+    Case(nn.CrossEntropyLoss, _layer(nn.CrossEntropyLoss, reduction="none", label_smoothing=0.1), SCORES, target="probability",
+         tolerance=32, label="CrossEntropyLoss-probabilities"),
+    *(
+        Case(subject, lambda dtype, subject=subject, options=options: lambda params: subject(params, **options), PARAMETERS,
+             tolerance=64, label=f"{subject.__name__}-{'-'.join(options)}", timed=(669706,) if len(options) < 2 else None,
+             bad=(({"lr": -1.0}, ValueError), ({"lr": np.nan}, ValueError), ({"lr": "1"}, TypeError),
+                  ({"weight_decay": -1.0}, ValueError)))
+        for subject, options in (
+            (optim.SGD, {"lr": 0.1}),
+            (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+            (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "maximize": True}),
+            (optim.SGD, {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+            (optim.RMSprop, {"lr": 0.01}),
+            (optim.RMSprop, {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+            (optim.RMSprop, {"lr": 0.01, "eps": 1e-6, "eps_inside_sqrt": True, "maximize": True}),
+            (optim.Adam, {"lr": 0.01}),
+            (optim.Adam, {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True}),
+            (optim.Adam, {"lr": 0.01, "eps_inside_sqrt": True, "betas": (0.8, 0.9), "maximize": True}),
+            (optim.AdamW, {"lr": 0.01}),
+        )
+    ),
+)  # fmt: skip
+LAYER_CASES = tuple(case for case in CASES if not case.target and not issubclass(case.subject, optim.Optimizer))
+LOSS_CASES = tuple(case for case in CASES if case.target)
+OPTIMIZER_CASES = tuple(case for case in CASES if issubclass(case.subject, optim.Optimizer))

@@ -1,0 +1,67 @@
+"""Nothing public goes untested: every layer, loss and optimizer has a case, every kernel a naive twin."""
+
+import importlib
+import inspect
+import pkgutil
+
+import pytest
+
+import fastdl
+from fastdl import _kernels, nn, optim, reference
+from fastdl.testing import CASES
+
+BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
+# Rooms without arithmetic: the table of entry points, the check of arrays, the number of threads.
+NO_KERNELS = {"table", "array", "threads"}
+# Doors that tell about kernels and compute nothing.
+TELLING = {"activation_kinds", "keeps_output", "loss_kinds"}
+
+
+def public(room, base):
+    found = {value for name, value in vars(room).items() if not name.startswith("_") and inspect.isclass(value)}
+    return {each for each in found if issubclass(each, base)} - BASES
+
+
+@pytest.mark.parametrize("subject", sorted(public(nn, nn.Module) | public(optim, optim.Optimizer), key=lambda c: c.__name__))
+def test_every_public_layer_loss_and_optimizer_has_a_case(subject):
+    assert subject in {case.subject for case in CASES}
+
+
+def kernel_doors():
+    for found in pkgutil.iter_modules(_kernels.__path__):
+        if found.name not in NO_KERNELS:
+            room = importlib.import_module(f"fastdl._kernels.{found.name}")
+            for name, value in vars(room).items():
+                if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == room.__name__:
+                    yield pytest.param(found.name, name, value, id=f"{found.name}.{name}")
+
+
+@pytest.mark.parametrize(("room", "name", "door"), [p for p in kernel_doors() if p.values[1] not in TELLING])
+def test_every_kernel_has_a_naive_twin_of_the_same_arguments(room, name, door):
+    twin = getattr(importlib.import_module(f"fastdl.reference.{room}"), name)
+    assert list(inspect.signature(door).parameters) == list(inspect.signature(twin).parameters)
+
+
+def test_the_doors_that_only_tell_are_still_there():
+    names = {p.values[1] for p in kernel_doors()}
+    assert TELLING <= names
+    assert len(names) >= 20
+
+
+def test_the_reference_imports_nothing_of_ours():
+    for found in pkgutil.iter_modules(reference.__path__):
+        source = inspect.getsource(importlib.import_module(f"fastdl.reference.{found.name}"))
+        imports = [line for line in source.splitlines() if line.startswith(("import fastdl", "from fastdl"))]
+        assert all(line.startswith("from fastdl.reference") for line in imports), found.name
+
+
+def documented():
+    for room in (fastdl, nn, nn.init, optim, fastdl.data):
+        for name, value in vars(room).items():
+            if not name.startswith("_") and callable(value) and getattr(value, "__module__", "").startswith("fastdl"):
+                yield pytest.param(value, id=f"{room.__name__}.{name}")
+
+
+@pytest.mark.parametrize("subject", list(documented()))
+def test_everything_public_is_documented(subject):
+    assert inspect.getdoc(subject)

@@ -1,0 +1,75 @@
+"""CPU levels: one is chosen, a lower one can be forced, and none holds instructions above its own."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastdl
+from fastdl._kernels import table
+
+
+def python(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, cwd="/"
+    )
+
+
+@pytest.mark.parametrize("level", fastdl.cpu_levels())
+def test_the_environment_forces_a_level(level):
+    assert python("import fastdl; print(fastdl.cpu_level())", FASTDL_CPU=level).stdout == f"{level}\n"
+
+
+def test_an_unknown_level_is_an_import_error_that_lists_the_others():
+    refused = python("import fastdl", FASTDL_CPU="v9")
+    assert refused.returncode == 1
+    assert f"ImportError: FASTDL_CPU: expected one of {', '.join(fastdl.cpu_levels())}" in refused.stderr
+
+
+def test_the_level_can_be_switched_in_the_process(level):
+    assert fastdl.cpu_level() == level
+    with pytest.raises(ValueError, match="set_cpu_level: expected one of"):
+        table.set_cpu_level("v1")
+    assert fastdl.cpu_level() == level
+
+
+def instructions_by_level():
+    """The registers that each level's functions touch, from the disassembly of the extension that holds them."""
+    listing = subprocess.run(
+        ["objdump", "-d", "-C", "--no-show-raw-insn", table.__file__], capture_output=True, text=True, check=True
+    ).stdout
+    found: dict[str, str] = {}
+    for block in listing.split("\n\n"):
+        name = re.search(r"<.*fastdl::(v\d|portable)::", block.split("\n")[0])
+        if name:
+            found[name[1]] = found.get(name[1], "") + block
+    return found
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
+@pytest.mark.skipif("v2" not in fastdl.cpu_levels(), reason="the levels are those of x86-64")
+def test_no_level_holds_wider_registers_than_its_own():
+    found = instructions_by_level()
+    if not found:
+        pytest.skip("the extension was stripped of its symbols")
+    assert "%xmm" in found["v2"]
+    assert "%ymm" not in found["v2"]
+    assert "%zmm" not in found["v2"]
+    assert "\tv" not in found["v2"], "an AVX encoding in the lowest level"
+    assert "%ymm" in found["v3"]
+    assert "%zmm" not in found["v3"]
+    assert "%zmm" in found["v4"]
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
+@pytest.mark.skipif("v2" not in fastdl.cpu_levels(), reason="the levels are those of x86-64")
+def test_what_all_processors_run_holds_no_avx():
+    for path in Path(table.__file__).parent.glob("*.so"):
+        listing = subprocess.run(["objdump", "-d", "-C", "--no-show-raw-insn", path], capture_output=True, text=True, check=True)
+        blocks = [b for b in listing.stdout.split("\n\n") if not re.search(r"fastdl::v[34]::", b.split("\n")[0])]
+        wide = [b.split("\n")[0] for b in blocks if "%ymm" in b or "%zmm" in b]
+        assert not wide, path.name
