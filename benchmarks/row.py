@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple
 
 
@@ -19,15 +21,28 @@ class Reading(NamedTuple):
     read: Callable[[], float]
 
 
-class Side(NamedTuple):
-    """One contender: the library whose process it runs in, how its work is built, and the numbers of threads to try.
+@dataclass(frozen=True)
+class Side:
+    """One contender: a builder of work, and the numbers of threads to try it with.
 
-    `build(threads)` is called in that process, imports what it needs and tells the library how many threads to use.
+    The work is what `function(*arguments, threads)` of benchmarks/sides/with_<library>.py returns, called in a process
+    of the side's own; nothing of it is imported before.
     """
 
     library: str
-    build: Callable[[int], Timed | Reading]
+    function: str
+    arguments: tuple[Any, ...]
     threads: tuple[int, ...] = (1, 2)
+
+    def build(self, threads: int) -> Timed | Reading:
+        """The work itself."""
+        module = import_module(f"benchmarks.sides.with_{self.library}")
+        return getattr(module, self.function)(*self.arguments, threads)
+
+
+def side(library: str, function: str, *arguments: Any, threads: tuple[int, ...] = (1, 2)) -> Side:
+    """A Side, its arguments written as those of a call."""
+    return Side(library, function, arguments, threads)
 
 
 class Row(NamedTuple):
@@ -54,7 +69,7 @@ Sides = Callable[[], Mapping[str, Side]]
 def row(
     name: str, work: str, goals: Mapping[str, float] | None = None, *, limit: float | None = None, unit: str = "us"
 ) -> Callable[[Sides], Sides]:
-    """Enter a function that returns the sides by name as a row. It imports nothing: the sides' builders do."""
+    """Enter a function that returns the sides by name as a row."""
 
     def enter(sides: Sides) -> Sides:
         if name in ROWS:

@@ -7,6 +7,8 @@
     (100, 2)
 """
 
+from typing import TYPE_CHECKING, Any
+
 try:
     from fastdl._kernels import table as _table
 except ModuleNotFoundError as error:
@@ -25,12 +27,23 @@ from fastdl._kernels.threads import get_num_threads as get_num_threads
 from fastdl._kernels.threads import set_num_threads as set_num_threads
 from fastdl.build import __version__ as __version__
 from fastdl.build import build_info as build_info
-from fastdl.checkpoint import Checkpoint as Checkpoint
-from fastdl.checkpoint import load as load
-from fastdl.checkpoint import save as save
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.random import manual_seed as manual_seed
 from fastdl.training import History as History
 from fastdl.training import Trainer as Trainer
 
+if TYPE_CHECKING:
+    from fastdl.checkpoint import Checkpoint as Checkpoint
+    from fastdl.checkpoint import load as load
+    from fastdl.checkpoint import save as save
+
 del _table
+
+
+def __getattr__(name: str) -> Any:
+    """Import what reads and writes files when it is first asked for."""
+    if name in ("Checkpoint", "load", "save"):
+        from fastdl import checkpoint
+
+        return getattr(checkpoint, name)
+    raise AttributeError(f"module 'fastdl' has no attribute {name!r}")

@@ -6,7 +6,6 @@ import io
 import math
 import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.nn.module import positive_integer, real_number
@@ -209,14 +208,14 @@ class CSVLog(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"CSVLog: expected a path, got {type(path).__name__}")
-        self.path = Path(path)
+        self.path = os.fspath(path)
         self._file: io.TextIOWrapper | None = None
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
         header = ",".join(["epoch", *trainer.history.names])
         try:
-            file = self.path.open("a+", newline="", encoding="utf-8")
+            file = open(self.path, "a+", newline="", encoding="utf-8")
         except OSError as error:
             raise type(error)(f"CSVLog: cannot write to {self.path}: {error.strerror}") from error
         try:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import numbers
+from functools import cache
 
 import numpy as np
 
-_default = np.random.default_rng()
+
+@cache
+def default_generator() -> np.random.Generator:
+    """The process's default generator, made on first use: importing numpy.random takes a while."""
+    return np.random.default_rng()
 
 
 def manual_seed(seed: int) -> None:
@@ -32,8 +37,9 @@ def manual_seed(seed: int) -> None:
     Source: torch.manual_seed.
     """
     state = np.random.default_rng(_seed(seed, "manual_seed")).bit_generator.state
-    with _default.bit_generator.lock:
-        _default.bit_generator.state = state
+    generator = default_generator().bit_generator
+    with generator.lock:
+        generator.state = state
 
 
 def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Generator:
@@ -55,7 +61,7 @@ def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Gene
         ValueError: rng: expected a seed of at least 0, got -1
     """
     if rng is None:
-        return _default
+        return default_generator()
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(_seed(rng, "rng"))

@@ -1,3 +1,8 @@
-"""The rows of the comparison, in the order of their numbers."""
+"""The rows of the comparison; importing them enters them, in the order of their numbers."""
 
-from benchmarks.rows import networks, activations, package, loops, products, threads  # noqa: F401, I001  (the order is the table's)
+from benchmarks.rows import networks as networks  # isort: split
+from benchmarks.rows import activations as activations  # isort: split
+from benchmarks.rows import package as package  # isort: split
+from benchmarks.rows import loops as loops  # isort: split
+from benchmarks.rows import products as products  # isort: split
+from benchmarks.rows import threads as threads

@@ -11,6 +11,8 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.row import Timed, repeated
 
+VERSION = "cc -O3 -march=native"
+
 SOURCE = Path(__file__).with_name("fma.c")
 
 

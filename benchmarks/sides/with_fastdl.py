@@ -13,6 +13,8 @@ from benchmarks.row import Timed, repeated
 from fastdl import Trainer, nn, optim
 from fastdl._kernels.gemm import gemm
 
+VERSION = f"fastdl {fastdl.__version__}, CPU level {fastdl.cpu_level()}, {fastdl.build_info()['compiler']}"
+
 
 def parts(network: Network) -> tuple[nn.Sequential, nn.Loss, optim.Optimizer]:
     """Model, criterion and optimizer."""

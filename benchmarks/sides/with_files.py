@@ -7,8 +7,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from platform import python_version
 
 from benchmarks.row import Reading
+
+VERSION = f"Python {python_version()}"
 
 IMPORT = """
 import numpy, time
@@ -18,8 +21,17 @@ print(time.perf_counter() - start)
 """
 
 
+def folder(package: str) -> Path:
+    """Where a package lies; it is not imported."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+    return Path(spec.origin).parent
+
+
 def import_time(package: str, threads: int) -> Reading:
     """Milliseconds that a new interpreter, NumPy already imported, takes for the package."""
+    folder(package)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-c", IMPORT.format(package=package)]
 
@@ -32,8 +44,5 @@ def import_time(package: str, threads: int) -> Reading:
 
 def size(package: str, threads: int) -> Reading:
     """Megabytes in the package's folder, compiled Python left out."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"with_files: expected a package {package}, found none")
-    files = [file for file in Path(spec.origin).parent.rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    files = [file for file in folder(package).rglob("*") if file.is_file() and file.suffix != ".pyc"]
     return Reading(lambda: sum(file.stat().st_size for file in files) / 1e6)

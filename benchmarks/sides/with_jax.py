@@ -11,6 +11,8 @@ import jax.numpy as jnp
 from benchmarks.network import Network
 from benchmarks.row import Timed
 
+VERSION = f"JAX {jax.__version__}, compile time left out"
+
 LR = 0.01
 
 

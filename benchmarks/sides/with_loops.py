@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from platform import python_version
+
 from benchmarks.network import Network
 from benchmarks.row import Timed
 from fastdl.reference import network as reference
+
+VERSION = f"plain Python {python_version()}, fastdl's reference"
 
 
 def train(network: Network, kind: str, threads: int) -> Timed:

@@ -8,6 +8,9 @@ import numpy as np
 
 from benchmarks.row import Timed, repeated
 
+BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+VERSION = f"NumPy {np.__version__}, {BLAS['name']} {BLAS['version']}"
+
 
 def product(m: int, k: int, n: int, transposed: bool, threads: int) -> Timed:
     """X W, or X W^T, into an array that is there. The process was started for this number of threads."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 from itertools import cycle
 
 import numpy as np
+import sklearn
 from sklearn.neural_network import MLPRegressor
 
 from benchmarks.network import Network
 from benchmarks.row import Timed, repeated
+
+VERSION = f"scikit-learn {sklearn.__version__}"
 
 
 def loop(network: Network, threads: int) -> Timed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from itertools import cycle, pairwise
 
 import numpy as np
@@ -9,6 +10,8 @@ from thinc.api import SGD, Linear, NumpyOps, Relu, chain, set_current_ops
 
 from benchmarks.network import Network
 from benchmarks.row import Timed, repeated
+
+VERSION = f"thinc {version('thinc')}"
 
 
 def loop(network: Network, threads: int) -> Timed:

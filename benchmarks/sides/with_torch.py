@@ -9,6 +9,8 @@ import torch
 from benchmarks.network import Network
 from benchmarks.row import Timed, repeated
 
+VERSION = f"PyTorch {torch.__version__}, eager"
+
 
 def loop(network: Network, threads: int) -> Timed:
     """The explicit loop over batches that are ready; a unit is a step."""

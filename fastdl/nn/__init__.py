@@ -1,5 +1,7 @@
 """Layers, containers, losses and initializers, under torch.nn's names."""
 
+from typing import TYPE_CHECKING, Any
+
 from fastdl.nn import init as init
 from fastdl.nn.activation import ELU as ELU
 from fastdl.nn.activation import GELU as GELU
@@ -31,5 +33,16 @@ from fastdl.nn.module import Module as Module
 from fastdl.nn.parameter import Parameter as Parameter
 from fastdl.nn.softmax import LogSoftmax as LogSoftmax
 from fastdl.nn.softmax import Softmax as Softmax
-from fastdl.nn.spec import from_spec as from_spec
-from fastdl.nn.spec import to_spec as to_spec
+
+if TYPE_CHECKING:
+    from fastdl.nn.spec import from_spec as from_spec
+    from fastdl.nn.spec import to_spec as to_spec
+
+
+def __getattr__(name: str) -> Any:
+    """Import the parser of specs when it is first asked for."""
+    if name in ("from_spec", "to_spec"):
+        from fastdl.nn import spec
+
+        return getattr(spec, name)
+    raise AttributeError(f"module 'fastdl.nn' has no attribute {name!r}")

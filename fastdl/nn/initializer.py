@@ -141,7 +141,8 @@ def initializer(
     if name in INITIALIZERS and INITIALIZERS[name].__module__ != draw.__module__:
         raise ValueError(f"initializer: expected a new name, got {name}, which is {INITIALIZERS[name].__module__}'s")
     signature = inspect.Signature(list(inspect.signature(draw).parameters.values())[2:])
-    kinds = get_type_hints(draw, include_extras=True)
+    # Read on first use: the hints name numpy.random, which takes a while to import.
+    kinds_of = functools.cache(lambda: get_type_hints(draw, include_extras=True))
 
     @functools.wraps(draw)
     def make(*args: P.args, **kwargs: P.kwargs) -> Initializer:
@@ -150,7 +151,7 @@ def initializer(
         except TypeError as error:
             raise TypeError(f"{name}: expected {name}({', '.join(signature.parameters)}), got {error}") from None
         bound.apply_defaults()
-        arguments = {key: checked(name, key, value, kinds.get(key, float)) for key, value in bound.arguments.items()}
+        arguments = {key: checked(name, key, value, kinds_of().get(key, float)) for key, value in bound.arguments.items()}
         low, high = arguments.get("low", -math.inf), arguments.get("high", math.inf)
         if not low < high:
             raise ValueError(f"{name}: expected low < high, got {low} and {high}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
@@ -233,6 +232,8 @@ class Module:
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`."""
+        import inspect
+
         words = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if name in ("rng", "dtype"):

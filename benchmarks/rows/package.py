@@ -1,0 +1,17 @@
+"""The package itself: its import and its size."""
+
+from __future__ import annotations
+
+from benchmarks.row import Side, row, side
+
+PACKAGES = ("fastdl", "torch")
+
+
+@row("P20", "import, beyond NumPy's", limit=60, unit="ms")
+def import_time() -> dict[str, Side]:
+    return {package: side("files", "import_time", package, threads=(1,)) for package in PACKAGES}
+
+
+@row("P21", "size of the package", limit=6, unit="MB")
+def size() -> dict[str, Side]:
+    return {package: side("files", "size", package, threads=(1,)) for package in PACKAGES}
