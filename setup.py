@@ -41,7 +41,14 @@ class BuildKernels(build_ext):
         if self.force or newer_group([str(source), "setup.py", *HEADERS], str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             machine = [] if level == "portable" else [f"-march=x86-64-{level}"]
-            command = [*self.compiler.compiler_so_cxx, *FLAGS, "-Wno-psabi", "-fPIC", *machine, f"-DFASTDL_LEVEL={level}"]
+            command = [
+                *self.compiler.compiler_so_cxx,
+                *FLAGS,
+                "-Wno-psabi",
+                "-fPIC",
+                *machine,
+                f"-DFASTDL_LEVEL={level}",
+            ]
             self.spawn([*command, "-c", str(source), "-o", str(target)])
         return str(target)
 

@@ -7,13 +7,17 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from benchmarks.row import Row
 
 ROOT = Path(__file__).parent.parent
+
+# A process: its library, its number of threads, and which of several of that kind.
+Key = tuple[str, int, int]
 
 
 class Pace(NamedTuple):
@@ -28,9 +32,13 @@ FULL, QUICK = Pace(0.02, 0.1, 6), Pace(0.005, 0.015, 3)
 
 
 class Figure(NamedTuple):
-    """The median of a side at its better number of threads, in the row's unit, and that at each number of threads."""
+    """A side at its better number of threads: the median in the row's unit, and the interquartile range over it.
+
+    `by_threads` holds the median at each number of threads.
+    """
 
     value: float
+    spread: float
     threads: int
     by_threads: dict[int, float]
 
@@ -45,6 +53,13 @@ class Result(NamedTuple):
     def ratio(self, peer: str) -> float:
         """Peer over fastdl."""
         return self.figures[peer].value / self.figures["fastdl"].value
+
+
+class Failure(NamedTuple):
+    """A row that fastdl could not run, and why."""
+
+    row: Row
+    reason: str
 
 
 class Process:
@@ -73,14 +88,24 @@ class Process:
             text=True,
         )
 
-    def ask(self, message: dict[str, Any]) -> None:
-        """Send a message; `answer` waits for what comes back."""
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def ask(self, **message: Any) -> dict[str, Any]:
+        """Send a message and wait for its answer."""
+        self.send(**message)
+        return self.receive()
+
+    def send(self, **message: Any) -> None:
+        """Send a message; its answer is to be received."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
 
-    def answer(self) -> dict[str, Any]:
-        """What the worker answers; one that has died says so."""
+    def receive(self) -> dict[str, Any]:
+        """The next answer; a worker that has died gives its reason."""
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         return json.loads(line) if line else {"missing": f"its process ended with code {self._process.wait()}"}
@@ -93,67 +118,86 @@ class Process:
 
 
 class Interleaver:
-    """Measures rows at a pace; processes are kept for the rows that follow, so that a library is imported once.
+    """Measures rows at a pace; a process is kept while later rows need it, so that a library is imported once.
 
-    Use it in a `with` statement. `versions` names what took part, by library.
+    `versions` names what took part, by library.
     """
 
-    def __init__(self, pace: Pace) -> None:
+    def __init__(self, rows: Sequence[Row], pace: Pace) -> None:
         self.pace = pace
         self.versions: dict[str, str] = {}
-        self._processes: dict[tuple[str, int, int], Process] = {}
+        self._rows = list(rows)
+        self._processes: dict[Key, Process] = {}
 
-    def __enter__(self) -> Interleaver:
-        return self
+    def __iter__(self) -> Iterator[Result | Failure]:
+        """Measure one row after another; one whose fastdl side does not run is a Failure."""
+        try:
+            while self._rows:
+                yield self._measure(self._rows.pop(0))
+                needed = {key for row in self._rows for key in keys(row).values()}
+                for key in [key for key in self._processes if key not in needed]:
+                    self._processes.pop(key).close()
+        finally:
+            for process in self._processes.values():
+                process.close()
 
-    def __exit__(self, *error: object) -> None:
-        for process in self._processes.values():
-            process.close()
-
-    def measure(self, row: Row) -> Result:
-        """The medians of every side that is there.
-
-        Raises:
-            RuntimeError: if fastdl's own side does not run.
-        """
+    def _measure(self, row: Row) -> Result | Failure:
         contenders, left_out = self._built(row)
         values: dict[tuple[str, int], list[float]] = {contender: [] for contender in contenders}
         for turn in range(self.pace.rounds):
-            order = list(contenders)
-            for contender in order[turn % len(order) :] + order[: turn % len(order)]:
-                contenders[contender].ask({"measure": self.pace.slice})
-                answer = contenders[contender].answer()
-                if "missing" in answer:
-                    left_out[contender[0]] = answer["missing"]
-                values[contender] += answer.get("values", [])
-        by_side: dict[str, dict[int, float]] = {}
-        for (name, threads), measured in values.items():
-            if name not in left_out:
-                by_side.setdefault(name, {})[threads] = median(measured)
-        if "fastdl" not in by_side:
-            raise RuntimeError(f"{row.name}: expected fastdl's side to run, got {left_out['fastdl']}")
-        figures = {}
-        for name, by_threads in by_side.items():
-            best = min(by_threads, key=by_threads.__getitem__)
-            figures[name] = Figure(by_threads[best], best, by_threads)
+            for contender in rotated(list(contenders), turn):
+                if contender[0] not in left_out:
+                    answer = contenders[contender].ask(measure=self.pace.slice)
+                    values[contender] += answer.get("values", [])
+                    if "missing" in answer:
+                        left_out[contender[0]] = answer["missing"]
+        if "fastdl" in left_out:
+            return Failure(row, left_out["fastdl"])
+        figures = {name: figure(name, values) for name, _ in values if name not in left_out}
         return Result(row, figures, left_out)
 
     def _built(self, row: Row) -> tuple[dict[tuple[str, int], Process], dict[str, str]]:
         """The processes by side and threads, their work built and warm, and why others are left out."""
-        sides, used, asked = row.sides(), Counter[tuple[str, int]](), {}
-        for name, side in sides.items():
-            for threads in side.threads:
-                kind = side.library, threads
-                key = *kind, used[kind]
-                used[kind] += 1
-                process = self._processes.setdefault(key, Process(threads)) if key not in self._processes else self._processes[key]
-                process.ask({"build": {"row": row.name, "side": name, "threads": threads, "block": self.pace.block}})
-                asked[name, threads] = process
+        sides, asked = row.sides(), {}
+        for (name, threads), key in keys(row).items():
+            if key not in self._processes or not self._processes[key].alive:
+                self._processes[key] = Process(threads)
+            asked[name, threads] = self._processes[key]
+            asked[name, threads].send(
+                build={"row": row.name, "side": name, "threads": threads, "block": self.pace.block}
+            )
         left_out: dict[str, str] = {}
         for (name, _), process in asked.items():
-            answer = process.answer()
+            answer = process.receive()
             if "missing" in answer:
                 left_out[name] = answer["missing"]
             else:
                 self.versions[sides[name].library] = answer["version"]
         return {each: process for each, process in asked.items() if each[0] not in left_out}, left_out
+
+
+def keys(row: Row) -> dict[tuple[str, int], Key]:
+    """The process that each side at each number of threads runs in: one of its own, of its library and threads."""
+    used: Counter[tuple[str, int]] = Counter()
+    found = {}
+    for name, side in row.sides().items():
+        for threads in side.threads:
+            kind = side.library, threads
+            found[name, threads] = (*kind, used[kind])
+            used[kind] += 1
+    return found
+
+
+def rotated(items: list[Any], turn: int) -> list[Any]:
+    """The same items, another one first each turn."""
+    start = turn % max(len(items), 1)
+    return items[start:] + items[:start]
+
+
+def figure(name: str, values: dict[tuple[str, int], list[float]]) -> Figure:
+    """A side's Figure from all that was measured."""
+    by_threads = {threads: median(measured) for (side, threads), measured in values.items() if side == name}
+    best = min(by_threads, key=by_threads.__getitem__)
+    measured = values[name, best]
+    low, _, high = quantiles(measured, n=4) if len(measured) > 1 else (measured[0],) * 3
+    return Figure(by_threads[best], (high - low) / by_threads[best], best, by_threads)

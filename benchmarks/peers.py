@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import benchmarks.rows
-from benchmarks.interleave import FULL, QUICK, Interleaver
-from benchmarks.report import as_json, as_markdown, as_text, losses, machine
+from benchmarks.interleave import FULL, QUICK, Failure, Interleaver, Result
+from benchmarks.report import as_json, as_markdown, as_text, load, losses, machine
 from benchmarks.row import chosen
 
 assert benchmarks.rows
@@ -31,21 +31,25 @@ def main() -> int:
         rows = chosen(options.rows.split(",") if options.rows else None)
     except ValueError as error:
         parser.error(str(error))
-    start, about, results = time.perf_counter(), machine(), []
-    with Interleaver(QUICK if options.quick else FULL) as interleaver:
-        for each in rows:
-            print(f"{each.name} ...", file=sys.stderr, end=" ", flush=True)
-            results.append(interleaver.measure(each))
-        print(file=sys.stderr)
-        about |= interleaver.versions | {"seconds": f"{time.perf_counter() - start:.0f}"}
+    start, about = time.perf_counter(), machine()
+    results: list[Result] = []
+    failures: list[Failure] = []
+    interleaver = Interleaver(rows, QUICK if options.quick else FULL)
+    for measured in interleaver:
+        print(measured.row.name, file=sys.stderr, flush=True)
+        if isinstance(measured, Failure):
+            failures.append(measured)
+        else:
+            results.append(measured)
+    about |= interleaver.versions | {"load after": load(), "seconds": f"{time.perf_counter() - start:.0f}"}
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     print(f"\n{as_text(results)}\n")
-    print("\n".join(losses(results)))
+    print("\n".join(losses(results, failures)))
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "peers.md").write_text(as_markdown(results, about))
-        (options.out / "peers.json").write_text(as_json(results, about))
-    return 0
+        (options.out / "peers.md").write_text(as_markdown(results, failures, about))
+        (options.out / "peers.json").write_text(as_json(results, failures, about))
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.interleave import Result
+from benchmarks.interleave import Failure, Result
 
 HEADINGS = ("row", "work", "fastdl", "peer", "its value", "ratio", "goal", "met")
 
@@ -53,14 +53,18 @@ def machine() -> dict[str, str]:
     if information.exists():
         names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
-    load = f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
     return {
         "processor": model,
         "cores": str(os.cpu_count()),
         "system": platform.platform(),
         "python": platform.python_version(),
-        "load before": load,
+        "load before": load(),
     }
+
+
+def load() -> str:
+    """How many processes wanted to run in the last minute: with others' work on it, a machine tells little."""
+    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def table(results: Sequence[Result]) -> list[list[str]]:
@@ -70,11 +74,13 @@ def table(results: Sequence[Result]) -> list[list[str]]:
         own = value_of(result, "fastdl")
         for judgement in judgements(result):
             peer, ratio, goal, met = judgement.peer, judgement.ratio, judgement.goal, judgement.met
-            if ratio is None:
+            least = "" if goal is None else f">= {goal:g}"
+            if peer is None or ratio is None:
                 against, least = ["(limit)", "", ""], f"<= {goal:g} {result.row.unit}"
             else:
-                against, least = [str(peer), value_of(result, str(peer)), f"{ratio:.3g}"], "" if goal is None else f">= {goal:g}"
-            lines.append([result.row.name, result.row.work, own, *against, least, {None: "", True: "yes", False: "NO"}[met]])
+                against = [peer, value_of(result, peer), f"{ratio:.3g}"]
+            answer = {None: "", True: "yes", False: "NO"}[met]
+            lines.append([result.row.name, result.row.work, own, *against, least, answer])
         for name, reason in result.left_out.items():
             lines.append([result.row.name, result.row.work, own, name, f"left out: {reason}", "", "", ""])
     return lines
@@ -87,7 +93,7 @@ def value_of(result: Result, name: str) -> str:
     return f"{digits} {result.row.unit}" + (f" ({figure.threads} t)" if len(figure.by_threads) > 1 else "")
 
 
-def losses(results: Sequence[Result]) -> list[str]:
+def losses(results: Sequence[Result], failures: Sequence[Failure]) -> list[str]:
     """Sentences on what was not reached."""
     every = [judgement for result in results for judgement in judgements(result)]
     asked = [judgement for judgement in every if judgement.met is not None]
@@ -98,6 +104,7 @@ def losses(results: Sequence[Result]) -> list[str]:
         sentences.append(f"Not met: {', '.join(missed)}.")
     if lost:
         sentences.append(f"fastdl is slower than the peer in: {', '.join(lost)}.")
+    sentences += [f"{failure.row.name} did not run: {failure.reason}." for failure in failures]
     return sentences
 
 
@@ -108,31 +115,33 @@ def as_text(results: Sequence[Result]) -> str:
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def as_markdown(results: Sequence[Result], about: Mapping[str, str]) -> str:
+def as_markdown(results: Sequence[Result], failures: Sequence[Failure], about: Mapping[str, str]) -> str:
     """The whole report."""
-    lines = ["# fastdl and its peers", "", "Medians of interleaved slices; ratio: peer over fastdl, each at its better number of threads (t).", ""]
+    lines = ["# fastdl and its peers", ""]
+    lines += ["Medians of interleaved slices; ratio: peer over fastdl, each at its better number of threads (t).", ""]
     lines += [f"- {name}: {value}" for name, value in about.items()]
-    lines += ["", *losses(results), "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
+    lines += ["", *losses(results, failures), "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
     lines += [f"| {' | '.join(line)} |" for line in table(results)]
     return "\n".join(lines) + "\n"
 
 
-def as_json(results: Sequence[Result], about: Mapping[str, str]) -> str:
+def as_json(results: Sequence[Result], failures: Sequence[Failure], about: Mapping[str, str]) -> str:
     """Everything measured."""
     rows: list[dict[str, Any]] = []
     for result in results:
-        compared = [
-            {"peer": j.peer, "ratio": j.ratio, "goal": j.goal, "met": j.met} for j in judgements(result)
-        ]
+        compared = [{"peer": j.peer, "ratio": j.ratio, "goal": j.goal, "met": j.met} for j in judgements(result)]
         medians = {name: figure.by_threads for name, figure in result.figures.items()}
+        spreads = {name: figure.spread for name, figure in result.figures.items()}
         rows.append(
             {
                 "row": result.row.name,
                 "work": result.row.work,
                 "unit": result.row.unit,
                 "medians by threads": medians,
+                "spread": spreads,
                 "compared": compared,
                 "left out": result.left_out,
             }
         )
-    return json.dumps({"about": dict(about), "rows": rows}, indent=2) + "\n"
+    failed = {failure.row.name: failure.reason for failure in failures}
+    return json.dumps({"about": dict(about), "rows": rows, "failed": failed}, indent=2) + "\n"

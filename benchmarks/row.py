@@ -86,14 +86,15 @@ def chosen(names: Iterable[str] | None) -> list[Row]:
     Raises:
         ValueError: for a name that no row has.
     """
+    every = sorted(ROWS.values(), key=lambda each: int(each.name.split()[0][1:]))
     if names is None:
-        return list(ROWS.values())
+        return every
     wanted = {name.strip() for name in names}
     unknown = wanted - set(ROWS) - {name.split()[0] for name in ROWS}
     if unknown:
-        known = dict.fromkeys(name.split()[0] for name in ROWS)
+        known = dict.fromkeys(each.name.split()[0] for each in every)
         raise ValueError(f"--rows: expected names among {', '.join(known)}, got {', '.join(sorted(unknown))}")
-    return [each for each in ROWS.values() if wanted & {each.name, each.name.split()[0]}]
+    return [each for each in every if wanted & {each.name, each.name.split()[0]}]
 
 
 def repeated(call: Callable[[], Any]) -> Timed:

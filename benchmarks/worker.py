@@ -34,13 +34,12 @@ class Worker:
         return {"version": sys.modules[f"benchmarks.sides.with_{chosen.library}"].VERSION}
 
     def measure(self, seconds: float) -> dict[str, list[float]]:
-        """The values of a slice of so many seconds, at least one; what the other processes left cold is warmed first."""
+        """The values of a slice of so many seconds, at least one; the first timing, on cold caches, does not count."""
         if isinstance(self.work, Reading):
             return {"values": [self.work.read()]}
         run, per_run = self.work.run, self.work.units * self.repeats
         first = seconds_of(run, self.repeats)
         if first > seconds:
-            first = seconds_of(run, self.repeats)
             return {"values": [first / per_run * MICROSECONDS]}
         values, end = [], time.perf_counter() + seconds
         while not values or time.perf_counter() < end:
@@ -83,7 +82,7 @@ def serve() -> None:
         except ModuleNotFoundError as error:
             answer = {"missing": f"{error.name} is not installed"}
         except Exception as error:
-            answer = {"missing": f"{type(error).__name__}: {error}"}
+            answer = {"missing": f"{type(error).__name__}: {error}".splitlines()[0][:100]}
         answers.write(json.dumps(answer) + "\n")
 
 

@@ -215,7 +215,7 @@ class CSVLog(Callback):
         """Open the file and write the header where there is none."""
         header = ",".join(["epoch", *trainer.history.names])
         try:
-            file = open(self.path, "a+", newline="", encoding="utf-8")
+            file = open(self.path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - closed when the fit ends
         except OSError as error:
             raise type(error)(f"CSVLog: cannot write to {self.path}: {error.strerror}") from error
         try:

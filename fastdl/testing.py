@@ -1,29 +1,20 @@
-"""What tests and benchmarks read: the table of cases, the naive counterpart of every layer, loss and optimizer, gradcheck.
-
-`naive(module, x)` runs a model on the reference's for-loops; it works for any model of fastdl's own layers, so a new layer
-needs one registration here and one row in CASES.
-"""
+"""What tests and benchmarks read: the table of cases, and the checks that hold a layer against loops and differences."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import singledispatch
-from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn, optim
-from fastdl.nn.activation import _Elementwise as KernelActivation
-from fastdl.nn.loss import _Elementwise as KernelLoss
-from fastdl.nn.softmax import _OverAxis
-from fastdl.reference import activation, cross_entropy, linear, loss, softmax
-from fastdl.reference import optim as reference_optim
+from fastdl.oracle import naive as naive
+from fastdl.oracle import naive_loss as naive_loss
+from fastdl.oracle import naive_step as naive_step
 
 Array = NDArray[Any]
-Backward = Callable[[Array], Array]
 
 # Row and column counts around the widths of registers and tiles.
 SIZES = (0, 1, 2, 3, 7, 15, 16, 17, 25, 31, 33, 64, 65, 100)
@@ -56,188 +47,6 @@ class Case:
 
     def __str__(self) -> str:
         return self.label or self.make(np.float32).spec()
-
-
-@singledispatch
-def naive(module: Any, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    """Run a module on the reference's loops.
-
-    Returns the output and a function from the output's gradient to the input's, which adds the parameters' gradients to
-    `gradients`, by the Parameter's id.
-    """
-    raise TypeError(f"naive: expected one of fastdl's own layers, got {type(module).__name__}")
-
-
-@naive.register
-def _(module: nn.Linear, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    W, b = module.weight.data, None if module.bias is None else module.bias.data
-    y = np.zeros((*x.shape[:-1], len(W)), x.dtype)
-    linear.linear_forward(x, W, b, y)
-
-    def backward(gy: Array) -> Array:
-        gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
-        gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
-        gx = np.zeros_like(x)
-        linear.linear_backward_weight(gy, x, gW, gb)
-        linear.linear_backward_input(gy, W, gx)
-        return gx
-
-    return y, backward
-
-
-@naive.register
-def _(module: KernelActivation, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    options = module.kind, module._alpha, module._beta
-    y = np.zeros_like(x)
-    activation.activation_forward(x, *options, y)
-
-    def backward(gy: Array) -> Array:
-        gx = np.zeros_like(x)
-        activation.activation_backward(gy, x, y, *options, gx)
-        return gx
-
-    return y, backward
-
-
-@naive.register
-def _(module: nn.Identity, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    return x, lambda gy: gy
-
-
-@naive.register
-def _(module: _OverAxis, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    name = "softmax" if isinstance(module, nn.Softmax) else "log_softmax"
-    axis = module.dim % x.ndim
-    shape = prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :])
-    y = np.zeros_like(x)
-    if x.size:
-        getattr(softmax, f"{name}_forward")(x.reshape(shape), y.reshape(shape))
-
-    def backward(gy: Array) -> Array:
-        gx = np.zeros_like(x)
-        if x.size:
-            getattr(softmax, f"{name}_backward")(gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
-        return gx
-
-    return y, backward
-
-
-@naive.register
-def _(module: nn.Sequential, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    back: list[Backward] = []
-    for layer in module:
-        x, backward_layer = naive(layer, x, gradients)
-        back.append(backward_layer)
-
-    def backward(gy: Array) -> Array:
-        for backward_layer in reversed(back):
-            gy = backward_layer(gy)
-        return gy
-
-    return x, backward
-
-
-@naive.register
-def _(module: nn.Residual, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    y, through = naive(module.body, x, gradients)
-    around_y, around = naive(module.shortcut or nn.Identity(), x, gradients)
-    return y + around_y, lambda gy: through(gy) + around(gy)
-
-
-@naive.register
-def _(module: nn.Parallel, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    outputs, back = zip(*(naive(branch, x, gradients) for branch in module.branches), strict=True)
-    cuts = np.cumsum([y.shape[1] for y in outputs])[:-1]
-
-    def backward(gy: Array) -> Array:
-        return sum(b(g) for b, g in zip(back, np.split(gy, cuts, axis=1), strict=True))  # pyright: ignore[reportReturnType]
-
-    return np.concatenate(outputs, axis=1), backward
-
-
-@naive.register
-def _(module: nn.Siamese, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    outputs, back = zip(*(naive(module.body, x[:, i], gradients) for i in range(x.shape[1])), strict=True)
-    cuts = np.cumsum([y.shape[1] for y in outputs])[:-1]
-
-    def backward(gy: Array) -> Array:
-        return np.stack([b(g) for b, g in zip(back, np.split(gy, cuts, axis=1), strict=True)], axis=1)
-
-    return np.concatenate(outputs, axis=1), backward
-
-
-@singledispatch
-def naive_loss(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
-    """Run a loss on the reference's loops: its value, and the gradient with respect to output."""
-    raise TypeError(f"naive_loss: expected one of fastdl's own losses, got {type(criterion).__name__}")
-
-
-@naive_loss.register
-def _(criterion: KernelLoss, output: Array, target: Array) -> tuple[Any, Array]:
-    factors = [
-        None if factor is None else np.broadcast_to(factor, output.shape).astype(output.dtype)
-        for factor in (criterion.weight, criterion.pos_weight)
-    ]
-    options = *factors, criterion.kind, criterion._delta
-    losses, gradient = np.zeros_like(output), np.zeros_like(output)
-    loss.loss_forward(output, target, *options, losses)
-    divisor = {"mean": output.size, "batchmean": len(output)}.get(criterion.reduction, 1)
-    scale = 1 / divisor if divisor else 0.0
-    loss.loss_backward(output, target, *options, scale, gradient)
-    return losses if criterion.reduction == "none" else losses.sum(dtype=np.float64) * scale, gradient
-
-
-@naive_loss.register(nn.NLLLoss)
-@naive_loss.register(nn.CrossEntropyLoss)
-def _(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
-    N, C, D = shape = output.shape[0], output.shape[1], prod(output.shape[2:])
-    x = output.reshape(shape)
-    weight = None if criterion.weight is None else criterion.weight.astype(output.dtype)
-    losses, gradient, p = np.zeros((N, D), x.dtype), np.zeros_like(x), np.zeros_like(x)
-    divisor = float(N * D)
-    smoothing = getattr(criterion, "label_smoothing", 0.0)
-    probabilities = target.dtype.kind == "f"
-    t = target.reshape(shape if probabilities else (N, D))
-    if not probabilities:
-        counted = t[t != criterion.ignore_index]
-        divisor = float(len(counted) if weight is None else weight[counted].sum())
-    divisor = {"mean": divisor, "batchmean": N}.get(criterion.reduction, 1)
-    scale = 1 / divisor if divisor else 0.0
-    gy = np.full((N, D), scale, x.dtype)
-    if isinstance(criterion, nn.NLLLoss):
-        cross_entropy.nll_forward(x, t, weight, criterion.ignore_index, losses)
-        cross_entropy.nll_backward(t, weight, criterion.ignore_index, gy, gradient)
-    elif probabilities:
-        cross_entropy.cross_entropy_probabilities_forward(x, t, weight, smoothing, p, losses)
-        cross_entropy.cross_entropy_probabilities_backward(p, t, weight, smoothing, gy, gradient)
-    else:
-        cross_entropy.cross_entropy_forward(x, t, weight, criterion.ignore_index, smoothing, p, losses)
-        cross_entropy.cross_entropy_backward(p, t, weight, criterion.ignore_index, smoothing, gy, gradient)
-    value = losses.reshape((N, *output.shape[2:])) if criterion.reduction == "none" else losses.sum() * scale
-    return value, gradient.reshape(output.shape)
-
-
-def naive_step(optimizer: optim.Optimizer, data: Array, grad: Array, state: dict[str, Array], step: int) -> None:
-    """Take one step of an optimizer of fastdl's own on the reference's loops; state starts as zeros by name."""
-    g = optimizer.param_groups[0]
-    arrays = {name: state.setdefault(name, np.zeros_like(data)) for name in optimizer.state_names}
-    flags = g["decoupled_weight_decay"], g["maximize"]
-    if isinstance(optimizer, optim.SGD):
-        velocity = arrays["momentum_buffer"] if g["momentum"] else None
-        options = g["lr"], g["momentum"], g["dampening"], g["weight_decay"], g["nesterov"], *flags, step == 1
-        reference_optim.sgd_step(grad, *options, data, velocity)
-    elif isinstance(optimizer, optim.RMSprop):
-        mean = arrays["grad_avg"] if g["centered"] else None
-        velocity = arrays["momentum_buffer"] if g["momentum"] else None
-        decay = g["weight_decay"], g["decoupled_weight_decay"]
-        options = g["lr"], g["alpha"], g["eps"], *decay, g["momentum"], g["maximize"], g["eps_inside_sqrt"]
-        reference_optim.rmsprop_step(grad, *options, data, arrays["square_avg"], mean, velocity)
-    elif isinstance(optimizer, optim.Adam):
-        largest = arrays["max_exp_avg_sq"] if g["amsgrad"] else None
-        options = g["lr"], *g["betas"], g["eps"], g["weight_decay"], *flags, g["eps_inside_sqrt"], step
-        reference_optim.adam_step(grad, *options, data, arrays["exp_avg"], arrays["exp_avg_sq"], largest)
-    else:
-        raise TypeError(f"naive_step: expected one of fastdl's own optimizers, got {type(optimizer).__name__}")
 
 
 def make_target(case: Case, shape: tuple[int, ...], rng: np.random.Generator, dtype: Any) -> Array:
@@ -335,12 +144,30 @@ def _stack(build: Callable[[Any], nn.Module]) -> Callable[[Any], nn.Module]:
     return lambda dtype: build(lambda i, o: nn.Linear(i, o, rng=i * 100 + o, dtype=dtype))
 
 
+def _optimizer(subject: Callable[..., Any], options: dict[str, Any]) -> Callable[[Any], Any]:
+    return lambda dtype: lambda params: subject(params, **options)
+
+
 IMAGES = (64, 32, 32, 32)
 ANY = ((3,), (4, 5), (0, 5), (1, 17), (2, 3, 33), (100, 7))
 ROWS = ((5, 4), (1, 1), (0, 3), (3, 65), (2, 3, 4))
 PAIRS = ((5, 3), (1, 1), (0, 4), (7, 33), (2, 3, 4))
 SCORES = ((5, 3), (1, 2), (0, 4), (7, 33), (2, 3, 4), (2, 5, 2, 3))
 PARAMETERS = ((1,), (7,), (3, 5), (33, 17))
+
+_OPTIMIZERS: tuple[tuple[type, dict[str, Any]], ...] = (
+    (optim.SGD, {"lr": 0.1}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
+    (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "maximize": True}),
+    (optim.SGD, {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+    (optim.RMSprop, {"lr": 0.01}),
+    (optim.RMSprop, {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.1}),
+    (optim.RMSprop, {"lr": 0.01, "eps": 1e-6, "eps_inside_sqrt": True, "maximize": True}),
+    (optim.Adam, {"lr": 0.01}),
+    (optim.Adam, {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True}),
+    (optim.Adam, {"lr": 0.01, "eps_inside_sqrt": True, "betas": (0.8, 0.9), "maximize": True}),
+    (optim.AdamW, {"lr": 0.01}),
+)
 
 CASES: tuple[Case, ...] = (
     Case(nn.Linear, _linear(5, 3), ((4, 5), (0, 5), (1, 5), (2, 3, 5), (5,)), timed=None,
@@ -402,23 +229,11 @@ CASES: tuple[Case, ...] = (
     Case(nn.CrossEntropyLoss, _layer(nn.CrossEntropyLoss, reduction="none", label_smoothing=0.1), SCORES, target="probability",
          tolerance=32, label="CrossEntropyLoss-probabilities"),
     *(
-        Case(subject, lambda dtype, subject=subject, options=options: lambda params: subject(params, **options), PARAMETERS,
+        Case(subject, _optimizer(subject, options), PARAMETERS,
              tolerance=64, label=f"{subject.__name__}-{'-'.join(options)}", timed=(669706,) if len(options) < 2 else None,
              bad=(({"lr": -1.0}, ValueError), ({"lr": np.nan}, ValueError), ({"lr": "1"}, TypeError),
                   ({"weight_decay": -1.0}, ValueError)))
-        for subject, options in (
-            (optim.SGD, {"lr": 0.1}),
-            (optim.SGD, {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
-            (optim.SGD, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "maximize": True}),
-            (optim.SGD, {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
-            (optim.RMSprop, {"lr": 0.01}),
-            (optim.RMSprop, {"lr": 0.01, "momentum": 0.5, "centered": True, "weight_decay": 0.1}),
-            (optim.RMSprop, {"lr": 0.01, "eps": 1e-6, "eps_inside_sqrt": True, "maximize": True}),
-            (optim.Adam, {"lr": 0.01}),
-            (optim.Adam, {"lr": 0.01, "weight_decay": 0.1, "amsgrad": True}),
-            (optim.Adam, {"lr": 0.01, "eps_inside_sqrt": True, "betas": (0.8, 0.9), "maximize": True}),
-            (optim.AdamW, {"lr": 0.01}),
-        )
+        for subject, options in _OPTIMIZERS
     ),
 )  # fmt: skip
 LAYER_CASES = tuple(case for case in CASES if not case.target and not issubclass(case.subject, optim.Optimizer))

@@ -25,7 +25,9 @@ from fastdl.testing import (
 
 
 def each_shape(cases):
-    return [pytest.param(case, shape, id=f"{case}-{'x'.join(map(str, shape))}") for case in cases for shape in case.shapes]
+    return [
+        pytest.param(case, shape, id=f"{case}-{'x'.join(map(str, shape))}") for case in cases for shape in case.shapes
+    ]
 
 
 @pytest.mark.parametrize(("case", "shape"), each_shape(LAYER_CASES))
@@ -189,7 +191,9 @@ def test_a_gradient_of_another_shape_is_refused(case, dtype):
 
 
 @pytest.mark.parametrize("case", LAYER_CASES + LOSS_CASES, ids=str)
-@pytest.mark.parametrize("clone", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    "clone", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))], ids=["deepcopy", "pickle"]
+)
 def test_a_copy_computes_the_same_and_shares_nothing(case, clone, dtype):
     rng = np.random.default_rng(0)
     subject = case.make(dtype)

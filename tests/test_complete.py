@@ -22,7 +22,9 @@ def public(room, base):
     return {each for each in found if issubclass(each, base)} - BASES
 
 
-@pytest.mark.parametrize("subject", sorted(public(nn, nn.Module) | public(optim, optim.Optimizer), key=lambda c: c.__name__))
+@pytest.mark.parametrize(
+    "subject", sorted(public(nn, nn.Module) | public(optim, optim.Optimizer), key=lambda c: c.__name__)
+)
 def test_every_public_layer_loss_and_optimizer_has_a_case(subject):
     assert subject in {case.subject for case in CASES}
 

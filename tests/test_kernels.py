@@ -34,7 +34,10 @@ GEMM_OPTIONS = [
 
 def call_both(fast, naive, inputs, *outputs):
     """Run kernel and twin on copies of the same outputs; return both lists of outputs."""
-    got, want = [o.copy() if o is not None else None for o in outputs], [o.copy() if o is not None else None for o in outputs]
+    got, want = (
+        [o.copy() if o is not None else None for o in outputs],
+        [o.copy() if o is not None else None for o in outputs],
+    )
     fast(*inputs, *got)
     naive(*inputs, *want)
     return got, want
@@ -105,11 +108,15 @@ def test_activations_are_their_formulas(level, dtype, kind, n):
     x, gy = (4 * rng.standard_normal((n,))).astype(dtype), rng.standard_normal(n).astype(dtype)
     y = np.full_like(x, np.nan)
     options = (kind, 1.5, 2.5)
-    assert_same(call_both(activation.activation_forward, naive_activation.activation_forward, (x, *options), y), 16, dtype)
+    assert_same(
+        call_both(activation.activation_forward, naive_activation.activation_forward, (x, *options), y), 16, dtype
+    )
     naive_activation.activation_forward(x, *options, y)
     kept = (None, y) if kind in naive_activation.KEEPS_OUTPUT else (x, None)
     assert activation.keeps_output(kind) == (kind in naive_activation.KEEPS_OUTPUT)
-    pair = call_both(activation.activation_backward, naive_activation.activation_backward, (gy, *kept, *options), np.zeros_like(x))
+    pair = call_both(
+        activation.activation_backward, naive_activation.activation_backward, (gy, *kept, *options), np.zeros_like(x)
+    )
     assert_same(pair, 16, dtype)
 
 
@@ -125,14 +132,23 @@ def test_a_nan_stays_and_infinities_go_where_the_formula_sends_them(level, dtype
 
 
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-@pytest.mark.parametrize(("outer", "n", "inner"), [(3, n, i) for n, i in product(SIZES[1:], (1, 3))] + [(0, 3, 1), (2, 3, 0)])
+@pytest.mark.parametrize(
+    ("outer", "n", "inner"), [(3, n, i) for n, i in product(SIZES[1:], (1, 3))] + [(0, 3, 1), (2, 3, 0)]
+)
 def test_softmax_is_its_loops(level, dtype, name, outer, n, inner):
     rng = np.random.default_rng(n)
-    x, gy = (3 * rng.standard_normal((outer, n, inner)) + 50).astype(dtype), rng.standard_normal((outer, n, inner)).astype(dtype)
+    x, gy = (
+        (3 * rng.standard_normal((outer, n, inner)) + 50).astype(dtype),
+        rng.standard_normal((outer, n, inner)).astype(dtype),
+    )
     y = np.zeros_like(x)
-    assert_same(call_both(getattr(softmax, f"{name}_forward"), getattr(naive_softmax, f"{name}_forward"), (x,), y), 16, dtype)
+    assert_same(
+        call_both(getattr(softmax, f"{name}_forward"), getattr(naive_softmax, f"{name}_forward"), (x,), y), 16, dtype
+    )
     getattr(naive_softmax, f"{name}_forward")(x, y)
-    pair = call_both(getattr(softmax, f"{name}_backward"), getattr(naive_softmax, f"{name}_backward"), (gy, y), np.zeros_like(x))
+    pair = call_both(
+        getattr(softmax, f"{name}_backward"), getattr(naive_softmax, f"{name}_backward"), (gy, y), np.zeros_like(x)
+    )
     assert_same(pair, 32, dtype)
 
 

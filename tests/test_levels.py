@@ -15,7 +15,12 @@ from fastdl._kernels import table
 
 def python(code, **environment):
     return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, cwd="/"
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+        cwd="/",
     )
 
 
@@ -69,7 +74,9 @@ def test_no_level_holds_wider_registers_than_its_own():
 @pytest.mark.skipif("v2" not in fastdl.cpu_levels(), reason="the levels are those of x86-64")
 def test_what_all_processors_run_holds_no_avx():
     for path in Path(table.__file__).parent.glob("*.so"):
-        listing = subprocess.run(["objdump", "-d", "-C", "--no-show-raw-insn", path], capture_output=True, text=True, check=True)
+        listing = subprocess.run(
+            ["objdump", "-d", "-C", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
+        )
         blocks = [b for b in listing.stdout.split("\n\n") if not re.search(r"fastdl::v[34]::", b.split("\n")[0])]
         wide = [b.split("\n")[0] for b in blocks if "%ymm" in b or "%zmm" in b]
         assert not wide, path.name

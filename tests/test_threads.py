@@ -19,7 +19,9 @@ def test_a_large_network_gives_the_same_bits_on_one_thread_and_two(level, dtype,
     def train(n):
         fastdl.set_num_threads(n)
         rng = np.random.default_rng(0)
-        model = nn.Sequential(nn.Linear(300, 520, rng=1, dtype=dtype), nn.GELU(), nn.Linear(520, 130, rng=2, dtype=dtype), nn.Tanh())
+        model = nn.Sequential(
+            nn.Linear(300, 520, rng=1, dtype=dtype), nn.GELU(), nn.Linear(520, 130, rng=2, dtype=dtype), nn.Tanh()
+        )
         criterion, optimizer = nn.MSELoss(), optim.Adam(model.parameters())
         x, t = rng.standard_normal((700, 300)).astype(dtype), rng.standard_normal((700, 130)).astype(dtype)
         for _ in range(2):
@@ -85,7 +87,12 @@ def test_threadpoolctl_sees_and_limits_the_threads(threads):
 
 def python(code, **environment):
     return subprocess.run(
-        [sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, cwd="/"
+        [sys.executable, "-P", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+        cwd="/",
     )
 
 

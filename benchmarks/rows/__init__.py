@@ -1,8 +1,8 @@
-"""The rows of the comparison; importing them enters them, in the order of their numbers."""
+"""The rows of the comparison; importing them enters them."""
 
-from benchmarks.rows import networks as networks  # isort: split
-from benchmarks.rows import activations as activations  # isort: split
-from benchmarks.rows import package as package  # isort: split
-from benchmarks.rows import loops as loops  # isort: split
-from benchmarks.rows import products as products  # isort: split
+from benchmarks.rows import activations as activations
+from benchmarks.rows import loops as loops
+from benchmarks.rows import networks as networks
+from benchmarks.rows import package as package
+from benchmarks.rows import products as products
 from benchmarks.rows import threads as threads

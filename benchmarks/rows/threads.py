@@ -17,9 +17,7 @@ def two_threads() -> dict[str, Side]:
 def four_models(network: Network) -> dict[str, Side]:
     """Four fits in four Python threads, on one kernel thread each."""
     names = {True: "fastdl", False: "one after another"}
-    return {
-        name: side("fastdl", "several_fits", network, 4, at_once, threads=(1,)) for at_once, name in names.items()
-    }
+    return {name: side("fastdl", "several_fits", network, 4, at_once, threads=(1,)) for at_once, name in names.items()}
 
 
 for name, network in (("P1", Network(PAPER, 100)), ("P6", SMALL)):

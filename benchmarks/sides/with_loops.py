@@ -1,4 +1,4 @@
-"""The side without a library: the papers' network in plain for-loops, taken from fastdl's reference and left as it is."""
+"""The side without a library: the papers' network in plain for-loops, fastdl's reference as it is."""
 
 from __future__ import annotations
 

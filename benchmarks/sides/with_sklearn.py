@@ -18,7 +18,7 @@ def loop(network: Network, threads: int) -> Timed:
     """`partial_fit` of one batch; a unit is a step. The process was started for this number of threads."""
     x, t = (np.split(array, network.batches) for array in network.data())
     model = MLPRegressor(
-        network.sizes[1:-1],
+        hidden_layer_sizes=network.sizes[1:-1],
         solver="sgd",
         alpha=0.0,
         batch_size=network.batch,

@@ -49,7 +49,7 @@ cdef void activation_forward_kernel(
 
 
 cdef void forward_run(const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, x).activation_forward[code](x, <real>alpha, <real>beta, y, n)
 
 
@@ -67,7 +67,7 @@ cdef void activation_backward_kernel(
 
 cdef void backward_run(
     const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, gy).activation_backward[code](gy, kept, <real>alpha, <real>beta, gx, n)
 
 

@@ -60,7 +60,7 @@ cdef void product_of_vector(
     Py_ssize_t n, Py_ssize_t k, const real* x, const real* w, Py_ssize_t w_row,
     const real* bias, bint accumulate, int activation, double alpha, double beta, real* y) noexcept nogil:
     """One row times a transposed matrix: a dot product for each element."""
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, y).multiply_vector(w, w_row, n, k, x, accumulate, bias, y)
     activate(activation, alpha, beta, y, n)
 
@@ -72,7 +72,7 @@ cdef void small_product(
     const real* bias, bint accumulate, int activation, double alpha, double beta,
     real* c, real* scratch) noexcept nogil:
     """One block: A read where it lies, B too where its rows are contiguous."""
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
     if direct:
         entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, c, n)
@@ -93,7 +93,8 @@ cdef void blocked_product(
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
     cdef Py_ssize_t band = BAND // tile_rows * tile_rows
     cdef Py_ssize_t block_rows = max(BLOCK_ROWS // tile_rows, 1) * tile_rows
-    cdef Py_ssize_t strip, slice, in_band, strip_start, slice_start, band_start, width, depth, height, blocks, block_columns, chunks, task
+    cdef Py_ssize_t strip, slice, in_band, strip_start, slice_start, band_start, width, depth, height
+    cdef Py_ssize_t blocks, block_columns, chunks, task
     cdef real* b_panels = scratch
     cdef real* a_panels
     cdef bint last
@@ -125,8 +126,8 @@ cdef void blocked_product(
                         block(
                             task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height, width,
                             depth, a_panels, b_panels, accumulate or slice_start > 0,
-                            bias + strip_start if bias != NULL and last else NULL,
-                            activation if last else 0, alpha, beta, c + band_start * n + strip_start, n)
+                            bias + strip_start if bias != NULL and last else NULL, activation if last else 0, alpha, beta,
+                            c + band_start * n + strip_start, n)
 
 
 cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
@@ -148,10 +149,10 @@ cdef void block(
     const real* a_panels, const real* b_panels, bint accumulate, const real* bias, int activation, double alpha, double beta,
     real* c, Py_ssize_t c_row) noexcept nogil:
     """The tiles of C from (i, j) on, from packed panels."""
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
     entries(table, c).multiply(m, n, depth, a_panels + i * depth, 0, 0, True, b_panels + j * depth, 0, accumulate,
-                                  bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
+                               bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
     if activation > 0:
         for row in range(m):
             activate(activation, alpha, beta, c + (i + row) * c_row + j, n)

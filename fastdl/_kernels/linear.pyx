@@ -36,7 +36,7 @@ cdef void linear_backward_weight_kernel(
 
 
 cdef void sum_rows(const real* gy, Py_ssize_t N, Py_ssize_t O, real* gb) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, gy).add_rows(gy, N, O, gb)
 
 

@@ -38,7 +38,7 @@ cdef void sgd_step_kernel(
 cdef void sgd_run(
     const real* g, real sign, real decay, real shrink, real keep, real gain, real from_velocity, real from_gradient, real lr,
     Py_ssize_t n, real* p, real* velocity) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, g).sgd(g, sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr, p, velocity, n)
 
 
@@ -58,7 +58,7 @@ cdef void rmsprop_step_kernel(
 cdef void rmsprop_run(
     const real* g, real sign, real decay, real shrink, real alpha, real inner, real outer, real momentum, real lr, Py_ssize_t n,
     real* p, real* square, real* mean, real* velocity) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, g).rmsprop(g, sign, decay, shrink, alpha, inner, outer, momentum, lr, p, square, mean, velocity, n)
 
 
@@ -80,12 +80,12 @@ cdef void adam_step_kernel(
 cdef void adam_run(
     const real* g, real sign, real decay, real shrink, real beta1, real beta2, real inner, real outer, real rate, real unbias,
     Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     entries(table, g).adam(g, sign, decay, shrink, beta1, beta2, inner, outer, rate, unbias, p, mean, square, largest_square, n)
 
 
 cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef double total = 0
     cdef Py_ssize_t chunk
     for chunk in range((n + CHUNK - 1) // CHUNK):

@@ -1,4 +1,4 @@
-"""softmax and log-softmax over the middle axis of (outer, n, inner): one run for each row, gathered first where it is not contiguous."""
+"""softmax and log-softmax over the middle axis of (outer, n, inner): one run a row, gathered where it is not contiguous."""
 
 cimport numpy as cnp
 
@@ -15,7 +15,7 @@ cdef Py_ssize_t softmax_scratch(Py_ssize_t n, Py_ssize_t inner) noexcept nogil:
 
 cdef void softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef Py_ssize_t i, j
     cdef real top, log_sum
     for i in range(outer):
@@ -30,7 +30,7 @@ cdef void softmax_forward_kernel(
 
 cdef void softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef Py_ssize_t i, j
     for i in range(outer):
         for j in range(inner):
@@ -45,7 +45,7 @@ cdef void softmax_backward_kernel(
 
 cdef void log_softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef Py_ssize_t i, j
     for i in range(outer):
         for j in range(inner):
@@ -59,7 +59,7 @@ cdef void log_softmax_forward_kernel(
 
 cdef void log_softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
+    cdef FlushDenormals _flush
     cdef Py_ssize_t i, j
     for i in range(outer):
         for j in range(inner):

@@ -75,8 +75,8 @@ class Activation(Layer):
 class _Elementwise(Layer):
     """An activation of the core: f and f' are named there."""
 
-    kind: ClassVar[str]
-    _keeps_output: bool
+    kind: str
+    _keeps_output: ClassVar[bool]
     _alpha: float = 0.0
     _beta: float = 0.0
 

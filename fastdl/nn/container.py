@@ -48,7 +48,7 @@ class Sequential(Layer):
             raise TypeError(f"Sequential: expected a Module, got {layer!r}{hint}")
         self._layers[name] = layer
 
-    def append(self, layer: Module) -> Sequential:
+    def append(self, layer: Any) -> Sequential:
         """Add a layer at the end; returns self. Make a new optimizer afterwards."""
         number = len(self._layers)
         while str(number) in self._layers:

@@ -22,7 +22,7 @@ def is_grad_enabled() -> bool:
     return mode.enabled
 
 
-class no_grad:
+class no_grad:  # noqa: N801 - torch's name
     """Keep nothing for backward inside the block (or the decorated function), in the calling thread.
 
     A model is not changed by a forward inside, so one model may serve many threads at once.

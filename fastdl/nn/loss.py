@@ -51,10 +51,10 @@ class Loss(Layer):
         """Return the derivative of function with respect to output; defined by the subclass."""
         raise TypeError(f"{type(self).__name__} has no derivative: define derivative(self, output, target)")
 
-    def __call__(self, output: NDArray[Any], target: Any) -> Any:
+    def __call__(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.forward(output, target)
 
-    def forward(self, output: NDArray[Any], target: Any) -> Any:
+    def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
         output = ready(output, None, self)
         losses = np.asarray(self.function(output, target))
