@@ -21,7 +21,8 @@ def parts(network: Network) -> tuple[nn.Sequential, nn.Loss, optim.Optimizer]:
     layers: list[nn.Module] = []
     for W, b in network.parameters():
         linear = nn.Linear(W.shape[1], W.shape[0])
-        linear.weight.data, linear.bias.data = W, b
+        for parameter, values in zip(linear.parameters(), (W, b), strict=True):
+            parameter.data = values
         layers += [linear, nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     criterion = nn.MSELoss() if network.loss == "mse" else nn.CrossEntropyLoss()

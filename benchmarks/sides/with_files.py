@@ -11,7 +11,6 @@ from platform import python_version
 
 from benchmarks.row import Reading
 
-VERSION = f"Python {python_version()}"
 
 IMPORT = """
 import numpy, time
@@ -27,6 +26,10 @@ def folder(package: str) -> Path:
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
     return Path(spec.origin).parent
+
+
+PLACE = "built in place, unstripped and with sources" if (folder("fastdl").parent / "setup.py").exists() else "installed"
+VERSION = f"fastdl {PLACE}; Python {python_version()}"
 
 
 def import_time(package: str, threads: int) -> Reading:

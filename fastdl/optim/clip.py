@@ -18,7 +18,7 @@ def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float,
 
     Args:
         parameters: parameters; frozen ones do not count.
-        max_norm: the largest norm allowed, >= 0.
+        max_norm: the largest norm allowed, >= 0; infinity only measures.
         norm_type: 2, another number >= 1, or infinity (the largest magnitude).
 
     Example:
@@ -29,7 +29,8 @@ def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float,
 
     Source: torch.nn.utils.clip_grad_norm_.
     """
-    max_norm = real_number(max_norm, "max_norm", "clip_grad_norm", low=0.0)
+    if max_norm != np.inf:
+        max_norm = real_number(max_norm, "max_norm", "clip_grad_norm", low=0.0)
     if norm_type != np.inf:
         norm_type = real_number(norm_type, "norm_type", "clip_grad_norm", low=1.0)
     gradients = _gradients(parameters, "clip_grad_norm")

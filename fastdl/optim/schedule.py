@@ -150,6 +150,7 @@ class ReduceLROnPlateau(Schedule):
         threshold_mode: "rel" or "abs".
         cooldown: epochs after a reduction in which none are counted.
         min_lr: lower bound of the rate.
+        eps: a reduction by no more than this is left out.
 
     Example:
         >>> from fastdl import nn, optim
@@ -173,6 +174,7 @@ class ReduceLROnPlateau(Schedule):
         threshold_mode: str = "rel",
         cooldown: int = 0,
         min_lr: float = 0.0,
+        eps: float = 1e-8,
     ) -> None:
         name = "ReduceLROnPlateau"
         if mode not in ("min", "max"):
@@ -187,6 +189,7 @@ class ReduceLROnPlateau(Schedule):
         self.cooldown = positive_integer(cooldown, "cooldown", name) if cooldown else 0
         self.threshold = real_number(threshold, "threshold", name, low=0.0)
         self.min_lr = real_number(min_lr, "min_lr", name, low=0.0)
+        self.eps = real_number(eps, "eps", name, low=0.0)
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_epochs = 0
         self.cooling = 0
@@ -218,4 +221,10 @@ class ReduceLROnPlateau(Schedule):
 
     def rate(self, initial: float, epoch: int) -> float:
         """Return the learning rate after the reductions so far."""
-        return max(initial * self.factor**self.reductions, min(self.min_lr, initial))
+        lr = initial
+        for _ in range(self.reductions):
+            reduced = max(lr * self.factor, self.min_lr)
+            if lr - reduced <= self.eps:
+                break
+            lr = reduced
+        return lr
