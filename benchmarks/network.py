@@ -27,7 +27,7 @@ class Network:
     @property
     def batches(self) -> int:
         """How many batches the data hold: enough for an epoch to be worth its start, some megabytes at most."""
-        fitting = 2**21 // (self.batch * self.sizes[0])
+        fitting = 2**20 // (self.batch * self.sizes[0])
         return min(max(100, 1000 // self.batch), fitting)
 
     def parameters(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:

@@ -198,10 +198,7 @@ class CSVLog(Callback):
         ValueError: before training, if the file has another header.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     log = CSVLog(f"{folder}/log.csv")
-        ...     log.path.name
+        >>> CSVLog("log.csv").path
         'log.csv'
     """
 

@@ -11,7 +11,6 @@ from platform import python_version
 
 from benchmarks.row import Reading
 
-
 IMPORT = """
 import numpy, time
 start = time.perf_counter()
@@ -28,7 +27,9 @@ def folder(package: str) -> Path:
     return Path(spec.origin).parent
 
 
-PLACE = "built in place, unstripped and with sources" if (folder("fastdl").parent / "setup.py").exists() else "installed"
+PLACE = (
+    "built in place, unstripped and with sources" if (folder("fastdl").parent / "setup.py").exists() else "installed"
+)
 VERSION = f"fastdl {PLACE}; Python {python_version()}"
 
 

@@ -29,9 +29,9 @@ def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float,
 
     Source: torch.nn.utils.clip_grad_norm_.
     """
-    if max_norm != np.inf:
+    if not _is_infinity(max_norm):
         max_norm = real_number(max_norm, "max_norm", "clip_grad_norm", low=0.0)
-    if norm_type != np.inf:
+    if not _is_infinity(norm_type):
         norm_type = real_number(norm_type, "norm_type", "clip_grad_norm", low=1.0)
     gradients = _gradients(parameters, "clip_grad_norm")
     if norm_type == 2:
@@ -61,6 +61,10 @@ def clip_grad_value(parameters: Iterable[Parameter] | Parameter, clip_value: flo
     clip_value = real_number(clip_value, "clip_value", "clip_grad_value", low=0.0)
     for grad in _gradients(parameters, "clip_grad_value"):
         clamp(-clip_value, clip_value, grad)
+
+
+def _is_infinity(value: object) -> bool:
+    return isinstance(value, (float, np.floating)) and value == np.inf
 
 
 def _gradients(parameters: Iterable[Parameter] | Parameter, name: str) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""What the comparisons with PyTorch share: both dtypes, and what agreement to rounding means."""
+"""What the comparisons with PyTorch share: one thread of its own, and what agreement to rounding means."""
 
 import numpy as np
 import pytest
@@ -12,11 +12,6 @@ def _one_torch_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
-def dtype(request):
-    return request.param
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from fastdl import nn
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
-SHAPES = [(1, 2), (6, 3), (17, 10), (4, 1), (5, 4, 3), (2, 3, 4, 5), (33, 65)]
+SHAPES = [(1, 2), (6, 3), (17, 10), (4, 1), (5, 4, 3), (2, 3, 4, 5), (33, 65), (5, 1000)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 reductions = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 weights = pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
@@ -60,7 +60,7 @@ def hold_together(name, options, reduction, x, t, agree):
     agree(ours.backward(gy), x_torch.grad)
 
 
-@pytest.mark.parametrize("ignore_index", [None, -100, -1, 1, 0])
+@pytest.mark.parametrize("ignore_index", [None, -100, -1, 1])
 @shapes
 @reductions
 @weights
@@ -89,7 +89,7 @@ def test_cross_entropy_of_targets_that_do_not_sum_to_one(reduction, dtype, agree
     hold_together("CrossEntropyLoss", {"label_smoothing": 0.1}, reduction, scores((6, 3), dtype), t, agree)
 
 
-@pytest.mark.parametrize("ignore_index", [None, -100, -1, 1, 0])
+@pytest.mark.parametrize("ignore_index", [None, -100, -1, 1])
 @shapes
 @reductions
 @weights

@@ -9,7 +9,13 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 SHAPES = [(), (1,), (17,), (5, 3), (33, 25), (2, 3, 4, 5)]
 REDUCTIONS = ["mean", "sum", "none"]
-CASES = [("MSELoss", {}), ("L1Loss", {}), ("HuberLoss", {}), ("HuberLoss", {"delta": 0.3}), ("HuberLoss", {"delta": 4.0})]
+CASES = [
+    ("MSELoss", {}),
+    ("L1Loss", {}),
+    ("HuberLoss", {}),
+    ("HuberLoss", {"delta": 0.3}),
+    ("HuberLoss", {"delta": 4.0}),
+]
 
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -26,7 +32,9 @@ def probabilities(shape, dtype, seed=0):
 def hold_together(name, options, reduction, x, t, agree):
     """Value and gradient; for reduction none, also the gradient of a weighted sum."""
     ours = getattr(nn, name)(reduction=reduction, **options)
-    tensors = {key: torch.tensor(value, dtype=torch.tensor(x).dtype) for key, value in options.items() if np.ndim(value)}
+    tensors = {
+        key: torch.tensor(value, dtype=torch.tensor(x).dtype) for key, value in options.items() if np.ndim(value)
+    }
     theirs = getattr(torch.nn, name)(reduction=reduction, **{**options, **tensors})
     x_torch = torch.tensor(x, requires_grad=True)
     loss, loss_torch = ours(x, t), theirs(x_torch, torch.tensor(t))
@@ -74,7 +82,9 @@ def test_binary_cross_entropy_of_any_shape(reduction, shape, dtype, agree):
 @reductions
 def test_binary_cross_entropy_at_0_and_1(reduction, dtype, agree):
     tiny = np.finfo(dtype).tiny
-    x, t = (array.ravel().astype(dtype) for array in np.meshgrid([0, tiny, 1e-30, 1e-6, 0.5, 1 - 1e-7, 1], [0, 0.25, 1]))
+    x, t = (
+        array.ravel().astype(dtype) for array in np.meshgrid([0, tiny, 1e-30, 1e-6, 0.5, 1 - 1e-7, 1], [0, 0.25, 1])
+    )
     ours, x_torch = nn.BCELoss(reduction=reduction), torch.tensor(x, requires_grad=True)
     loss = torch.nn.BCELoss(reduction=reduction)(x_torch, torch.tensor(t))
     agree(ours(x, t), loss)

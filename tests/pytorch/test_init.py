@@ -70,7 +70,8 @@ def test_uniform(low, high):
 
 
 @pytest.mark.parametrize(
-    ("mean", "std", "low", "high"), [(0.0, 1.0, -2.0, 2.0), (0.5, 0.1, 0.45, 2.0), (0.0, 3.0, -1.0, 4.0), (0.0, 1.0, 1.5, 5.0)]
+    ("mean", "std", "low", "high"),
+    [(0.0, 1.0, -2.0, 2.0), (0.5, 0.1, 0.45, 2.0), (0.0, 3.0, -1.0, 4.0), (0.0, 1.0, 1.5, 5.0)],
 )
 def test_truncated_normal(mean, std, low, high):
     torch.manual_seed(0)
@@ -79,7 +80,9 @@ def test_truncated_normal(mean, std, low, high):
     assert ours.mean() == pytest.approx(theirs.mean(), abs=0.02 * std)
     assert ours.std() == pytest.approx(theirs.std(), rel=0.02)
     quantiles = np.linspace(0, 1, 21)
-    np.testing.assert_allclose(np.quantile(ours, quantiles)[1:-1], np.quantile(theirs, quantiles)[1:-1], atol=0.03 * std)
+    np.testing.assert_allclose(
+        np.quantile(ours, quantiles)[1:-1], np.quantile(theirs, quantiles)[1:-1], atol=0.03 * std
+    )
     assert ours.min() >= low
     assert ours.max() <= high
 

@@ -48,6 +48,15 @@ def test_linear(leading, sizes, bias, dtype, agree):
         agree(ours.bias.grad, theirs.bias.grad)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 513])
+@pytest.mark.parametrize("sizes", [(300, 257), (784, 128), (1025, 10), (64, 1030)], ids=str)
+def test_linear_of_many_blocks_and_threads(rows, sizes, dtype, agree):
+    ours, theirs = twins(*sizes, dtype)
+    step_both(ours, theirs, (rows,), dtype, agree)
+    agree(ours.weight.grad, theirs.weight.grad)
+    agree(ours.bias.grad, theirs.bias.grad)
+
+
 @biases
 def test_gradients_accumulate(bias, dtype, agree):
     ours, theirs = twins(7, 5, dtype, bias)
@@ -72,7 +81,8 @@ def test_a_frozen_parameter_gets_no_gradient(frozen, dtype, agree):
 
 def test_a_layer_in_two_places_adds_up_both_gradients(dtype, agree):
     layer, layer_torch = twins(6, 6, dtype)
-    ours, theirs = nn.Sequential(layer, nn.Tanh(), layer), torch.nn.Sequential(layer_torch, torch.nn.Tanh(), layer_torch)
+    ours = nn.Sequential(layer, nn.Tanh(), layer)
+    theirs = torch.nn.Sequential(layer_torch, torch.nn.Tanh(), layer_torch)
     x, gy = draw((9, 6), dtype, 0), draw((9, 6), dtype, 1)
     x_torch = torch.tensor(x, requires_grad=True)
     theirs(x_torch).backward(torch.tensor(gy))

@@ -56,7 +56,9 @@ def test_exponential(gamma):
     hold_together("ExponentialLR", {"gamma": gamma})
 
 
-@pytest.mark.parametrize("options", [{"T_max": 1}, {"T_max": 10}, {"T_max": 30, "eta_min": 0.01}, {"T_max": 30}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"T_max": 1}, {"T_max": 10}, {"T_max": 30, "eta_min": 0.01}, {"T_max": 30}], ids=str
+)
 def test_cosine(options):
     hold_together("CosineAnnealingLR", options, epochs=options["T_max"])
 

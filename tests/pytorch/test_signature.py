@@ -17,7 +17,8 @@ LEFT_OUT = {
 # torch.nn.Softmax's dim=None is deprecated; float32 is NumPy's spelling of the default dtype.
 OTHER_DEFAULTS = {"dim", "dtype"}
 
-LAYERS = ["Linear", "ReLU", "LeakyReLU", "ELU", "Tanh", "Sigmoid", "GELU", "SiLU", "Softplus", "Identity", "Softmax", "LogSoftmax"]
+ACTIVATIONS = ["ReLU", "LeakyReLU", "ELU", "Tanh", "Sigmoid", "GELU", "SiLU", "Softplus", "Identity"]
+LAYERS = ["Linear", *ACTIVATIONS, "Softmax", "LogSoftmax"]
 LOSSES = ["MSELoss", "L1Loss", "HuberLoss", "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"]
 SCHEDULES = ["StepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau"]
 INITIALIZERS = ["uniform", "normal", "constant", "ones", "zeros", "xavier_uniform", "xavier_normal", "kaiming_uniform",

@@ -11,7 +11,8 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 
 def plain(library):
-    return library.Sequential(library.Linear(2, 25), library.ReLU(), library.Linear(25, 25), library.Tanh(), library.Linear(25, 3))
+    linear = [library.Linear(n, m) for n, m in ((2, 25), (25, 25), (25, 3))]
+    return library.Sequential(linear[0], library.ReLU(), linear[1], library.Tanh(), linear[2])
 
 
 def without_bias(library):
@@ -19,7 +20,8 @@ def without_bias(library):
 
 
 def nested(library):
-    body = library.Sequential(library.Linear(2, 8), library.GELU(), library.Sequential(library.Linear(8, 5), library.ELU()))
+    inner = library.Sequential(library.Linear(8, 5), library.ELU())
+    body = library.Sequential(library.Linear(2, 8), library.GELU(), inner)
     return library.Sequential(body, library.Identity(), library.Linear(5, 3), library.LogSoftmax(dim=-1))
 
 
@@ -29,7 +31,7 @@ def named(library):
 
 
 def all_activations(library):
-    bends = [library.Sigmoid(), library.Softplus(), library.Softmax(dim=1), library.GELU(approximate="tanh"), library.ELU(0.5)]
+    bends = [library.Sigmoid(), library.Softplus(), library.Softmax(dim=1), library.GELU("tanh"), library.ELU(0.5)]
     layers = [layer for bend in bends for layer in (library.Linear(6, 6), bend)]
     return library.Sequential(library.Linear(2, 6), *layers)
 
@@ -55,7 +57,7 @@ def predictions_agree(ours, theirs, dtype, agree):
 @models
 def test_torchs_loads_as_it_is(make, dtype, agree):
     torch.manual_seed(0)
-    ours, theirs = make(nn).astype(dtype), make(torch.nn).to(torch.tensor(np.zeros(1, dtype)).dtype)
+    ours, theirs = make(nn).astype(dtype), make(torch.nn).to(getattr(torch, np.dtype(dtype).name))
     faults = ours.load_state_dict(theirs.state_dict())
     assert not faults.missing_keys
     assert not faults.unexpected_keys
@@ -64,7 +66,7 @@ def test_torchs_loads_as_it_is(make, dtype, agree):
 
 @models
 def test_ours_loads_in_torch(make, dtype, agree):
-    ours, theirs = make(nn).astype(dtype), make(torch.nn).to(torch.tensor(np.zeros(1, dtype)).dtype)
+    ours, theirs = make(nn).astype(dtype), make(torch.nn).to(getattr(torch, np.dtype(dtype).name))
     ours.reset_parameters(rng=0)
     theirs.load_state_dict({name: torch.from_numpy(array) for name, array in ours.state_dict().items()})
     predictions_agree(ours, theirs, dtype, agree)
@@ -112,7 +114,10 @@ def test_residual_takes_the_names_body_and_shortcut(dtype, agree):
     def parts(library):
         return library.Sequential(library.Linear(2, 6), library.ReLU(), library.Linear(6, 4)), library.Linear(2, 4)
 
-    ours, theirs = nn.Residual(*parts(nn)).astype(dtype), Residual(*parts(torch.nn)).to(torch.tensor(np.zeros(1, dtype)).dtype)
+    ours, theirs = (
+        nn.Residual(*parts(nn)).astype(dtype),
+        Residual(*parts(torch.nn)).to(getattr(torch, np.dtype(dtype).name)),
+    )
     ours.load_state_dict(theirs.state_dict())
     x, gy = inputs(dtype), np.ones((100, 4), dtype)
     x_torch = torch.tensor(x, requires_grad=True)

@@ -1,0 +1,37 @@
+"""The examples in docstrings and in the README run and give what they show."""
+
+import doctest
+import importlib
+import importlib.util
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import fastdl
+
+README = Path(__file__).parent.parent / "README.md"
+EXTRAS = {"fastdl.plot": "matplotlib"}
+MODULES = [m.name for m in pkgutil.walk_packages(fastdl.__path__, "fastdl.") if "_kernels" not in m.name and "__main__" not in m.name]
+
+
+@pytest.mark.parametrize("name", ["fastdl", *MODULES])
+def test_the_examples_in_docstrings_give_what_they_show(name, tmp_path, monkeypatch):
+    if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
+        pytest.skip(f"{EXTRAS[name]} is not installed")
+    monkeypatch.chdir(tmp_path)
+    fastdl.manual_seed(0)
+    result = doctest.testmod(importlib.import_module(name), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
+    assert result.failed == 0
+
+
+def test_the_examples_in_the_readme_run():
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    exec("\n".join(blocks), {})
+
+
+def test_the_readme_shows_two_commands():
+    commands = re.findall(r"^pip install .* && (?:fastdl train|pytest)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 2
