@@ -28,7 +28,7 @@ class Pace(NamedTuple):
     rounds: int
 
 
-FULL, QUICK = Pace(0.05, 0.1, 6), Pace(0.005, 0.01, 3)
+FULL, QUICK = Pace(0.05, 0.1, 6), Pace(0.005, 0.01, 2)
 
 
 class Figure(NamedTuple):

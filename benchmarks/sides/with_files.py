@@ -24,7 +24,7 @@ def folder(package: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-    return Path(spec.origin).parent
+    return Path(spec.origin).resolve().parent
 
 
 PLACE = (

@@ -6,7 +6,7 @@ shape only, and an element of C is the sum over k in ascending order, so neither
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, prange
+from cython.parallel cimport parallel, prange, threadid
 
 from fastdl._kernels.activation cimport activation_code
 from fastdl._kernels.array cimport address, scratch_for
@@ -23,6 +23,7 @@ cdef enum:
     BLOCK_ROWS = 252
     WIDEST_TILE = 64
     SMALL = 32768
+    FEW_ROWS = 504
 
 
 cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
@@ -88,53 +89,66 @@ cdef void blocked_product(
     const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
     const real* bias, bint accumulate, int activation, double alpha, double beta,
     real* c, real* scratch) noexcept nogil:
-    """Slices of k, strips of columns, bands of rows; packing and tiles shared among the threads."""
-    cdef int threads = threads_for(2.0 * m * n * k)
+    """Slices of k, strips of columns, bands of rows; packing and tiles shared among the threads.
+
+    With few rows a panel of B serves one block only: whoever computes the block packs it just before, and it stays in cache.
+    """
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
+    cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), (n + tile_columns - 1) // tile_columns)
     cdef Py_ssize_t band = BAND // tile_rows * tile_rows
-    cdef Py_ssize_t block_rows = max(BLOCK_ROWS // tile_rows, 1) * tile_rows
-    cdef Py_ssize_t strip, slice, in_band, strip_start, slice_start, band_start, width, depth, height
-    cdef Py_ssize_t blocks, block_columns, chunks, task
-    cdef real* b_panels = scratch
+    cdef bint few_rows = m <= FEW_ROWS
+    cdef Py_ssize_t block_rows = band if few_rows else max(BLOCK_ROWS // tile_rows, 1) * tile_rows
+    cdef Py_ssize_t strip, slice, in_band, width, depth, height, blocks, block_columns, chunks, task
+    cdef const real* b_slice
+    cdef const real* b_strip
+    cdef const real* strip_bias
     cdef real* a_panels
+    cdef real* c_band
     cdef bint last
     for strip in range((n + STRIP - 1) // STRIP):
-        strip_start = strip * STRIP
-        width = min(n - strip_start, <Py_ssize_t>STRIP)
+        width = min(n - strip * STRIP, <Py_ssize_t>STRIP)
+        b_strip = b + strip * STRIP * b_column
+        strip_bias = bias + strip * STRIP if bias != NULL else NULL
         for slice in range((k + SLICE - 1) // SLICE):
-            slice_start = slice * SLICE
-            depth = min(k - slice_start, <Py_ssize_t>SLICE)
-            last = slice_start + depth == k
-            a_panels = b_panels + round_up(width, tile_columns) * depth
+            depth = min(k - slice * SLICE, <Py_ssize_t>SLICE)
+            last = slice * SLICE + depth == k
+            b_slice = b_strip + slice * SLICE * b_row
+            a_panels = scratch + round_up(width, tile_columns) * depth
             for in_band in range((m + band - 1) // band):
-                band_start = in_band * band
-                height = min(m - band_start, band)
+                height = min(m - in_band * band, band)
+                c_band = c + in_band * band * n + strip * STRIP
                 blocks = (height + block_rows - 1) // block_rows
-                # Few bands of rows: strips are cut into chunks as well, so that there are pieces for several threads.
+                # Few blocks of rows: they are cut into chunks of columns as well, so that there are pieces for several threads.
                 chunks = max(min(8 // blocks, width // (2 * tile_columns)), 1)
                 block_columns = round_up((width + chunks - 1) // chunks, tile_columns)
                 chunks = (width + block_columns - 1) // block_columns
                 with parallel(num_threads=threads):
-                    if band_start == 0:
-                        for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
-                            pack_columns(task * tile_columns, width, depth, b + slice_start * b_row + strip_start * b_column,
-                                         b_row, b_column, b_panels)
                     for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
-                        pack_rows(task * tile_rows, height, depth, a + band_start * a_row + slice_start * a_column,
+                        pack_rows(task * tile_rows, height, depth, a + in_band * band * a_row + slice * SLICE * a_column,
                                   a_row, a_column, a_panels)
-                    for task in prange(blocks * chunks, schedule="dynamic"):
-                        block(
-                            task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height, width,
-                            depth, a_panels, b_panels, accumulate or slice_start > 0,
-                            bias + strip_start if bias != NULL and last else NULL, activation if last else 0, alpha, beta,
-                            c + band_start * n + strip_start, n)
+                    if few_rows:
+                        for task in prange(chunks, schedule="dynamic"):
+                            block_of_few_rows(
+                                task * block_columns, block_columns, height, width, depth, a_panels, b_slice, b_row, b_column,
+                                scratch + threadid() * tile_columns * depth, accumulate or slice > 0,
+                                strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
+                    else:
+                        if in_band == 0:
+                            for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
+                                pack_columns(task * tile_columns, width, depth, b_slice, b_row, b_column,
+                                             scratch + task * tile_columns * depth)
+                        for task in prange(blocks * chunks, schedule="dynamic"):
+                            block(
+                                task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height,
+                                width, depth, a_panels, scratch, accumulate or slice > 0, strip_bias if last else NULL,
+                                activation if last else 0, alpha, beta, c_band, n)
 
 
 cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
-                       Py_ssize_t b_column, real* panels) noexcept nogil:
+                       Py_ssize_t b_column, real* panel) noexcept nogil:
     """One panel of B."""
-    cdef Py_ssize_t count = min(width - start, <Py_ssize_t>entries(table, panels).tile_columns)
-    entries(table, panels).pack_columns(b + start * b_column, b_row, b_column, depth, count, panels + start * depth)
+    cdef Py_ssize_t count = min(width - start, <Py_ssize_t>entries(table, panel).tile_columns)
+    entries(table, panel).pack_columns(b + start * b_column, b_row, b_column, depth, count, panel)
 
 
 cdef void pack_rows(Py_ssize_t start, Py_ssize_t height, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
@@ -156,6 +170,20 @@ cdef void block(
     if activation > 0:
         for row in range(m):
             activate(activation, alpha, beta, c + (i + row) * c_row + j, n)
+
+
+cdef void block_of_few_rows(
+    Py_ssize_t j, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a_panels, const real* b,
+    Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias, int activation, double alpha,
+    double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    """All rows of C in some columns: each panel of B is packed and used at once."""
+    cdef Py_ssize_t step = entries(table, c).tile_columns, end = min(j + columns, width)
+    while j < end:
+        pack_columns(j, end, depth, b, b_row, b_column, panel)
+        # The panel's first column stands at 0 here, at j in C.
+        block(0, 0, height, step, height, end - j, depth, a_panels, panel, accumulate, bias + j if bias != NULL else NULL,
+              activation, alpha, beta, c + j, c_row)
+        j += step
 
 
 def gemm(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.activation import activation_backward, activation_forward, keeps_output
 from fastdl._kernels.array import empty_like, ready
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, real_number
+from fastdl.nn.module import Layer, one_of, real_number
 
 
 class Activation(Layer):
@@ -189,9 +189,7 @@ class GELU(_Elementwise):
     kind = "gelu"
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise ValueError(f'GELU: expected "none" or "tanh" for approximate, got {approximate!r}')
-        self.approximate = approximate
+        self.approximate = one_of(("none", "tanh"), approximate, "approximate", "GELU")
         if approximate == "tanh":
             self.kind = "gelu_tanh"
 

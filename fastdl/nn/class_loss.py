@@ -26,6 +26,8 @@ class _ClassLoss(Loss):
             raise ValueError(f"{owner}: expected one weight for each class, got shape {self.weight.shape}")
         if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
             raise TypeError(f"{owner}: expected an integer for ignore_index, got {ignore_index!r}")
+        if not -(2**63) <= ignore_index < 2**63:
+            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {ignore_index}")
         self.ignore_index = int(ignore_index)
 
     def _scores(self, output: NDArray[Any]) -> NDArray[Any]:
@@ -46,9 +48,9 @@ class _ClassLoss(Loss):
         if target.shape != wanted:
             raise ValueError(f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}")
         indices = np.ascontiguousarray(target, dtype=np.int64)
-        wrong = (indices < 0) | (indices >= shape[1])
+        wrong = (target < 0) | (target >= shape[1])
         if wrong.any():
-            wrong &= indices != self.ignore_index
+            wrong &= target != self.ignore_index
             if wrong.any():
                 place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
                 where = ", ".join(str(int(i)) for i in place)

@@ -12,6 +12,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.array import ready
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 
@@ -74,6 +75,8 @@ class Sequential(Layer):
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
         kept = self._recall()
+        if len(kept) != len(self._layers):
+            raise RuntimeError("Sequential: layers were added after the latest forward; call the model on a batch again")
         for layer, left in zip(reversed(self._layers.values()), reversed(kept), strict=True):
             layer._kept = left
             grad_output = layer.backward(grad_output)
@@ -156,7 +159,7 @@ class Residual(Layer):
             self.shortcut._kept = kept[1]
             around = self.shortcut.backward(grad_output)
         self.body._kept = kept[0]
-        return self.body.backward(grad_output) + around
+        return add(self.body.backward(grad_output), around)
 
 
 class Parallel(Layer):
@@ -184,17 +187,17 @@ class Parallel(Layer):
             kept.append(branch._kept if mode.enabled else None)
         y = concatenate(outputs, self)
         if mode.enabled:
-            self._kept = kept, [output.shape[1] for output in outputs]
+            self._kept = kept, [output.shape[1] for output in outputs], y.shape, y.dtype
         return y
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
-        kept, widths = self._recall()
+        kept, *form = self._recall()
         total = None
-        for branch, left, gy in zip(self.branches, kept, split(grad_output, widths), strict=True):
+        for branch, left, gy in zip(self.branches, kept, split(grad_output, *form, self), strict=True):
             branch._kept = left
             gx = branch.backward(gy)
-            total = gx if total is None else total + gx
+            total = gx if total is None else add(total, gx)
         assert total is not None
         return total
 
@@ -244,14 +247,14 @@ class Siamese(Layer):
             kept.append(self.body._kept if mode.enabled else None)
         y = concatenate(outputs, self)
         if mode.enabled:
-            self._kept = kept, [output.shape[1] for output in outputs], stacked
+            self._kept = kept, stacked, [output.shape[1] for output in outputs], y.shape, y.dtype
         return y
 
     def backward(self, grad_output: NDArray[Any]) -> Any:
         """Add up the body's gradients over its inputs; return the gradient in the form of x."""
-        kept, widths, stacked = self._recall()
+        kept, stacked, *form = self._recall()
         gradients = []
-        for left, gy in zip(kept, split(grad_output, widths), strict=True):
+        for left, gy in zip(kept, split(grad_output, *form, self), strict=True):
             self.body._kept = left
             gradients.append(self.body.backward(gy))
         return np.stack(gradients, axis=1) if stacked else tuple(gradients)
@@ -272,6 +275,18 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
     return np.concatenate(outputs, axis=1)
 
 
-def split(gradient: NDArray[Any], widths: list[int]) -> list[NDArray[Any]]:
-    """The parts of a gradient along axis 1 that belong to outputs of these widths."""
+def split(
+    gradient: NDArray[Any], widths: list[int], shape: tuple[int, ...], dtype: np.dtype[Any], owner: Layer
+) -> list[NDArray[Any]]:
+    """The parts of a gradient of this shape that belong to outputs of these widths along axis 1."""
+    gradient = ready(gradient, dtype, owner)
+    if gradient.shape != shape:
+        raise ValueError(f"{owner.spec()}: expected a gradient of shape {shape}, got {gradient.shape}")
     return np.split(gradient, np.cumsum(widths[:-1]), axis=1)
+
+
+def add(gx: Any, other: Any) -> Any:
+    """The sum of two gradients with respect to one input, an array or (of Siamese) a tuple of arrays."""
+    if isinstance(gx, tuple):
+        return tuple(add(one, another) for one, another in zip(gx, other, strict=True))
+    return gx + other

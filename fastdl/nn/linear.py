@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from fastdl._kernels.linear import linear_backward_input, linear_backward_weight
 from fastdl.nn import init
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
-from fastdl.nn.module import Layer, as_float_dtype, positive_integer
+from fastdl.nn.module import Layer, as_float_dtype, positive_integer, true_or_false
 from fastdl.nn.parameter import Parameter
 from fastdl.random import as_generator
 
@@ -43,6 +44,9 @@ class Linear(Layer):
     Source: torch.nn.Linear.
     """
 
+    # The arrays of weight and bias that the kernels have last been given: a user may assign others.
+    _fitting: tuple[Any, Any] = (None, None)
+
     def __init__(
         self,
         in_features: int,
@@ -56,13 +60,14 @@ class Linear(Layer):
     ) -> None:
         self.in_features = positive_integer(in_features, "in_features", "Linear")
         self.out_features = positive_integer(out_features, "out_features", "Linear")
-        if not isinstance(bias, (bool, np.bool_)):
-            raise TypeError(f"Linear: expected True or False for bias, got {bias!r}")
+        bias = true_or_false(bias, "bias", "Linear")
         for name, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
             if initializer is not None and not isinstance(initializer, Initializer):
                 raise TypeError(f"Linear: expected an initializer such as init.xavier_normal() for {name}, got {initializer!r}")
         self.weight_init, self.bias_init = weight_init, bias_init
         dtype = as_float_dtype(dtype, "Linear")
+        if self.in_features * self.out_features * dtype.itemsize > sys.maxsize:
+            raise ValueError(f"Linear({in_features}, {out_features}): expected sizes whose product memory can hold")
         self.weight = Parameter(np.empty((self.out_features, self.in_features), dtype))
         self.bias = Parameter(np.empty(self.out_features, dtype)) if bias else None
         self._draw(as_generator(rng))
@@ -76,12 +81,14 @@ class Linear(Layer):
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x W^T + b."""
-        W, bias = self.weight._data, self.bias
+        W, b = self.weight._data, None if self.bias is None else self.bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            self._fit(W, b)
         x = ready(x, W.dtype, self)
         if not x.ndim or x.shape[-1] != self.in_features:
             raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {x.shape}")
         y = empty_rows(x, self.out_features)
-        linear_forward(x, W, None if bias is None else bias._data, y)
+        linear_forward(x, W, b, y)
         if mode.enabled:
             self._kept = x, y.shape
         return y
@@ -90,7 +97,12 @@ class Linear(Layer):
         """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
         x, shape = self._recall()
         weight, bias = self.weight, self.bias
-        gy = ready(grad_output, x.dtype, self)
+        W, b = weight._data, None if bias is None else bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            self._fit(W, b)
+        if x.dtype != W.dtype:
+            raise RuntimeError(f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again")
+        gy = ready(grad_output, W.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
         if weight._requires_grad:
@@ -98,8 +110,22 @@ class Linear(Layer):
         elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
         gx = empty_like(x)
-        linear_backward_input(gy, weight._data, gx)
+        linear_backward_input(gy, W, gx)
         return gx
+
+    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:
+        """Look at the arrays of weight and bias, when they are others than the latest time."""
+        shape = self.out_features, self.in_features
+        if W.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
+        if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
+            raise ValueError(f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}")
+        self._fitting = W, b
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_fitting", None)
+        return state
 
     def _argument(self, name: str) -> Any:
         return self.bias is not None if name == "bias" else getattr(self, name)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_sum
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, real_number
+from fastdl.nn.module import Layer, one_of, real_number
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 
@@ -38,10 +38,10 @@ class Loss(Layer):
                [0.]]))
     """
 
+    reduction: str = "mean"
+
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in REDUCTIONS:
-            raise ValueError(f"{type(self).__name__}: expected one of {', '.join(REDUCTIONS)} for reduction, got {reduction!r}")
-        self.reduction = reduction
+        self.reduction = one_of(REDUCTIONS, reduction, "reduction", type(self).__name__)
 
     def function(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
         """Return the loss of each element or sample; defined by the subclass."""

@@ -62,16 +62,21 @@ class Module:
         return self.forward(*inputs)
 
     # What the latest forward left for backward. Containers take it after a forward and put it back before the backward.
-    # Here it is whatever the instance holds besides its parts; fastdl's own layers keep it in one attribute (see Layer).
+    # Here it is whatever the instance holds besides its parts, and what these have kept; fastdl's own layers keep it in
+    # one attribute (see Layer).
     @property
     def _kept(self) -> Any:
         parts = (Parameter, Module)
         passing = {"training", "_buffer_names", *self._buffer_names}
-        return {k: v for k, v in vars(self).items() if k not in passing and not isinstance(v, parts)}
+        own = {k: v for k, v in vars(self).items() if k not in passing and not isinstance(v, parts)}
+        return own, [(child, child._kept) for child in self.children()]
 
     @_kept.setter
     def _kept(self, value: Any) -> None:
-        vars(self).update(value)
+        own, children = value
+        vars(self).update(own)
+        for child, left in children:
+            child._kept = left
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules assigned to attributes, with their names."""
@@ -116,6 +121,8 @@ class Module:
 
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
+        if not isinstance(name, str):
+            raise TypeError(f"register_buffer: expected an attribute name, got {name!r}")
         if not name.isidentifier():
             raise ValueError(f"register_buffer: expected an attribute name, got {name!r}")
         if not isinstance(array, np.ndarray):
@@ -298,12 +305,13 @@ def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
     return np.dtype(found.type)
 
 
-def positive_integer(value: Any, name: str, owner: str) -> int:
-    """The value as an int when it is a whole number above 0; else an error that names the argument."""
+def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -> int:
+    """The value as an int when it is a whole number above 0 (or 0, with `or_zero`); else an error that names the argument."""
+    wanted = "an integer >= 0" if or_zero else "a positive integer"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{owner}: expected a positive integer for {name}, got {value!r}")
-    if value <= 0:
-        raise ValueError(f"{owner}: expected a positive integer for {name}, got {value}")
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    if value < (0 if or_zero else 1):
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value}")
     return int(value)
 
 
@@ -311,15 +319,37 @@ def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: f
     """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{owner}: expected a number for {name}, got {value!r}")
-    if not (np.isfinite(value) and low <= value <= high):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not (np.isfinite(number) and low <= number <= high):
         bounds = "a finite number" if (low, high) == (-np.inf, np.inf) else f"a finite number >= {low:g}"
         if high != np.inf:
             bounds = f"a number from {low:g} to {high:g}"
         raise ValueError(f"{owner}: expected {bounds} for {name}, got {value}")
-    return float(value)
+    return number
+
+
+def one_of(choices: tuple[str, ...], value: Any, name: str, owner: str) -> str:
+    """The value when it is one of the choices; else an error that names the argument."""
+    if not isinstance(value, str):
+        raise TypeError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+    return str(value)
+
+
+def true_or_false(value: Any, name: str, owner: str) -> bool:
+    """The value when it is a bool; else an error that names the argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: expected True or False for {name}, got {value!r}")
+    return bool(value)
 
 
 def _spell(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     return value.spec() if isinstance(value, Module) else repr(value)
 
 

@@ -42,7 +42,7 @@ class Parameter:
             )
         self._data = np.array(array, dtype=array.dtype.type, order="C", subok=False)
         self._grad = np.zeros_like(self._data)
-        self._requires_grad = bool(requires_grad)
+        self._requires_grad = _flag(requires_grad)
 
     @property
     def data(self) -> NDArray[Any]:
@@ -69,7 +69,7 @@ class Parameter:
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
-        self._requires_grad = bool(value)
+        self._requires_grad = _flag(value)
         Parameter.changes += 1
 
     @property
@@ -92,7 +92,10 @@ class Parameter:
         self._grad.fill(0)
 
     def astype(self, dtype: Any) -> None:
-        """Change the dtype of values and gradient."""
+        """Change the dtype of values and gradient to float32 or float64."""
+        from fastdl.nn.module import as_float_dtype
+
+        dtype = as_float_dtype(dtype, "Parameter.astype")
         self.move_to(self._data.astype(dtype), self._grad.astype(dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
@@ -103,6 +106,12 @@ class Parameter:
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")
+    return bool(value)
 
 
 def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:

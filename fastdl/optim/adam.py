@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import adam_step
@@ -79,8 +79,8 @@ class Adam(Optimizer):
         for option in ("eps", "weight_decay"):
             real_number(group[option], option, name, low=0.0)
 
-    def _active_state(self) -> tuple[str, ...]:
-        return self.state_names if any(group["amsgrad"] for group in self.param_groups) else self.state_names[:2]
+    def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        return self.state_names if any(group["amsgrad"] for group in groups) else self.state_names[:2]
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""

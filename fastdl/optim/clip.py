@@ -68,6 +68,8 @@ def _is_infinity(value: object) -> bool:
 
 
 def _gradients(parameters: Iterable[Parameter] | Parameter, name: str) -> list[np.ndarray]:
+    if not isinstance(parameters, (Parameter, Iterable)):
+        raise TypeError(f"{name}: expected Parameters such as model.parameters() gives, got {type(parameters).__name__}")
     each = [parameters] if isinstance(parameters, Parameter) else list(parameters)
     for parameter in each:
         if not isinstance(parameter, Parameter):

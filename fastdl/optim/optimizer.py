@@ -8,11 +8,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.nn.module import real_number
+from fastdl.nn.module import real_number, true_or_false
 from fastdl.nn.parameter import Parameter
 
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
 LINE = 64
+
+SWITCHES = {"nesterov", "centered", "amsgrad", "maximize", "eps_inside_sqrt", "decoupled_weight_decay"}
 
 
 class Run(NamedTuple):
@@ -80,9 +82,6 @@ class Optimizer:
             raise ValueError(f"{self._name()}: expected at least one parameter, got none")
         if len({id(parameter) for parameter in parameters}) < len(parameters):
             raise ValueError(f"{self._name()}: expected each parameter once, got one in two places")
-        dtypes = {parameter.dtype for parameter in parameters}
-        if len(dtypes) > 1:
-            raise ValueError(f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         self._parameters: list[Parameter] = parameters
         self._steps = [0] * len(parameters)
         self._state: dict[str, NDArray[Any]] = {}
@@ -97,7 +96,10 @@ class Optimizer:
             raise ValueError(f"{self._name()}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
         if "params" not in group:
             raise ValueError(f"{self._name()}: expected an entry 'params' in each group, got {', '.join(group)}")
-        members = [group["params"]] if isinstance(group["params"], Parameter) else list(group["params"])
+        given = group["params"]
+        if not isinstance(given, (Parameter, Iterable)):
+            raise TypeError(f"{self._name()}: expected parameters for 'params' of a group, got {type(given).__name__}")
+        members = [given] if isinstance(given, Parameter) else list(given)
         for parameter in members:
             if not isinstance(parameter, Parameter):
                 raise TypeError(
@@ -111,6 +113,8 @@ class Optimizer:
         """Raise TypeError or ValueError for options that cannot be used; a subclass checks its own and calls this."""
         if "lr" in group:
             real_number(group["lr"], "lr", self._name(), low=0.0)
+        for name in SWITCHES & group.keys():
+            true_or_false(group[name], name, self._name())
 
     def _name(self) -> str:
         return type(self).__name__
@@ -119,12 +123,15 @@ class Optimizer:
 
     def _lay_out(self) -> None:
         """Move parameters, gradients and state into flat buffers of the parameters' dtype."""
+        dtypes = {parameter.dtype for parameter in self._parameters}
+        if len(dtypes) > 1:
+            raise ValueError(f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
         dtype = self._parameters[0].dtype
         each = LINE // dtype.itemsize
         sizes = [-(-parameter.size // each) * each for parameter in self._parameters]
         offsets = [0, *np.cumsum(sizes).tolist()]
         self._data, self._grad = aligned_zeros(offsets[-1], dtype), aligned_zeros(offsets[-1], dtype)
-        state = {name: aligned_zeros(offsets[-1], dtype) for name in self._active_state()}
+        state = {name: aligned_zeros(offsets[-1], dtype) for name in self.state_names}
         for number, (parameter, start) in enumerate(zip(self._parameters, offsets, strict=False)):
             stop = start + parameter.size
             for name, before in self._state.items():
@@ -138,8 +145,8 @@ class Optimizer:
         self._homes = [(parameter._data, parameter._grad) for parameter in self._parameters]
         self._seen = -1
 
-    def _active_state(self) -> tuple[str, ...]:
-        """The state arrays that some group needs."""
+    def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        """The state arrays that some group needs; the others stay zeros that no step touches."""
         return self.state_names
 
     def _look_again(self) -> None:
@@ -195,11 +202,11 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by parameter number, and the groups' options (torch's layout)."""
-        state = {}
+        state, names = {}, self._active_state(self.param_groups)
         for number, (parameter, start) in enumerate(zip(self._parameters, self._offsets, strict=False)):
             entry: dict[str, Any] = {"step": self._steps[number]}
-            for name, array in self._state.items():
-                entry[name] = array[start : start + parameter.size].reshape(parameter.shape).copy()
+            for name in names:
+                entry[name] = self._state[name][start : start + parameter.size].reshape(parameter.shape).copy()
             state[number] = entry
         groups, first = [], 0
         for group in self.param_groups:
@@ -212,7 +219,8 @@ class Optimizer:
         """Take over what state_dict gave; the groups must have as many parameters, of the same shapes.
 
         Raises:
-            ValueError: if something is missing or does not fit; nothing is changed then.
+            TypeError: if it is no dictionary of that layout.
+            ValueError: if something is missing or does not fit; nothing is changed in either case.
         """
         groups, state = self._checked_state(state_dict)
         for group, loaded in zip(self.param_groups, groups, strict=True):
@@ -221,48 +229,54 @@ class Optimizer:
             start, parameter = self._offsets[number], self._parameters[number]
             self._steps[number] = entry["step"]
             for name, array in self._state.items():
-                array[start : start + parameter.size] = np.asarray(entry[name]).reshape(-1)
+                array[start : start + parameter.size] = np.asarray(entry.get(name, 0)).reshape(-1)
         self._seen = -1
 
     def _checked_state(self, state_dict: Any) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
         """The options and the entries by parameter of a state_dict that fits."""
         what = f"{self._name()}.load_state_dict"
-        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"{what}: expected a dictionary such as state_dict() gives, got {type(state_dict).__name__}")
+        if not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(f"{what}: expected a dictionary with entries 'state' and 'param_groups'")
+        state, given = state_dict["state"], state_dict["param_groups"]
+        if not (isinstance(state, Mapping) and isinstance(given, (list, tuple)) and all(isinstance(g, Mapping) for g in given)):
+            raise TypeError(f"{what}: expected a dictionary for 'state' and a list of dictionaries for 'param_groups'")
+        loaded = [dict(group) for group in given]
         sizes = [len(group["params"]) for group in self.param_groups]
-        loaded = [dict(group) for group in state_dict["param_groups"]]
-        if [len(group.get("params", ())) for group in loaded] != sizes:
-            raise ValueError(
-                f"{what}: expected groups of {sizes} parameters, got {[len(group.get('params', ())) for group in loaded]}"
-            )
+        found = [len(numbers) if isinstance(numbers := group.get("params"), (list, tuple)) else 0 for group in loaded]
+        if found != sizes:
+            raise ValueError(f"{what}: expected groups of {sizes} parameters, got {found}")
         for group, own in zip(loaded, self.param_groups, strict=True):
             group["params"] = own["params"]
             unknown = [name for name in group if name not in own]
             if unknown:
                 raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
             self.check_group({**own, **group})
+        names = self._active_state([{**own, **group} for own, group in zip(self.param_groups, loaded, strict=True)])
         entries = []
         for number, parameter in enumerate(self._parameters):
-            entry = state_dict["state"].get(number)
-            if entry is None or any(name not in entry for name in ("step", *self._state)):
-                raise ValueError(f"{what}: expected step, {', '.join(self._state)} for parameter {number}")
+            entry = state.get(number)
+            if not isinstance(entry, Mapping) or any(name not in entry for name in ("step", *names)):
+                raise ValueError(f"{what}: expected {', '.join(('step', *names))} for parameter {number}")
             step = np.asarray(entry["step"])
-            if step.size != 1 or not step.item() >= 0 or step.item() != int(step.item()):
+            if step.dtype.kind not in "iuf" or step.size != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
                 raise ValueError(f"{what}: expected a step count for parameter {number}, got {entry['step']!r}")
-            for name in self._state:
+            for name in names:
                 array = np.asarray(entry[name])
                 if array.shape != parameter.shape or array.dtype.kind not in "fiu":
                     raise ValueError(
                         f"{what}: expected numbers of shape {parameter.shape} for {name} of parameter {number}, "
                         f"got {array.dtype} {array.shape}"
                     )
-            entries.append({**entry, "step": int(step.item())})
+            entries.append({"step": int(step.item()), **{name: entry[name] for name in names}})
         return loaded, entries
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the flat buffers, which are made anew around the parameters."""
         views = ("_data", "_grad", "_homes", "_runs", "_seen")
-        return {name: value for name, value in vars(self).items() if name not in views}
+        state = {name: value for name, value in vars(self).items() if name not in views}
+        return {**state, "_state": {name: self._state[name] for name in self._active_state(self.param_groups)}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import rmsprop_step
@@ -74,10 +74,10 @@ class RMSprop(Optimizer):
         for name in ("eps", "weight_decay", "momentum"):
             real_number(group[name], name, "RMSprop", low=0.0)
 
-    def _active_state(self) -> tuple[str, ...]:
+    def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         needs = {"square_avg": True}
-        needs["grad_avg"] = any(group["centered"] for group in self.param_groups)
-        needs["momentum_buffer"] = any(group["momentum"] for group in self.param_groups)
+        needs["grad_avg"] = any(group["centered"] for group in groups)
+        needs["momentum_buffer"] = any(group["momentum"] for group in groups)
         return tuple(name for name in self.state_names if needs[name])
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
-from fastdl.nn.module import positive_integer, real_number
+from fastdl.nn.module import one_of, positive_integer, real_number
 from fastdl.optim.optimizer import Optimizer
 
 
@@ -29,6 +31,8 @@ class Schedule:
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
+        if not all("lr" in group for group in optimizer.param_groups):
+            raise ValueError(f"{type(self).__name__}: expected an optimizer with an option lr, got {optimizer!r}")
         self.optimizer = optimizer
         self.initial = [group["lr"] for group in optimizer.param_groups]
         self.epoch = 0
@@ -55,11 +59,17 @@ class Schedule:
         """Take over what state_dict gave.
 
         Raises:
-            ValueError: if the entries are not this schedule's.
+            TypeError: if it is no dictionary, or an entry is of another kind.
+            ValueError: if the entries are not this schedule's; nothing is changed in either case.
         """
         own = self.state_dict()
+        if not isinstance(state, Mapping):
+            raise TypeError(f"{type(self).__name__}: expected a dictionary such as state_dict() gives, got {state!r}")
         if set(state) != set(own):
             raise ValueError(f"{type(self).__name__}: expected entries {', '.join(own)}, got {', '.join(map(str, state))}")
+        for name, value in own.items():
+            if any(isinstance(value, kind) != isinstance(state[name], kind) for kind in (numbers.Real, list, str)):
+                raise TypeError(f"{type(self).__name__}: expected {name} such as {value!r}, got {state[name]!r}")
         if len(state["initial"]) != len(self.initial):
             raise ValueError(f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}")
         vars(self).update(state)
@@ -125,7 +135,7 @@ class CosineAnnealingLR(Schedule):
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, *, warmup: int = 0) -> None:
         self.T_max = positive_integer(T_max, "T_max", "CosineAnnealingLR")
         self.eta_min = real_number(eta_min, "eta_min", "CosineAnnealingLR", low=0.0)
-        self.warmup = positive_integer(warmup, "warmup", "CosineAnnealingLR") if warmup else 0
+        self.warmup = positive_integer(warmup, "warmup", "CosineAnnealingLR", or_zero=True)
         if self.warmup >= self.T_max:
             raise ValueError(f"CosineAnnealingLR: expected warmup below T_max = {T_max}, got {warmup}")
         super().__init__(optimizer)
@@ -177,16 +187,13 @@ class ReduceLROnPlateau(Schedule):
         eps: float = 1e-8,
     ) -> None:
         name = "ReduceLROnPlateau"
-        if mode not in ("min", "max"):
-            raise ValueError(f'{name}: expected "min" or "max" for mode, got {mode!r}')
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f'{name}: expected "rel" or "abs" for threshold_mode, got {threshold_mode!r}')
-        self.mode, self.threshold_mode = mode, threshold_mode
+        self.mode = one_of(("min", "max"), mode, "mode", name)
+        self.threshold_mode = one_of(("rel", "abs"), threshold_mode, "threshold_mode", name)
         self.factor = real_number(factor, "factor", name, 0.0, 1.0)
         if self.factor == 1.0:
             raise ValueError(f"{name}: expected a factor below 1, got {factor}")
-        self.patience = positive_integer(patience, "patience", name) if patience else 0
-        self.cooldown = positive_integer(cooldown, "cooldown", name) if cooldown else 0
+        self.patience = positive_integer(patience, "patience", name, or_zero=True)
+        self.cooldown = positive_integer(cooldown, "cooldown", name, or_zero=True)
         self.threshold = real_number(threshold, "threshold", name, low=0.0)
         self.min_lr = real_number(min_lr, "min_lr", name, low=0.0)
         self.eps = real_number(eps, "eps", name, low=0.0)
@@ -200,6 +207,8 @@ class ReduceLROnPlateau(Schedule):
         """Take the epoch's metric into account and go on to the next epoch."""
         if metric is None:
             raise ValueError("ReduceLROnPlateau: expected the epoch's metric; write schedule.step(metric)")
+        if isinstance(metric, bool) or not isinstance(metric, numbers.Real):
+            raise TypeError(f"ReduceLROnPlateau: expected a number for metric, got {metric!r}")
         if self._improves(metric):
             self.best, self.bad_epochs = metric, 0
         else:

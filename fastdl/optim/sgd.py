@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import sgd_step
@@ -70,8 +70,8 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError("SGD: expected momentum > 0 and dampening = 0 with nesterov=True")
 
-    def _active_state(self) -> tuple[str, ...]:
-        return self.state_names if any(group["momentum"] for group in self.param_groups) else ()
+    def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+        return self.state_names if any(group["momentum"] for group in groups) else ()
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""

@@ -21,7 +21,7 @@ OPTIMIZERS = [
     ("RMSprop", {"lr": 0.003}),
     ("RMSprop", {"lr": 0.003, "alpha": 0.9, "eps": 1e-6, "weight_decay": 0.01}),
     ("RMSprop", {"lr": 0.003, "centered": True}),
-    ("RMSprop", {"lr": 0.001, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.0005, "momentum": 0.9}),
     ("RMSprop", {"lr": 0.001, "momentum": 0.8, "centered": True, "weight_decay": 0.01}),
     ("RMSprop", {"lr": 0.001, "maximize": True}),
     ("Adam", {"lr": 0.003}),

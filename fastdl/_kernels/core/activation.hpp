@@ -28,7 +28,7 @@ struct LeakyReLU {
 
 struct ELU {
     static constexpr Keeps keeps = Keeps::input;
-    template <class V> static V value(V x, V alpha, V) { return x > 0 ? x : alpha * expm1(at_most(x, 0)); }
+    template <class V> static V value(V x, V alpha, V) { return x >= 0 ? x : alpha * expm1(at_most(x, 0)); }
     template <class V> static V derivative(V x, V alpha, V) { return x > 0 ? splat<V>(1) : alpha * exp(at_most(x, 0)); }
 };
 

@@ -22,6 +22,18 @@ template <class V> inline V power_of_two(V n) {
     return (V)((integer + R::exponent_bias) << R::mantissa_bits);
 }
 
+// v 2^n for whole numbers n; in two factors where it must be, because n may be one more than the exponent holds.
+#if defined(__AVX512F__)
+inline Vec<float> scale_by_power(Vec<float> v, Vec<float> n) { return _mm512_maskz_scalef_ps((__mmask16)-1, v, n); }
+inline Vec<double> scale_by_power(Vec<double> v, Vec<double> n) { return _mm512_maskz_scalef_pd((__mmask8)-1, v, n); }
+#else
+template <class V> inline V scale_by_power(V v, V n) {
+    typedef Register<Element<V>> R;
+    V half = n * Element<V>(0.5) + R::round_magic - R::round_magic;
+    return v * power_of_two(half) * power_of_two(n - half);
+}
+#endif
+
 // x = n log 2 + r with |r| <= log(2) / 2, and expm1(r) = r + r^2 P(r).
 template <class V> struct ReducedExp { V n, expm1_r; };
 template <class V> inline ReducedExp<V> reduce_exp(V x) {
@@ -34,45 +46,45 @@ template <class V> inline ReducedExp<V> reduce_exp(V x) {
     V r = (x - n * high) - n * low;
     V p;
     if constexpr (is_float<V>) {
-        constexpr double P[] = {0.0001989099082467365385, 0.001393364999630925043, 0.008333310925480900835,
-                                0.04166646492528590541, 0.166666666816232314, 0.50000000134658092};
+        constexpr double P[] = {0.001392618358771349454, 0.00836317905272257737, 0.0416665546172045742, 0.1666657698969877568,
+                                0.5};
         p = polynomial(r, P);
     } else {
-        constexpr double P[] = {1.608662795678036884e-10, 2.091813773764273643e-9, 2.505207109429354675e-8,
-                                2.755726327908849691e-7, 2.755731924721873078e-6, 0.00002480158733644223786,
-                                0.0001984126984126329913, 0.001388888888887907399, 0.008333333333333334007,
-                                0.04166666666666667677, 0.1666666666666666667, 0.5};
+        constexpr double P[] = {2.091468696808687723e-9, 2.510521700472074516e-8,   2.755727364311029533e-7,
+                                2.755725540020642443e-6, 0.00002480158732554774122, 0.0001984126987482062527,
+                                0.00138888888888837483,  0.008333333333326135126,   0.04166666666666666975,
+                                0.1666666666666667099,   0.5};
         p = polynomial(r, P);
     }
     return {n, r + r * r * p};
 }
 
-// exp(x) = 2^n (1 + expm1(r)); 2^n in two factors, because n may be one more than the exponent holds.
+// exp(x) = 2^n (1 + expm1(r))
 template <class V> inline V exp(V x) {
     constexpr auto highest = Element<V>(is_float<V> ? 89.0 : 710.0), lowest = Element<V>(is_float<V> ? -104.0 : -746.0);
     auto [n, expm1_r] = reduce_exp(at_most(at_least(x, lowest), highest));
-    typedef Register<Element<V>> R;
-    V half = n * Element<V>(0.5) + R::round_magic - R::round_magic;
-    return (expm1_r + 1) * power_of_two(half) * power_of_two(n - half);
+    return scale_by_power(expm1_r + 1, n);
 }
 
-// exp(x) - 1 without cancellation near 0, for x <= 0 and up to 80.
+// exp(x) - 1 without cancellation near 0, for x up to 80; the sign of a zero is lost.
 template <class V> inline V expm1(V x) {
     constexpr auto lowest = Element<V>(is_float<V> ? -80.0 : -700.0);
     auto [n, expm1_r] = reduce_exp(at_least(x, lowest));
     V scale = power_of_two(n);
-    V y = expm1_r * scale + (scale - 1);
-    return x == 0 ? x : y;
+    return expm1_r * scale + (scale - 1);
 }
 
-// tanh |x| = t / (t + 2) with t = exp(2 |x|) - 1.
+// tanh |x| = -m / (m + 2) with m = exp(-2 |x|) - 1
 template <class V> inline V tanh(V x) {
-    constexpr auto saturated = Element<V>(is_float<V> ? 10.0 : 20.0);
-    V t = expm1(2 * at_most(abs(x), saturated));
-    return copy_sign(t / (t + 2), x);
+    V m = expm1(-2 * abs(x));
+    return copy_sign(quotient(m, m + 2), x);
 }
 
-template <class V> inline V sigmoid(V x) { return 1 / (1 + exp(-x)); }
+// 1 / (1 + exp(-x)), written with exp(-|x|), which cannot overflow.
+template <class V> inline V sigmoid(V x) {
+    V e = exp(-abs(x));
+    return quotient(x < 0 ? e : splat<V>(1), 1 + e);
+}
 
 // m 2^e = x with m in [sqrt(1/2), sqrt(2)); log m = 2 s + s^3 P(s^2), s = (m - 1) / (m + 1).
 template <class V> inline V log(V x) {

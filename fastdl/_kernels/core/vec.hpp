@@ -111,6 +111,21 @@ inline Vec<double> sqrt(Vec<double> v) {
 }
 #endif
 
+// a / d for a normal d whose reciprocal is normal too. AVX-512 divides a register in 16 cycles; an estimate of the reciprocal
+// to 14 bits, made good by Newton's steps, takes a third of that and is off by less than two units in the last place.
+#if defined(__AVX512F__)
+inline Vec<float> reciprocal_estimate(Vec<float> d) { return _mm512_maskz_rcp14_ps((__mmask16)-1, d); }
+inline Vec<double> reciprocal_estimate(Vec<double> d) { return _mm512_maskz_rcp14_pd((__mmask8)-1, d); }
+template <class V> inline V quotient(V a, V d) {
+    V r = reciprocal_estimate(d);
+    r = r + r * (1 - d * r);
+    if constexpr (sizeof(Element<V>) == 8) r = r + r * (1 - d * r);
+    return a * r;
+}
+#else
+template <class V> inline V quotient(V a, V d) { return a / d; }
+#endif
+
 // A register's bits as integers and back.
 template <class V> inline auto bits(V v) { return (Mask<Element<V>>)v; }
 template <class T> inline Vec<T> from_bits(Mask<T> m) { return (Vec<T>)m; }
@@ -123,9 +138,16 @@ template <class V> inline V abs(V v) {
 // The magnitude of v with the sign of `sign`.
 template <class V> inline V copy_sign(V v, V sign) { return (V)(bits(abs(v)) | (bits(sign) ^ bits(abs(sign)))); }
 
-// A NaN in the first argument stays.
+// A NaN in v stays: the instructions give their second operand where the two do not compare.
+#if defined(__AVX512F__)
+inline Vec<float> at_least(Vec<float> v, float low) { return _mm512_maskz_max_ps((__mmask16)-1, splat<Vec<float>>(low), v); }
+inline Vec<double> at_least(Vec<double> v, double low) { return _mm512_maskz_max_pd((__mmask8)-1, splat<Vec<double>>(low), v); }
+inline Vec<float> at_most(Vec<float> v, float high) { return _mm512_maskz_min_ps((__mmask16)-1, splat<Vec<float>>(high), v); }
+inline Vec<double> at_most(Vec<double> v, double high) { return _mm512_maskz_min_pd((__mmask8)-1, splat<Vec<double>>(high), v); }
+#else
 template <class V> inline V at_least(V v, Element<V> low) { return v < low ? splat<V>(low) : v; }
 template <class V> inline V at_most(V v, Element<V> high) { return v > high ? splat<V>(high) : v; }
+#endif
 
 // Numbers 0 to N - 1 as a type, for shuffles.
 template <int... I> struct Lanes {};
