@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -105,3 +106,12 @@ def repeated(call: Callable[[], Any]) -> Timed:
             call()
 
     return Timed(run)
+
+
+def at_once(calls: Sequence[Callable[[], Any]]) -> Timed:
+    """Calls that are made again and again, each in a thread of its own; they meet at the end of a timing only."""
+    parts = [repeated(call).run for call in calls]
+    if len(parts) == 1:
+        return Timed(parts[0])
+    pool = ThreadPoolExecutor(len(parts))
+    return Timed(lambda n: list(pool.map(lambda part: part(n), parts)))

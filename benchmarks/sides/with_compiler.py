@@ -5,11 +5,10 @@ from __future__ import annotations
 import ctypes
 import shutil
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from benchmarks.row import Timed, repeated
+from benchmarks.row import Timed, at_once
 
 VERSION = "cc -O3 -march=native"
 
@@ -26,7 +25,7 @@ def compiled() -> ctypes.CDLL:
         options = ["-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC"]
         subprocess.run([compiler, *options, str(SOURCE), "-o", str(target)], check=True)
         library = ctypes.CDLL(str(target))
-    library.turn.argtypes, library.turn.restype = [ctypes.c_long], ctypes.c_float
+    library.turn.argtypes, library.turn.restype = [ctypes.c_long, ctypes.POINTER(ctypes.c_float)], ctypes.c_float
     library.multiply_adds_per_turn.argtypes, library.multiply_adds_per_turn.restype = [], ctypes.c_long
     return library
 
@@ -35,7 +34,5 @@ def multiply_adds(count: int, threads: int) -> Timed:
     """`count` multiply-adds, shared among as many threads."""
     library = compiled()
     turns = count // (library.multiply_adds_per_turn() * threads)
-    if threads == 1:
-        return repeated(lambda: library.turn(turns))
-    pool = ThreadPoolExecutor(threads)
-    return repeated(lambda: list(pool.map(library.turn, [turns] * threads)))
+    starts = (ctypes.c_float * 64)(*range(64))
+    return at_once([lambda: library.turn(turns, starts)] * threads)

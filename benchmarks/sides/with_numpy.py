@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
-from benchmarks.row import Timed, repeated
+from benchmarks.row import Timed, at_once, repeated
 
 BLAS = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
 VERSION = f"NumPy {np.__version__}, {BLAS['name']} {BLAS['version']}"
@@ -26,7 +26,4 @@ def copy(size: int, threads: int) -> Timed:
     """A copy that reads and writes `size` bytes in all, its parts in as many threads."""
     source, target = (np.ones(size // 8, np.float32) for _ in range(2))
     parts = list(zip(np.array_split(target, threads), np.array_split(source, threads), strict=True))
-    if threads == 1:
-        return repeated(lambda: np.copyto(target, source))
-    pool = ThreadPoolExecutor(threads)
-    return repeated(lambda: list(pool.map(np.copyto, *zip(*parts, strict=True))))
+    return at_once([partial(np.copyto, *part) for part in parts])

@@ -50,16 +50,16 @@ cdef void rmsprop_step_kernel(
     cdef real inner = <real>eps if eps_inside_sqrt else 0, outer = 0 if eps_inside_sqrt else <real>eps
     cdef Py_ssize_t chunk
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        rmsprop_run(g + chunk * CHUNK, sign, decay, shrink, <real>alpha, inner, outer, <real>momentum, <real>lr,
-                    min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
+        rmsprop_run(g + chunk * CHUNK, sign, decay, shrink, <real>alpha, <real>(1 - alpha), inner, outer, <real>momentum,
+                    <real>lr, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
                     after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
 
 
 cdef void rmsprop_run(
-    const real* g, real sign, real decay, real shrink, real alpha, real inner, real outer, real momentum, real lr, Py_ssize_t n,
-    real* p, real* square, real* mean, real* velocity) noexcept nogil:
+    const real* g, real sign, real decay, real shrink, real keep, real gain, real inner, real outer, real momentum,
+    real lr, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
     cdef FlushDenormals _flush
-    entries(table, g).rmsprop(g, sign, decay, shrink, alpha, inner, outer, momentum, lr, p, square, mean, velocity, n)
+    entries(table, g).rmsprop(g, sign, decay, shrink, keep, gain, inner, outer, momentum, lr, p, square, mean, velocity, n)
 
 
 cdef void adam_step_kernel(
@@ -72,16 +72,17 @@ cdef void adam_step_kernel(
     cdef real rate = <real>(lr / (1 - beta1 ** step)), unbias = <real>(1 / (1 - beta2 ** step))
     cdef Py_ssize_t chunk
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        adam_run(g + chunk * CHUNK, sign, decay, shrink, <real>beta1, <real>beta2, inner, outer, rate, unbias,
-                 min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
+        adam_run(g + chunk * CHUNK, sign, decay, shrink, <real>(1 - beta1), <real>beta2, <real>(1 - beta2), inner,
+                 outer, rate, unbias, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
                  exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
 
 
 cdef void adam_run(
-    const real* g, real sign, real decay, real shrink, real beta1, real beta2, real inner, real outer, real rate, real unbias,
-    Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
+    const real* g, real sign, real decay, real shrink, real mean_gain, real keep, real gain, real inner, real outer, real rate,
+    real unbias, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
     cdef FlushDenormals _flush
-    entries(table, g).adam(g, sign, decay, shrink, beta1, beta2, inner, outer, rate, unbias, p, mean, square, largest_square, n)
+    entries(table, g).adam(g, sign, decay, shrink, mean_gain, keep, gain, inner, outer, rate, unbias, p, mean, square,
+                           largest_square, n)
 
 
 cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:

@@ -31,8 +31,8 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*log_softmax)(const T*, T*, Size) noexcept
         void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept
         void (*sgd)(const T*, T, T, T, T, T, T, T, T, T*, T*, Size) noexcept
-        void (*rmsprop)(const T*, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
-        void (*adam)(const T*, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
+        void (*rmsprop)(const T*, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
+        void (*adam)(const T*, T, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
 
     cdef cppclass Table:
         const char* level

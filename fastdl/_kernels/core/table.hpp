@@ -36,9 +36,9 @@ template <class T> struct Entries {
 
     // update.hpp
     void (*sgd)(const T* g, T sign, T decay, T shrink, T keep, T gain, T from_velocity, T from_gradient, T lr, T* p, T* velocity, Size n);
-    void (*rmsprop)(const T* g, T sign, T decay, T shrink, T alpha, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
+    void (*rmsprop)(const T* g, T sign, T decay, T shrink, T keep, T gain, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
                     T* mean, T* velocity, Size n);
-    void (*adam)(const T* g, T sign, T decay, T shrink, T beta1, T beta2, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
+    void (*adam)(const T* g, T sign, T decay, T shrink, T mean_gain, T keep, T gain, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
                  T* square, T* largest_square, Size n);
 };
 

@@ -22,17 +22,17 @@ void sgd(const T* g, T sign, T decay, T shrink, T keep, T gain, T from_velocity,
         });
 }
 
-// s = alpha s + (1 - alpha) d^2, less the square of the running mean of d when centered;
+// s = keep s + gain d^2 (gain is 1 - keep in double precision), less the square of the running mean of d when centered;
 // u = d / (sqrt(s) + eps) or d / sqrt(s + eps);  v = momentum v + u;  p = shrink p - lr v
 template <class T>
-void rmsprop(const T* g, T sign, T decay, T shrink, T alpha, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
+void rmsprop(const T* g, T sign, T decay, T shrink, T keep, T gain, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
              T* mean, T* velocity, Size n) {
     each_register<T>(n, [&](Size i, auto lanes) {
         Vec<T> w = lanes.load(p + i), d = sign * lanes.load(g + i) + decay * w;
-        Vec<T> s = alpha * lanes.load(square + i) + (1 - alpha) * d * d;
+        Vec<T> s = keep * lanes.load(square + i) + gain * d * d;
         lanes.store(square + i, s);
         if (mean) {
-            Vec<T> m = alpha * lanes.load(mean + i) + (1 - alpha) * d;
+            Vec<T> m = keep * lanes.load(mean + i) + gain * d;
             lanes.store(mean + i, m);
             s -= m * m;
         }
@@ -45,15 +45,15 @@ void rmsprop(const T* g, T sign, T decay, T shrink, T alpha, T inner_eps, T oute
     });
 }
 
-// m = m + (1 - beta1) (d - m);  s = beta2 s + (1 - beta2) d^2;  step and unbias hold lr and the corrections of m and s:
+// m = m + mean_gain (d - m);  s = keep s + gain d^2;  step and unbias hold lr and the corrections of m and s:
 // p = shrink p - step m / (sqrt(unbias s + inner_eps) + outer_eps), with the largest s so far in amsgrad
 template <class T>
-void adam(const T* g, T sign, T decay, T shrink, T beta1, T beta2, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
+void adam(const T* g, T sign, T decay, T shrink, T mean_gain, T keep, T gain, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
           T* square, T* largest_square, Size n) {
     each_register<T>(n, [&](Size i, auto lanes) {
         Vec<T> w = lanes.load(p + i), d = sign * lanes.load(g + i) + decay * w;
-        Vec<T> m = lanes.load(mean + i), s = beta2 * lanes.load(square + i) + (1 - beta2) * d * d;
-        m += (1 - beta1) * (d - m);
+        Vec<T> m = lanes.load(mean + i), s = keep * lanes.load(square + i) + gain * d * d;
+        m += mean_gain * (d - m);
         lanes.store(mean + i, m);
         lanes.store(square + i, s);
         if (largest_square) {
