@@ -14,7 +14,8 @@ from pathlib import Path
 
 import benchmarks.rows
 from benchmarks.interleave import FULL, QUICK, Failure, Interleaver, Result
-from benchmarks.report import as_json, as_markdown, as_text, load, losses, machine
+from benchmarks.machine import free_cores, load, machine
+from benchmarks.report import as_json, as_markdown, as_text, losses
 from benchmarks.row import chosen
 
 assert benchmarks.rows
@@ -41,7 +42,11 @@ def main() -> int:
             failures.append(measured)
         else:
             results.append(measured)
-    about |= interleaver.versions | {"load after": load(), "seconds": f"{time.perf_counter() - start:.0f}"}
+    about |= interleaver.versions | {
+        "load after": load(),
+        "cores free after": free_cores(),
+        "seconds": f"{time.perf_counter() - start:.0f}",
+    }
     print("\n".join(f"{name}: {value}" for name, value in about.items()))
     print(f"\n{as_text(results)}\n")
     print("\n".join(losses(results, failures)))

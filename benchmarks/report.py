@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.interleave import Failure, Result
@@ -44,27 +41,6 @@ def judgements(result: Result) -> list[Judgement]:
     limit = [] if result.row.limit is None else [Judgement(result, None, result.row.limit)]
     peers = [peer for peer in result.figures if peer != "fastdl"]
     return limit + [Judgement(result, peer, result.row.goals.get(peer)) for peer in peers]
-
-
-def machine() -> dict[str, str]:
-    """What it was measured on."""
-    model = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = [line.split(":")[1].strip() for line in information.read_text().splitlines() if "model name" in line]
-        model = names[0] if names else model
-    return {
-        "processor": model,
-        "cores": str(os.cpu_count()),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "load before": load(),
-    }
-
-
-def load() -> str:
-    """How many processes wanted to run in the last minute: with others' work on it, a machine tells little."""
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def table(results: Sequence[Result]) -> list[list[str]]:

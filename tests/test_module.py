@@ -58,7 +58,7 @@ def test_parts_assigned_to_attributes_are_found():
     assert [name for name, _ in net.named_children()] == ["first", "act", "affine"]
     assert [name for name, _ in net.named_modules()] == ["", "first", "act", "affine"]
     assert [*net.parameters()] == [net.first.weight, net.first.bias, net.affine.factor]
-    assert [*net.buffers()][0] is net.affine.running
+    assert next(net.buffers()) is net.affine.running
     assert [*net.children()] == [net.first, net.act, net.affine]
     assert [*net.modules()] == [net, net.first, net.act, net.affine]
 
@@ -136,7 +136,10 @@ def test_load_state_dict_takes_numbers_of_another_dtype():
     [
         (lambda state: state.pop("first.bias"), "missing first.bias"),
         (lambda state: state.update(more=np.zeros(1)), "unexpected more"),
-        (lambda state: state.update({"first.bias": np.zeros(4)}), r"first.bias of shape \(4,\) where the model has \(3,\)"),
+        (
+            lambda state: state.update({"first.bias": np.zeros(4)}),
+            r"first.bias of shape \(4,\) where the model has \(3,\)",
+        ),
         (lambda state: state.update({"affine.running": np.zeros((3, 1))}), "affine.running of shape"),
         (lambda state: (state.pop("first.bias"), state.update(more=0)), "missing first.bias; unexpected more"),
     ],
@@ -191,7 +194,7 @@ def test_a_buffer_may_be_assigned_anew_and_stays_a_buffer():
     affine = Affine()
     affine.running = np.ones(3, dtype=np.float32)
     assert (affine.state_dict()["running"] == 1).all()
-    assert [*affine.buffers()][0] is affine.running
+    assert next(affine.buffers()) is affine.running
 
 
 def test_a_buffer_registered_twice_stands_once():
@@ -209,7 +212,12 @@ def test_buffers_of_one_class_are_not_those_of_another_instance():
 
 @pytest.mark.parametrize(
     ("name", "array", "error"),
-    [("mean", 1.0, TypeError), ("mean", None, TypeError), (5, np.zeros(1), TypeError), ("a.b", np.zeros(1), ValueError)],
+    [
+        ("mean", 1.0, TypeError),
+        ("mean", None, TypeError),
+        (5, np.zeros(1), TypeError),
+        ("a.b", np.zeros(1), ValueError),
+    ],
 )
 def test_register_buffer_refuses_what_is_no_buffer(name, array, error):
     module = nn.ReLU()
@@ -349,7 +357,10 @@ def test_the_bias_of_a_frozen_weight_learns_alone():
     [
         (nn.Linear(2, 25), "Linear(2, 25)"),
         (nn.Linear(2, 25, bias=False, rng=0), "Linear(2, 25, bias=False)"),
-        (nn.Linear(2, 25, weight_init=nn.init.xavier_normal(gain=2)), "Linear(2, 25, weight_init=xavier_normal(gain=2.0))"),
+        (
+            nn.Linear(2, 25, weight_init=nn.init.xavier_normal(gain=2)),
+            "Linear(2, 25, weight_init=xavier_normal(gain=2.0))",
+        ),
         (nn.LeakyReLU(0.2), "LeakyReLU(negative_slope=0.2)"),
         (nn.LeakyReLU(), "LeakyReLU()"),
         (nn.GELU("tanh"), "GELU(approximate='tanh')"),
@@ -383,7 +394,9 @@ def test_repr_is_a_tree_like_torchs():
 
 def test_a_parameter_tells_shape_dtype_and_whether_it_is_frozen():
     assert repr(Parameter(np.zeros((2, 3)))) == "Parameter(shape=(2, 3), dtype=float64)"
-    assert repr(Parameter(np.zeros(1), requires_grad=False)) == "Parameter(shape=(1,), dtype=float64, requires_grad=False)"
+    assert (
+        repr(Parameter(np.zeros(1), requires_grad=False)) == "Parameter(shape=(1,), dtype=float64, requires_grad=False)"
+    )
 
 
 # Copies.
@@ -473,7 +486,9 @@ def test_assignment_refuses_other_shapes_and_kinds_and_changes_nothing(name, val
     assert (getattr(parameter, name) == before).all()
 
 
-@pytest.mark.parametrize("data", [np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.float16), [1, 2], None, "ab", [None]])
+@pytest.mark.parametrize(
+    "data", [np.zeros(2, dtype=np.int64), np.zeros(2, dtype=np.float16), [1, 2], None, "ab", [None]]
+)
 def test_a_parameter_is_float32_or_float64(data):
     with pytest.raises(TypeError, match="Parameter: expected an array of float32 or float64"):
         Parameter(data)

@@ -312,3 +312,9 @@ def test_a_file_has_a_length(tmp_path):
 def test_a_layer_too_large_for_memory_is_refused():
     assert refusal([f"Linear({10**9}, {10**9})"]).startswith("entry 1, 'Linear(1000000000, 1000000000)': ")
     assert refusal([f"Linear({10**30}, 2)"]).startswith("entry 1, ")
+
+
+@pytest.mark.parametrize("name", ["MSELoss", "Loss", "Module", "Parameter"])
+def test_what_is_no_layer_is_no_layer(name):
+    with pytest.raises(ValueError, match=f"no layer named '{name}'"):
+        nn.from_spec([name])

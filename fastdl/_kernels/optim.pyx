@@ -7,7 +7,7 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 
 from fastdl._kernels.array cimport address
-from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.table cimport AdamFactors, RMSpropFactors, SGDFactors, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
@@ -25,64 +25,76 @@ cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
 cdef void sgd_step_kernel(
     const real* g, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled, bint maximize,
     bint first, Py_ssize_t n, real* p, real* momentum_buffer) noexcept nogil:
-    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
-    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    cdef real keep = 0 if first else <real>momentum, gain = 1 if first else <real>(1 - dampening)
-    cdef real from_velocity = <real>momentum if nesterov else 1, from_gradient = 1 if nesterov else 0
+    cdef SGDFactors[real] f
     cdef Py_ssize_t chunk
+    f.lr = <real>lr
+    f.sign = -1 if maximize else 1
+    f.decay = 0 if decoupled else <real>weight_decay
+    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    f.keep = 0 if first else <real>momentum
+    f.gain = 1 if first else <real>(1 - dampening)
+    f.from_velocity = <real>momentum if nesterov else 1
+    f.from_gradient = 1 if nesterov else 0
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        sgd_run(g + chunk * CHUNK, sign, decay, shrink, keep, gain, from_velocity, from_gradient, <real>lr,
-                min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, after(momentum_buffer, chunk * CHUNK))
+        sgd_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
+                after(momentum_buffer, chunk * CHUNK))
 
 
-cdef void sgd_run(
-    const real* g, real sign, real decay, real shrink, real keep, real gain, real from_velocity, real from_gradient, real lr,
-    Py_ssize_t n, real* p, real* velocity) noexcept nogil:
+cdef void sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real* velocity) noexcept nogil:
     cdef FlushDenormals _flush
-    entries(table, g).sgd(g, sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr, p, velocity, n)
+    entries(table, g).sgd(g, f, p, velocity, n)
 
 
 cdef void rmsprop_step_kernel(
     const real* g, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum, bint maximize,
     bint eps_inside_sqrt, Py_ssize_t n, real* p, real* square_avg, real* grad_avg, real* momentum_buffer) noexcept nogil:
-    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
-    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    cdef real inner = <real>eps if eps_inside_sqrt else 0, outer = 0 if eps_inside_sqrt else <real>eps
+    cdef RMSpropFactors[real] f
     cdef Py_ssize_t chunk
+    f.lr = <real>lr
+    f.sign = -1 if maximize else 1
+    f.decay = 0 if decoupled else <real>weight_decay
+    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    f.keep = <real>alpha
+    f.gain = <real>(1 - alpha)
+    f.inner_eps = <real>eps if eps_inside_sqrt else 0
+    f.outer_eps = 0 if eps_inside_sqrt else <real>eps
+    f.momentum = <real>momentum
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        rmsprop_run(g + chunk * CHUNK, sign, decay, shrink, <real>alpha, <real>(1 - alpha), inner, outer, <real>momentum,
-                    <real>lr, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
-                    after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
+        rmsprop_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
+                    square_avg + chunk * CHUNK, after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
 
 
 cdef void rmsprop_run(
-    const real* g, real sign, real decay, real shrink, real keep, real gain, real inner, real outer, real momentum,
-    real lr, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
+    const real* g, RMSpropFactors[real] f, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
     cdef FlushDenormals _flush
-    entries(table, g).rmsprop(g, sign, decay, shrink, keep, gain, inner, outer, momentum, lr, p, square, mean, velocity, n)
+    entries(table, g).rmsprop(g, f, p, square, mean, velocity, n)
 
 
 cdef void adam_step_kernel(
     const real* g, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
     bint eps_inside_sqrt, Py_ssize_t step, Py_ssize_t n, real* p, real* exp_avg, real* exp_avg_sq,
     real* max_exp_avg_sq) noexcept nogil:
-    cdef real sign = -1 if maximize else 1, decay = 0 if decoupled else <real>weight_decay
-    cdef real shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    cdef real inner = <real>eps if eps_inside_sqrt else 0, outer = 0 if eps_inside_sqrt else <real>eps
-    cdef real rate = <real>(lr / (1 - beta1 ** step)), unbias = <real>(1 / (1 - beta2 ** step))
+    cdef AdamFactors[real] f
     cdef Py_ssize_t chunk
+    f.sign = -1 if maximize else 1
+    f.decay = 0 if decoupled else <real>weight_decay
+    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
+    f.mean_gain = <real>(1 - beta1)
+    f.keep = <real>beta2
+    f.gain = <real>(1 - beta2)
+    f.inner_eps = <real>eps if eps_inside_sqrt else 0
+    f.outer_eps = 0 if eps_inside_sqrt else <real>eps
+    f.step = <real>(lr / (1 - beta1 ** step))
+    f.unbias = <real>(1 / (1 - beta2 ** step))
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        adam_run(g + chunk * CHUNK, sign, decay, shrink, <real>(1 - beta1), <real>beta2, <real>(1 - beta2), inner,
-                 outer, rate, unbias, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
+        adam_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
                  exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
 
 
 cdef void adam_run(
-    const real* g, real sign, real decay, real shrink, real mean_gain, real keep, real gain, real inner, real outer, real rate,
-    real unbias, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
+    const real* g, AdamFactors[real] f, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
     cdef FlushDenormals _flush
-    entries(table, g).adam(g, sign, decay, shrink, mean_gain, keep, gain, inner, outer, rate, unbias, p, mean, square,
-                           largest_square, n)
+    entries(table, g).adam(g, f, p, mean, square, largest_square, n)
 
 
 cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:

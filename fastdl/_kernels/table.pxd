@@ -8,6 +8,15 @@ ctypedef fused real:
 cdef extern from "core/table.hpp" namespace "fastdl" nogil:
     ctypedef Py_ssize_t Size
 
+    cdef cppclass SGDFactors[T]:
+        T sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr
+
+    cdef cppclass RMSpropFactors[T]:
+        T sign, decay, shrink, keep, gain, inner_eps, outer_eps, momentum, lr
+
+    cdef cppclass AdamFactors[T]:
+        T sign, decay, shrink, mean_gain, keep, gain, inner_eps, outer_eps, step, unbias
+
     cdef cppclass Entries[T]:
         int tile_rows
         int tile_columns
@@ -30,9 +39,9 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*softmax_backward)(const T*, const T*, T*, Size) noexcept
         void (*log_softmax)(const T*, T*, Size) noexcept
         void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept
-        void (*sgd)(const T*, T, T, T, T, T, T, T, T, T*, T*, Size) noexcept
-        void (*rmsprop)(const T*, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
-        void (*adam)(const T*, T, T, T, T, T, T, T, T, T, T, T*, T*, T*, T*, Size) noexcept
+        void (*sgd)(const T*, const SGDFactors[T]&, T*, T*, Size) noexcept
+        void (*rmsprop)(const T*, const RMSpropFactors[T]&, T*, T*, T*, T*, Size) noexcept
+        void (*adam)(const T*, const AdamFactors[T]&, T*, T*, T*, T*, Size) noexcept
 
     cdef cppclass Table:
         const char* level

@@ -108,10 +108,6 @@ class Sequential(Layer):
         """Spell the container with all its layers."""
         return f"Sequential({', '.join(layer.spec() for layer in self)})"
 
-    def extra_repr(self) -> str:
-        """Return nothing: the layers follow."""
-        return ""
-
 
 class Residual(Layer):
     """y = body(x) + shortcut(x), with x itself when there is no shortcut.
@@ -205,10 +201,6 @@ class Parallel(Layer):
         """Yield the branches under their numbers."""
         for number, branch in enumerate(self.branches):
             yield str(number), branch
-
-    def extra_repr(self) -> str:
-        """Return nothing: the branches follow."""
-        return ""
 
 
 class Siamese(Layer):

@@ -281,8 +281,8 @@ class Layer(Module):
         return state
 
     def extra_repr(self) -> str:
-        """Return the constructor's arguments."""
-        return self.spec()[len(type(self).__name__) + 1 : -1]
+        """Return the constructor's arguments; nothing where modules follow that spell them."""
+        return "" if list(self.children()) else self.spec()[len(type(self).__name__) + 1 : -1]
 
     def _recall(self) -> Any:
         """What the latest forward kept; an error when there is none."""

@@ -1,7 +1,12 @@
 // Fills the table for one CPU level. Compiled once per level, with FASTDL_LEVEL naming it.
 #include "table.hpp"
 
-namespace fastdl::FASTDL_LEVEL { using fastdl::Size; }
+namespace fastdl::FASTDL_LEVEL {
+using fastdl::AdamFactors;
+using fastdl::RMSpropFactors;
+using fastdl::SGDFactors;
+using fastdl::Size;
+}
 
 #include "gemm.hpp"
 #include "loss.hpp"

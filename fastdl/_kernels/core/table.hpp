@@ -5,6 +5,11 @@
 namespace fastdl {
 typedef ptrdiff_t Size;
 
+// What an optimizer's options come to in the loops of update.hpp.
+template <class T> struct SGDFactors { T sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr; };
+template <class T> struct RMSpropFactors { T sign, decay, shrink, keep, gain, inner_eps, outer_eps, momentum, lr; };
+template <class T> struct AdamFactors { T sign, decay, shrink, mean_gain, keep, gain, inner_eps, outer_eps, step, unbias; };
+
 template <class T> struct Entries {
     // gemm.hpp
     int tile_rows, tile_columns, lanes;
@@ -35,11 +40,9 @@ template <class T> struct Entries {
     void (*log_softmax_backward)(const T* gy, const T* y, T* gx, Size n);
 
     // update.hpp
-    void (*sgd)(const T* g, T sign, T decay, T shrink, T keep, T gain, T from_velocity, T from_gradient, T lr, T* p, T* velocity, Size n);
-    void (*rmsprop)(const T* g, T sign, T decay, T shrink, T keep, T gain, T inner_eps, T outer_eps, T momentum, T lr, T* p, T* square,
-                    T* mean, T* velocity, Size n);
-    void (*adam)(const T* g, T sign, T decay, T shrink, T mean_gain, T keep, T gain, T inner_eps, T outer_eps, T step, T unbias, T* p, T* mean,
-                 T* square, T* largest_square, Size n);
+    void (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);
+    void (*rmsprop)(const T* g, const RMSpropFactors<T>& f, T* p, T* square, T* mean, T* velocity, Size n);
+    void (*adam)(const T* g, const AdamFactors<T>& f, T* p, T* mean, T* square, T* largest_square, Size n);
 };
 
 struct Table {
