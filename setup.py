@@ -16,7 +16,7 @@ KERNELS = Path("fastdl/_kernels")
 LEVELS = ("v2", "v3", "v4") if platform.machine().lower() in ("x86_64", "amd64") else ("portable",)
 DEBUG = os.environ.get("FASTDL_DEBUG") == "1"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
-FLAGS = ["-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
+FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
 # What an extension must be built again for.
 HEADERS = [str(path) for pattern in ("*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
 

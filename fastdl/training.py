@@ -256,7 +256,7 @@ class Trainer:
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):
                 raise FloatingPointError(self._diverged(loss, step))
-            model.backward(criterion.backward())
+            model.backward_parameters(criterion.backward())
             if self.clip_value is not None:
                 optim.clip_grad_value(parameters, self.clip_value)
             if self.clip_norm is not None:

@@ -297,6 +297,19 @@ def test_backward_may_be_called_again_after_one_forward(name):
         np.testing.assert_allclose(parameter.grad, 2 * gradient, rtol=1e-12)
 
 
+@pytest.mark.parametrize("name", SHARED)
+def test_backward_parameters_gives_the_parameters_the_gradients_of_backward(name):
+    model, shape = shared(name)
+    gy = inputs(*model(inputs(*shape)).shape, seed=8)
+    model.zero_grad()
+    model.backward(gy)
+    want = [parameter.grad.copy() for parameter in model.parameters()]
+    model.zero_grad()
+    assert model.backward_parameters(gy) is None
+    for parameter, gradient in zip(model.parameters(), want, strict=True):
+        assert (parameter.grad == gradient).all()
+
+
 def test_backward_belongs_to_the_latest_forward():
     model = nn.Sequential(linear(3, 4), nn.Tanh(), linear(4, 2))
     x, other, gy = inputs(5, 3), inputs(9, 3, seed=1), inputs(5, 2, seed=2)

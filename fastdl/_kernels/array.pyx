@@ -1,6 +1,7 @@
 """What lets an array into a kernel, and the memory that kernels work in."""
 
 cimport numpy as cnp
+from libc.stdint cimport int64_t
 
 import numpy as np
 
@@ -71,3 +72,16 @@ def empty_rows(cnp.ndarray array not None, Py_ssize_t width):
 def empty_like(cnp.ndarray array not None):
     """Return an uninitialized C-contiguous array of the same shape and dtype."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)
+
+
+def count_targets(cnp.ndarray target not None, int64_t classes, int64_t ignored):
+    """Return how many of the int64 targets are classes, and the place of the first that is neither one nor ignored (or -1)."""
+    cdef const int64_t* k = <const int64_t*>cnp.PyArray_DATA(target)
+    cdef Py_ssize_t i, count = 0
+    for i in range(cnp.PyArray_SIZE(target)):
+        if k[i] == ignored:
+            continue
+        if not 0 <= k[i] < classes:
+            return count, i
+        count += 1
+    return count, -1

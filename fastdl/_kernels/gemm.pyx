@@ -15,15 +15,14 @@ from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
 
-# A panel of B (SLICE lines of two registers) fills two thirds of the first cache; a band of A and a strip of B the second.
+# Long slices, because each passes over all of C; a band of A (1 MB) and a strip of B (2 MB) stay within reach of one core.
 cdef enum:
-    SLICE = 256
-    BAND = 1008
-    STRIP = 2048
+    SLICE = 512
+    BAND = 504
+    STRIP = 1024
     BLOCK_ROWS = 252
     WIDEST_TILE = 64
     SMALL = 32768
-    FEW_ROWS = 504
 
 
 cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
@@ -96,7 +95,7 @@ cdef void blocked_product(
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
     cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), (n + tile_columns - 1) // tile_columns)
     cdef Py_ssize_t band = BAND // tile_rows * tile_rows
-    cdef bint few_rows = m <= FEW_ROWS
+    cdef bint few_rows = m <= band
     cdef Py_ssize_t block_rows = band if few_rows else max(BLOCK_ROWS // tile_rows, 1) * tile_rows
     cdef Py_ssize_t strip, slice, in_band, width, depth, height, blocks, block_columns, chunks, task
     cdef const real* b_slice

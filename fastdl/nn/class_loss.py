@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
-from fastdl._kernels.array import empty, empty_like, ready
+from fastdl._kernels.array import count_targets, empty, empty_like, ready
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
 from fastdl.nn.module import real_number
@@ -39,35 +39,34 @@ class _ClassLoss(Loss):
             raise ValueError(f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}")
         return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
-    def _indices(self, target: Any, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Target classes as int64 (N, D), all of them classes or ignored."""
+    def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
+        """Target classes as int64 (N, D), all of them classes or ignored, and how many are not ignored."""
         target = np.asarray(target)
         if target.dtype.kind not in "iu":
             raise TypeError(f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)")
         wanted = (shape[0], *shape[2:])
         if target.shape != wanted:
             raise ValueError(f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}")
-        indices = np.ascontiguousarray(target, dtype=np.int64)
-        wrong = (target < 0) | (target >= shape[1])
-        if wrong.any():
-            wrong &= target != self.ignore_index
-            if wrong.any():
-                place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
-                where = ", ".join(str(int(i)) for i in place)
-                raise ValueError(
-                    f"{self.spec()}: expected class indices from 0 to {shape[1] - 1}, got {target[place]} at index {where}"
-                )
-        return indices.reshape(shape[0], prod(shape[2:]))
+        # What int64 cannot hold must not come round as a negative index.
+        held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
+        indices = np.ascontiguousarray(held, dtype=np.int64)
+        count, wrong = count_targets(indices, shape[1], self.ignore_index)
+        if wrong >= 0:
+            place = np.unravel_index(wrong, wanted)
+            where = ", ".join(str(int(i)) for i in place)
+            raise ValueError(
+                f"{self.spec()}: expected class indices from 0 to {shape[1] - 1}, got {target[place]} at index {where}"
+            )
+        return indices.reshape(shape[0], prod(shape[2:])), count
 
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
         return None if self.weight is None else self.weight.astype(x.dtype)
 
-    def _divisor(self, indices: NDArray[np.int64], weight: NDArray[Any] | None) -> float:
-        """What "mean" divides by: the weights of the targets that count."""
-        counted = indices != self.ignore_index
+    def _divisor(self, indices: NDArray[np.int64], count: int, weight: NDArray[Any] | None) -> float:
+        """What "mean" divides by: the number of targets that count, or the sum of their weights."""
         if weight is None:
-            return float(np.count_nonzero(counted))
-        return float(weight[indices[counted]].sum(dtype=np.float64))
+            return float(count)
+        return float(weight[indices[indices != self.ignore_index]].sum(dtype=np.float64))
 
     def _reduced(self, losses: NDArray[Any], divisor: float, shape: tuple[int, ...]) -> Any:
         """The losses (N, D) in the reduction asked for; shape is the target's."""
@@ -86,7 +85,9 @@ class _ClassLoss(Loss):
             factor = 1.0 if self.reduction == "none" else self._factor(shape)
         else:
             return self._weight_of_each(grad_output, shape, x.dtype).reshape(x.shape[0], x.shape[2])
-        return np.full((x.shape[0], x.shape[2]), factor, dtype=x.dtype)
+        gy = empty((x.shape[0], x.shape[2]), x.dtype)
+        gy.fill(factor)
+        return gy
 
 
 class NLLLoss(_ClassLoss):
@@ -114,10 +115,10 @@ class NLLLoss(_ClassLoss):
         """Return the loss as a float, or for reduction "none" as an array of target's shape."""
         x = self._scores(output)
         shape = np.shape(output)
-        indices, weight = self._indices(target, shape), self._weight_like(x)
+        (indices, count), weight = self._indices(target, shape), self._weight_like(x)
         losses = empty(indices.shape, x.dtype)
         kernels.nll_forward(x, indices, weight, self.ignore_index, losses)
-        divisor = self._divisor(indices, weight)
+        divisor = self._divisor(indices, count, weight)
         if mode.enabled:
             self._kept = x, indices, weight, divisor, shape
         return self._reduced(losses, divisor, (shape[0], *shape[2:]))
@@ -169,7 +170,8 @@ class CrossEntropyLoss(_ClassLoss):
         x, shape = self._scores(output), np.shape(output)
         weight, p = self._weight_like(x), empty_like(x)
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
-        if np.asarray(target).dtype.kind == "f":
+        target = np.asarray(target)
+        if target.dtype.kind == "f":
             t = ready(target, x.dtype, self)
             if t.shape != shape:
                 raise ValueError(f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {t.shape}")
@@ -177,8 +179,8 @@ class CrossEntropyLoss(_ClassLoss):
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)
         else:
-            t = self._indices(target, shape)
-            divisor = self._divisor(t, weight)
+            t, count = self._indices(target, shape)
+            divisor = self._divisor(t, count, weight)
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
         if mode.enabled:
             self._kept = p, t, weight, divisor, shape

@@ -74,13 +74,31 @@ class Sequential(Layer):
 
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
+        for layer in self._backwards():
+            grad_output = layer.backward(grad_output)
+        return grad_output
+
+    def backward_parameters(self, grad_output: Any) -> None:
+        """Add to the parameters' gradients; the first layer's input gradient is left out."""
+        if type(self).backward is not Sequential.backward:
+            self.backward(grad_output)  # a subclass has its own
+            return
+        left = len(self._layers)
+        for layer in self._backwards():
+            left -= 1
+            if left:
+                grad_output = layer.backward(grad_output)
+            else:
+                layer.backward_parameters(grad_output)
+
+    def _backwards(self) -> Iterator[Module]:
+        """Yield the layers from the last to the first, each with what its place's forward left."""
         kept = self._recall()
         if len(kept) != len(self._layers):
             raise RuntimeError("Sequential: layers were added after the latest forward; call the model on a batch again")
         for layer, left in zip(reversed(self._layers.values()), reversed(kept), strict=True):
             layer._kept = left
-            grad_output = layer.backward(grad_output)
-        return grad_output
+            yield layer
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places."""
@@ -135,8 +153,9 @@ class Residual(Layer):
         """Return body(x) + shortcut(x)."""
         y = self.body.forward(x)
         kept = [self.body._kept if mode.enabled else None]
-        around = x
-        if self.shortcut is not None:
+        if self.shortcut is None:
+            around = np.asarray(x)
+        else:
             around = self.shortcut.forward(x)
             kept.append(self.shortcut._kept if mode.enabled else None)
         if y.shape != around.shape:
@@ -150,8 +169,9 @@ class Residual(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the gradients through both ways."""
         kept = self._recall()
-        around = grad_output
-        if self.shortcut is not None:
+        if self.shortcut is None:
+            around = np.asarray(grad_output)
+        else:
             self.shortcut._kept = kept[1]
             around = self.shortcut.backward(grad_output)
         self.body._kept = kept[0]

@@ -81,9 +81,7 @@ class Linear(Layer):
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x W^T + b."""
-        W, b = self.weight._data, None if self.bias is None else self.bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            self._fit(W, b)
+        W, b = self._arrays()
         x = ready(x, W.dtype, self)
         if not x.ndim or x.shape[-1] != self.in_features:
             raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {x.shape}")
@@ -95,11 +93,23 @@ class Linear(Layer):
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
+        x, gy = self._add_gradients(grad_output)
+        gx = empty_like(x)
+        linear_backward_input(gy, self.weight._data, gx)
+        return gx
+
+    def backward_parameters(self, grad_output: NDArray[Any]) -> None:
+        """Add to the gradients of W and b."""
+        if type(self).backward is not Linear.backward:
+            self.backward(grad_output)  # a subclass has its own
+        else:
+            self._add_gradients(grad_output)
+
+    def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Add to the gradients of W and b; return x and gy."""
         x, shape = self._recall()
         weight, bias = self.weight, self.bias
-        W, b = weight._data, None if bias is None else bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            self._fit(W, b)
+        W, _ = self._arrays()
         if x.dtype != W.dtype:
             raise RuntimeError(f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again")
         gy = ready(grad_output, W.dtype, self)
@@ -109,18 +119,22 @@ class Linear(Layer):
             linear_backward_weight(gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None)
         elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
-        gx = empty_like(x)
-        linear_backward_input(gy, W, gx)
-        return gx
+        return x, gy
 
-    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:
-        """Look at the arrays of weight and bias, when they are others than the latest time."""
-        shape = self.out_features, self.in_features
-        if W.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
-        if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
-            raise ValueError(f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}")
-        self._fitting = W, b
+    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """W and b, looked at when they are others than the latest time: anyone may assign another Parameter."""
+        bias = self.bias
+        W, b = self.weight._data, None if bias is None else bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            shape = self.out_features, self.in_features
+            if W.shape != shape:
+                raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
+            if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
+                raise ValueError(
+                    f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
+                )
+            self._fitting = W, b
+        return W, b
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()

@@ -58,6 +58,13 @@ class Module:
         """Return the gradient with respect to the latest forward's input; defined by the subclass."""
         raise TypeError(f"{type(self).__name__} has no backward: define backward(self, grad_output)")
 
+    def backward_parameters(self, grad_output: Any) -> None:
+        """Do what backward does to the parameters' gradients; the input's gradient need not be computed.
+
+        A model's input has no use for its gradient in training, and the first layer's is often the dearest.
+        """
+        self.backward(grad_output)
+
     def __call__(self, *inputs: Any) -> Any:
         return self.forward(*inputs)
 

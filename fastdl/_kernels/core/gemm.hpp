@@ -37,39 +37,55 @@ template <class T, int S = lanes<T> / 2> inline void transpose(Vec<T> (&r)[lanes
 
 // One panel: `depth` lines of `width` elements; element (j, p) of the source sits at s[j * across + p * along].
 // Lanes beyond `count` (count <= width) are zero.
-template <class T> void pack_panel(const T* s, Size across, Size along, Size count, Size depth, Size width, T* panel) {
-    constexpr int W = lanes<T>;
-    for (Size j = 0; j < width; j += W) {
-        const int in = int(count - j < 0 ? 0 : count - j < W ? count - j : W);
-        const int out = int(width - j < W ? width - j : W);
-        if (along == 1 && in > 0) {
-            for (Size p = 0; p < depth; p += W) {
-                const int left = int(depth - p < W ? depth - p : W);
-                Vec<T> r[W] = {};
-#pragma GCC unroll 16
-                for (int i = 0; i < W; ++i)
-                    if (i < in) r[i] = left == W ? load(s + (j + i) * across + p) : load_partial(s + (j + i) * across + p, left);
-                transpose<T>(r);
-                T* line = panel + p * width + j;
-                if (left == W && out == W) {
-#pragma GCC unroll 16
-                    for (int i = 0; i < W; ++i) store(line + i * width, r[i]);
-                } else {
-#pragma GCC unroll 16
-                    for (int i = 0; i < W; ++i)
-                        if (i < left) store_partial(line + i * width, r[i], out);
-                }
-            }
-        } else if (across == 1 && in == W) {
-            for (Size p = 0; p < depth; ++p) store(panel + p * width + j, load(s + j + p * along));
-        } else if (across == 1 || in == 0) {
-            for (Size p = 0; p < depth; ++p) store_partial(panel + p * width + j, load_partial(s + j + p * along, in), out);
-        } else {
-            for (Size p = 0; p < depth; ++p)
-                for (int i = 0; i < out; ++i) panel[p * width + j + i] = i < in ? s[(j + i) * across + p * along] : T(0);
+
+// Lines lie in the source as they will in the panel. Rows are far apart there, which no hardware prefetcher foresees.
+template <class T> void pack_lines(const T* s, Size along, Size count, Size depth, Size width, T* panel) {
+    constexpr int W = lanes<T>, ahead = 16;
+    for (Size p = 0; p < depth; ++p, s += along, panel += width) {
+        Size j = 0;
+        for (; j + W <= count; j += W) {
+            __builtin_prefetch(s + j + ahead * along);
+            store(panel + j, load(s + j));
+        }
+        for (; j < width; j += W) {
+            const Size in = count - j < 0 ? 0 : count - j, out = width - j < W ? width - j : W;
+            store_partial(panel + j, load_partial(s + j, int(in < W ? in : W)), int(out));
         }
     }
 }
+
+// Lines run across the source's rows: squares of registers are turned over.
+template <class T> void pack_turned(const T* s, Size across, Size count, Size depth, Size width, T* panel) {
+    constexpr int W = lanes<T>;
+    for (Size j = 0; j < width; j += W) {
+        const Size in = count - j, out = width - j < W ? width - j : W;
+        for (Size p = 0; p < depth; p += W) {
+            const int left = int(depth - p < W ? depth - p : W);
+            Vec<T> r[W] = {};
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i)
+                if (i < in) r[i] = left == W ? load(s + (j + i) * across + p) : load_partial(s + (j + i) * across + p, left);
+            transpose<T>(r);
+            T* line = panel + p * width + j;
+            if (left == W && out == W) {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i) store(line + i * width, r[i]);
+            } else {
+#pragma GCC unroll 16
+                for (int i = 0; i < W; ++i)
+                    if (i < left) store_partial(line + i * width, r[i], int(out));
+            }
+        }
+    }
+}
+
+template <class T> void pack_panel(const T* s, Size across, Size along, Size count, Size depth, Size width, T* panel) {
+    if (across == 1) return pack_lines(s, along, count, depth, width, panel);
+    if (along == 1) return pack_turned(s, across, count, depth, width, panel);
+    for (Size p = 0; p < depth; ++p)
+        for (Size j = 0; j < width; ++j) panel[p * width + j] = j < count ? s[j * across + p * along] : T(0);
+}
+
 // Columns j of B (k, n) in panels of tile_columns, the last one of half the width where that holds it.
 template <class T> Size panel_width(Size columns_left) { return columns_left <= lanes<T> ? lanes<T> : tile_columns<T>; }
 template <class T> void pack_columns(const T* b, Size row, Size column, Size k, Size n, T* panels) {
@@ -83,29 +99,36 @@ template <class T> void pack_rows(const T* a, Size row, Size column, Size m, Siz
         pack_panel(a + i * row, row, column, m - i < tile_rows ? m - i : tile_rows, k, tile_rows, panels + i * k);
 }
 
+// How a tile reads A: from panels (B from panels too, so that all strides are constants), or where it lies, with rows or
+// columns contiguous.
+enum class Layout { panels, contiguous_columns, contiguous_rows };
+
 // R rows by NV registers of C, kept in registers over the whole of k. `last` lanes count in the last register.
-template <class T, int R, int NV, bool unit_rows>
+template <class T, int R, int NV, Layout layout>
 void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Size b_row, int last, bool accumulate,
                    const T* bias, T* c, Size c_row) {
-    if constexpr (unit_rows) a_row = 1;
+    if constexpr (layout != Layout::contiguous_rows) a_row = 1;
+    if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
+    constexpr bool partial_line = direct_tails && layout != Layout::panels;
     // C is needed last: ask for it first.
     for (int i = 0; i < R; ++i) {
-        __builtin_prefetch(c + i * c_row, 1);
-        __builtin_prefetch(c + i * c_row + (NV - 1) * lanes<T>, 1);
+        __builtin_prefetch(c + i * c_row, 1, 2);
+        __builtin_prefetch(c + i * c_row + (NV - 1) * lanes<T>, 1, 2);
     }
     Vec<T> sum[R][NV] = {};
+    // Unrolled, so that counting takes few of the ports that multiply.
+#pragma GCC unroll 4
     for (Size p = 0; p < k; ++p) {
         Vec<T> line[NV];
 #pragma GCC unroll 2
-        for (int j = 0; j < NV; ++j) line[j] = direct_tails && j == NV - 1 ? load_partial(b + j * lanes<T>, last) : load(b + j * lanes<T>);
+        for (int j = 0; j < NV; ++j)
+            line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
 #pragma GCC unroll 14
         for (int i = 0; i < R; ++i) {
-            const Vec<T> factor = splat<Vec<T>>(a[i * a_row]);
+            const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
 #pragma GCC unroll 2
             for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
         }
-        a += a_column;
-        b += b_row;
     }
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
@@ -123,30 +146,32 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
 }
 
 template <class T> using Tile = void (*)(Size, const T*, Size, Size, const T*, Size, int, bool, const T*, T*, Size);
-template <class T, int NV, bool unit_rows, class = typename CountUp<tile_rows>::type> struct Tiles;
-template <class T, int NV, bool unit_rows, int... I> struct Tiles<T, NV, unit_rows, Lanes<I...>> {
-    static constexpr Tile<T> of_rows[] = {multiply_tile<T, I + 1, NV, unit_rows>...};
+template <class T, int NV, Layout layout, class = typename CountUp<tile_rows>::type> struct Tiles;
+template <class T, int NV, Layout layout, int... I> struct Tiles<T, NV, layout, Lanes<I...>> {
+    static constexpr Tile<T> of_rows[] = {multiply_tile<T, I + 1, NV, layout>...};
 };
+template <class T, int NV> const Tile<T>* tiles(Layout layout) {
+    return layout == Layout::panels               ? Tiles<T, NV, Layout::panels>::of_rows
+           : layout == Layout::contiguous_columns ? Tiles<T, NV, Layout::contiguous_columns>::of_rows
+                                                  : Tiles<T, NV, Layout::contiguous_rows>::of_rows;
+}
 
-// One block of C. A: a_packed panels (from pack_rows) or strides. B: b_row == 0 for panels (from pack_columns), else rows of B as they are.
+// One block of C. A: panels (from pack_rows) where a_packed, else strides. B: b_row == 0 for panels (from pack_columns), else its
+// rows as they are. Panels of A go with panels of B.
 template <class T>
 void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
               bool accumulate, const T* bias, T* c, Size c_row) {
+    const Layout layout = a_packed ? Layout::panels : a_row == 1 ? Layout::contiguous_columns : Layout::contiguous_rows;
     for (Size j = 0; j < n; j += tile_columns<T>) {
         const Size width = panel_width<T>(n - j), count = n - j < width ? n - j : width;
         const bool narrow = width == lanes<T>;
         const int last = int(narrow ? count : count - lanes<T>);
+        const Tile<T>* of_rows = narrow ? tiles<T, 1>(layout) : tiles<T, 2>(layout);
         const T* line = b_row ? b + j : b + j * k;
-        const Size line_stride = b_row ? b_row : width;
-        const T* column_bias = bias ? bias + j : nullptr;
         for (Size i = 0; i < m; i += tile_rows) {
-            const int rows = int(m - i < tile_rows ? m - i : tile_rows);
-            const T* first = a_packed ? a + i * k : a + i * a_row;
-            const bool unit = a_packed || a_row == 1;
-            const Size along = a_packed ? tile_rows : a_column;
-            const Tile<T> tile = narrow ? (unit ? Tiles<T, 1, true>::of_rows[rows - 1] : Tiles<T, 1, false>::of_rows[rows - 1])
-                                        : (unit ? Tiles<T, 2, true>::of_rows[rows - 1] : Tiles<T, 2, false>::of_rows[rows - 1]);
-            tile(k, first, a_row, along, line, line_stride, last, accumulate, column_bias, c + i * c_row + j, c_row);
+            const Size rows = m - i < tile_rows ? m - i : tile_rows;
+            of_rows[rows - 1](k, a_packed ? a + i * k : a + i * a_row, a_row, a_column, line, b_row ? b_row : width, last,
+                              accumulate, bias ? bias + j : nullptr, c + i * c_row + j, c_row);
         }
     }
 }

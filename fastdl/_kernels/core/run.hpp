@@ -69,15 +69,14 @@ template <class T> void add_rows(const T* x, Size rows, Size n, T* total) {
     });
 }
 
-// The largest element, or NaN where there is one; n >= 1.
+// The largest element; n >= 1. A NaN may be passed over: what follows meets it.
 template <class T> T maximum(const T* x, Size n) {
     Vec<T> best = splat<Vec<T>>(x[0]);
-    auto keep_larger = [&](Vec<T> v) { best = ((v > best) | (v != v)) ? v : best; };
     Size i = 0;
+    auto keep_larger = [&](Vec<T> v) { best = v > best ? v : best; };
     for (; i + lanes<T> <= n; i += lanes<T>) keep_larger(load(x + i));
-    T top = largest(best);
-    for (; i < n; ++i) top = (x[i] > top || x[i] != x[i]) ? x[i] : top;
-    return top;
+    if (i < n) keep_larger(first_or(load_partial(x + i, int(n - i)), best, int(n - i)));
+    return largest(best);
 }
 
 // y = exp(x - max) / sum; tells the maximum and log(sum), from which log-softmax and cross entropy follow.

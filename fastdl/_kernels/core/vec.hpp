@@ -57,8 +57,11 @@ template <class T> inline Vec<T> load(const T* p) {
 }
 template <class T> inline void store(T* p, Vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
 
-// The first n lanes (0 <= n <= lanes); the others are read as zero and never written. keep_first sets the others to zero.
+// The first n lanes (0 <= n <= lanes); the others are read as zero and never written. keep_first sets the others to zero,
+// first_or to those of another register.
 #if defined(__AVX512F__)
+inline Vec<float> first_or(Vec<float> v, Vec<float> other, int n) { return _mm512_mask_mov_ps(other, (__mmask16)((1u << n) - 1), v); }
+inline Vec<double> first_or(Vec<double> v, Vec<double> other, int n) { return _mm512_mask_mov_pd(other, (__mmask8)((1u << n) - 1), v); }
 inline Vec<float> keep_first(Vec<float> v, int n) { return _mm512_maskz_mov_ps((__mmask16)((1u << n) - 1), v); }
 inline Vec<double> keep_first(Vec<double> v, int n) { return _mm512_maskz_mov_pd((__mmask8)((1u << n) - 1), v); }
 inline Vec<float> load_partial(const float* p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
@@ -70,6 +73,8 @@ alignas(32) inline constexpr int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -
 alignas(32) inline constexpr int64_t wide_window[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
 inline __m256i first(const float*, int n) { return _mm256_loadu_si256((const __m256i*)(window + 8 - n)); }
 inline __m256i first(const double*, int n) { return _mm256_loadu_si256((const __m256i*)(wide_window + 4 - n)); }
+inline Vec<float> first_or(Vec<float> v, Vec<float> other, int n) { return (Mask<float>)first((float*)0, n) ? v : other; }
+inline Vec<double> first_or(Vec<double> v, Vec<double> other, int n) { return (Mask<double>)first((double*)0, n) ? v : other; }
 inline Vec<float> keep_first(Vec<float> v, int n) { return (Vec<float>)((__m256i)v & first((float*)0, n)); }
 inline Vec<double> keep_first(Vec<double> v, int n) { return (Vec<double>)((__m256i)v & first((double*)0, n)); }
 inline Vec<float> load_partial(const float* p, int n) { return _mm256_maskload_ps(p, first(p, n)); }
@@ -77,6 +82,10 @@ inline Vec<double> load_partial(const double* p, int n) { return _mm256_maskload
 inline void store_partial(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first(p, n), v); }
 inline void store_partial(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first(p, n), v); }
 #else
+template <class V> inline V first_or(V v, V other, int n) {
+    for (int i = n; i < lanes<Element<V>>; ++i) v[i] = other[i];
+    return v;
+}
 template <class V> inline V keep_first(V v, int n) {
     for (int i = n; i < lanes<Element<V>>; ++i) v[i] = 0;
     return v;
@@ -162,11 +171,11 @@ template <int S, class V> inline V sum_lanes(V v) {
     else return v;
 }
 template <class V> inline Element<V> sum(V v) { return sum_lanes<lanes<Element<V>> / 2>(v)[0]; }
-
-// The largest lane, or NaN where a lane holds one.
-template <class V> inline Element<V> largest(V v) {
-    Element<V> best = v[0];
-    for (int i = 1; i < lanes<Element<V>>; ++i) best = (v[i] > best || v[i] != v[i]) ? v[i] : best;
-    return best;
+template <int S, class V> inline V largest_lanes(V v) {
+    if constexpr (S > 0) {
+        V other = swapped<S>(v, AllLanes<V>{});
+        return largest_lanes<S / 2>(v > other ? v : other);
+    } else return v;
 }
+template <class V> inline Element<V> largest(V v) { return largest_lanes<lanes<Element<V>> / 2>(v)[0]; }
 }  // namespace
