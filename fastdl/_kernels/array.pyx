@@ -42,10 +42,10 @@ def converted(array, dtype, owner):
         raise TypeError(
             f"{name}: expected a NumPy array of {wanted}, got {type(array).__name__}; write np.asarray(x, dtype=np.{example})"
         )
-    native = array.dtype.newbyteorder("=")
+    native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
     if native != dtype if dtype is not None else native not in (np.float32, np.float64):
         raise TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
-    return np.array(array, dtype=native, order="C", copy=None, subok=False)
+    return np.require(array, native, ["C", "A"])
 
 
 def empty(tuple shape not None, cnp.dtype dtype not None):

@@ -22,6 +22,7 @@ cdef enum:
     STRIP = 1024
     BLOCK_ROWS = 252
     WIDEST_TILE = 64
+    PERIOD = 4096
     SMALL = 32768
 
 
@@ -91,13 +92,15 @@ cdef void blocked_product(
     """Slices of k, strips of columns, bands of rows; packing and tiles shared among the threads.
 
     With few rows a panel of B serves one block only: whoever computes the block packs it just before, and it stays in cache.
+    A is then read where it lies, unless its lines are a multiple of the cache's period apart and would push each other out.
     """
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
     cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), (n + tile_columns - 1) // tile_columns)
     cdef Py_ssize_t band = BAND // tile_rows * tile_rows
-    cdef bint few_rows = m <= band
+    cdef bint few_rows = m <= band, in_place = few_rows and max(a_row, a_column) * sizeof(real) % PERIOD != 0
     cdef Py_ssize_t block_rows = band if few_rows else max(BLOCK_ROWS // tile_rows, 1) * tile_rows
     cdef Py_ssize_t strip, slice, in_band, width, depth, height, blocks, block_columns, chunks, task
+    cdef const real* a_slice
     cdef const real* b_slice
     cdef const real* b_strip
     cdef const real* strip_bias
@@ -121,14 +124,16 @@ cdef void blocked_product(
                 chunks = max(min(8 // blocks, width // (2 * tile_columns)), 1)
                 block_columns = round_up((width + chunks - 1) // chunks, tile_columns)
                 chunks = (width + block_columns - 1) // block_columns
+                a_slice = a + in_band * band * a_row + slice * SLICE * a_column
                 with parallel(num_threads=threads):
-                    for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
-                        pack_rows(task * tile_rows, height, depth, a + in_band * band * a_row + slice * SLICE * a_column,
-                                  a_row, a_column, a_panels)
+                    if not in_place:
+                        for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
+                            pack_rows(task * tile_rows, height, depth, a_slice, a_row, a_column, a_panels)
                     if few_rows:
-                        for task in prange(chunks, schedule="dynamic"):
+                        for task in prange(chunks, schedule="static"):
                             block_of_few_rows(
-                                task * block_columns, block_columns, height, width, depth, a_panels, b_slice, b_row, b_column,
+                                task * block_columns, block_columns, height, width, depth, a_slice if in_place else a_panels,
+                                a_row if in_place else 0, a_column, b_slice, b_row, b_column,
                                 scratch + threadid() * tile_columns * depth, accumulate or slice > 0,
                                 strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
                     else:
@@ -136,10 +141,10 @@ cdef void blocked_product(
                             for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
                                 pack_columns(task * tile_columns, width, depth, b_slice, b_row, b_column,
                                              scratch + task * tile_columns * depth)
-                        for task in prange(blocks * chunks, schedule="dynamic"):
+                        for task in prange(blocks * chunks, schedule="static"):
                             block(
                                 task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height,
-                                width, depth, a_panels, scratch, accumulate or slice > 0, strip_bias if last else NULL,
+                                width, depth, a_panels, 0, 0, scratch, accumulate or slice > 0, strip_bias if last else NULL,
                                 activation if last else 0, alpha, beta, c_band, n)
 
 
@@ -159,29 +164,29 @@ cdef void pack_rows(Py_ssize_t start, Py_ssize_t height, Py_ssize_t depth, const
 
 cdef void block(
     Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth,
-    const real* a_panels, const real* b_panels, bint accumulate, const real* bias, int activation, double alpha, double beta,
-    real* c, Py_ssize_t c_row) noexcept nogil:
-    """The tiles of C from (i, j) on, from packed panels."""
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b_panels, bint accumulate, const real* bias, int activation,
+    double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    """The tiles of C from (i, j) on; A in panels where a_row is 0."""
     cdef FlushDenormals _flush
     cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
-    entries(table, c).multiply(m, n, depth, a_panels + i * depth, 0, 0, True, b_panels + j * depth, 0, accumulate,
-                               bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
+    entries(table, c).multiply(m, n, depth, a + i * (a_row if a_row else depth), a_row, a_column, a_row == 0, b_panels + j * depth,
+                               0, accumulate, bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
     if activation > 0:
         for row in range(m):
             activate(activation, alpha, beta, c + (i + row) * c_row + j, n)
 
 
 cdef void block_of_few_rows(
-    Py_ssize_t j, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a_panels, const real* b,
-    Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias, int activation, double alpha,
-    double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    Py_ssize_t j, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
+    Py_ssize_t a_column, const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias,
+    int activation, double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
     """All rows of C in some columns: each panel of B is packed and used at once."""
     cdef Py_ssize_t step = entries(table, c).tile_columns, end = min(j + columns, width)
     while j < end:
         pack_columns(j, end, depth, b, b_row, b_column, panel)
         # The panel's first column stands at 0 here, at j in C.
-        block(0, 0, height, step, height, end - j, depth, a_panels, panel, accumulate, bias + j if bias != NULL else NULL,
-              activation, alpha, beta, c + j, c_row)
+        block(0, 0, height, step, height, end - j, depth, a, a_row, a_column, panel, accumulate,
+              bias + j if bias != NULL else NULL, activation, alpha, beta, c + j, c_row)
         j += step
 
 

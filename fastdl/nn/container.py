@@ -208,9 +208,10 @@ class Parallel(Layer):
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
-        kept, *form = self._recall()
+        kept, widths, shape, dtype = self._recall()
+        parts = split(grad_output, widths, shape, dtype, self)
         total = None
-        for branch, left, gy in zip(self.branches, kept, split(grad_output, *form, self), strict=True):
+        for branch, left, gy in zip(self.branches, kept, parts, strict=True):
             branch._kept = left
             gx = branch.backward(gy)
             total = gx if total is None else add(total, gx)
@@ -264,9 +265,9 @@ class Siamese(Layer):
 
     def backward(self, grad_output: NDArray[Any]) -> Any:
         """Add up the body's gradients over its inputs; return the gradient in the form of x."""
-        kept, stacked, *form = self._recall()
+        kept, stacked, widths, shape, dtype = self._recall()
         gradients = []
-        for left, gy in zip(kept, split(grad_output, *form, self), strict=True):
+        for left, gy in zip(kept, split(grad_output, widths, shape, dtype, self), strict=True):
             self.body._kept = left
             gradients.append(self.body.backward(gy))
         return np.stack(gradients, axis=1) if stacked else tuple(gradients)
