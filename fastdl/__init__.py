@@ -1,10 +1,10 @@
 """fastdl: deep learning on CPUs, with compiled kernels under a thin Python.
 
-    >>> import numpy as np
-    >>> from fastdl import Trainer, nn, optim
-    >>> model = nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2))
-    >>> model(np.zeros((100, 2), dtype=np.float32)).shape
-    (100, 2)
+>>> import numpy as np
+>>> from fastdl import Trainer, nn, optim
+>>> model = nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2))
+>>> model(np.zeros((100, 2), dtype=np.float32)).shape
+(100, 2)
 """
 
 from typing import TYPE_CHECKING, Any

@@ -161,9 +161,7 @@ class Trainer:
         self._try_out(x, y)
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError(
-                    f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}"
-                )
+                raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
             validation_data = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
             self._try_out(*validation_data)
         self.rng = as_generator(seed)

@@ -5,7 +5,6 @@ import csv
 import io
 import pickle
 import sys
-
 from pathlib import Path
 
 import numpy as np

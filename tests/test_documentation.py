@@ -13,7 +13,11 @@ import fastdl
 
 README = Path(__file__).parent.parent / "README.md"
 EXTRAS = {"fastdl.plot": "matplotlib"}
-MODULES = [m.name for m in pkgutil.walk_packages(fastdl.__path__, "fastdl.") if "_kernels" not in m.name and "__main__" not in m.name]
+MODULES = [
+    m.name
+    for m in pkgutil.walk_packages(fastdl.__path__, "fastdl.")
+    if "_kernels" not in m.name and "__main__" not in m.name
+]
 
 
 @pytest.mark.parametrize("name", ["fastdl", *MODULES])
@@ -33,5 +37,7 @@ def test_the_examples_in_the_readme_run():
 
 
 def test_the_readme_shows_two_commands():
-    commands = re.findall(r"^pip install .* && (?:fastdl train|pytest)$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    commands = re.findall(
+        r"^pip install .* && (?:fastdl train|pytest)$", README.read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert len(commands) == 2

@@ -36,17 +36,23 @@ class _ClassLoss(Loss):
         if x.ndim < 2 or x.shape[1] == 0:
             raise ValueError(f"{self.spec()}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
         if self.weight is not None and len(self.weight) != x.shape[1]:
-            raise ValueError(f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}")
+            raise ValueError(
+                f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
+            )
         return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
         """Target classes as int64 (N, D), all of them classes or ignored, and how many are not ignored."""
         target = np.asarray(target)
         if target.dtype.kind not in "iu":
-            raise TypeError(f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)")
+            raise TypeError(
+                f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
+            )
         wanted = (shape[0], *shape[2:])
         if target.shape != wanted:
-            raise ValueError(f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}")
+            raise ValueError(
+                f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
+            )
         # What int64 cannot hold must not come round as a negative index.
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
         indices = np.ascontiguousarray(held, dtype=np.int64)
@@ -77,7 +83,9 @@ class _ClassLoss(Loss):
             return total / divisor if divisor else float("nan") if losses.size else 0.0
         return total * self._factor(losses.shape)
 
-    def _gradient_of_each(self, grad_output: Any, shape: tuple[int, ...], divisor: float, x: NDArray[Any]) -> NDArray[Any]:
+    def _gradient_of_each(
+        self, grad_output: Any, shape: tuple[int, ...], divisor: float, x: NDArray[Any]
+    ) -> NDArray[Any]:
         """The gradient with respect to each loss, (N, D)."""
         if self.reduction == "mean" and grad_output is None:
             factor = 1.0 / divisor if divisor else 0.0
@@ -174,7 +182,9 @@ class CrossEntropyLoss(_ClassLoss):
         if target.dtype.kind == "f":
             t = ready(target, x.dtype, self)
             if t.shape != shape:
-                raise ValueError(f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {t.shape}")
+                raise ValueError(
+                    f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {t.shape}"
+                )
             t = t.reshape(x.shape)
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)

@@ -95,7 +95,9 @@ class Sequential(Layer):
         """Yield the layers from the last to the first, each with what its place's forward left."""
         kept = self._recall()
         if len(kept) != len(self._layers):
-            raise RuntimeError("Sequential: layers were added after the latest forward; call the model on a batch again")
+            raise RuntimeError(
+                "Sequential: layers were added after the latest forward; call the model on a batch again"
+            )
         for layer, left in zip(reversed(self._layers.values()), reversed(kept), strict=True):
             layer._kept = left
             yield layer
@@ -250,9 +252,13 @@ class Siamese(Layer):
         """Return the outputs side by side."""
         stacked = isinstance(x, np.ndarray)
         if not stacked and not isinstance(x, (tuple, list)):
-            raise TypeError(f"{self.spec()}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}")
+            raise TypeError(
+                f"{self.spec()}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}"
+            )
         if (x.ndim < 2 or x.shape[1] == 0) if stacked else not x:
-            raise ValueError(f"{self.spec()}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}")
+            raise ValueError(
+                f"{self.spec()}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}"
+            )
         inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
         kept, outputs = [], []
         for each in inputs:

@@ -151,7 +151,9 @@ def initializer(
         except TypeError as error:
             raise TypeError(f"{name}: expected {name}({', '.join(signature.parameters)}), got {error}") from None
         bound.apply_defaults()
-        arguments = {key: checked(name, key, value, kinds_of().get(key, float)) for key, value in bound.arguments.items()}
+        arguments = {
+            key: checked(name, key, value, kinds_of().get(key, float)) for key, value in bound.arguments.items()
+        }
         low, high = arguments.get("low", -math.inf), arguments.get("high", math.inf)
         if not low < high:
             raise ValueError(f"{name}: expected low < high, got {low} and {high}")

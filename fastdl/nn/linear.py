@@ -63,7 +63,9 @@ class Linear(Layer):
         bias = true_or_false(bias, "bias", "Linear")
         for name, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
             if initializer is not None and not isinstance(initializer, Initializer):
-                raise TypeError(f"Linear: expected an initializer such as init.xavier_normal() for {name}, got {initializer!r}")
+                raise TypeError(
+                    f"Linear: expected an initializer such as init.xavier_normal() for {name}, got {initializer!r}"
+                )
         self.weight_init, self.bias_init = weight_init, bias_init
         dtype = as_float_dtype(dtype, "Linear")
         if self.in_features * self.out_features * dtype.itemsize > sys.maxsize:
@@ -111,12 +113,16 @@ class Linear(Layer):
         weight, bias = self.weight, self.bias
         W, _ = self._arrays()
         if x.dtype != W.dtype:
-            raise RuntimeError(f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again")
+            raise RuntimeError(
+                f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
+            )
         gy = ready(grad_output, W.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
         if weight._requires_grad:
-            linear_backward_weight(gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None)
+            linear_backward_weight(
+                gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None
+            )
         elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
         return x, gy

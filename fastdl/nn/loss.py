@@ -90,7 +90,9 @@ class Loss(Layer):
             factor = 1.0 if self.reduction == "none" else self._factor(shape)
             return np.asarray(factor, dtype=dtype)
         if self.reduction != "none":
-            raise ValueError(f"{self.spec()}: expected no grad_output with reduction {self.reduction!r}; call backward()")
+            raise ValueError(
+                f"{self.spec()}: expected no grad_output with reduction {self.reduction!r}; call backward()"
+            )
         gradient = ready(grad_output, dtype, self)
         if gradient.shape != shape:
             raise ValueError(f"{self.spec()}: expected grad_output of shape {shape}, got {gradient.shape}")

@@ -192,7 +192,9 @@ def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module |
 def _layers() -> dict[str, type[Module]]:
     from fastdl import nn  # the package imports this module while it is itself being imported
 
-    layers = {name: value for name, value in vars(nn).items() if isinstance(value, type) and issubclass(value, nn.Module)}
+    layers = {
+        name: value for name, value in vars(nn).items() if isinstance(value, type) and issubclass(value, nn.Module)
+    }
     return {name: value for name, value in layers.items() if value is not nn.Module and not issubclass(value, nn.Loss)}
 
 

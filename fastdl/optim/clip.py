@@ -37,7 +37,9 @@ def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float,
     if norm_type == 2:
         norm = float(np.sqrt(sum(squared_norm(grad) for grad in gradients)))
     else:
-        norms = [float(np.linalg.norm(grad.reshape(-1).astype(np.float64), norm_type)) for grad in gradients if grad.size]
+        norms = [
+            float(np.linalg.norm(grad.reshape(-1).astype(np.float64), norm_type)) for grad in gradients if grad.size
+        ]
         norm = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
     factor = max_norm / (norm + 1e-6)
     if factor < 1 or np.isnan(factor):
@@ -69,9 +71,13 @@ def _is_infinity(value: object) -> bool:
 
 def _gradients(parameters: Iterable[Parameter] | Parameter, name: str) -> list[np.ndarray]:
     if not isinstance(parameters, (Parameter, Iterable)):
-        raise TypeError(f"{name}: expected Parameters such as model.parameters() gives, got {type(parameters).__name__}")
+        raise TypeError(
+            f"{name}: expected Parameters such as model.parameters() gives, got {type(parameters).__name__}"
+        )
     each = [parameters] if isinstance(parameters, Parameter) else list(parameters)
     for parameter in each:
         if not isinstance(parameter, Parameter):
-            raise TypeError(f"{name}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}")
+            raise TypeError(
+                f"{name}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}"
+            )
     return [parameter.grad for parameter in each if parameter.requires_grad]

@@ -66,7 +66,9 @@ class Optimizer:
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         if isinstance(params, (Parameter, Mapping)):
-            raise TypeError(f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]")
+            raise TypeError(
+                f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]"
+            )
         try:
             given = list(params)
         except TypeError:
@@ -125,7 +127,9 @@ class Optimizer:
         """Move parameters, gradients and state into flat buffers of the parameters' dtype."""
         dtypes = {parameter.dtype for parameter in self._parameters}
         if len(dtypes) > 1:
-            raise ValueError(f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}")
+            raise ValueError(
+                f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}"
+            )
         dtype = self._parameters[0].dtype
         each = LINE // dtype.itemsize
         sizes = [-(-parameter.size // each) * each for parameter in self._parameters]
@@ -236,11 +240,17 @@ class Optimizer:
         """The options and the entries by parameter of a state_dict that fits."""
         what = f"{self._name()}.load_state_dict"
         if not isinstance(state_dict, Mapping):
-            raise TypeError(f"{what}: expected a dictionary such as state_dict() gives, got {type(state_dict).__name__}")
+            raise TypeError(
+                f"{what}: expected a dictionary such as state_dict() gives, got {type(state_dict).__name__}"
+            )
         if not {"state", "param_groups"} <= set(state_dict):
             raise ValueError(f"{what}: expected a dictionary with entries 'state' and 'param_groups'")
         state, given = state_dict["state"], state_dict["param_groups"]
-        if not (isinstance(state, Mapping) and isinstance(given, (list, tuple)) and all(isinstance(g, Mapping) for g in given)):
+        if not (
+            isinstance(state, Mapping)
+            and isinstance(given, (list, tuple))
+            and all(isinstance(g, Mapping) for g in given)
+        ):
             raise TypeError(f"{what}: expected a dictionary for 'state' and a list of dictionaries for 'param_groups'")
         loaded = [dict(group) for group in given]
         sizes = [len(group["params"]) for group in self.param_groups]

@@ -66,12 +66,16 @@ class Schedule:
         if not isinstance(state, Mapping):
             raise TypeError(f"{type(self).__name__}: expected a dictionary such as state_dict() gives, got {state!r}")
         if set(state) != set(own):
-            raise ValueError(f"{type(self).__name__}: expected entries {', '.join(own)}, got {', '.join(map(str, state))}")
+            raise ValueError(
+                f"{type(self).__name__}: expected entries {', '.join(own)}, got {', '.join(map(str, state))}"
+            )
         for name, value in own.items():
             if any(isinstance(value, kind) != isinstance(state[name], kind) for kind in (numbers.Real, list, str)):
                 raise TypeError(f"{type(self).__name__}: expected {name} such as {value!r}, got {state[name]!r}")
         if len(state["initial"]) != len(self.initial):
-            raise ValueError(f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}")
+            raise ValueError(
+                f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}"
+            )
         vars(self).update(state)
         self._set()
 
