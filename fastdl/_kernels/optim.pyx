@@ -35,6 +35,9 @@ cdef void sgd_step_kernel(
     f.gain = 1 if first else <real>(1 - dampening)
     f.from_velocity = <real>momentum if nesterov else 1
     f.from_gradient = 1 if nesterov else 0
+    if n <= CHUNK:  # starting a team of one takes longer than the step
+        sgd_run(g, f, n, p, momentum_buffer)
+        return
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
         sgd_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
                 after(momentum_buffer, chunk * CHUNK))
@@ -59,6 +62,9 @@ cdef void rmsprop_step_kernel(
     f.inner_eps = <real>eps if eps_inside_sqrt else 0
     f.outer_eps = 0 if eps_inside_sqrt else <real>eps
     f.momentum = <real>momentum
+    if n <= CHUNK:
+        rmsprop_run(g, f, n, p, square_avg, grad_avg, momentum_buffer)
+        return
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
         rmsprop_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
                     square_avg + chunk * CHUNK, after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
@@ -86,6 +92,9 @@ cdef void adam_step_kernel(
     f.outer_eps = 0 if eps_inside_sqrt else <real>eps
     f.step = <real>(lr / (1 - beta1 ** step))
     f.unbias = <real>(1 / (1 - beta2 ** step))
+    if n <= CHUNK:
+        adam_run(g, f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
+        return
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
         adam_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
                  exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))

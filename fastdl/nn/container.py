@@ -74,7 +74,8 @@ class Sequential(Layer):
 
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
-        for layer in self._backwards():
+        for layer, left in self._places():
+            layer._kept = left
             grad_output = layer.backward(grad_output)
         return grad_output
 
@@ -83,24 +84,20 @@ class Sequential(Layer):
         if type(self).backward is not Sequential.backward:
             self.backward(grad_output)  # a subclass has its own
             return
-        left = len(self._layers)
-        for layer in self._backwards():
-            left -= 1
-            if left:
+        places = self._places()
+        for number, (layer, left) in enumerate(places, 1 - len(places)):
+            layer._kept = left
+            if number < 0:
                 grad_output = layer.backward(grad_output)
             else:
                 layer.backward_parameters(grad_output)
 
-    def _backwards(self) -> Iterator[Module]:
-        """Yield the layers from the last to the first, each with what its place's forward left."""
+    def _places(self) -> list[tuple[Module, Any]]:
+        """The layers from the last to the first, each with what its place's forward left."""
         kept = self._recall()
         if len(kept) != len(self._layers):
-            raise RuntimeError(
-                "Sequential: layers were added after the latest forward; call the model on a batch again"
-            )
-        for layer, left in zip(reversed(self._layers.values()), reversed(kept), strict=True):
-            layer._kept = left
-            yield layer
+            raise RuntimeError("Sequential: layers were added after the latest forward; call the model on a batch again")
+        return list(zip(reversed(self._layers.values()), reversed(kept), strict=True))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places."""

@@ -83,14 +83,17 @@ class Linear(Layer):
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x W^T + b."""
-        W, b = self._arrays()
+        bias = self.bias
+        W, b = self.weight._data, None if bias is None else bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            self._fit(W, b)
         x = ready(x, W.dtype, self)
         if not x.ndim or x.shape[-1] != self.in_features:
             raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {x.shape}")
         y = empty_rows(x, self.out_features)
         linear_forward(x, W, b, y)
         if mode.enabled:
-            self._kept = x, y.shape
+            self._kept = x, y.shape, W
         return y
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
@@ -109,38 +112,30 @@ class Linear(Layer):
 
     def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
         """Add to the gradients of W and b; return x and gy."""
-        x, shape = self._recall()
+        x, shape, forward_W = self._recall()
         weight, bias = self.weight, self.bias
-        W, _ = self._arrays()
-        if x.dtype != W.dtype:
-            raise RuntimeError(
-                f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
-            )
-        gy = ready(grad_output, W.dtype, self)
+        W, b = weight._data, None if bias is None else bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            self._fit(W, b)
+        if W is not forward_W and x.dtype != W.dtype:
+            raise RuntimeError(f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again")
+        gy = ready(grad_output, x.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
         if weight._requires_grad:
-            linear_backward_weight(
-                gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None
-            )
+            linear_backward_weight(gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None)
         elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
         return x, gy
 
-    def _arrays(self) -> tuple[NDArray[Any], NDArray[Any] | None]:
-        """W and b, looked at when they are others than the latest time: anyone may assign another Parameter."""
-        bias = self.bias
-        W, b = self.weight._data, None if bias is None else bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            shape = self.out_features, self.in_features
-            if W.shape != shape:
-                raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
-            if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
-                raise ValueError(
-                    f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
-                )
-            self._fitting = W, b
-        return W, b
+    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:
+        """Look at W and b, when they are others than the latest time: anyone may assign another Parameter."""
+        shape = self.out_features, self.in_features
+        if W.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
+        if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
+            raise ValueError(f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}")
+        self._fitting = W, b
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
