@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastdl.nn.module import positive_integer, real_number
+from fastdl.arguments import positive_integer, real_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
+from fastdl.arguments import positive_integer, real_number
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data import batches
 from fastdl.history import History as History
 from fastdl.nn.grad_mode import no_grad
-from fastdl.nn.module import Module, positive_integer, real_number
+from fastdl.nn.module import Module
 from fastdl.random import as_generator
 
 Array = NDArray[Any]

@@ -45,7 +45,7 @@ def converted(array, dtype, owner):
     native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
     if native != dtype if dtype is not None else native not in (np.float32, np.float64):
         raise TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
-    return np.require(array, native, ["C", "A"])
+    return np.require(array, native, ["C", "A", "E"])
 
 
 def empty(tuple shape not None, cnp.dtype dtype not None):

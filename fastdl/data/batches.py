@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastdl.nn.module import positive_integer
+from fastdl.arguments import positive_integer
 from fastdl.random import as_generator
 
 

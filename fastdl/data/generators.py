@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.nn.module import as_float_dtype, positive_integer
+from fastdl.arguments import as_float_dtype, positive_integer
 from fastdl.random import as_generator
 
 

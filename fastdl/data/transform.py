@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.nn.module import as_float_dtype, positive_integer
+from fastdl.arguments import as_float_dtype, positive_integer
 
 
 class Standardize:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_backward, activation_forward, keeps_output
 from fastdl._kernels.array import empty_like, ready
+from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, one_of, real_number
+from fastdl.nn.module import Layer
 
 
 class Activation(Layer):

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
+from fastdl.arguments import real_number
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
-from fastdl.nn.module import real_number
 
 
 class _ClassLoss(Loss):

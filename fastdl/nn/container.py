@@ -96,7 +96,9 @@ class Sequential(Layer):
         """The layers from the last to the first, each with what its place's forward left."""
         kept = self._recall()
         if len(kept) != len(self._layers):
-            raise RuntimeError("Sequential: layers were added after the latest forward; call the model on a batch again")
+            raise RuntimeError(
+                "Sequential: layers were added after the latest forward; call the model on a batch again"
+            )
         return list(zip(reversed(self._layers.values()), reversed(kept), strict=True))
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

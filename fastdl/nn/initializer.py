@@ -14,7 +14,7 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, get_args, ge
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.nn.module import as_float_dtype
+from fastdl.arguments import as_float_dtype
 from fastdl.random import as_generator
 
 Shape = tuple[int, ...]

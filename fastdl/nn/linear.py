@@ -10,10 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
+from fastdl.arguments import as_float_dtype, positive_integer, true_or_false
 from fastdl.nn import init
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
-from fastdl.nn.module import Layer, as_float_dtype, positive_integer, true_or_false
+from fastdl.nn.module import Layer
 from fastdl.nn.parameter import Parameter
 from fastdl.random import as_generator
 
@@ -118,12 +119,16 @@ class Linear(Layer):
         if W is not self._fitting[0] or b is not self._fitting[1]:
             self._fit(W, b)
         if W is not forward_W and x.dtype != W.dtype:
-            raise RuntimeError(f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again")
+            raise RuntimeError(
+                f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
+            )
         gy = ready(grad_output, x.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
         if weight._requires_grad:
-            linear_backward_weight(gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None)
+            linear_backward_weight(
+                gy, x, weight._grad, bias._grad if bias is not None and bias._requires_grad else None
+            )
         elif bias is not None and bias._requires_grad:
             bias._grad += gy.reshape(-1, self.out_features).sum(axis=0)
         return x, gy
@@ -134,7 +139,9 @@ class Linear(Layer):
         if W.shape != shape:
             raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
         if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
-            raise ValueError(f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}")
+            raise ValueError(
+                f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
+            )
         self._fitting = W, b
 
     def __getstate__(self) -> dict[str, Any]:

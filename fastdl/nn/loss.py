@@ -10,8 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_sum
+from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, one_of, real_number
+from fastdl.nn.module import Layer
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 

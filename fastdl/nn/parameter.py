@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl.arguments import as_float_dtype
+
 
 class Parameter:
     """An array that an optimizer changes, beside the gradient of the loss with respect to it.
@@ -93,8 +95,6 @@ class Parameter:
 
     def astype(self, dtype: Any) -> None:
         """Change the dtype of values and gradient to float32 or float64."""
-        from fastdl.nn.module import as_float_dtype
-
         dtype = as_float_dtype(dtype, "Parameter.astype")
         self.move_to(self._data.astype(dtype), self._grad.astype(dtype))
 

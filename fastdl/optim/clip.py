@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastdl._kernels.optim import clamp, scale, squared_norm
-from fastdl.nn.module import real_number
+from fastdl.arguments import real_number
 from fastdl.nn.parameter import Parameter
 
 

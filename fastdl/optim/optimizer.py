@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.nn.module import real_number, true_or_false
+from fastdl.arguments import real_number, true_or_false
 from fastdl.nn.parameter import Parameter
 
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import rmsprop_step
-from fastdl.nn.module import real_number
+from fastdl.arguments import real_number
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
 

@@ -7,7 +7,7 @@ import numbers
 from collections.abc import Mapping
 from typing import Any
 
-from fastdl.nn.module import one_of, positive_integer, real_number
+from fastdl.arguments import one_of, positive_integer, real_number
 from fastdl.optim.optimizer import Optimizer
 
 

@@ -1,0 +1,60 @@
+"""Arguments as they should be: each function gives the value in its plain form, or an error of one sentence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
+    """The NumPy dtype for float32 or float64; a TypeError for any other."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype!r}")
+    return np.dtype(found.type)
+
+
+def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -> int:
+    """The value as an int when it is a whole number above 0 (or 0, with `or_zero`); else an error that names the argument."""
+    wanted = "an integer >= 0" if or_zero else "a positive integer"
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    if value < (0 if or_zero else 1):
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value}")
+    return int(value)
+
+
+def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:
+    """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{owner}: expected a number for {name}, got {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not (np.isfinite(number) and low <= number <= high):
+        bounds = "a finite number" if (low, high) == (-np.inf, np.inf) else f"a finite number >= {low:g}"
+        if high != np.inf:
+            bounds = f"a number from {low:g} to {high:g}"
+        raise ValueError(f"{owner}: expected {bounds} for {name}, got {value}")
+    return number
+
+
+def one_of(choices: tuple[str, ...], value: Any, name: str, owner: str) -> str:
+    """The value when it is one of the choices; else an error that names the argument."""
+    if not isinstance(value, str):
+        raise TypeError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+    if value not in choices:
+        raise ValueError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+    return str(value)
+
+
+def true_or_false(value: Any, name: str, owner: str) -> bool:
+    """The value when it is a bool; else an error that names the argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: expected True or False for {name}, got {value!r}")
+    return bool(value)
