@@ -94,6 +94,31 @@ def test_an_optimizer_is_its_naive_loops(level, dtype, case, shape):
         assert_close(parameter.data, want, case.tolerance, dtype, f"step {step}")
 
 
+@pytest.mark.parametrize("case", LAYER_CASES, ids=str)
+def test_backward_parameters_adds_what_backward_adds(case, dtype):
+    rng = np.random.default_rng(4)
+    one, two = case.make(dtype), case.make(dtype)
+    x = make_input(case, case.shapes[0], rng, dtype)
+    gy = rng.standard_normal(one(x).shape).astype(dtype)
+    one.backward(gy)
+    two(x)
+    assert two.backward_parameters(gy) is None
+    for by_backward, alone in zip(one.parameters(), two.parameters(), strict=True):
+        np.testing.assert_array_equal(alone.grad, by_backward.grad)
+
+
+@pytest.mark.parametrize("base", [nn.Linear, nn.Sequential])
+def test_backward_parameters_goes_through_a_subclass_backward(base):
+    class Doubled(base):
+        def backward(self, grad_output):
+            return super().backward(2 * grad_output)
+
+    layer = Doubled(2, 1) if base is nn.Linear else Doubled(nn.Linear(2, 1))
+    layer(np.ones((1, 2), np.float32))
+    layer.backward_parameters(np.ones((1, 1), np.float32))
+    assert all((parameter.grad == 2).all() for parameter in layer.parameters())
+
+
 def layouts(x):
     """The same values in other memory: strided, Fortran, read-only, unaligned, of the other byte order."""
     wide = np.zeros((*x.shape, 2), x.dtype)
