@@ -1,6 +1,9 @@
 """What several test files ask for: every CPU level, every thread count, both dtypes."""
 
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -30,3 +33,16 @@ def threads() -> Iterator[None]:
 def dtype(request: pytest.FixtureRequest) -> type:
     """Both dtypes in turn."""
     return request.param
+
+
+@pytest.fixture
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run code in another interpreter, with further variables in its environment."""
+
+    def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", code]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, cwd="/"
+        )
+
+    return run

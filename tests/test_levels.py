@@ -1,10 +1,8 @@
 """CPU levels: one is chosen, a lower one can be forced, and none holds instructions above its own."""
 
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,23 +11,12 @@ import fastdl
 from fastdl._kernels import table
 
 
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-        cwd="/",
-    )
-
-
 @pytest.mark.parametrize("level", fastdl.cpu_levels())
-def test_the_environment_forces_a_level(level):
+def test_the_environment_forces_a_level(level, python):
     assert python("import fastdl; print(fastdl.cpu_level())", FASTDL_CPU=level).stdout == f"{level}\n"
 
 
-def test_an_unknown_level_is_an_import_error_that_lists_the_others():
+def test_an_unknown_level_is_an_import_error_that_lists_the_others(python):
     refused = python("import fastdl", FASTDL_CPU="v9")
     assert refused.returncode == 1
     assert f"ImportError: FASTDL_CPU: expected one of {', '.join(fastdl.cpu_levels())}" in refused.stderr

@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -85,18 +83,7 @@ def test_threadpoolctl_sees_and_limits_the_threads(threads):
     assert fastdl.get_num_threads() == 2
 
 
-def python(code, **environment):
-    return subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        env={**os.environ, **environment},
-        cwd="/",
-    )
-
-
-def test_the_environment_sets_the_number_of_threads():
+def test_the_environment_sets_the_number_of_threads(python):
     code = "import fastdl; print(fastdl.get_num_threads())"
     assert python(code, FASTDL_NUM_THREADS="1").stdout == "1\n"
     refused = python(code, FASTDL_NUM_THREADS="many")
