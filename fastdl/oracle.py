@@ -44,7 +44,7 @@ def _(module: nn.Linear, x: Array, gradients: dict[int, Array]) -> tuple[Array, 
         gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
         gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
         gx = np.zeros_like(x)
-        linear.linear_backward_weight(gy, x, gW, gb)
+        linear.linear_backward_weight(gy, x, True, gW, gb)
         linear.linear_backward_input(gy, W, gx)
         return gx
 

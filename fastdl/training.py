@@ -250,7 +250,7 @@ class Trainer:
         sums = getattr(criterion, "reduction", "mean") == "sum"
         total, outputs, targets = 0.0, [], []
         for step, (xb, yb) in enumerate(batches(x, y, batch_size, shuffle=shuffle, rng=self.rng), 1):
-            optimizer.zero_grad()
+            optimizer.forget_gradients()
             output = model(xb)
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):

@@ -94,8 +94,9 @@ def test_linear_is_its_loops(level, dtype, rows, ins, outs):
         assert_same(call_both(linear.linear_forward, naive_linear.linear_forward, (x, W, bias), y), 64, dtype)
     assert_same(call_both(linear.linear_backward_input, naive_linear.linear_backward_input, (gy, W), gx), 64, dtype)
     for bias_gradient in (gb, None):
-        pair = call_both(linear.linear_backward_weight, naive_linear.linear_backward_weight, (gy, x), gW, bias_gradient)
-        assert_same(pair, 64, dtype)
+        for accumulate in (False, True):
+            fast, naive = linear.linear_backward_weight, naive_linear.linear_backward_weight
+            assert_same(call_both(fast, naive, (gy, x, accumulate), gW, bias_gradient), 64, dtype)
 
 
 KINDS = [k for k in activation.activation_kinds() if k != "identity"]

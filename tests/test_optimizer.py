@@ -581,3 +581,31 @@ def test_repr_tells_groups_and_options():
     optimizer = optim.RMSprop([{"params": params[:1]}, {"params": params[1:], "lr": 0.5}], lr=0.1)
     assert repr(optimizer).startswith("RMSprop(1 parameters, lr=0.1, alpha=0.99, ")
     assert "; 1 parameters, lr=0.5, " in repr(optimizer)
+
+
+def test_forgotten_gradients_count_as_zeros_and_the_next_backward_sets_them():
+    layer = nn.Linear(2, 1, rng=0)
+    optimizer = optim.SGD(layer.parameters(), lr=1.0)
+    x, gy = np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)
+    layer(x)
+    layer.backward(gy)
+    optimizer.forget_gradients()
+    layer.backward(gy)
+    np.testing.assert_array_equal(layer.weight.grad, [[3, 3]])
+    np.testing.assert_array_equal(layer.bias.grad, [3])
+    layer.backward(gy)
+    np.testing.assert_array_equal(layer.weight.grad, [[6, 6]])
+    optimizer.forget_gradients()
+    np.testing.assert_array_equal(layer.weight.grad, [[0, 0]])
+    layer.backward(gy)  # the weight's gradient was looked at, the bias's was not
+    np.testing.assert_array_equal(layer.weight.grad, [[3, 3]])
+    np.testing.assert_array_equal(layer.bias.grad, [3])
+
+
+def test_a_step_after_forgetting_and_no_backward_changes_nothing():
+    layer = nn.Linear(2, 1, rng=0)
+    optimizer = optim.SGD(layer.parameters(), lr=1.0)
+    layer.weight.grad, before = [[5.0, 5.0]], layer.weight.data.copy()
+    optimizer.forget_gradients()
+    optimizer.step()
+    np.testing.assert_array_equal(layer.weight.data, before)

@@ -8,4 +8,5 @@ cdef void linear_forward_kernel(
 cdef void linear_backward_input_kernel(
     const real* gy, const real* W, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gx, real* scratch) noexcept nogil
 cdef void linear_backward_weight_kernel(
-    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gW, real* gb, real* scratch) noexcept nogil
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* scratch) noexcept nogil

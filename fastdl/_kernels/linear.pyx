@@ -1,6 +1,7 @@
-"""Linear: y = x W^T + b, gx = gy W, gW += gy^T x, gb += the sum of gy's rows. Three products and a sum of rows."""
+"""Linear: y = x W^T + b, gx = gy W, gW = gy^T x [+ gW], gb = the sum of gy's rows [+ gb]. Three products and a sum of rows."""
 
 cimport numpy as cnp
+from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
@@ -28,10 +29,13 @@ cdef void linear_backward_input_kernel(
 
 
 cdef void linear_backward_weight_kernel(
-    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gW, real* gb, real* scratch) noexcept nogil:
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* scratch) noexcept nogil:
     cdef const real* no_bias = NULL
-    gemm_kernel(O, I, N, gy, 1, O, x, I, 1, no_bias, True, 0, 0, 0, gW, scratch)
+    gemm_kernel(O, I, N, gy, 1, O, x, I, 1, no_bias, accumulate, 0, 0, 0, gW, scratch)
     if gb != NULL:
+        if not accumulate:
+            memset(gb, 0, O * sizeof(real))
         sum_rows(gy, N, O, gb)
 
 
@@ -62,13 +66,15 @@ def linear_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, cnp.n
         linear_backward_input_kernel(<double*>address(gy), <double*>address(W), N, I, O, <double*>address(gx), <double*>scratch)
 
 
-def linear_backward_weight(cnp.ndarray gy not None, cnp.ndarray x not None, cnp.ndarray gW not None, cnp.ndarray gb):
-    """gW += gy^T x and gb += the sum of gy's rows."""
+def linear_backward_weight(
+    cnp.ndarray gy not None, cnp.ndarray x not None, bint accumulate, cnp.ndarray gW not None, cnp.ndarray gb,
+):
+    """gW = gy^T x [+ gW] and gb = the sum of gy's rows [+ gb]."""
     cdef Py_ssize_t O = gW.shape[0], I = gW.shape[1], N = cnp.PyArray_SIZE(x) // I
     cdef void* scratch = scratch_for(gemm_scratch(O, I, N) * cnp.PyArray_ITEMSIZE(x))
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        linear_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, I, O, <float*>address(gW),
+        linear_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, I, O, accumulate, <float*>address(gW),
                                       <float*>address(gb), <float*>scratch)
     else:
-        linear_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, I, O, <double*>address(gW),
+        linear_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, I, O, accumulate, <double*>address(gW),
                                       <double*>address(gb), <double*>scratch)

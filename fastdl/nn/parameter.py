@@ -30,7 +30,7 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_grad", "_requires_grad")
+    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad")
 
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
@@ -44,6 +44,8 @@ class Parameter:
             )
         self._data = np.array(array, dtype=array.dtype.type, order="C", subok=False)
         self._grad = np.zeros_like(self._data)
+        # True while the gradient counts as zeros though its memory was not cleared: a backward may store instead of add.
+        self._forgotten = False
         self._requires_grad = _flag(requires_grad)
 
     @property
@@ -58,11 +60,14 @@ class Parameter:
     @property
     def grad(self) -> NDArray[Any]:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
+        if self._forgotten:
+            self.zero_grad()
         return self._grad
 
     @grad.setter
     def grad(self, value: ArrayLike) -> None:
         copy_into(self._grad, value, "Parameter.grad")
+        self._forgotten = False
 
     @property
     def requires_grad(self) -> bool:
@@ -92,11 +97,12 @@ class Parameter:
     def zero_grad(self) -> None:
         """Set the gradient to zeros, in place."""
         self._grad.fill(0)
+        self._forgotten = False
 
     def astype(self, dtype: Any) -> None:
         """Change the dtype of values and gradient to float32 or float64."""
         dtype = as_float_dtype(dtype, "Parameter.astype")
-        self.move_to(self._data.astype(dtype), self._grad.astype(dtype))
+        self.move_to(self._data.astype(dtype), self.grad.astype(dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
         """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers)."""

@@ -40,19 +40,21 @@ def linear_backward_input(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None
             gx[n, i] = total
 
 
-def linear_backward_weight(gy: np.ndarray, x: np.ndarray, gW: np.ndarray, gb: np.ndarray | None) -> None:
-    """gW[o, i] += sum_n gy[n, o] x[n, i] and gb[o] += sum_n gy[n, o]."""
+def linear_backward_weight(
+    gy: np.ndarray, x: np.ndarray, accumulate: bool, gW: np.ndarray, gb: np.ndarray | None
+) -> None:
+    """gW[o, i] = sum_n gy[n, o] x[n, i] and gb[o] = sum_n gy[n, o], added to what is there with `accumulate`."""
     gy, x = rows(gy, x)
     gy, x, gW, gb = elements(gy, x, gW, gb)
     N, (OUT, IN) = len(gy), gW.shape
     for o in range(OUT):
         for i in range(IN):
-            total = gW[o, i]
+            total = gW[o, i] if accumulate else 0.0
             for n in range(N):
                 total += gy[n, o] * x[n, i]
             gW[o, i] = total
         if gb is not None:
-            total = gb[o]
+            total = gb[o] if accumulate else 0.0
             for n in range(N):
                 total += gy[n, o]
             gb[o] = total

@@ -49,11 +49,11 @@ def test_linear_backward_is_the_derivative_and_accumulates(rng):
 
     near(returned(linear.linear_backward_input, gy, W, shape=x.shape), central_difference(f, x))
     gW, gb = np.full(W.shape, 10.0), np.full(b.shape, 20.0)
-    linear.linear_backward_weight(gy, x, gW, gb)
+    linear.linear_backward_weight(gy, x, True, gW, gb)
     near(gW - 10, central_difference(f, W))
     near(gb - 20, central_difference(f, b))
     alone = np.full(W.shape, 10.0)
-    linear.linear_backward_weight(gy, x, alone, None)
+    linear.linear_backward_weight(gy, x, True, alone, None)
     close(alone, gW)
 
 
