@@ -10,7 +10,8 @@
 from typing import TYPE_CHECKING, Any
 
 try:
-    from fastdl._kernels import table as _table
+    from fastdl._kernels.table import cpu_level as cpu_level
+    from fastdl._kernels.table import cpu_levels as cpu_levels
 except ModuleNotFoundError as error:
     if error.name is None or not error.name.startswith("fastdl._kernels."):
         raise
@@ -21,8 +22,6 @@ except ModuleNotFoundError as error:
 from fastdl import data as data
 from fastdl import nn as nn
 from fastdl import optim as optim
-from fastdl._kernels.table import cpu_level as cpu_level
-from fastdl._kernels.table import cpu_levels as cpu_levels
 from fastdl._kernels.threads import get_num_threads as get_num_threads
 from fastdl._kernels.threads import set_num_threads as set_num_threads
 from fastdl.build import __version__ as __version__
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from fastdl.checkpoint import Checkpoint as Checkpoint
     from fastdl.checkpoint import load as load
     from fastdl.checkpoint import save as save
-
-del _table
 
 
 def __getattr__(name: str) -> Any:
