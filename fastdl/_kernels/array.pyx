@@ -34,6 +34,18 @@ def ready(array, dtype, owner):
     return converted(array, dtype, owner)
 
 
+def ready_gradient(array, cnp.ndarray like not None, owner):
+    """Return the gradient as a kernel takes it: as `ready` does, and of the dtype and shape of `like`."""
+    cdef cnp.ndarray gradient = ready(array, like.dtype, owner)
+    cdef int axis, axes = cnp.PyArray_NDIM(like)
+    cdef bint same = cnp.PyArray_NDIM(gradient) == axes
+    for axis in range(axes):
+        same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(like, axis)
+    if not same:
+        raise ValueError(f"{owner.spec()}: expected a gradient of shape {np.shape(like)}, got {np.shape(gradient)}")
+    return gradient
+
+
 def converted(array, dtype, owner):
     name = owner if isinstance(owner, str) else owner.spec()
     wanted = "float32 or float64" if dtype is None else dtype.name

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_backward, activation_forward, keeps_output
-from fastdl._kernels.array import empty_like, ready
+from fastdl._kernels.array import empty_like, ready, ready_gradient
 from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -54,7 +54,7 @@ class Activation(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy f'(x)."""
         x = self._recall()
-        gy = same_shape(ready(grad_output, x.dtype, self), x, self)
+        gy = ready_gradient(grad_output, x, self)
         return gy * self._checked(self.derivative(x), x, "derivative")
 
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
@@ -97,7 +97,7 @@ class _Elementwise(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy f'."""
         kept = self._recall()
-        gy = same_shape(ready(grad_output, kept.dtype, self), kept, self)
+        gy = ready_gradient(grad_output, kept, self)
         gx = empty_like(gy)
         activation_backward(gy, kept, kept, self.kind, self._alpha, self._beta, gx)
         return gx
@@ -243,10 +243,3 @@ class Identity(Layer):
         """Return gy."""
         self._recall()
         return grad_output
-
-
-def same_shape(gradient: NDArray[Any], kept: NDArray[Any], layer: Layer) -> NDArray[Any]:
-    """The gradient, when it has the shape of what the layer kept."""
-    if gradient.shape != kept.shape:
-        raise ValueError(f"{layer.spec()}: expected a gradient of shape {kept.shape}, got {gradient.shape}")
-    return gradient

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels import softmax as kernels
-from fastdl._kernels.array import empty_like, ready
-from fastdl.nn.activation import same_shape
+from fastdl._kernels.array import empty_like, ready, ready_gradient
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -41,7 +40,7 @@ class _OverAxis(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient with respect to x."""
         y = self._recall()
-        gy = same_shape(ready(grad_output, y.dtype, self), y, self)
+        gy = ready_gradient(grad_output, y, self)
         shape = self._split(y.shape)
         gx = empty_like(y)
         if y.size:
