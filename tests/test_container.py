@@ -433,3 +433,32 @@ def test_one_model_serves_many_threads_at_once_under_no_grad():
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+def test_backward_parameters_spares_the_first_layer_its_input_gradient_and_no_other():
+    asked = []
+
+    class Asked(nn.Module):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_output):
+            asked.append("input")
+            return grad_output
+
+        def backward_parameters(self, grad_output):
+            asked.append("parameters")
+
+    model = nn.Sequential(Asked(), Asked(), Asked())
+    model.backward_parameters(model(np.ones((1, 2), np.float32)))
+    assert asked == ["input", "input", "parameters"]
+
+
+def test_an_empty_batch_sets_forgotten_gradients_of_a_wide_layer_to_zero():
+    layer = nn.Linear(1100, 2, rng=0)
+    optimizer = fastdl.optim.SGD(layer.parameters(), lr=1.0)
+    layer.weight.grad, layer.bias.grad = np.ones((2, 1100)), np.ones(2)
+    optimizer.forget_gradients()
+    layer.backward(layer(np.zeros((0, 1100), np.float32)))
+    assert not layer.weight.grad.any()
+    assert not layer.bias.grad.any()

@@ -46,7 +46,7 @@ cdef void gemm_kernel(
         return
     if m == 1 and b_row == 1 and a_column == 1:
         product_of_vector(n, k, a, b, b_column, bias, accumulate, activation, alpha, beta, c)
-    elif k <= SLICE and n <= STRIP and (work <= SMALL * 16 or n <= 2 * entries(table, c).tile_columns):
+    elif k == 0 or k <= SLICE and n <= STRIP and (work <= SMALL * 16 or n <= 2 * entries(table, c).tile_columns):
         small_product(m, n, k, a, a_row, a_column, b, b_row, b_column, bias, accumulate, activation, alpha, beta, c, scratch)
     else:
         blocked_product(m, n, k, a, a_row, a_column, b, b_row, b_column, bias, accumulate, activation, alpha, beta, c, scratch)
@@ -166,10 +166,10 @@ cdef void block(
     Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth,
     const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b_panels, bint accumulate, const real* bias, int activation,
     double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
-    """The tiles of C from (i, j) on; A in panels where a_row is 0."""
+    """The tiles of C from (i, j) on. A in panels where a_row is 0; else in place, and then i is 0."""
     cdef FlushDenormals _flush
     cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
-    entries(table, c).multiply(m, n, depth, a + i * (a_row if a_row else depth), a_row, a_column, a_row == 0, b_panels + j * depth,
+    entries(table, c).multiply(m, n, depth, a + i * depth, a_row, a_column, a_row == 0, b_panels + j * depth,
                                0, accumulate, bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
     if activation > 0:
         for row in range(m):
