@@ -61,8 +61,10 @@ def test_gemm_is_the_triple_loop(level, dtype, m, k, n, transpose_a, transpose_b
     assert_same(call_both(gemm.gemm, naive_gemm.gemm, inputs, c), 64, dtype)
 
 
-# Beyond a slice of k, a strip of columns and a band of rows, and at their edges.
-LARGE = [(30, 257, 40), (30, 700, 70), (1010, 30, 65), (3, 40, 2100), (1100, 300, 33), (64, 784, 128), (257, 513, 129), (5, 0, 1100)]
+# Beyond a slice of k, a strip of columns and a band of rows, and at their edges; few rows a multiple of the cache's period
+# apart; a sum over nothing.
+LARGE = [(30, 257, 40), (30, 700, 70), (1010, 30, 65), (3, 40, 2100), (1100, 300, 33), (64, 784, 128), (257, 513, 129)]
+LARGE += [(40, 1024, 70), (5, 0, 1100)]
 
 
 @pytest.mark.parametrize(("transpose_a", "transpose_b", "accumulate", "kind", "with_bias"), GEMM_OPTIONS)
