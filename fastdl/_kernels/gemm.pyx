@@ -15,7 +15,8 @@ from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
 
-# Long slices, because each passes over all of C; a band of A (1 MB) and a strip of B (2 MB) stay within reach of one core.
+# Long slices, because each passes over all of C, and longer ones yet where the rows are few; a band of A (1 MB) and a strip
+# of B (2 MB) stay within reach of one core.
 cdef enum:
     SLICE = 512
     BAND = 504
@@ -30,9 +31,13 @@ cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     return (n + step - 1) // step * step
 
 
+cdef Py_ssize_t slice_length(Py_ssize_t m) noexcept nogil:
+    return 2 * SLICE if m <= BLOCK_ROWS + WIDEST_TILE else SLICE
+
+
 cdef Py_ssize_t gemm_scratch(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     """The number of elements of scratch that gemm_kernel needs."""
-    return min(k, <Py_ssize_t>SLICE) * (min(m, <Py_ssize_t>BAND) + min(n, <Py_ssize_t>STRIP) + 2 * WIDEST_TILE)
+    return min(k, slice_length(m)) * (min(m, <Py_ssize_t>BAND) + min(n, <Py_ssize_t>STRIP) + 2 * WIDEST_TILE)
 
 
 cdef void gemm_kernel(
@@ -99,6 +104,7 @@ cdef void blocked_product(
     cdef Py_ssize_t band = BAND // tile_rows * tile_rows
     cdef bint few_rows = m <= band, in_place = few_rows and max(a_row, a_column) * sizeof(real) % PERIOD != 0
     cdef Py_ssize_t block_rows = band if few_rows else max(BLOCK_ROWS // tile_rows, 1) * tile_rows
+    cdef Py_ssize_t longest = slice_length(m)
     cdef Py_ssize_t strip, slice, in_band, width, depth, height, blocks, block_columns, chunks, task
     cdef const real* a_slice
     cdef const real* b_slice
@@ -111,10 +117,10 @@ cdef void blocked_product(
         width = min(n - strip * STRIP, <Py_ssize_t>STRIP)
         b_strip = b + strip * STRIP * b_column
         strip_bias = bias + strip * STRIP if bias != NULL else NULL
-        for slice in range((k + SLICE - 1) // SLICE):
-            depth = min(k - slice * SLICE, <Py_ssize_t>SLICE)
-            last = slice * SLICE + depth == k
-            b_slice = b_strip + slice * SLICE * b_row
+        for slice in range((k + longest - 1) // longest):
+            depth = min(k - slice * longest, longest)
+            last = slice * longest + depth == k
+            b_slice = b_strip + slice * longest * b_row
             a_panels = scratch + round_up(width, tile_columns) * depth
             for in_band in range((m + band - 1) // band):
                 height = min(m - in_band * band, band)
@@ -124,15 +130,15 @@ cdef void blocked_product(
                 chunks = max(min(8 // blocks, width // (2 * tile_columns)), 1)
                 block_columns = round_up((width + chunks - 1) // chunks, tile_columns)
                 chunks = (width + block_columns - 1) // block_columns
-                a_slice = a + in_band * band * a_row + slice * SLICE * a_column
+                a_slice = a + in_band * band * a_row + slice * longest * a_column
                 with parallel(num_threads=threads):
                     if not in_place:
                         for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
                             pack_rows(task * tile_rows, height, depth, a_slice, a_row, a_column, a_panels)
                     if few_rows:
-                        for task in prange(chunks, schedule="static"):
+                        for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
                             block_of_few_rows(
-                                task * block_columns, block_columns, height, width, depth, a_slice if in_place else a_panels,
+                                task * tile_columns, height, width, depth, a_slice if in_place else a_panels,
                                 a_row if in_place else 0, a_column, b_slice, b_row, b_column,
                                 scratch + threadid() * tile_columns * depth, accumulate or slice > 0,
                                 strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
@@ -177,17 +183,14 @@ cdef void block(
 
 
 cdef void block_of_few_rows(
-    Py_ssize_t j, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
-    Py_ssize_t a_column, const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias,
-    int activation, double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
-    """All rows of C in some columns: each panel of B is packed and used at once."""
-    cdef Py_ssize_t step = entries(table, c).tile_columns, end = min(j + columns, width)
-    while j < end:
-        pack_columns(j, end, depth, b, b_row, b_column, panel)
-        # The panel's first column stands at 0 here, at j in C.
-        block(0, 0, height, step, height, end - j, depth, a, a_row, a_column, panel, accumulate,
-              bias + j if bias != NULL else NULL, activation, alpha, beta, c + j, c_row)
-        j += step
+    Py_ssize_t j, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias, int activation,
+    double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    """All rows of C under one panel of B, which is packed and used at once."""
+    pack_columns(j, width, depth, b, b_row, b_column, panel)
+    # The panel's first column stands at 0 here, at j in C.
+    block(0, 0, height, entries(table, c).tile_columns, height, width - j, depth, a, a_row, a_column, panel, accumulate,
+          bias + j if bias != NULL else NULL, activation, alpha, beta, c + j, c_row)
 
 
 def gemm(
