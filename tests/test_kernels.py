@@ -64,7 +64,7 @@ def test_gemm_is_the_triple_loop(level, dtype, m, k, n, transpose_a, transpose_b
 # Beyond a slice of k, a strip of columns and a band of rows, and at their edges; few rows a multiple of the cache's period
 # apart; a sum over nothing.
 LARGE = [(30, 257, 40), (30, 700, 70), (1010, 30, 65), (3, 40, 2100), (1100, 300, 33), (64, 784, 128), (257, 513, 129)]
-LARGE += [(40, 1024, 70), (5, 0, 1100)]
+LARGE += [(40, 1024, 70), (40, 1100, 70), (5, 0, 1100)]
 
 
 @pytest.mark.parametrize(("transpose_a", "transpose_b", "accumulate", "kind", "with_bias"), GEMM_OPTIONS)
@@ -95,10 +95,10 @@ def test_linear_is_its_loops(level, dtype, rows, ins, outs):
     for bias in (b, None):
         assert_same(call_both(linear.linear_forward, naive_linear.linear_forward, (x, W, bias), y), 64, dtype)
     assert_same(call_both(linear.linear_backward_input, naive_linear.linear_backward_input, (gy, W), gx), 64, dtype)
-    for bias_gradient in (gb, None):
+    fast, naive = linear.linear_backward_weight, naive_linear.linear_backward_weight
+    for gradients in ((gW, gb), (gW, None), (None, gb)):
         for accumulate in (False, True):
-            fast, naive = linear.linear_backward_weight, naive_linear.linear_backward_weight
-            assert_same(call_both(fast, naive, (gy, x, accumulate), gW, bias_gradient), 64, dtype)
+            assert_same(call_both(fast, naive, (gy, x, accumulate), *gradients), 64, dtype)
 
 
 KINDS = [k for k in activation.activation_kinds() if k != "identity"]

@@ -32,7 +32,8 @@ cdef void linear_backward_weight_kernel(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
     real* scratch) noexcept nogil:
     cdef const real* no_bias = NULL
-    gemm_kernel(O, I, N, gy, 1, O, x, I, 1, no_bias, accumulate, 0, 0, 0, gW, scratch)
+    if gW != NULL:
+        gemm_kernel(O, I, N, gy, 1, O, x, I, 1, no_bias, accumulate, 0, 0, 0, gW, scratch)
     if gb != NULL:
         if not accumulate:
             memset(gb, 0, O * sizeof(real))
@@ -67,10 +68,10 @@ def linear_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, cnp.n
 
 
 def linear_backward_weight(
-    cnp.ndarray gy not None, cnp.ndarray x not None, bint accumulate, cnp.ndarray gW not None, cnp.ndarray gb,
+    cnp.ndarray gy not None, cnp.ndarray x not None, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
 ):
-    """gW = gy^T x [+ gW] and gb = the sum of gy's rows [+ gb]."""
-    cdef Py_ssize_t O = gW.shape[0], I = gW.shape[1], N = cnp.PyArray_SIZE(x) // I
+    """gW = gy^T x [+ gW] and gb = the sum of gy's rows [+ gb]; either may be None."""
+    cdef Py_ssize_t O = gy.shape[gy.ndim - 1], I = x.shape[x.ndim - 1], N = cnp.PyArray_SIZE(x) // I
     cdef void* scratch = scratch_for(gemm_scratch(O, I, N) * cnp.PyArray_ITEMSIZE(x))
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
         linear_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, I, O, accumulate, <float*>address(gW),

@@ -15,7 +15,7 @@ from fastdl.nn import init
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.module import Layer
-from fastdl.nn.parameter import Parameter
+from fastdl.nn.parameter import Parameter, accumulates, learning_grad
 from fastdl.random import as_generator
 
 
@@ -125,18 +125,9 @@ class Linear(Layer):
         gy = ready(grad_output, x.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
-        learning_bias = bias if bias is not None and bias._requires_grad else None
-        if weight._requires_grad:
-            add = not weight._forgotten
-            if learning_bias is not None and learning_bias._forgotten is add:  # one counts as zeros, the other does not
-                (learning_bias if add else weight).zero_grad()
-                add = True
-            linear_backward_weight(gy, x, add, weight._grad, None if learning_bias is None else learning_bias._grad)
-            weight._forgotten = False
-            if learning_bias is not None:
-                learning_bias._forgotten = False
-        elif learning_bias is not None:
-            learning_bias.grad += gy.reshape(-1, self.out_features).sum(axis=0)
+        gW, gb = learning_grad(weight), learning_grad(bias)
+        if gW is not None or gb is not None:
+            linear_backward_weight(gy, x, accumulates(weight, bias), gW, gb)
         return x, gy
 
     def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:

@@ -114,6 +114,27 @@ class Parameter:
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
 
 
+def accumulates(*parameters: Parameter | None) -> bool:
+    """Tell whether a backward that writes the gradients of these (None is passed over) adds to them or stores.
+
+    It adds as soon as one of them holds a gradient; the others are zeros then. Their gradients count as written from now on.
+    """
+    learning = [p for p in parameters if p is not None and p._requires_grad]
+    adds = False
+    for parameter in learning:
+        adds = adds or not parameter._forgotten
+    for parameter in learning:
+        if parameter._forgotten and adds:
+            parameter.zero_grad()
+        parameter._forgotten = False
+    return adds
+
+
+def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
+    """The gradient that a backward writes; None where there is no parameter or it is frozen."""
+    return parameter._grad if parameter is not None and parameter._requires_grad else None
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")

@@ -41,18 +41,19 @@ def linear_backward_input(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None
 
 
 def linear_backward_weight(
-    gy: np.ndarray, x: np.ndarray, accumulate: bool, gW: np.ndarray, gb: np.ndarray | None
+    gy: np.ndarray, x: np.ndarray, accumulate: bool, gW: np.ndarray | None, gb: np.ndarray | None
 ) -> None:
     """gW[o, i] = sum_n gy[n, o] x[n, i] and gb[o] = sum_n gy[n, o], added to what is there with `accumulate`."""
     gy, x = rows(gy, x)
     gy, x, gW, gb = elements(gy, x, gW, gb)
-    N, (OUT, IN) = len(gy), gW.shape
+    N, OUT, IN = len(gy), gy.shape[1], x.shape[1]
     for o in range(OUT):
-        for i in range(IN):
-            total = gW[o, i] if accumulate else 0.0
-            for n in range(N):
-                total += gy[n, o] * x[n, i]
-            gW[o, i] = total
+        if gW is not None:
+            for i in range(IN):
+                total = gW[o, i] if accumulate else 0.0
+                for n in range(N):
+                    total += gy[n, o] * x[n, i]
+                gW[o, i] = total
         if gb is not None:
             total = gb[o] if accumulate else 0.0
             for n in range(N):
