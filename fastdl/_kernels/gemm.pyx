@@ -81,10 +81,10 @@ cdef void small_product(
     cdef FlushDenormals _flush
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
     if direct:
-        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, c, n)
+        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
     else:
         entries(table, c).pack_columns(b, b_row, b_column, k, n, scratch)
-        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, scratch, 0, accumulate, bias, c, n)
+        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, scratch, 0, accumulate, bias, False, c, n)
     activate(activation, alpha, beta, c, m * n)
 
 
@@ -176,7 +176,7 @@ cdef void block(
     cdef FlushDenormals _flush
     cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
     entries(table, c).multiply(m, n, depth, a + i * depth, a_row, a_column, a_row == 0, b_panels + j * depth,
-                               0, accumulate, bias + j if bias != NULL else NULL, c + i * c_row + j, c_row)
+                               0, accumulate, bias + j if bias != NULL else NULL, False, c + i * c_row + j, c_row)
     if activation > 0:
         for row in range(m):
             activate(activation, alpha, beta, c + (i + row) * c_row + j, n)

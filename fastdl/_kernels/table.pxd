@@ -17,6 +17,17 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
     cdef cppclass AdamFactors[T]:
         T sign, decay, shrink, mean_gain, keep, gain, inner_eps, outer_eps, step, unbias
 
+    cdef cppclass PatchGrid:
+        Size height, width, columns, row_step, column_step
+
+    cdef cppclass PatchTap:
+        Size row, column
+
+    cdef cppclass PatchRuns:
+        Size images, a_image, b_image, rows, a_pitch, b_pitch, pixels
+
+    cdef Size patch_pixels
+
     cdef cppclass Entries[T]:
         int tile_rows
         int tile_columns
@@ -24,14 +35,22 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         boolean direct_tails
         void (*pack_columns)(const T*, Size, Size, Size, Size, T*) noexcept
         void (*pack_rows)(const T*, Size, Size, Size, Size, T*) noexcept
-        void (*multiply)(Size, Size, Size, const T*, Size, Size, boolean, const T*, Size, boolean, const T*, T*, Size) noexcept
+        void (*multiply)(Size, Size, Size, const T*, Size, Size, boolean, const T*, Size, boolean, const T*, boolean, T*, Size) noexcept
         void (*multiply_vector)(const T*, Size, Size, Size, const T*, boolean, const T*, T*) noexcept
+        void (*pack_patches)(const T*, const PatchGrid&, const PatchTap*, Size, Size, Size, Size, Size, T*, Size) noexcept
+        void (*unpack_line)(const T*, const PatchGrid&, PatchTap, Size, Size, T*) noexcept
+        void (*turn)(const T*, Size, Size, boolean, T*, Size) noexcept
+        void (*multiply_lines)(Size, Size, Size, const T*, const T*, const Size*, const T*, T*, Size) noexcept
+        void (*correlate)(Size, Size, const PatchRuns&, const T*, Size, const T*, const Size*, T*) noexcept
+        void (*sum_registers)(const T*, Size, boolean, T*) noexcept
+        void (*copy_rows)(const T*, Size, Size, Size, T*, Size) noexcept
         void (**activation_forward)(const T*, T, T, T*, Size) noexcept
         void (**activation_backward)(const T*, const T*, T, T, T*, Size) noexcept
         void (**loss_forward)(const T*, const T*, const T*, const T*, T, T*, Size) noexcept
         T (**loss_sum)(const T*, const T*, const T*, const T*, T, Size) noexcept
         void (**loss_backward)(const T*, const T*, const T*, const T*, T, T, T*, Size) noexcept
         T (*dot)(const T*, const T*, Size) noexcept
+        T (*sum)(const T*, Size) noexcept
         void (*scale)(T, T*, Size) noexcept
         void (*clamp)(T, T, T*, Size) noexcept
         void (*add_rows)(const T*, Size, Size, T*) noexcept

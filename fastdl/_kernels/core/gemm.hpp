@@ -106,7 +106,7 @@ enum class Layout { panels, contiguous_columns, contiguous_rows };
 // R rows by NV registers of C, kept in registers over the whole of k. `last` lanes count in the last register.
 template <class T, int R, int NV, Layout layout>
 void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Size b_row, int last, bool accumulate,
-                   const T* bias, T* c, Size c_row) {
+                   const T* bias, bool bias_of_rows, T* c, Size c_row) {
     if constexpr (layout != Layout::contiguous_rows) a_row = 1;
     if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
     constexpr bool partial_line = direct_tails && layout != Layout::panels;
@@ -133,11 +133,13 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
         const bool whole = j < NV - 1 || last == lanes<T>;
-        const Vec<T> add = bias ? (whole ? load(bias + j * lanes<T>) : load_partial(bias + j * lanes<T>, last)) : Vec<T>{};
+        const T* line = bias_of_rows ? nullptr : bias;
+        const Vec<T> add = line ? (whole ? load(line + j * lanes<T>) : load_partial(line + j * lanes<T>, last)) : Vec<T>{};
 #pragma GCC unroll 14
         for (int i = 0; i < R; ++i) {
             T* out = c + i * c_row + j * lanes<T>;
             Vec<T> y = sum[i][j] + add;
+            if (bias_of_rows) y += bias[i];
             if (accumulate) y += whole ? load(out) : load_partial(out, last);
             if (whole) store(out, y);
             else store_partial(out, y, last);
@@ -145,7 +147,7 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
     }
 }
 
-template <class T> using Tile = void (*)(Size, const T*, Size, Size, const T*, Size, int, bool, const T*, T*, Size);
+template <class T> using Tile = void (*)(Size, const T*, Size, Size, const T*, Size, int, bool, const T*, bool, T*, Size);
 template <class T, int NV, Layout layout, class = typename CountUp<tile_rows>::type> struct Tiles;
 template <class T, int NV, Layout layout, int... I> struct Tiles<T, NV, layout, Lanes<I...>> {
     static constexpr Tile<T> of_rows[] = {multiply_tile<T, I + 1, NV, layout>...};
@@ -156,11 +158,11 @@ template <class T, int NV> const Tile<T>* tiles(Layout layout) {
                                                   : Tiles<T, NV, Layout::contiguous_rows>::of_rows;
 }
 
-// One block of C. A: panels (from pack_rows) where a_packed, else strides. B: b_row == 0 for panels (from pack_columns), else its
+// One block of C, with one bias for each column or for each row. A: panels (from pack_rows) where a_packed, else strides. B: b_row == 0 for panels (from pack_columns), else its
 // rows as they are. Panels of A go with panels of B.
 template <class T>
 void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
-              bool accumulate, const T* bias, T* c, Size c_row) {
+              bool accumulate, const T* bias, bool bias_of_rows, T* c, Size c_row) {
     const Layout layout = a_packed ? Layout::panels : a_row == 1 ? Layout::contiguous_columns : Layout::contiguous_rows;
     for (Size j = 0; j < n; j += tile_columns<T>) {
         const Size width = panel_width<T>(n - j), count = n - j < width ? n - j : width;
@@ -171,7 +173,7 @@ void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, boo
         for (Size i = 0; i < m; i += tile_rows) {
             const Size rows = m - i < tile_rows ? m - i : tile_rows;
             of_rows[rows - 1](k, a_packed ? a + i * k : a + i * a_row, a_row, a_column, line, b_row ? b_row : width, last,
-                              accumulate, bias ? bias + j : nullptr, c + i * c_row + j, c_row);
+                              accumulate, bias ? bias + (bias_of_rows ? i : j) : nullptr, bias_of_rows, c + i * c_row + j, c_row);
         }
     }
 }

@@ -3,6 +3,10 @@
 
 namespace fastdl::FASTDL_LEVEL {
 using fastdl::AdamFactors;
+using fastdl::PatchGrid;
+using fastdl::PatchRuns;
+using fastdl::PatchTap;
+using fastdl::patch_pixels;
 using fastdl::RMSpropFactors;
 using fastdl::SGDFactors;
 using fastdl::Size;
@@ -10,6 +14,8 @@ using fastdl::Size;
 
 #include "gemm.hpp"
 #include "loss.hpp"
+#include "patches.hpp"
+#include "planes.hpp"
 #include "update.hpp"
 
 #define FASTDL_STRING(x) #x
@@ -45,9 +51,11 @@ template <class T> struct Runs {
 template <class T> constexpr Entries<T> make_entries() {
     return {tile_rows, tile_columns<T>, lanes<T>, direct_tails,
             pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>,
+            pack_patches<T>, unpack_line<T>, turn<T>,
+            multiply_lines<T>, correlate<T>, sum_registers<T>, copy_rows<T>,
             Runs<T>::forward, Runs<T>::backward,
             Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
-            dot<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
+            dot<T>, total<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
             sgd<T>, rmsprop<T>, adam<T>};
 }
 

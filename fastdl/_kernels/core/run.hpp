@@ -51,6 +51,9 @@ template <class T, class Body> inline T sum_of(Size n, Body body) {
 template <class T> T dot(const T* a, const T* b, Size n) {
     return sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(a + i) * lanes.load(b + i); });
 }
+template <class T> T total(const T* x, Size n) {
+    return sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(x + i); });
+}
 template <class T> void scale(T factor, T* x, Size n) {
     each_register<T>(n, [&](Size i, auto lanes) { lanes.store(x + i, lanes.load(x + i) * factor); });
 }

@@ -10,6 +10,14 @@ template <class T> struct SGDFactors { T sign, decay, shrink, keep, gain, from_v
 template <class T> struct RMSpropFactors { T sign, decay, shrink, keep, gain, inner_eps, outer_eps, momentum, lr; };
 template <class T> struct AdamFactors { T sign, decay, shrink, mean_gain, keep, gain, inner_eps, outer_eps, step, unbias; };
 
+// How pixels of a grid read an image (height, width): pixel (r, q) starts at row r row_step, column q column_step, and a tap
+// reads so far from there. A run of pixels has at most patch_pixels.
+struct PatchGrid { Size height, width, columns, row_step, column_step; };
+struct PatchTap { Size row, column; };
+enum { patch_pixels = 512 };
+// Runs of pixels at equal distances in two arrays: rows of images.
+struct PatchRuns { Size images, a_image, b_image, rows, a_pitch, b_pitch, pixels; };
+
 template <class T> struct Entries {
     // gemm.hpp
     int tile_rows, tile_columns, lanes;
@@ -17,8 +25,20 @@ template <class T> struct Entries {
     void (*pack_columns)(const T* b, Size row, Size column, Size k, Size n, T* panels);
     void (*pack_rows)(const T* a, Size row, Size column, Size m, Size k, T* panels);
     void (*multiply)(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
-                     bool accumulate, const T* bias, T* c, Size c_row);
+                     bool accumulate, const T* bias, bool bias_of_rows, T* c, Size c_row);
     void (*multiply_vector)(const T* w, Size row, Size n, Size k, const T* x, bool accumulate, const T* bias, T* y);
+
+    // patches.hpp
+    void (*pack_patches)(const T* image, const PatchGrid& grid, const PatchTap* tap, Size taps, Size channels, Size first,
+                         Size pixels, Size width, T* out, Size out_row);
+    void (*unpack_line)(const T* line, const PatchGrid& grid, PatchTap tap, Size first, Size pixels, T* plane);
+    void (*turn)(const T* s, Size rows, Size columns, bool accumulate, T* out, Size out_row);
+
+    // planes.hpp
+    void (*multiply_lines)(Size rows, Size pixels, Size k, const T* a, const T* b, const Size* offset, const T* bias, T* out, Size out_row);
+    void (*correlate)(Size rows, Size k, const PatchRuns& runs, const T* a, Size a_row, const T* b, const Size* offset, T* sums);
+    void (*sum_registers)(const T* registers, Size n, bool accumulate, T* y);
+    void (*copy_rows)(const T* from, Size from_row, Size rows, Size columns, T* to, Size to_row);
 
     // activation.hpp, indexed like activation_names
     void (*const* activation_forward)(const T* x, T alpha, T beta, T* y, Size n);
@@ -31,6 +51,7 @@ template <class T> struct Entries {
 
     // run.hpp
     T (*dot)(const T* a, const T* b, Size n);
+    T (*sum)(const T* x, Size n);
     void (*scale)(T factor, T* x, Size n);
     void (*clamp)(T low, T high, T* x, Size n);
     void (*add_rows)(const T* x, Size rows, Size n, T* total);

@@ -69,9 +69,9 @@ inline Vec<double> load_partial(const double* p, int n) { return _mm512_maskz_lo
 inline void store_partial(float* p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
 inline void store_partial(double* p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
 #elif defined(__AVX__)
-alignas(32) inline constexpr int32_t window[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(32) inline constexpr int32_t narrow_window[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 alignas(32) inline constexpr int64_t wide_window[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
-inline __m256i first(const float*, int n) { return _mm256_loadu_si256((const __m256i*)(window + 8 - n)); }
+inline __m256i first(const float*, int n) { return _mm256_loadu_si256((const __m256i*)(narrow_window + 8 - n)); }
 inline __m256i first(const double*, int n) { return _mm256_loadu_si256((const __m256i*)(wide_window + 4 - n)); }
 inline Vec<float> first_or(Vec<float> v, Vec<float> other, int n) { return (Mask<float>)first((float*)0, n) ? v : other; }
 inline Vec<double> first_or(Vec<double> v, Vec<double> other, int n) { return (Mask<double>)first((double*)0, n) ? v : other; }
@@ -97,6 +97,27 @@ template <class T> inline Vec<T> load_partial(const T* p, int n) {
 }
 template <class T> inline void store_partial(T* p, Vec<T> v, int n) {
     for (int i = 0; i < n; ++i) p[i] = v[i];
+}
+#endif
+
+// Some lanes, from one to another; the others are read as zero.
+#if defined(__AVX512F__)
+template <class T> using Window = __mmask16;
+template <class T> inline Window<T> window(int from, int to) { return Window<T>(((1u << to) - 1) & ~((1u << from) - 1)); }
+inline Vec<float> load_window(const float* p, __mmask16 w) { return _mm512_maskz_loadu_ps(w, p); }
+inline Vec<double> load_window(const double* p, __mmask16 w) { return _mm512_maskz_loadu_pd((__mmask8)w, p); }
+#elif defined(__AVX__)
+template <class T> using Window = __m256i;
+template <class T> inline Window<T> window(int from, int to) { return first((const T*)0, to) & ~first((const T*)0, from); }
+inline Vec<float> load_window(const float* p, __m256i w) { return _mm256_maskload_ps(p, w); }
+inline Vec<double> load_window(const double* p, __m256i w) { return _mm256_maskload_pd(p, w); }
+#else
+template <class T> struct Window { int from, to; };
+template <class T> inline Window<T> window(int from, int to) { return {from, to}; }
+template <class T> inline Vec<T> load_window(const T* p, Window<T> w) {
+    Vec<T> v{};
+    for (int i = w.from; i < w.to; ++i) v[i] = p[i];
+    return v;
 }
 #endif
 

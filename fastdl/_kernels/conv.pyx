@@ -1,0 +1,312 @@
+"""Convolution: y = W * x + b, gx and gW, each one product of matrices with the patches of an image (im2col, unwritten).
+
+A tap is an element of the kernel, a line what one tap of one channel reads for a run of pixels. For an image and a group:
+
+    y (O, pixels)      = W (O, lines) patches (lines, pixels)
+    gx (C, pixels)     = W (C, lines) patches of gy, each pixel gathering what it was read for; for stride S there are S x S
+                         phases of pixels, each with the taps that reach it
+    gW^T (lines, O)    = patches (lines, pixels) gy^T (pixels, O), summed over the images
+
+Lines are packed where they are used, a panel of pixels at a time (patches.pyx): the column matrix never stands in memory. With
+few channels not even that is done, lines are read where they lie (planes.pyx).
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.string cimport memset
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.patches cimport (
+    Product, correlation_of_patches, operations, patches_correlation_scratch, patches_scratch, product_of_patches,
+    scattered_product_of_patches, slice_channels, weights_size)
+from fastdl._kernels.planes cimport (
+    correlation_of_planes, correlation_scratch, correlation_suits, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
+from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
+    return (n + step - 1) // step * step
+
+
+cdef Py_ssize_t conv_scratch(const Convolution& s, PatchTap* taps) noexcept nogil:
+    cdef Product p = forward_product(s, taps)
+    cdef Py_ssize_t most
+    cdef PatchTap phase
+    forward_taps(s, taps)
+    most = max(product_scratch(p), correlation_scratch(p) if correlation_suits(p) else patches_correlation_scratch(p))
+    for phase.row in range(min(s.SH, s.H)):
+        for phase.column in range(min(s.SW, s.W)):
+            p = backward_product(s, phase, taps, <Py_ssize_t*>(taps + s.KH * s.KW))
+            if p.taps:
+                most = max(most, product_scratch(p))
+    return taps_scratch(s) + most
+
+
+cdef Py_ssize_t product_scratch(const Product& p) noexcept nogil:
+    return weights_size(p) + max(planes_scratch(p) if planes_suit(p) else 0, patches_scratch(p))
+
+
+cdef Py_ssize_t taps_scratch(const Convolution& s) noexcept nogil:
+    """The elements that the list of taps takes, of either type, and their places in the kernel."""
+    return round_up((sizeof(PatchTap) + sizeof(Py_ssize_t)) // sizeof(float) * s.KH * s.KW, 16)
+
+
+cdef void forward_taps(const Convolution& s, PatchTap* taps) noexcept nogil:
+    cdef Py_ssize_t kh, kw
+    for kh in range(s.KH):
+        for kw in range(s.KW):
+            taps[kh * s.KW + kw].row = kh * s.DH - s.PH
+            taps[kh * s.KW + kw].column = kw * s.DW - s.PW
+
+
+# --- forward
+
+
+cdef Product forward_product(const Convolution& s, const PatchTap* taps) noexcept nogil:
+    cdef Product p
+    p.N, p.G, p.rows, p.channels, p.taps, p.pixels = s.N, s.G, s.O // s.G, s.C // s.G, s.KH * s.KW, s.OH * s.OW
+    p.grid.height, p.grid.width, p.grid.columns, p.grid.row_step, p.grid.column_step = s.H, s.W, s.OW, s.SH, s.SW
+    p.tap = taps
+    return p
+
+
+cdef void conv_forward_kernel(
+    const real* x, const real* W, const real* b, const Convolution& s, real* y, real* scratch) noexcept nogil:
+    cdef PatchTap* taps = <PatchTap*>scratch
+    cdef Product p = forward_product(s, taps)
+    cdef Py_ssize_t height = entries(table, y).tile_rows, panels = (p.rows + height - 1) // height, step, slices, task
+    cdef real* a = scratch + taps_scratch(s)
+    cdef bint planes
+    if s.N * s.O * s.OH * s.OW == 0:
+        return
+    forward_taps(s, taps)
+    planes = planes_suit(p)
+    step = p.channels if planes else slice_channels(p.channels, p.taps)
+    height = rows_of_panel(p.rows, height) if planes else height
+    slices = (p.channels + step - 1) // step
+    for task in prange(s.G * slices * panels, num_threads=threads_for(operations(p)), schedule="static"):
+        pack_forward_weights(task, panels, height, slices, step, p, W, a)
+    if planes:
+        product_of_planes(p, x, a, b, y, a + weights_size(p))
+    else:
+        product_of_patches(p, x, a, b, y, a + weights_size(p))
+
+
+cdef void pack_forward_weights(
+    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t slices, Py_ssize_t step, const Product& p, const real* W,
+    real* a) noexcept nogil:
+    """One panel: `height` outputs of a group, the lines of a slice."""
+    cdef Py_ssize_t tile_rows = entries(table, W).tile_rows, k = p.channels * p.taps, panel = task % panels
+    cdef Py_ssize_t slice = task // panels % slices, g = task // (panels * slices)
+    cdef Py_ssize_t start = slice * step * p.taps, depth = min(step * p.taps, k - start)
+    entries(table, W).pack_rows(
+        W + (g * p.rows + panel * height) * k + start, k, 1, min(height, p.rows - panel * height), depth,
+        a + tile_rows * (panels * (g * k + start) + panel * depth))
+
+
+# --- backward: the input
+
+
+cdef void conv_backward_input_kernel(
+    const real* gy, const real* W, const Convolution& s, real* gx, real* scratch) noexcept nogil:
+    cdef PatchTap* taps = <PatchTap*>scratch
+    cdef Py_ssize_t* elements = <Py_ssize_t*>(taps + s.KH * s.KW)
+    cdef Product p
+    cdef PatchGrid grid
+    cdef PatchTap phase
+    cdef Py_ssize_t height = entries(table, gx).tile_rows, panels = (s.C // s.G + height - 1) // height, task, step
+    cdef bint in_phases = s.SH > 1 or s.SW > 1, planes
+    cdef const real* no_bias = NULL
+    cdef real* a = scratch + taps_scratch(s)
+    if s.N * s.C * s.H * s.W == 0:
+        return
+    memset(gx, 0, s.N * s.C * s.H * s.W * sizeof(real) if unread(s) else 0)
+    grid.height, grid.width, grid.row_step, grid.column_step = s.H, s.W, s.SH, s.SW
+    for phase.row in range(min(s.SH, s.H)):
+        for phase.column in range(min(s.SW, s.W)):
+            p = backward_product(s, phase, taps, elements)
+            if p.taps == 0 or s.O * s.OH * s.OW == 0:
+                continue
+            planes = planes_suit(p) and not in_phases
+            step = p.channels if planes else slice_channels(p.channels, p.taps)
+            height = rows_of_panel(p.rows, height) if planes else height
+            for task in prange(s.G * panels, num_threads=threads_for(operations(p)), schedule="static"):
+                pack_backward_weights(task, panels, height, step, s.KH * s.KW, elements, p, W, a)
+            if in_phases:
+                grid.columns = p.grid.columns
+                scattered_product_of_patches(p, gy, a, grid, phase, gx, a + weights_size(p))
+            elif planes:
+                product_of_planes(p, gy, a, no_bias, gx, a + weights_size(p))
+            else:
+                product_of_patches(p, gy, a, no_bias, gx, a + weights_size(p))
+
+
+cdef bint unread(const Convolution& s) noexcept nogil:
+    """Whether whole phases of x may be read by no tap, or nothing is there to be read for."""
+    return s.SH > s.KH or s.SW > s.KW or (s.SH > 1 or s.SW > 1) and (s.DH > 1 or s.DW > 1) or s.O * s.OH * s.OW == 0
+
+
+cdef Product backward_product(
+    const Convolution& s, PatchTap phase, PatchTap* taps, Py_ssize_t* elements) noexcept nogil:
+    """The product for the pixels (row + SH i, column + SW j) of x: over gy, with the taps that read them."""
+    cdef Product p
+    p.N, p.G, p.rows, p.channels = s.N, s.G, s.C // s.G, s.O // s.G
+    p.taps = phase_taps(s, phase.row, phase.column, taps, elements)
+    p.grid.height, p.grid.width, p.grid.row_step, p.grid.column_step = s.OH, s.OW, 1, 1
+    p.grid.columns = (s.W - phase.column + s.SW - 1) // s.SW
+    p.pixels = (s.H - phase.row + s.SH - 1) // s.SH * p.grid.columns
+    p.tap = taps
+    return p
+
+
+cdef Py_ssize_t phase_taps(
+    const Convolution& s, Py_ssize_t row, Py_ssize_t column, PatchTap* taps, Py_ssize_t* elements) noexcept nogil:
+    """Where pixels (row + SH i, column + SW j) of x were read: by which elements of the kernel, for which pixels of y."""
+    cdef Py_ssize_t kh, kw, count = 0
+    for kh in range(s.KH):
+        for kw in range(s.KW):
+            if (row + s.PH - kh * s.DH) % s.SH == 0 and (column + s.PW - kw * s.DW) % s.SW == 0:
+                taps[count].row = (row + s.PH - kh * s.DH) // s.SH
+                taps[count].column = (column + s.PW - kw * s.DW) // s.SW
+                elements[count] = kh * s.KW + kw
+                count += 1
+    return count
+
+
+cdef void pack_backward_weights(
+    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t step, Py_ssize_t KK, const Py_ssize_t* elements,
+    const Product& p, const real* W, real* a) noexcept nogil:
+    """All slices of one panel: `height` inputs of a group, the lines of all its outputs."""
+    cdef Py_ssize_t tile_rows = entries(table, W).tile_rows, panel = task % panels, g = task // panels
+    cdef Py_ssize_t count = min(height, p.rows - panel * height), o, t, start, depth
+    cdef const real* source
+    cdef real* to
+    for o in range(p.channels):
+        start = o // step * step
+        depth = min(step, p.channels - start) * p.taps
+        source = W + ((g * p.channels + o) * p.rows + panel * height) * KK
+        to = a + tile_rows * (panels * p.taps * (g * p.channels + start) + panel * depth + (o - start) * p.taps)
+        if p.taps == KK:
+            entries(table, W).pack_rows(source, KK, 1, count, KK, to)
+        else:
+            for t in range(p.taps):
+                entries(table, W).pack_rows(source + elements[t], KK, 1, count, 1, to + t * tile_rows)
+
+
+# --- backward: the weights
+
+
+cdef void conv_backward_weight_kernel(
+    const real* gy, const real* x, const Convolution& s, bint accumulate, real* gW, real* gb, real* scratch) noexcept nogil:
+    cdef Product p = forward_product(s, <const PatchTap*>scratch)
+    cdef Py_ssize_t o
+    cdef int threads = threads_for(operations(p))
+    if s.N * s.OH * s.OW == 0:
+        if not accumulate:
+            if gW != NULL:
+                memset(gW, 0, s.O * p.channels * p.taps * sizeof(real))
+            if gb != NULL:
+                memset(gb, 0, s.O * sizeof(real))
+        return
+    if gb != NULL:
+        for o in prange(s.O, num_threads=threads, schedule="static"):
+            sum_of_output(o, gy, s, accumulate, gb)
+    if gW == NULL:
+        return
+    forward_taps(s, <PatchTap*>scratch)
+    if correlation_suits(p):
+        correlation_of_planes(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
+    else:
+        correlation_of_patches(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
+
+
+cdef void sum_of_output(Py_ssize_t o, const real* gy, const Convolution& s, bint accumulate, real* gb) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t n, pixels = s.OH * s.OW
+    cdef double total = gb[o] if accumulate else 0
+    for n in range(s.N):
+        total += entries(table, gy).sum(gy + (n * s.O + o) * pixels, pixels)
+    gb[o] = <real>total
+
+
+# --- doors
+
+
+cdef Convolution described(
+    cnp.ndarray x, cnp.ndarray W, cnp.ndarray y, tuple stride, tuple padding, tuple dilation, Py_ssize_t groups) except *:
+    cdef Convolution s
+    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    s.O, s.OH, s.OW = y.shape[1], y.shape[2], y.shape[3]
+    s.KH, s.KW = W.shape[2], W.shape[3]
+    s.SH, s.SW = stride
+    s.PH, s.PW = padding
+    s.DH, s.DW = dilation
+    s.G = groups
+    return s
+
+
+cdef void* memory_for(const Convolution& s, Py_ssize_t itemsize) except? NULL:
+    cdef void* taps = scratch_for(taps_scratch(s) * sizeof(double))
+    return scratch_for(conv_scratch(s, <PatchTap*>taps) * itemsize)
+
+
+def conv_forward(
+    cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, tuple stride not None, tuple padding not None,
+    tuple dilation not None, Py_ssize_t groups, cnp.ndarray y not None,
+):
+    """y = W * x + b"""
+    cdef Convolution s = described(x, W, y, stride, padding, dilation, groups)
+    cdef void* scratch = memory_for(s, cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        conv_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), s, <float*>address(y), <float*>scratch)
+    else:
+        conv_forward_kernel(
+            <double*>address(x), <double*>address(W), <double*>address(b), s, <double*>address(y), <double*>scratch)
+
+
+def conv_backward_input(
+    cnp.ndarray gy not None, cnp.ndarray W not None, tuple stride not None, tuple padding not None, tuple dilation not None,
+    Py_ssize_t groups, cnp.ndarray gx not None,
+):
+    """gx: each pixel of x gathers gy from where it was read."""
+    cdef Convolution s = described(gx, W, gy, stride, padding, dilation, groups)
+    cdef void* scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        conv_backward_input_kernel(<float*>address(gy), <float*>address(W), s, <float*>address(gx), <float*>scratch)
+    else:
+        conv_backward_input_kernel(<double*>address(gy), <double*>address(W), s, <double*>address(gx), <double*>scratch)
+
+
+def conv_backward_weight(
+    cnp.ndarray gy not None, cnp.ndarray x not None, tuple stride not None, tuple padding not None, tuple dilation not None,
+    Py_ssize_t groups, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
+):
+    """gW = gy times the patches of x [+ gW], gb = the sum of gy over images and pixels [+ gb]; either may be None."""
+    cdef Convolution s
+    cdef void* scratch
+    if gW is None and gb is None:
+        return
+    if gW is not None:
+        s = described(x, gW, gy, stride, padding, dilation, groups)
+    else:
+        s = without_kernel(x, gy, groups)
+    scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        conv_backward_weight_kernel(
+            <float*>address(gy), <float*>address(x), s, accumulate, <float*>address(gW), <float*>address(gb), <float*>scratch)
+    else:
+        conv_backward_weight_kernel(
+            <double*>address(gy), <double*>address(x), s, accumulate, <double*>address(gW), <double*>address(gb), <double*>scratch)
+
+
+cdef Convolution without_kernel(cnp.ndarray x, cnp.ndarray gy, Py_ssize_t groups):
+    """What the sum of gy needs to know."""
+    cdef Convolution s
+    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    s.O, s.OH, s.OW = gy.shape[1], gy.shape[2], gy.shape[3]
+    s.KH = s.KW = s.SH = s.SW = s.DH = s.DW = 1
+    s.PH = s.PW = 0
+    s.G = groups
+    return s

@@ -1,0 +1,229 @@
+"""Convolution of few channels over padded planes: nothing is packed, a line of pixels is read where it lies.
+
+The planes of an image are copied with zeros around them, rows of one pitch. What a tap reads for all pixels of several rows is
+then one contiguous run that starts at an offset; the pixels beyond the end of a row are computed too, and left out.
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.string cimport memset
+
+from fastdl._kernels.patches cimport Product, operations
+from fastdl._kernels.table cimport PatchGrid, PatchRuns, PatchTap, Size, entries, patch_pixels, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cdef enum:
+    # Elements of planes that a thread works on at a time, and how far a run may read past its end.
+    BLOCK = 12288
+    BEYOND = 256
+    FEW_ROWS = 16
+    # Parts of a gradient's sum, each with registers of its own; the most elements of these.
+    PARTS = 8
+    IMAGES_OF_PART = 16
+    SUMS = 524288
+    LANES = 16
+
+
+cdef struct Planes:
+    # Padded planes for `rows` rows of pixels: `first` is what the top left element reads.
+    Py_ssize_t rows, pitch, size, blocks, k
+    PatchTap first
+
+
+cdef Planes planes_of(const Product& p) noexcept nogil:
+    cdef Planes planes
+    cdef Py_ssize_t t, bottom, right, all_rows = p.pixels // p.grid.columns if p.pixels else 0
+    planes.first = p.tap[0]
+    bottom, right = p.tap[0].row, p.tap[0].column
+    for t in range(p.taps):
+        planes.first.row = min(planes.first.row, p.tap[t].row)
+        planes.first.column = min(planes.first.column, p.tap[t].column)
+        bottom, right = max(bottom, p.tap[t].row), max(right, p.tap[t].column)
+    planes.pitch = p.grid.columns + right - planes.first.column
+    planes.rows = max(BLOCK // (p.channels * planes.pitch) - (bottom - planes.first.row), 1)
+    if p.N * p.G < PARTS:  # several pieces of an image, for several threads
+        planes.rows = min(planes.rows, (all_rows + PARTS - 1) // PARTS)
+    planes.rows = max(min(planes.rows, all_rows), 1)
+    planes.blocks = (all_rows + planes.rows - 1) // planes.rows
+    planes.size = (planes.rows + bottom - planes.first.row) * planes.pitch
+    planes.k = p.channels * p.taps
+    return planes
+
+
+cdef void find_offsets(const Product& p, const Planes& planes, Size* offset) noexcept nogil:
+    """Where each line starts in the planes."""
+    cdef Py_ssize_t c, t
+    for c in range(p.channels):
+        for t in range(p.taps):
+            offset[c * p.taps + t] = (c * planes.size + (p.tap[t].row - planes.first.row) * planes.pitch
+                                      + p.tap[t].column - planes.first.column)
+
+
+cdef void fill_planes(
+    const real* image, Py_ssize_t channels, PatchGrid grid, PatchTap first, Py_ssize_t pitch, Py_ssize_t row, Py_ssize_t size,
+    Py_ssize_t distance, real* planes) noexcept nogil:
+    """Copy `size` elements of each channel, from row `row` on; zeros up to `distance`, where the next plane begins."""
+    cdef Py_ssize_t done = 0, count, width
+    grid.columns = pitch
+    while done < size:
+        count = min(<Py_ssize_t>patch_pixels, size - done)
+        width = distance - done if done + count == size else count
+        entries(table, image).pack_patches(
+            image, grid, &first, 1, channels, row * pitch + done, count, width, planes + done, distance)
+        done += count
+
+
+# --- forward, and backward to the input
+
+
+cdef bint planes_suit(const Product& p) noexcept nogil:
+    return p.rows <= FEW_ROWS and p.grid.row_step == 1 and p.grid.column_step == 1
+
+
+cdef Py_ssize_t rows_of_panel(Py_ssize_t rows, Py_ssize_t tile_rows) noexcept nogil:
+    cdef Py_ssize_t panels = (rows + tile_rows - 1) // tile_rows
+    return (rows + panels - 1) // panels
+
+
+cdef Py_ssize_t product_size(const Product& p, const Planes& planes) noexcept nogil:
+    return p.channels * planes.size + BEYOND + LANES * (planes.rows * planes.pitch + BEYOND)
+
+
+cdef Py_ssize_t offsets_size(const Planes& planes) noexcept nogil:
+    return (planes.k * sizeof(Size) // sizeof(float) + 15) // 16 * 16
+
+
+cdef Py_ssize_t planes_scratch(const Product& p) noexcept nogil:
+    cdef Planes planes = planes_of(p)
+    return offsets_size(planes) + threads_for(operations(p)) * product_size(p, planes)
+
+
+cdef void product_of_planes(
+    const Product& p, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
+    cdef Planes planes = planes_of(p)
+    cdef Size* offset = <Size*>scratch
+    cdef Py_ssize_t task
+    cdef int threads = threads_for(operations(p))
+    cdef real* own = scratch + offsets_size(planes)
+    find_offsets(p, planes, offset)
+    for task in prange(p.N * p.G * planes.blocks, num_threads=threads, schedule="static"):
+        rows_of_pixels(task, p, planes, offset, x, a, b, y, own + threadid() * product_size(p, planes))
+
+
+cdef void rows_of_pixels(
+    Py_ssize_t task, const Product& p, const Planes& planes, const Size* offset, const real* x, const real* a, const real* b,
+    real* y, real* scratch) noexcept nogil:
+    """All outputs of one image and group for some rows of pixels."""
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, count
+    cdef Py_ssize_t rows = min(planes.rows, p.pixels // p.grid.columns - row), columns = p.grid.columns
+    cdef Py_ssize_t height = rows_of_panel(p.rows, entries(table, y).tile_rows), panels = (p.rows + height - 1) // height
+    cdef Py_ssize_t run = (rows - 1) * planes.pitch + columns, out_row = planes.rows * planes.pitch + BEYOND
+    cdef const real* panel
+    cdef real* out = scratch + p.channels * planes.size + BEYOND
+    fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first, planes.pitch, row,
+                planes.size, planes.size, scratch)
+    while i < p.rows:
+        count = min(height, p.rows - i)
+        panel = a + (g * panels + i // height) * entries(table, y).tile_rows * planes.k
+        entries(table, y).multiply_lines(
+            count, run, planes.k, panel, scratch, offset, b + g * p.rows + i if b != NULL else NULL, out, out_row)
+        for j in range(count):
+            entries(table, y).copy_rows(
+                out + j * out_row, planes.pitch, rows, columns, y + (image * p.rows + i + j) * p.pixels + row * columns, columns)
+        i += count
+
+
+# --- backward to the weights
+
+
+cdef bint correlation_suits(const Product& p) noexcept nogil:
+    return (p.grid.row_step == 1 and p.grid.column_step == 1 and p.rows * p.channels * p.taps <= 4096
+            and parts_of(p) * p.G * p.rows * p.channels * p.taps * LANES <= SUMS)
+
+
+cdef Py_ssize_t parts_of(const Product& p) noexcept nogil:
+    return min(<Py_ssize_t>PARTS, max(p.N // IMAGES_OF_PART, min(<Py_ssize_t>2, p.N))) if p.G < PARTS else 1
+
+
+cdef Py_ssize_t run_of(const Planes& planes) noexcept nogil:
+    """The pixels of a block, up to the end of a register."""
+    return (planes.rows * planes.pitch + LANES - 1) // LANES * LANES
+
+
+cdef Py_ssize_t images_at_once(const Product& p, const Planes& planes) noexcept nogil:
+    """Small images go several at a time: sums are then fetched and put back less often."""
+    return min(max(BLOCK // (p.channels * planes.size + p.rows * run_of(planes)), 1), (p.N + PARTS - 1) // PARTS)
+
+
+cdef Py_ssize_t correlation_size(const Product& p, const Planes& planes) noexcept nogil:
+    return images_at_once(p, planes) * (p.channels * planes.size + p.rows * run_of(planes)) + BEYOND
+
+
+cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil:
+    cdef Planes planes = planes_of(p)
+    return (offsets_size(planes) + parts_of(p) * p.G * p.rows * planes.k * LANES
+            + threads_for(operations(p)) * correlation_size(p, planes))
+
+
+cdef void correlation_of_planes(
+    const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil:
+    cdef Planes planes = planes_of(p)
+    cdef Size* offset = <Size*>scratch
+    cdef Py_ssize_t task, parts = parts_of(p), part, i, size = p.rows * planes.k * entries(table, gW).lanes
+    cdef int threads = threads_for(operations(p))
+    cdef real* sums = scratch + offsets_size(planes)
+    cdef real* own = sums + parts * p.G * size
+    find_offsets(p, planes, offset)
+    for task in prange(parts * p.G, num_threads=threads, schedule="static"):
+        part_of_correlation(task, parts, p, planes, offset, gy, x, sums + task * size, own + threadid() * correlation_size(p, planes))
+    # Part after part, so that the sum does not depend on who computed which.
+    for task in range(p.G):
+        for part in range(1, parts):
+            for i in range(size):
+                sums[task * parts * size + i] += sums[(task * parts + part) * size + i]
+        entries(table, gW).sum_registers(sums + task * parts * size, p.rows * planes.k, accumulate, gW + task * p.rows * planes.k)
+
+
+cdef void part_of_correlation(
+    Py_ssize_t task, Py_ssize_t parts, const Product& p, const Planes& planes, const Size* offset, const real* gy, const real* x,
+    real* sums, real* scratch) noexcept nogil:
+    """One group's images of one part."""
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t g = task // parts, part = task % parts, n, image, row, rows, run, columns = p.grid.columns
+    cdef Py_ssize_t at_once = images_at_once(p, planes), count, i, x_size = p.channels * planes.size
+    cdef Py_ssize_t lanes = entries(table, x).lanes, end = p.N * (part + 1) // parts
+    cdef bint whole_registers = columns % lanes == 0
+    cdef PatchGrid outputs
+    cdef PatchTap origin
+    cdef PatchRuns runs
+    cdef real* own_x = scratch
+    cdef real* own_gy = scratch + at_once * x_size + BEYOND
+    outputs.height, outputs.width = p.pixels // columns, columns
+    outputs.row_step = outputs.column_step = 1
+    origin.row = origin.column = 0
+    memset(sums, 0, p.rows * planes.k * lanes * sizeof(real))
+    memset(own_x + at_once * x_size, 0, BEYOND * sizeof(real))
+    n = p.N * part // parts
+    while n < end:
+        count = min(at_once, end - n)
+        row = 0
+        while row < outputs.height:
+            rows = min(planes.rows, outputs.height - row)
+            run = rows * columns if whole_registers else (rows * planes.pitch + LANES - 1) // LANES * LANES
+            for i in range(count):
+                image = (n + i) * p.G + g
+                fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first,
+                            planes.pitch, row, planes.size, planes.size, own_x + i * x_size)
+                if not whole_registers:
+                    fill_planes(gy + image * p.rows * p.pixels, p.rows, outputs, origin, planes.pitch, row, rows * planes.pitch,
+                                run, own_gy + i * p.rows * run)
+            runs.images, runs.b_image, runs.b_pitch = count, x_size, planes.pitch
+            if whole_registers:
+                runs.a_image, runs.rows, runs.a_pitch, runs.pixels = p.G * p.rows * p.pixels, rows, columns, columns
+                entries(table, x).correlate(p.rows, planes.k, runs, gy + (n * p.G + g) * p.rows * p.pixels + row * columns,
+                                            p.pixels, own_x, offset, sums)
+            else:
+                runs.a_image, runs.rows, runs.a_pitch, runs.pixels = p.rows * run, 1, 0, run
+                entries(table, x).correlate(p.rows, planes.k, runs, own_gy, run, own_x, offset, sums)
+            row += rows
+        n += count
