@@ -1,5 +1,7 @@
 """Conv2d and Conv1d as layers: what they are made of, how they are drawn and spelled, and what they refuse."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -321,3 +323,10 @@ def test_a_bias_may_be_taken_away_and_a_weight_replaced():
     layer.bias, layer.weight = None, Parameter(other.weight.data)
     for one, another in zip(both(layer, x), both(other, x), strict=True):
         np.testing.assert_array_equal(one, another)
+
+
+def test_a_pickle_does_not_hold_a_weight_that_was_replaced():
+    layer = nn.Conv2d(10, 10, 10, rng=0)
+    layer(images(1, 10, 10, 10))
+    layer.weight = Parameter(layer.weight.data + 1)
+    assert len(pickle.dumps(layer)) < 2.5 * layer.weight.data.nbytes
