@@ -28,6 +28,17 @@ def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -
     return int(value)
 
 
+def pair(value: Any, name: str, owner: str, least: int) -> tuple[int, int]:
+    """The value as two ints of at least `least`, one int standing for both; else an error that names the argument."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    wanted = f"an integer >= {least} or a pair of them"
+    if any(isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)) for item in items):
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    if len(items) != 2 or min(items) < least:
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    return int(items[0]), int(items[1])
+
+
 def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:
     """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):

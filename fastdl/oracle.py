@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from fastdl import nn, optim
 from fastdl.nn.activation import _Elementwise as KernelActivation
+from fastdl.nn.conv import _Convolution
 from fastdl.nn.loss import _Elementwise as KernelLoss
 from fastdl.nn.softmax import _OverAxis
-from fastdl.reference import activation, cross_entropy, linear, loss, softmax
+from fastdl.reference import activation, conv, cross_entropy, linear, loss, softmax
 from fastdl.reference import optim as reference_optim
 
 Array = NDArray[Any]
@@ -46,6 +47,39 @@ def _(module: nn.Linear, x: Array, gradients: dict[int, Array]) -> tuple[Array, 
         gx = np.zeros_like(x)
         linear.linear_backward_weight(gy, x, True, gW, gb)
         linear.linear_backward_input(gy, W, gx)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: _Convolution, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+
+    def image(array: Array) -> Array:
+        return array[:, :, None] if x.ndim == 3 else array
+
+    def pair(lengths: tuple[int, ...], of_one_row: int) -> tuple[int, int]:
+        return (of_one_row, lengths[0]) if x.ndim == 3 else (lengths[0], lengths[1])
+
+    W, b = module.weight.data, None if module.bias is None else module.bias.data
+    kernel, stride, dilation = (pair(lengths, 1) for lengths in (module.kernel_size, module.stride, module.dilation))
+    reach = tuple(d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
+    if module.padding == "same":
+        padding, sizes = (reach[0] // 2, reach[1] // 2), x.shape[2:]
+    else:
+        padding = (0, 0) if isinstance(module.padding, str) else pair(module.padding, 0)
+        spare = (n + 2 * p - r - 1 for n, p, r in zip(image(x).shape[2:], padding, reach, strict=True))
+        sizes = [n // s + 1 for n, s in zip(spare, stride, strict=True)][-(x.ndim - 2) :]
+    geometry = stride, padding, dilation, module.groups
+    y = np.zeros((len(x), len(W), *sizes), x.dtype)
+    conv.conv_forward(image(x), image(W), b, *geometry, image(y))
+
+    def backward(gy: Array) -> Array:
+        gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
+        gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
+        gx = np.zeros_like(x)
+        conv.conv_backward_weight(image(gy), image(x), *geometry, True, image(gW), gb)
+        conv.conv_backward_input(image(gy), image(W), *geometry, image(gx))
         return gx
 
     return y, backward

@@ -136,8 +136,12 @@ def _layer(subject: type, *arguments: Any, **options: Any) -> Callable[[Any], An
     return lambda dtype: subject(*arguments, **options)
 
 
-def _linear(*arguments: Any, **options: Any) -> Callable[[Any], nn.Linear]:
-    return lambda dtype: nn.Linear(*arguments, **options, rng=0, dtype=dtype)
+def _drawn(subject: type, *arguments: Any, **options: Any) -> Callable[[Any], Any]:
+    return lambda dtype: subject(*arguments, **options, rng=0, dtype=dtype)
+
+
+def _linear(*arguments: Any, **options: Any) -> Callable[[Any], Any]:
+    return _drawn(nn.Linear, *arguments, **options)
 
 
 def _stack(build: Callable[[Any], nn.Module]) -> Callable[[Any], nn.Module]:
@@ -179,6 +183,32 @@ CASES: tuple[Case, ...] = (
     Case(nn.Linear, _linear(33, 65), ((31, 33), (1, 33)), tolerance=64),
     Case(nn.Linear, _linear(784, 128), ((3, 784),), tolerance=256, timed=(64, 784)),
     Case(nn.Linear, _linear(25, 25), ((100, 25),), tolerance=64, timed=(100, 25)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 3, 4, 3), ((2, 3, 5, 6), (0, 3, 5, 5), (1, 3, 3, 3), (3, 3, 4, 7)),
+         bad=(((0, 1, 1), ValueError), ((1, 1.5, 1), TypeError), ((1, 1, True), TypeError), ((1, 1, (1, 2, 3)), ValueError),
+              ((1, 1, 1, 0), ValueError), ((1, 1, 1, 1, -1), ValueError), ((1, 1, 1, 1, "full"), ValueError),
+              ((1, 1, 1, 2, "same"), ValueError), ((1, 1, 1, 1, 0, "1"), TypeError), ((3, 4, 1, 1, 0, 1, 2), ValueError),
+              ((1, 1, 1, 1, 0, 1, 1, 1), TypeError), ((2**31, 2**31, 2), ValueError))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 4, 6, 1), ((3, 4, 3, 5), (1, 4, 1, 1))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 2, 3, 3, padding=1, bias=False), ((2, 2, 5, 4), (1, 2, 1, 1), (1, 2, 2, 33))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 2, 3, 3, stride=2, padding=1), ((2, 2, 5, 7), (1, 2, 6, 6))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 2, 3, 2, stride=3), ((2, 2, 5, 8), (1, 2, 7, 7))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 2, 3, 3, dilation=2), ((2, 2, 6, 7), (1, 2, 5, 5))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 4, 6, 3, padding=1, groups=2), ((2, 4, 4, 5), (0, 4, 4, 5))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 3, 3, 3, padding=1, groups=3), ((2, 3, 5, 6), (1, 3, 1, 2))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 3, 6, (3, 2), stride=(2, 1), groups=3), ((2, 3, 5, 4),)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 2, 3, (2, 4), padding="same"), ((2, 2, 4, 5), (1, 2, 1, 1))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 4, 6, (3, 2), (2, 1), (1, 2), (1, 3), 2, False), ((2, 4, 5, 6), (1, 4, 2, 3))),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 33, 17, 3, padding=1), ((1, 33, 3, 5),), tolerance=128),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 1, 8, 5), ((2, 1, 6, 7),), tolerance=64, timed=(64, 1, 28, 28)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 8, 16, 5), ((2, 8, 6, 5),), tolerance=128, timed=(64, 8, 12, 12)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 3, 32, 3, padding=1), ((2, 3, 4, 5),), tolerance=64, timed=(32, 3, 32, 32)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 64, 64, 3, padding=1), ((1, 64, 2, 2),), tolerance=256, timed=(32, 64, 32, 32)),
+    Case(nn.Conv2d, _drawn(nn.Conv2d, 64, 128, 1), ((2, 64, 3, 2),), tolerance=128, timed=(32, 64, 16, 16)),
+    Case(nn.Conv1d, _drawn(nn.Conv1d, 3, 4, 3, padding=1), ((2, 3, 9), (0, 3, 9), (1, 3, 1)),
+         bad=(((0, 1, 1), ValueError), ((1, 1, (1, 2)), TypeError), ((1, 1, 0), ValueError), ((1, 1, 1, 1, "full"), ValueError),
+              ((1, 1, 1, 2, "same"), ValueError), ((4, 3, 1, 1, 0, 1, 2), ValueError))),
+    Case(nn.Conv1d, _drawn(nn.Conv1d, 2, 3, 4, stride=2, padding="valid", bias=False), ((2, 2, 8), (1, 2, 4))),
+    Case(nn.Conv1d, _drawn(nn.Conv1d, 4, 4, 2, padding="same", dilation=3, groups=4), ((2, 4, 7), (1, 4, 2))),
     Case(nn.ReLU, _layer(nn.ReLU), ANY, smooth=False, timed=IMAGES),
     Case(nn.LeakyReLU, _layer(nn.LeakyReLU, 0.2), ANY, smooth=False, bad=((("a",), TypeError), ((np.nan,), ValueError))),
     Case(nn.ELU, _layer(nn.ELU, 1.5), ANY, smooth=False, timed=IMAGES, bad=((("a",), TypeError), ((np.inf,), ValueError))),

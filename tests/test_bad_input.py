@@ -252,7 +252,7 @@ def test_a_generator_is_a_seed_or_a_generator(rng, error):
 
 @pytest.mark.parametrize("sizes", [(2**40, 2**40), (10**30, 1), (1, 2**63), (2**31, 2**31)])
 def test_sizes_whose_product_overflows_are_refused_before_anything_is_allocated(sizes):
-    with pytest.raises(ValueError, match=r"Linear\(\d+, \d+\): expected sizes whose product"):
+    with pytest.raises(ValueError, match="Linear: expected sizes whose product memory can hold, got"):
         nn.Linear(*sizes)
 
 

@@ -19,6 +19,8 @@ from fastdl.nn.container import Parallel as Parallel
 from fastdl.nn.container import Residual as Residual
 from fastdl.nn.container import Sequential as Sequential
 from fastdl.nn.container import Siamese as Siamese
+from fastdl.nn.conv import Conv1d as Conv1d
+from fastdl.nn.conv import Conv2d as Conv2d
 from fastdl.nn.grad_mode import is_grad_enabled as is_grad_enabled
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.nn.linear import Linear as Linear

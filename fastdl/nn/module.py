@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.arguments import as_float_dtype
 from fastdl.nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
 
@@ -244,6 +247,39 @@ class Module:
                 if array.dtype.kind == "f":
                     setattr(module, name, array.astype(dtype))
         return self
+
+    def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
+        """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
+
+        A copy of the model is run once on a sample of zeros, in evaluation mode; the model itself stays as it is.
+
+        Args:
+            input_shape: the shape of one sample, without the batch axis.
+
+        Raises:
+            TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.
+
+        Example:
+            >>> from fastdl import nn
+            >>> nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2)).summary(2)
+            name   layer          output  parameters  multiply-adds
+                   Sequential     (2,)             0              0
+            0      Linear(2, 25)  (25,)           75             50
+            1      ReLU()         (25,)            0              0
+            2      Linear(25, 2)  (2,)            52             50
+            total                                127            100
+            127 parameters; 508 bytes
+        """
+        from fastdl.nn.summary import summarize
+
+        return summarize(self, input_shape)
+
+    def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """The multiplications of a forward, each with its addition, for the summary; a layer that multiplies defines it.
+
+        What modules inside multiply is theirs.
+        """
+        return 0
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`."""

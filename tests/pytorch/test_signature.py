@@ -9,16 +9,16 @@ from fastdl.nn import init
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
-# What is deprecated, or about devices, memory and autograd, has no counterpart here.
+# What is deprecated, pads with other than zeros, or is about devices, memory and autograd, has no counterpart here.
 LEFT_OUT = {
     "size_average", "reduce", "inplace", "device", "last_epoch", "verbose", "generator", "args", "kwargs",
-    "foreach", "fused", "capturable", "differentiable", "error_if_nonfinite",
+    "foreach", "fused", "capturable", "differentiable", "error_if_nonfinite", "padding_mode",
 }  # fmt: skip
 # torch.nn.Softmax's dim=None is deprecated; float32 is NumPy's spelling of the default dtype.
 OTHER_DEFAULTS = {"dim", "dtype"}
 
 ACTIVATIONS = ["ReLU", "LeakyReLU", "ELU", "Tanh", "Sigmoid", "GELU", "SiLU", "Softplus", "Identity"]
-LAYERS = ["Linear", *ACTIVATIONS, "Softmax", "LogSoftmax"]
+LAYERS = ["Linear", "Conv1d", "Conv2d", *ACTIVATIONS, "Softmax", "LogSoftmax"]
 LOSSES = ["MSELoss", "L1Loss", "HuberLoss", "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"]
 SCHEDULES = ["StepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau"]
 INITIALIZERS = ["uniform", "normal", "constant", "ones", "zeros", "xavier_uniform", "xavier_normal", "kaiming_uniform",

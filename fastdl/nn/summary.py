@@ -1,0 +1,172 @@
+"""summary: a model's layers as a table, with what each puts out, holds and multiplies."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdl.door import weights_dtype
+from fastdl.nn.grad_mode import no_grad
+from fastdl.nn.module import Module
+from fastdl.nn.parameter import Parameter
+
+Shape = tuple[int, ...]
+
+
+class Row(NamedTuple):
+    """A call of a layer.
+
+    Args:
+        name: its dotted name; empty for the model itself.
+        layer: its type, with the arguments where nothing is inside.
+        output_shape: of one sample; None where the layer was not called, or gave no array.
+        parameters: its own, as far as no row above counts them.
+        multiply_adds: its own, for one sample.
+    """
+
+    name: str
+    layer: str
+    output_shape: Shape | None
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """A model's table of layers; str and repr are the table.
+
+    Args:
+        rows: the calls in their order, a container's before those inside it; at the end the layers that were not called.
+        parameters: how many there are.
+        trainable: how many of them are not frozen.
+        multiply_adds: for one sample, forward.
+        nbytes: the bytes of parameters and buffers; gradients are not in it.
+    """
+
+    rows: tuple[Row, ...]
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    nbytes: int
+
+    def __repr__(self) -> str:
+        lines = [("name", "layer", "output", "parameters", "multiply-adds")]
+        for row in self.rows:
+            output = "-" if row.output_shape is None else str(row.output_shape)
+            lines.append((row.name, row.layer, output, f"{row.parameters:,}", f"{row.multiply_adds:,}"))
+        lines.append(("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}"))
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        table = [
+            "  ".join(f"{cell:{a}{w}}" for cell, a, w in zip(line, "<<<>>", widths, strict=True)) for line in lines
+        ]
+        frozen = f", {self.parameters - self.trainable:,} of them frozen" if self.trainable < self.parameters else ""
+        return "\n".join([*table, f"{self.parameters:,} parameters{frozen}; {self.nbytes:,} bytes"])
+
+
+def summarize(model: Module, input_shape: int | Shape) -> Summary:
+    """Return a model's table of layers; see Module.summary."""
+    shape, dtype = _sample_shape(input_shape), weights_dtype(model)
+    if prod(shape) * dtype.itemsize > sys.maxsize:
+        raise ValueError(f"summary: expected an input_shape that memory can hold, got {input_shape!r}")
+    # Whatever a forward changes, it changes in the copy.
+    model = copy.deepcopy(model).eval()
+    trace = _Trace(model)
+    with no_grad(), np.errstate(all="ignore"):
+        model(np.zeros((1, *shape), dtype))
+    rows = tuple(trace.rows())
+    parameters = list(model.parameters())
+    return Summary(
+        rows,
+        sum(parameter.size for parameter in parameters),
+        sum(parameter.size for parameter in parameters if parameter.requires_grad),
+        sum(row.multiply_adds for row in rows),
+        sum(array.nbytes for array in (*(parameter.data for parameter in parameters), *model.buffers())),
+    )
+
+
+@dataclass
+class _Call:
+    name: str
+    module: Module
+    input_shape: Shape | None
+    output_shape: Shape | None = None
+    inside: Counter[int] = field(default_factory=Counter)
+
+
+class _Trace:
+    """The calls of a model's modules, each of which gets a forward that notes them."""
+
+    def __init__(self, model: Module) -> None:
+        self.names = {id(module): (name, module) for name, module in model.named_modules()}
+        self.calls: list[_Call] = []
+        self.running: list[_Call] = []
+        for _, module in self.names.values():
+            vars(module)["forward"] = self._noting(module, module.forward)
+
+    def _noting(self, module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def noting(*inputs: Any) -> Any:
+            call = _Call(self._place(module), module, _shape(inputs[0] if len(inputs) == 1 else None))
+            self.calls.append(call)
+            self.running.append(call)
+            y = forward(*inputs)
+            call.output_shape = _shape(y)
+            self.running.pop()
+            return y
+
+        return noting
+
+    def _place(self, module: Module) -> str:
+        """The name of the place that a module is called in: it may stand in several."""
+        if self.running:
+            caller = self.running[-1]
+            names = [name for name, child in caller.module.named_children() if child is module]
+            if names:
+                name = names[caller.inside[id(module)] % len(names)]
+                caller.inside[id(module)] += 1
+                return f"{caller.name}.{name}" if caller.name else name
+        return self.names[id(module)][0]
+
+    def rows(self) -> Iterator[Row]:
+        """The calls, and after them the modules that were not called, as rows."""
+        counted: set[int] = set()
+        called = {id(call.module) for call in self.calls}
+        idle = [_Call(name, module, None) for name, module in self.names.values() if id(module) not in called]
+        for call in self.calls + idle:
+            own = {id(part): part.size for part in vars(call.module).values() if isinstance(part, Parameter)}
+            parameters = sum(size for part, size in own.items() if part not in counted)
+            counted.update(own)
+            multiply_adds = 0
+            if call.input_shape is not None and call.output_shape is not None:
+                multiply_adds = call.module.multiply_adds(call.input_shape, call.output_shape)
+            output = None if call.output_shape is None else call.output_shape[1:]
+            yield Row(call.name, _title(call.module), output, parameters, multiply_adds)
+
+
+def _title(module: Module) -> str:
+    if next(module.children(), None) is not None:
+        return type(module).__name__
+    try:
+        return repr(module)
+    except AttributeError:  # a subclass that does not keep its constructor's arguments
+        return type(module).__name__
+
+
+def _shape(array: Any) -> Shape | None:
+    return array.shape if isinstance(array, np.ndarray) else None
+
+
+def _sample_shape(value: Any) -> Shape:
+    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
+    if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
+        raise TypeError(f"summary: expected {wanted}, got {value!r}")
+    if any(size < 1 for size in sizes):
+        raise ValueError(f"summary: expected {wanted}, got {value!r}")
+    return tuple(int(size) for size in sizes)

@@ -1,0 +1,109 @@
+"""Weighted: what layers with a weight and perhaps a bias have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from fastdl._kernels.array import ready
+from fastdl.arguments import as_float_dtype, true_or_false
+from fastdl.nn import init
+from fastdl.nn.initializer import Initializer
+from fastdl.nn.module import Layer
+from fastdl.nn.parameter import Parameter, accumulates, learning_grad
+from fastdl.random import as_generator
+
+
+class Weighted(Layer):
+    """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
+
+    A subclass stores its sizes and calls `_make`; its forward keeps x, the output's shape and W.
+    """
+
+    weight: Parameter
+    bias: Parameter | None
+    # The kernel of both gradients: (gy, x, accumulate, gW, gb).
+    _backward_weight: Callable[..., None]
+    # The arrays of weight and bias that the kernels have last been given: a user may assign others.
+    _fitting: tuple[Any, Any] = (None, None)
+
+    def _make(
+        self,
+        bias: bool,
+        weight_init: Initializer | None,
+        bias_init: Initializer | None,
+        rng: int | np.random.Generator | None,
+        dtype: DTypeLike,
+    ) -> None:
+        """Make W and b and draw them; None is torch's initializer, uniform in +-1/sqrt(inputs of an output)."""
+        name, shape = type(self).__name__, self._weight_shape()
+        bias = true_or_false(bias, "bias", name)
+        for argument, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
+            if initializer is not None and not isinstance(initializer, Initializer):
+                raise TypeError(
+                    f"{name}: expected an initializer such as init.xavier_normal() for {argument}, got {initializer!r}"
+                )
+        self.weight_init, self.bias_init = weight_init, bias_init
+        dtype = as_float_dtype(dtype, name)
+        if prod(shape) * dtype.itemsize > sys.maxsize:
+            raise ValueError(f"{name}: expected sizes whose product memory can hold, got a weight of shape {shape}")
+        self.weight = Parameter(np.empty(shape, dtype))
+        self.bias = Parameter(np.empty(shape[0], dtype)) if bias else None
+        self._draw(as_generator(rng))
+
+    def _weight_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        bound = prod(self._weight_shape()[1:]) ** -0.5
+        default = init.uniform(-bound, bound)
+        (self.weight_init or default).apply(self.weight, generator)
+        if self.bias is not None:
+            (self.bias_init or default).apply(self.bias, generator)
+
+    def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Add to the gradients of W and b; return x and gy."""
+        x, shape, forward_W = self._recall()
+        weight, bias = self.weight, self.bias
+        W, b = weight._data, None if bias is None else bias._data
+        if W is not self._fitting[0] or b is not self._fitting[1]:
+            self._fit(W, b)
+        if W is not forward_W and x.dtype != W.dtype:
+            raise RuntimeError(
+                f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
+            )
+        gy = ready(grad_output, x.dtype, self)
+        if gy.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        gW, gb = learning_grad(weight), learning_grad(bias)
+        if gW is not None or gb is not None:
+            self._backward_weight(gy, x, accumulates(weight, bias), gW, gb)
+        return x, gy
+
+    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:
+        """Look at W and b, when they are others than the latest time: anyone may assign another Parameter."""
+        shape = self._weight_shape()
+        if W.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
+        if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
+            raise ValueError(
+                f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
+            )
+        self._fitting = W, b
+
+    def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
+        """Each output is a product with as many inputs as a row of W has elements."""
+        return prod(output_shape) * prod(self._weight_shape()[1:])
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_fitting", None)
+        return state
+
+    def _argument(self, name: str) -> Any:
+        return self.bias is not None if name == "bias" else getattr(self, name)
