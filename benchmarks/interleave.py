@@ -200,4 +200,4 @@ def figure(name: str, values: dict[tuple[str, int], list[float]]) -> Figure:
     best = min(by_threads, key=by_threads.__getitem__)
     measured = values[name, best]
     low, _, high = quantiles(measured, n=4) if len(measured) > 1 else (measured[0],) * 3
-    return Figure(by_threads[best], (high - low) / by_threads[best], best, by_threads)
+    return Figure(by_threads[best], (high - low) / by_threads[best] if high > low else 0.0, best, by_threads)

@@ -1,6 +1,7 @@
 """The rows of the comparison; importing them enters them."""
 
 from benchmarks.rows import activations as activations
+from benchmarks.rows import images as images
 from benchmarks.rows import loops as loops
 from benchmarks.rows import networks as networks
 from benchmarks.rows import package as package

@@ -6,6 +6,7 @@ from functools import partial
 from math import prod
 
 from benchmarks.row import Side, row, side
+from benchmarks.stack import call
 
 SHAPE = (64, 32, 32, 32)
 
@@ -13,8 +14,8 @@ SHAPE = (64, 32, 32, 32)
 def activation(kind: str) -> dict[str, Side]:
     """Against PyTorch, and against a copy of the five arrays (x, y; gy, what is kept, gx), each byte counted once."""
     return {
-        "fastdl": side("fastdl", "activation", kind, SHAPE),
-        "torch": side("torch", "activation", kind, SHAPE),
+        "fastdl": side("fastdl", "layer", call(kind), SHAPE, "float32"),
+        "torch": side("torch", "layer", call(kind), SHAPE, "float32"),
         "copy": side("numpy", "copy", 5 * 4 * prod(SHAPE)),
     }
 

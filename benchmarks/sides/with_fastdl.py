@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from ctypes import CDLL
 from itertools import cycle
+from pathlib import Path
 
 import numpy as np
 
 import fastdl
 from benchmarks.network import Network
-from benchmarks.row import Timed, repeated
+from benchmarks.row import Reading, Timed, repeated
+from benchmarks.stack import LayerCall, Stack
 from fastdl import Trainer, nn, optim
 from fastdl._kernels.gemm import gemm
 
@@ -56,18 +59,48 @@ def loop(network: Network, threads: int) -> Timed:
     return repeated(step)
 
 
-def activation(kind: str, shape: tuple[int, ...], threads: int) -> Timed:
-    """Forward and backward of an activation, named as its class."""
+def fit_stack(stack: Stack, threads: int) -> Timed:
+    """`Trainer.fit` of a stack of layers; a unit is a step."""
+    fastdl.set_num_threads(threads)
+    model, (x, t) = nn.Sequential(*(each.of(nn) for each in stack.layers)), stack.data()
+    make, lr = {"adam": (optim.Adam, 0.001), "sgd": (optim.SGD, 0.01)}[stack.optimizer]
+    trainer = Trainer(model, nn.CrossEntropyLoss(), make(model.parameters(), lr=lr))
+    return Timed(lambda n: trainer.fit(x, t, epochs=n, batch_size=stack.batch, seed=0, progress=False), stack.batches)
+
+
+def layer(each: LayerCall, shape: tuple[int, ...], dtype: str, threads: int) -> Timed:
+    """Forward and backward of a layer."""
     fastdl.set_num_threads(threads)
     rng = np.random.default_rng(0)
-    x, gy = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
-    layer = getattr(nn, kind)()
+    subject, x = each.of(nn).astype(dtype), rng.standard_normal(shape).astype(dtype)
+    gy = rng.standard_normal(subject(x).shape).astype(dtype)
 
     def call() -> None:
-        layer(x)
-        layer.backward(gy)
+        subject(x)
+        subject.backward(gy)
 
     return repeated(call)
+
+
+def step_memory(each: LayerCall, shape: tuple[int, ...], threads: int) -> Reading:
+    """The most memory that forward and backward take beyond x, y, gx, gy, weights and their gradients, in MB."""
+    fastdl.set_num_threads(threads)
+    subject, other, x = each.of(nn), nn.Conv2d(1, 1, 3), np.ones(shape, np.float32)
+    other.backward(other(np.ones((64, 1, 64, 64), np.float32)))  # threads and code are there
+    CDLL(None).malloc_trim(0)  # what was freed is given back, so that it does not hide what is taken
+    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    before = memory("VmRSS")
+    y = subject(x)
+    gy = np.ones_like(y)
+    gx = subject.backward(gy)
+    beyond = (memory("VmHWM") - before - y.nbytes - gy.nbytes - gx.nbytes) / 2**20
+    return Reading(lambda: beyond)  # measured once: what a step has taken stays there for the next
+
+
+def memory(name: str) -> int:
+    """A line of the system's account of this process, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
 
 
 def product(m: int, k: int, n: int, transposed: bool, threads: int) -> Timed:

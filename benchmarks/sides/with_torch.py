@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import cycle
+from typing import Any
 
 import torch
 
 from benchmarks.network import Network
 from benchmarks.row import Timed, repeated
+from benchmarks.stack import LayerCall, Stack
 
 VERSION = f"PyTorch {torch.__version__}, eager"
 
@@ -28,7 +30,21 @@ def loop(network: Network, threads: int) -> Timed:
         optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
     else:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=network.momentum)
-    parts = [torch.from_numpy(array).split(network.batch) for array in network.data()]
+    return steps(model, criterion, optimizer, network.data(), network.batch)
+
+
+def loop_stack(stack: Stack, threads: int) -> Timed:
+    """The explicit loop over a stack of layers; a unit is a step."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*(each.of(torch.nn) for each in stack.layers))
+    make, lr = {"adam": (torch.optim.Adam, 0.001), "sgd": (torch.optim.SGD, 0.01)}[stack.optimizer]
+    return steps(model, torch.nn.CrossEntropyLoss(), make(model.parameters(), lr=lr), stack.data(), stack.batch)
+
+
+def steps(model: Any, criterion: Any, optimizer: Any, data: Any, batch: int) -> Timed:
+    """Training steps over batches that are ready."""
+    parts = [torch.from_numpy(array).split(batch) for array in data]
     batches = cycle(list(zip(*parts, strict=True)))
 
     def step() -> None:
@@ -40,15 +56,17 @@ def loop(network: Network, threads: int) -> Timed:
     return repeated(step)
 
 
-def activation(kind: str, shape: tuple[int, ...], threads: int) -> Timed:
-    """Forward and backward of an activation, named as its class."""
+def layer(each: LayerCall, shape: tuple[int, ...], dtype: str, threads: int) -> Timed:
+    """Forward and backward of a layer, the input's gradient included."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    x, gy = torch.randn(shape, requires_grad=True), torch.randn(shape)
-    layer = getattr(torch.nn, kind)()
+    kind = getattr(torch, dtype)
+    subject, x = each.of(torch.nn).to(kind), torch.randn(shape, dtype=kind, requires_grad=True)
+    gy = torch.randn_like(subject(x))
 
     def call() -> None:
         x.grad = None
-        layer(x).backward(gy)
+        subject.zero_grad()
+        subject(x).backward(gy)
 
     return repeated(call)

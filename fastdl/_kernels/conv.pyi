@@ -3,7 +3,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 Array: TypeAlias = NDArray[Any]
-Pair: TypeAlias = tuple[int, int]
+Pair: TypeAlias = tuple[int, ...]
 
 def conv_forward(
     x: Array, W: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, groups: int, y: Array
