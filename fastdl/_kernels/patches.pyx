@@ -11,8 +11,8 @@ from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cdef enum:
-    # Lines of a slice of the sum.
-    SLICE = 512
+    # Lines of a slice of the sum, at most.
+    SLICE = 640
     WIDEST_TILE = 64
     # For the gradient of the weights: pixels of a chunk of the sum; rows packed at a time, so far apart that they share no set of
     # the cache; the parts that the pixels are cut into, where their sums have no more elements than that.
@@ -32,7 +32,8 @@ cdef double operations(const Product& p) noexcept nogil:
 
 
 cdef Py_ssize_t slice_channels(Py_ssize_t channels, Py_ssize_t taps) noexcept nogil:
-    return min(channels, max(SLICE // taps, 1))
+    cdef Py_ssize_t most = max(SLICE // taps, 1), slices = (channels + most - 1) // most
+    return (channels + slices - 1) // slices
 
 
 cdef Py_ssize_t weights_size(const Product& p) noexcept nogil:
