@@ -1,7 +1,10 @@
 """Data: generators, what prepares arrays for a network, and batches."""
 
 from fastdl.data.batches import batches as batches
+from fastdl.data.digits import digits as digits
+from fastdl.data.generators import ball as ball
 from fastdl.data.generators import disk as disk
 from fastdl.data.transform import Standardize as Standardize
 from fastdl.data.transform import one_hot as one_hot
+from fastdl.data.transform import pixels as pixels
 from fastdl.data.transform import standardize as standardize
