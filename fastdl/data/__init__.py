@@ -4,6 +4,7 @@ from fastdl.data.batches import batches as batches
 from fastdl.data.digits import digits as digits
 from fastdl.data.generators import ball as ball
 from fastdl.data.generators import disk as disk
+from fastdl.data.split import split as split
 from fastdl.data.transform import Standardize as Standardize
 from fastdl.data.transform import one_hot as one_hot
 from fastdl.data.transform import pixels as pixels
