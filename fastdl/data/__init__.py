@@ -1,5 +1,9 @@
 """Data: generators, what prepares arrays for a network, and batches."""
 
+from fastdl.data.augment import Compose as Compose
+from fastdl.data.augment import Flip as Flip
+from fastdl.data.augment import Noise as Noise
+from fastdl.data.augment import Shift as Shift
 from fastdl.data.batches import batches as batches
 from fastdl.data.digits import digits as digits
 from fastdl.data.generators import ball as ball
