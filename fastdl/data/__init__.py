@@ -1,4 +1,6 @@
-"""Data: generators, what prepares arrays for a network, and batches."""
+"""Data: generators, readers, what prepares arrays for a network, and batches."""
+
+from typing import TYPE_CHECKING, Any
 
 from fastdl.data.augment import Compose as Compose
 from fastdl.data.augment import Flip as Flip
@@ -13,3 +15,21 @@ from fastdl.data.transform import Standardize as Standardize
 from fastdl.data.transform import one_hot as one_hot
 from fastdl.data.transform import pixels as pixels
 from fastdl.data.transform import standardize as standardize
+
+if TYPE_CHECKING:
+    from fastdl.data.idx import mnist as mnist
+    from fastdl.data.idx import read_idx as read_idx
+
+_READERS = {
+    "mnist": "idx",
+    "read_idx": "idx",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what reads files when it is first asked for."""
+    if name in _READERS:
+        from importlib import import_module
+
+        return getattr(import_module(f"fastdl.data.{_READERS[name]}"), name)
+    raise AttributeError(f"module 'fastdl.data' has no attribute {name!r}")
