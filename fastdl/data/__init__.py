@@ -17,10 +17,14 @@ from fastdl.data.transform import pixels as pixels
 from fastdl.data.transform import standardize as standardize
 
 if TYPE_CHECKING:
+    from fastdl.data.cifar import cifar10 as cifar10
+    from fastdl.data.cifar import read_cifar10 as read_cifar10
     from fastdl.data.idx import mnist as mnist
     from fastdl.data.idx import read_idx as read_idx
 
 _READERS = {
+    "cifar10": "cifar",
+    "read_cifar10": "cifar",
     "mnist": "idx",
     "read_idx": "idx",
 }
