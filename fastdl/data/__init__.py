@@ -19,14 +19,20 @@ from fastdl.data.transform import standardize as standardize
 if TYPE_CHECKING:
     from fastdl.data.cifar import cifar10 as cifar10
     from fastdl.data.cifar import read_cifar10 as read_cifar10
+    from fastdl.data.dataset import Dataset as Dataset
     from fastdl.data.idx import mnist as mnist
     from fastdl.data.idx import read_idx as read_idx
+    from fastdl.data.table import read_columns as read_columns
+    from fastdl.data.table import read_csv as read_csv
 
 _READERS = {
     "cifar10": "cifar",
     "read_cifar10": "cifar",
+    "Dataset": "dataset",
     "mnist": "idx",
     "read_idx": "idx",
+    "read_columns": "table",
+    "read_csv": "table",
 }
 
 
