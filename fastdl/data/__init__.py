@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fastdl.data.dataset import Dataset as Dataset
     from fastdl.data.idx import mnist as mnist
     from fastdl.data.idx import read_idx as read_idx
+    from fastdl.data.npz import read_npy as read_npy
+    from fastdl.data.npz import read_npz as read_npz
     from fastdl.data.table import read_columns as read_columns
     from fastdl.data.table import read_csv as read_csv
 
@@ -31,6 +33,8 @@ _READERS = {
     "Dataset": "dataset",
     "mnist": "idx",
     "read_idx": "idx",
+    "read_npy": "npz",
+    "read_npz": "npz",
     "read_columns": "table",
     "read_csv": "table",
 }
