@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fastdl.data.cifar import cifar10 as cifar10
     from fastdl.data.cifar import read_cifar10 as read_cifar10
     from fastdl.data.dataset import Dataset as Dataset
+    from fastdl.data.files import load_data as load_data
     from fastdl.data.idx import mnist as mnist
     from fastdl.data.idx import read_idx as read_idx
     from fastdl.data.npz import read_npy as read_npy
@@ -31,6 +32,7 @@ _READERS = {
     "cifar10": "cifar",
     "read_cifar10": "cifar",
     "Dataset": "dataset",
+    "load_data": "files",
     "mnist": "idx",
     "read_idx": "idx",
     "read_npy": "npz",
