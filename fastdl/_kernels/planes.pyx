@@ -159,7 +159,7 @@ cdef Py_ssize_t correlation_size(const Product& p, const Planes& planes) noexcep
     return images_at_once(p, planes) * (p.channels * planes.size + p.rows * run_of(planes)) + BEYOND
 
 
-cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil:
+cdef Py_ssize_t planes_correlation_scratch(const Product& p) noexcept nogil:
     cdef Planes planes = planes_of(p)
     return (offsets_size(planes) + parts_of(p) * p.G * p.rows * planes.k * LANES
             + threads_for(operations(p)) * correlation_size(p, planes))

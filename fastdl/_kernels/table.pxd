@@ -39,7 +39,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*multiply_vector)(const T*, Size, Size, Size, const T*, boolean, const T*, T*) noexcept
         void (*pack_patches)(const T*, const PatchGrid&, const PatchTap*, Size, Size, Size, Size, Size, T*, Size) noexcept
         void (*unpack_line)(const T*, const PatchGrid&, PatchTap, Size, Size, T*) noexcept
-        void (*turn)(const T*, Size, Size, boolean, T*, Size) noexcept
+        void (*turn)(const T*, Size, Size, Size, boolean, T*, Size) noexcept
         void (*multiply_lines)(Size, Size, Size, const T*, const T*, const Size*, const T*, T*, Size) noexcept
         void (*correlate)(Size, Size, const PatchRuns&, const T*, Size, const T*, const Size*, T*) noexcept
         void (*sum_registers)(const T*, Size, boolean, T*) noexcept

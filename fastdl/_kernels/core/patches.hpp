@@ -123,7 +123,7 @@ template <class T> void unpack_line(const T* line, const PatchGrid& grid, PatchT
 }
 
 // out (columns, rows) = the matrix s (rows, columns) turned over [+ out].
-template <class T> void turn(const T* s, Size rows, Size columns, bool accumulate, T* out, Size out_row) {
+template <class T> void turn(const T* s, Size s_row, Size rows, Size columns, bool accumulate, T* out, Size out_row) {
     constexpr int W = lanes<T>;
     for (Size i = 0; i < rows; i += W)
         for (Size j = 0; j < columns; j += W) {
@@ -131,7 +131,7 @@ template <class T> void turn(const T* s, Size rows, Size columns, bool accumulat
             Vec<T> r[W] = {};
 #pragma GCC unroll 16
             for (int p = 0; p < W; ++p)
-                if (p < high) r[p] = wide == W ? load(s + (i + p) * columns + j) : load_partial(s + (i + p) * columns + j, wide);
+                if (p < high) r[p] = wide == W ? load(s + (i + p) * s_row + j) : load_partial(s + (i + p) * s_row + j, wide);
             transpose<T>(r);
 #pragma GCC unroll 16
             for (int p = 0; p < W; ++p)

@@ -32,7 +32,7 @@ template <class T> struct Entries {
     void (*pack_patches)(const T* image, const PatchGrid& grid, const PatchTap* tap, Size taps, Size channels, Size first,
                          Size pixels, Size width, T* out, Size out_row);
     void (*unpack_line)(const T* line, const PatchGrid& grid, PatchTap tap, Size first, Size pixels, T* plane);
-    void (*turn)(const T* s, Size rows, Size columns, bool accumulate, T* out, Size out_row);
+    void (*turn)(const T* s, Size s_row, Size rows, Size columns, bool accumulate, T* out, Size out_row);
 
     // planes.hpp
     void (*multiply_lines)(Size rows, Size pixels, Size k, const T* a, const T* b, const Size* offset, const T* bias, T* out, Size out_row);
