@@ -3,6 +3,7 @@
 
 namespace fastdl::FASTDL_LEVEL {
 using fastdl::AdamFactors;
+using fastdl::PoolAxis;
 using fastdl::RMSpropFactors;
 using fastdl::SGDFactors;
 using fastdl::Size;
@@ -10,6 +11,7 @@ using fastdl::Size;
 
 #include "gemm.hpp"
 #include "loss.hpp"
+#include "pool.hpp"
 #include "update.hpp"
 
 #define FASTDL_STRING(x) #x
@@ -48,6 +50,7 @@ template <class T> constexpr Entries<T> make_entries() {
             Runs<T>::forward, Runs<T>::backward,
             Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
             dot<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
+            max_pool<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
             sgd<T>, rmsprop<T>, adam<T>};
 }
 

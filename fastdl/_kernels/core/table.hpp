@@ -1,6 +1,7 @@
 // The table of entry points into the core: one per CPU level, one of them chosen at import.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace fastdl {
 typedef ptrdiff_t Size;
@@ -9,6 +10,11 @@ typedef ptrdiff_t Size;
 template <class T> struct SGDFactors { T sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr; };
 template <class T> struct RMSpropFactors { T sign, decay, shrink, keep, gain, inner_eps, outer_eps, momentum, lr; };
 template <class T> struct AdamFactors { T sign, decay, shrink, mean_gain, keep, gain, inner_eps, outer_eps, step, unbias; };
+
+// One axis of pooled images: output o sees `taps` places from o stride - padding on, `dilation` apart, where they lie within the
+// axis' size; with no taps, share o of the axis cut into as many equal shares as there are outputs, rounded outwards.
+// The outputs from inside_begin to before inside_end see all their taps.
+struct PoolAxis { Size size, outputs, taps, stride, padding, dilation, inside_begin, inside_end; };
 
 template <class T> struct Entries {
     // gemm.hpp
@@ -38,6 +44,12 @@ template <class T> struct Entries {
     void (*softmax_backward)(const T* gy, const T* y, T* gx, Size n);
     void (*log_softmax)(const T* x, T* y, Size n);
     void (*log_softmax_backward)(const T* gy, const T* y, T* gx, Size n);
+
+    // pool.hpp, one image plane each
+    void (*max_pool)(const T* x, const PoolAxis& rows, const PoolAxis& columns, T* y, int32_t* index);
+    void (*max_pool_backward)(const T* gy, const int32_t* index, const PoolAxis& rows, const PoolAxis& columns, T* gx);
+    void (*avg_pool)(const T* x, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* y);
+    void (*avg_pool_backward)(const T* gy, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* gx);
 
     // update.hpp
     void (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);
