@@ -518,3 +518,11 @@ def test_a_module_without_forward_or_backward_says_which_to_define():
     assert half(np.ones(1)) == 0.5
     with pytest.raises(TypeError, match="Half has no backward: define backward"):
         half.backward(np.ones(1))
+
+
+def test_a_weight_of_another_shape_between_forward_and_backward_is_refused():
+    layer = nn.Linear(40, 3)
+    layer(np.ones((5, 40), np.float32))
+    layer.in_features, layer.weight = 2, nn.Parameter(np.ones((3, 2), np.float32))
+    with pytest.raises(RuntimeError, match="call the model again"):
+        layer.backward(np.ones((5, 3), np.float32))

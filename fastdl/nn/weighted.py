@@ -77,6 +77,10 @@ class Weighted(Layer):
             raise RuntimeError(
                 f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
+        if W.shape != forward_W.shape:
+            raise RuntimeError(
+                f"{self.spec()}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
+            )
         gy = ready(grad_output, x.dtype, self)
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
