@@ -15,6 +15,7 @@ from fastdl import door, optim
 from fastdl.arguments import positive_integer, real_number
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data import batches
+from fastdl.data.augment import Augment, augmented
 from fastdl.history import History as History
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -119,6 +120,7 @@ class Trainer:
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
+        augment: Augment | None = None,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -141,6 +143,10 @@ class Trainer:
             validation_data: (x, y), evaluated after each epoch.
             callbacks: see `fastdl.callbacks`.
             progress: a bar of epochs; None draws it when standard error is a terminal.
+            augment: changes the inputs of each training batch, never of validation: a function of (xb, generator) that
+                returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`. It is given an array
+                of its own and the generator that draws the order, so that a seed repeats what it draws as well. The
+                losses and metrics of training are of what it returns.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
@@ -160,6 +166,12 @@ class Trainer:
         dtype = door.weights_dtype(self.model)
         x, y = door.pair(x, y, dtype, "Trainer.fit")
         self._try_out(x, y)
+        if augment is not None:
+            if not callable(augment):
+                raise TypeError(
+                    f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}"
+                )
+            augmented(augment, x[:1].copy(), np.random.default_rng(0), "Trainer.fit")
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
@@ -179,7 +191,7 @@ class Trainer:
                     endings.callback(callback.on_fit_end, self)
                 with _mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
-                        record = self._epoch(x, y, batch_size, shuffle, on_step_end, validation_data)
+                        record = self._epoch(x, y, batch_size, shuffle, on_step_end, validation_data, augment)
                         history.records.append(record)
                         if self.schedule is not None:
                             self._step_schedule(record)
@@ -223,10 +235,11 @@ class Trainer:
         shuffle: bool,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         validation_data: tuple[Array, Array] | None,
+        augment: Augment | None,
     ) -> dict[str, float]:
         start = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
-        loss, outputs, targets = self._plain_epoch(x, y, batch_size, shuffle, on_step_end)
+        loss, outputs, targets = self._plain_epoch(x, y, batch_size, shuffle, on_step_end, augment)
         record = {"loss": loss}
         for name, metric in self.metrics.items():
             record[name] = float(metric(outputs, targets))
@@ -243,6 +256,7 @@ class Trainer:
         batch_size: int,
         shuffle: bool,
         on_step_end: list[Callable[[Trainer, int, float], None]],
+        augment: Augment | None,
     ) -> tuple[float, Array, Array]:
         """One epoch as a Python loop: its loss, and outputs and targets in the order seen where metrics want them."""
         model, criterion, optimizer = self.model, self.criterion, self.optimizer
@@ -251,6 +265,8 @@ class Trainer:
         total, outputs, targets = 0.0, [], []
         for step, (xb, yb) in enumerate(batches(x, y, batch_size, shuffle=shuffle, rng=self.rng), 1):
             optimizer.forget_gradients()
+            if augment is not None and self.rng is not None:
+                xb = augmented(augment, xb if shuffle else xb.copy(), self.rng, "Trainer.fit")
             output = model(xb)
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):

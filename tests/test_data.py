@@ -1,6 +1,7 @@
 """Data: what the generators draw, what the transforms keep, and what an epoch of batches holds."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastdl.data import Standardize, batches, disk, one_hot, standardize
+from fastdl.data import Standardize, ball, batches, digits, disk, one_hot, pixels, standardize
 from fastdl.random import manual_seed
 
 
@@ -48,21 +49,77 @@ def test_disk_follows_the_default_seed_and_goes_on_with_a_generator():
     assert (disk(10, rng)[0] != disk(10, rng)[0]).any()
 
 
+@pytest.mark.parametrize("draw", [disk, ball])
 @pytest.mark.parametrize("n", [1.0, "1", True, None])
-def test_disk_counts_in_integers(n):
-    with pytest.raises(TypeError, match="disk: expected a positive integer for n, got "):
-        disk(n)
+def test_what_is_drawn_is_counted_in_integers(draw, n):
+    with pytest.raises(TypeError, match=f"{draw.__name__}: expected a positive integer for n, got "):
+        draw(n)
 
 
+@pytest.mark.parametrize("draw", [disk, ball])
 @pytest.mark.parametrize("n", [0, -1])
-def test_disk_has_at_least_one_point(n):
-    with pytest.raises(ValueError, match=f"disk: expected a positive integer for n, got {n}"):
-        disk(n)
+def test_at_least_one_is_drawn(draw, n):
+    with pytest.raises(ValueError, match=f"{draw.__name__}: expected a positive integer for n, got {n}"):
+        draw(n)
 
 
-def test_disk_points_are_floats():
-    with pytest.raises(TypeError, match="disk: expected dtype float32 or float64"):
-        disk(3, dtype=int)
+@pytest.mark.parametrize("draw", [disk, ball])
+def test_what_is_drawn_is_floats(draw):
+    with pytest.raises(TypeError, match=f"{draw.__name__}: expected dtype float32 or float64"):
+        draw(3, dtype=int)
+
+
+def test_ball_labels_say_whether_an_image_lies_within_2_of_the_centre():
+    x, labels = ball(2000, rng=0)
+    for image, label in zip(x.astype(np.float64), labels, strict=True):
+        assert label == (math.dist(image.ravel(), [0.5] * 48) < 2)
+
+
+def test_ball_images_are_uniform_and_half_of_them_lie_inside():
+    x, labels = ball(50_000, rng=0)
+    assert (x.shape, x.dtype, x.flags.c_contiguous) == ((50_000, 3, 4, 4), np.float32, True)
+    assert (labels.shape, labels.dtype) == ((50_000,), np.int64)
+    assert labels.mean() == pytest.approx(0.5057, abs=0.012)
+    counts, _ = np.histogram(x, bins=10, range=(0, 1))
+    assert np.abs(counts - 240_000).max() < 5 * math.sqrt(240_000)
+
+
+def test_ball_draws_the_same_images_in_both_dtypes_and_follows_the_seed():
+    single, double = ball(100, rng=0)[0], ball(100, rng=0, dtype="float64")[0]
+    assert (single == double.astype(np.float32)).all()
+    manual_seed(5)
+    assert (ball(10)[0] == ball(10, rng=5)[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_are_scikit_learns_from_0_to_1(dtype):
+    datasets = pytest.importorskip("sklearn.datasets")
+    x, labels = digits(dtype)
+    found = datasets.load_digits()
+    assert (x.shape, x.dtype, x.min(), x.max(), x.flags.c_contiguous) == ((1797, 1, 8, 8), dtype, 0, 1, True)
+    assert (x[:, 0] * 16 == found.images).all()
+    assert (labels == found.target).all()
+    assert labels.dtype == np.int64
+
+
+def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match=r'digits: needs scikit-learn; write pip install "fastdl-nn\[sklearn\]"'):
+        digits()
+    with pytest.raises(TypeError, match="digits: expected dtype float32 or float64"):
+        digits(int)
+
+
+def test_pixels_go_from_0_to_1(dtype):
+    y = pixels(np.arange(256, dtype=np.uint8).reshape(16, 16).T, dtype)
+    assert (y.dtype, y.flags.c_contiguous) == (dtype, True)
+    assert (y.T.ravel() == (np.arange(256, dtype=dtype) / dtype(255))).all()
+
+
+@pytest.mark.parametrize("images", [np.zeros(3), np.zeros(3, np.int16), [1, 2]])
+def test_only_bytes_are_pixels(images):
+    with pytest.raises(TypeError, match="pixels: expected an array of uint8, got "):
+        pixels(images)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,4 +1,4 @@
-"""Arrays made ready for a network: standardized inputs, one-hot targets."""
+"""Arrays made ready for a network: standardized inputs, pixels as floats, one-hot targets."""
 
 from __future__ import annotations
 
@@ -122,6 +122,36 @@ def standardize(train: np.ndarray, *others: np.ndarray) -> tuple[np.ndarray, ...
     """
     scale = Standardize().fit(train)
     return tuple(scale.transform(x) for x in (train, *others))
+
+
+def pixels(images: np.ndarray, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
+    """8-bit pixels as floats from 0 to 1.
+
+    y = x / 255
+
+    Args:
+        images: of uint8.
+        dtype: float32 or float64, of the result.
+
+    Shapes:
+        images (...); result (...).
+
+    Raises:
+        TypeError: if images is no array of uint8.
+
+    Example:
+        >>> pixels(np.array([0, 51, 255], np.uint8))
+        array([0. , 0.2, 1. ], dtype=float32)
+
+    Source: torchvision.transforms.ToTensor.
+    """
+    dtype = as_float_dtype(dtype, "pixels")
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
+        raise TypeError(f"pixels: expected an array of uint8, got {kind}")
+    y = images.astype(dtype, order="C")
+    y /= 255
+    return y
 
 
 def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeLike = np.float32) -> np.ndarray:

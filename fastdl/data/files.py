@@ -1,0 +1,131 @@
+"""A data set from files of any kind that fastdl reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fastdl.arguments import as_float_dtype
+from fastdl.data.cifar import CLASSES, read_cifar10
+from fastdl.data.dataset import Dataset
+from fastdl.data.idx import DTYPES, labelled, read_idx
+from fastdl.data.npz import read_npy, read_npz
+from fastdl.data.source import opened, regular_file
+from fastdl.data.table import read_csv
+from fastdl.data.transform import pixels
+
+# How many files make a set of each kind; None for any number.
+FILES = {"CSV": 1, ".npz": 1, "IDX": 2, ".npy": 2, ".bin": None}
+MOST_CLASSES = 1 << 16
+
+
+def load_data(
+    path: str | os.PathLike[str],
+    *more: str | os.PathLike[str],
+    target: int | str | None = None,
+    classes: bool | Sequence[str] | None = None,
+    dtype: npt.DTypeLike = np.float32,
+) -> Dataset:
+    """The data set in one or several files, told apart by their content.
+
+    | files | what they hold |
+    | --- | --- |
+    | two IDX files, plain or gzipped | images and labels, in either order |
+    | one or more `.bin` | CIFAR-10's binary batches |
+    | an `.npz` | x and y, see `read_npz` |
+    | two `.npy` | x, then y |
+    | any other | a CSV file, see `read_csv` |
+
+    8-bit images (uint8 of three or more dimensions) come from 0 to 1, grey ones with a channel of their own. Integers
+    as targets are classes, from 0; floats are values.
+
+    Args:
+        path: a file.
+        more: the others that belong to it.
+        target, classes: of a CSV file, as for `read_csv`.
+        dtype: float32 or float64, of inputs and values.
+
+    Shapes:
+        x (n, ...), images (n, channels, height, width); y (n, ...), (n, 1) for one value a row.
+
+    Raises:
+        TypeError: if an argument is of another kind.
+        OSError: if a file cannot be read.
+        ValueError: if the files do not belong together or hold no rows; what their reader says.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.savez(f"{folder}/set.npz", x=np.zeros((3, 8, 8), np.uint8), y=np.array([0, 2, 1]))
+        ...     digits = load_data(f"{folder}/set.npz")
+        >>> digits.x.shape, digits.x.dtype, digits.classes
+        ((3, 1, 8, 8), dtype('float32'), ('0', '1', '2'))
+    """
+    dtype = as_float_dtype(dtype, "load_data")
+    paths = [regular_file(each, "load_data")[0] for each in (path, *more)]
+    kinds = [_kind(each) for each in paths]
+    listed = ", ".join(f"{each} ({kind})" for each, kind in zip(paths, kinds, strict=True))
+    kind = kinds[0]
+    if set(kinds) != {kind} or FILES.get(kind, 0) not in (None, len(paths)):
+        raise ValueError(f"load_data: expected one CSV or .npz, two IDX or .npy, or CIFAR-10 .bin files, got {listed}")
+    if kind == "CSV":
+        return read_csv(path, -1 if target is None else target, classes=classes, dtype=dtype)
+    if target is not None or classes is not None:
+        raise ValueError(f"load_data: expected target and classes for a CSV file only, got {listed}")
+    if kind == ".bin":
+        x, y = read_cifar10(*paths)
+        return Dataset(pixels(x, dtype), y, CLASSES)
+    if kind == "IDX":
+        arrays = {each: read_idx(each) for each in paths}
+        images, labels = sorted(paths, key=lambda each: arrays[each].ndim == 1)
+        x, y = labelled(arrays[images], arrays[labels], images, labels, "load_data")
+    else:
+        x, y = read_npz(path) if kind == ".npz" else read_npy(*paths)
+    if y.size == 0:
+        raise ValueError(f"load_data: expected at least one row with a target, got y of shape {y.shape} in {listed}")
+    return Dataset(_inputs(x, dtype, listed), *_targets(y, dtype, listed))
+
+
+def _kind(path: Path) -> str:
+    if path.suffix.lower() == ".bin":
+        return ".bin"
+    with opened(path, "load_data") as (file, zipped):
+        head = file.read(6)
+    if head[:2] == b"\0\0" and head[2:3] != b"" and head[2] in DTYPES:
+        return "IDX"
+    if zipped:
+        return "gzip"
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ".npz"
+    return ".npy" if head == b"\x93NUMPY" else "CSV"
+
+
+def _inputs(x: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
+    if x.dtype == np.uint8 and x.ndim > 2:
+        images = pixels(x, dtype)
+        return images[:, np.newaxis] if x.ndim == 3 else images
+    return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where)
+
+
+def _targets(y: np.ndarray, dtype: np.dtype, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    if y.dtype.kind == "f":
+        return _finite(y.reshape(-1, 1) if y.ndim == 1 else y, dtype, where), None
+    low, high = y.min(), y.max()
+    if low < 0 or high >= MOST_CLASSES:
+        wanted = f"classes from 0 to at most {MOST_CLASSES - 1}"
+        raise ValueError(
+            f"load_data: expected {wanted}, got {low if low < 0 else high} in {where}; write values as floats"
+        )
+    return y.astype(np.int64), tuple(str(i) for i in range(int(high) + 1))
+
+
+def _finite(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        array = array.astype(dtype)
+    if not np.isfinite(array).all():
+        raise ValueError(f"load_data: expected finite values in {dtype.name}, got NaN or infinite ones in {where}")
+    return array

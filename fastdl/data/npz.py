@@ -1,0 +1,186 @@
+"""NumPy's own files: an .npz of inputs and targets, or an .npy of each."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import sys
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from fastdl.data.source import DEFLATE_RATIO, read_up_to, regular_file
+
+NAMES = (("x", "y"), ("X", "Y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("arr_0", "arr_1"))
+FORMATS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+LONGEST_HEADER = 1 << 16
+MOST_DIMENSIONS = 64  # of a NumPy array
+UNSOUND = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    UnicodeDecodeError,
+)
+
+
+def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of an .npz file of exactly two arrays, as `np.savez(path, x=x, y=y)` writes it.
+
+    They are called x and y, X and Y (or y), images and labels, data and target, or have no names. Nothing is unpickled,
+    and nothing allocated before the headers are held against the size of the file.
+
+    Args:
+        path: the file.
+
+    Shapes:
+        x (n, ...) and y (n, ...), of numbers, in the machine's byte order.
+
+    Raises:
+        TypeError: if path is no path.
+        OSError: if the file cannot be read.
+        ValueError: if it is no sound .npz, holds other arrays, or they are not numeric, not finite or differ in rows.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "set.npz")
+        ...     np.savez(path, x=np.zeros((3, 2)), y=np.array([0, 1, 1]))
+        ...     x, y = read_npz(path)
+        >>> x.shape, y
+        ((3, 2), array([0, 1, 1]))
+
+    Source: numpy.savez.
+    """
+    path, size = regular_file(path, "read_npz")
+    with path.open("rb") as raw:
+        try:
+            archive = zipfile.ZipFile(raw)
+        except (*UNSOUND, ValueError, OSError) as error:
+            raise _unsound(path, error) from None
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        names = next((pair for pair in NAMES if set(pair) == set(members)), None)
+        if names is None or len(archive.infolist()) != 2:
+            got = ", ".join(repr(name[:40]) for name in list(members)[:10]) or "none"
+            raise ValueError(f"read_npz: expected two arrays in {path}, called x and y, got {got}")
+        places = [f"{name} of {path}" for name in names]
+        try:
+            arrays = [_member(archive, members[name], size, place) for name, place in zip(names, places, strict=True)]
+        except UNSOUND as error:
+            raise _unsound(path, error) from None
+    return _checked(arrays, places, "read_npz")
+
+
+def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets of two .npy files, as `np.save(path, x)` writes them.
+
+    Nothing is unpickled, and nothing allocated before the headers are held against the sizes of the files.
+
+    Args:
+        x: the file of the inputs.
+        y: the file of the targets.
+
+    Shapes:
+        x (n, ...) and y (n, ...), of numbers, in the machine's byte order.
+
+    Raises:
+        TypeError: if a path is no path.
+        OSError: if a file cannot be read.
+        ValueError: if one is no sound .npy, or the arrays are not numeric, not finite or differ in rows.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/x.npy", np.zeros((3, 2)))
+        ...     np.save(f"{folder}/y.npy", np.array([0, 1, 1]))
+        ...     x, y = read_npy(f"{folder}/x.npy", f"{folder}/y.npy")
+        >>> x.shape, y
+        ((3, 2), array([0, 1, 1]))
+
+    Source: numpy.save.
+    """
+    files = [regular_file(path, "read_npy") for path in (x, y)]
+    arrays = []
+    for path, size in files:
+        with path.open("rb") as file:
+            arrays.append(_array(file, size, str(path), "read_npy"))
+    return _checked(arrays, [str(path) for path, _ in files], "read_npy")
+
+
+def _unsound(path: Path, error: Exception) -> ValueError:
+    return ValueError(f"read_npz: expected a sound .npz file, got {path}: {str(error)[:80]!r}")
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, where: str) -> np.ndarray:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"read_npz: expected {where} to be stored or deflated, got method {info.compress_type}")
+    if info.file_size > size * DEFLATE_RATIO or not 0 <= info.header_offset < size:
+        raise ValueError(
+            f"read_npz: expected {where} to lie in the {size} bytes of the file, got {info.file_size} bytes"
+        )
+    with archive.open(info) as file:
+        return _array(file, info.file_size, where, "read_npz")
+
+
+def _array(file: IO[bytes], size: int, where: str, owner: str) -> np.ndarray:
+    """The array of an .npy file that is `size` bytes long."""
+    dtype, shape, fortran, start = _header(file, where, owner)
+    if dtype.kind not in "fiu" or dtype.itemsize > 8:
+        hint = "; write .astype(np.int64)" if dtype.kind == "b" else ""
+        raise ValueError(f"{owner}: expected numbers of at most 8 bytes in {where}, got {str(dtype)[:40]}{hint}")
+    if not shape:
+        raise ValueError(f"{owner}: expected {where} to have rows, got a single value")
+    # NumPy counts the other dimensions of an empty array too.
+    if math.prod(each for each in shape if each) * dtype.itemsize > sys.maxsize:
+        raise ValueError(f"{owner}: expected a shape that fits into memory in {where}, got {str(shape)[:60]}")
+    count = math.prod(shape) * dtype.itemsize
+    if start + count != size:
+        promise = f"a header of {start} bytes and {count} of {shape} {dtype.name}"
+        raise ValueError(f"{owner}: expected {promise} in {where}, got {size} bytes")
+    content = read_up_to(file, count + 1)
+    if len(content) != count:
+        got = f"{len(content)}" if len(content) < count else "more"
+        raise ValueError(f"{owner}: expected {count} bytes of data in {where}, got {got}")
+    array = np.ndarray(shape, dtype, content, order="F" if fortran else "C")
+    return np.ascontiguousarray(array, dtype.newbyteorder("="))
+
+
+def _header(file: IO[bytes], where: str, owner: str) -> tuple[np.dtype, tuple[int, ...], bool, int]:
+    """Dtype, shape and order of an .npy file, and the byte at which its data begin."""
+    head = file.read(8)
+    length = file.read(2 if head[6:7] == b"\x01" else 4)
+    head += length + file.read(min(int.from_bytes(length, "little"), LONGEST_HEADER))
+    words = io.BytesIO(head)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shape, fortran, dtype = FORMATS[np.lib.format.read_magic(words)](words)
+    except Exception:  # NumPy's parser has many words for what is no header
+        raise ValueError(f"{owner}: expected the header of an .npy file in {where}, got {head[:20]!r}") from None
+    if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape):
+        raise ValueError(
+            f"{owner}: expected at most {MOST_DIMENSIONS} sizes of at least 0 in {where}, got {str(shape)[:40]}"
+        )
+    return dtype, shape, fortran, len(head)
+
+
+def _checked(arrays: list[np.ndarray], places: list[str], owner: str) -> tuple[np.ndarray, np.ndarray]:
+    (x, y), (in_x, in_y) = arrays, places
+    for array, where in zip(arrays, places, strict=True):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+            raise ValueError(
+                f"{owner}: expected finite values in {where}, got NaN or infinite ones (first in row {row})"
+            )
+    if len(x) != len(y):
+        raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(x)} in {in_x} and {len(y)} in {in_y}")
+    return x, y
