@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import prod
 from typing import Any, ClassVar
 
@@ -17,6 +16,8 @@ from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
 
 FURTHEST = 2**31
+# The bytes that a process can address; sizes below it may be multiplied by small numbers without overflow.
+ADDRESSABLE = 2**47
 
 
 class _Convolution(Weighted):
@@ -125,7 +126,7 @@ class _Convolution(Weighted):
         if len(shape) != 2 + len(self._axes) or shape[1] != self.in_channels:
             wanted = f"(N, {self.in_channels}, {', '.join(self._axes)})"
             raise ValueError(f"{self.spec()}: expected input of shape {wanted}, got {shape}")
-        out = [shape[0], self.out_channels]
+        out, padded = [shape[0], self.out_channels], [self.in_channels]
         for size, kernel, stride, dilation, before, behind in zip(
             shape[2:], self.kernel_size, self.stride, self.dilation, *self._edges(), strict=True
         ):
@@ -136,8 +137,11 @@ class _Convolution(Weighted):
                     f"{self.spec()}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
                 )
             out.append(spare // stride + 1)
-        if prod(out[1:]) * max(out[0], 1) * itemsize > sys.maxsize:
+            padded.append(size + before + behind)
+        if prod(out[1:]) * max(out[0], 1) * itemsize > ADDRESSABLE:
             raise ValueError(f"{self.spec()}: expected an output that memory can hold, got one of shape {tuple(out)}")
+        if prod(padded) * itemsize > ADDRESSABLE:
+            raise ValueError(f"{self.spec()}: expected padded images that memory can hold, got {tuple(padded)}")
         return tuple(out)
 
     def _argument(self, name: str) -> Any:
