@@ -15,6 +15,7 @@ cdef enum:
     TILE_ROWS = 14
     # Columns up to which it pays, uses of an element that repay its way in and out, elements that stay in cache.
     NARROW = 16
+    FAR = 64
     USES = 100
     BLOCK = 131072
     FEW_ROWS = 28
@@ -25,9 +26,13 @@ cdef enum:
 
 cdef bint interleaving_suits(const Product& p) noexcept nogil:
     return (p.grid.row_step == 1 and p.grid.column_step == 1 and p.grid.columns <= NARROW and p.N >= LANES
-            and p.rows <= FEW_ROWS and p.channels * p.taps >= USES and p.rows * p.taps >= USES
+            and p.rows <= FEW_ROWS and near_taps(p) and p.channels * p.taps >= USES and p.rows * p.taps >= USES
             and p.channels * plane_size(p) * LANES <= BLOCK and p.rows * p.pixels * LANES <= BLOCK
             and p.taps % p.across == 0 and parts_of(p) * p.G * p.rows * p.channels * p.taps * LANES <= SUMS)
+
+
+cdef bint near_taps(const Product& p) noexcept nogil:
+    return -FAR <= first_column(p) and pitch_of(p) <= FAR
 
 
 cdef Py_ssize_t first_column(const Product& p) noexcept nogil:
@@ -73,7 +78,8 @@ cdef void find_offsets(const Product& p, Py_ssize_t lanes, Size* offset) noexcep
 cdef void interleave(const Product& p, const real* x, Py_ssize_t images, real* planes) noexcept nogil:
     """The planes of some images of one group, with the zeros that lie beside their rows."""
     cdef Py_ssize_t lanes = entries(table, x).lanes, pitch = pitch_of(p), first = first_column(p), width = p.grid.width
-    cdef Py_ssize_t begin = max(first, 0), end = min(width, first + pitch), row, plane = p.grid.height * width
+    cdef Py_ssize_t begin = min(max(first, 0), first + pitch), end = max(min(width, first + pitch), begin)
+    cdef Py_ssize_t row, plane = p.grid.height * width
     cdef real* to = planes
     for row in range(p.channels * p.grid.height):
         memset(to, 0, (begin - first) * lanes * sizeof(real))

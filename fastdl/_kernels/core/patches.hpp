@@ -14,8 +14,7 @@ inline Size floor_quotient(Size a, Size b) { return a >= 0 ? a / b : -((b - 1 - 
 inline int stretches_of(const PatchGrid& grid, PatchTap tap, Size first, Size pixels, Stretch* stretch) {
     // Columns q of the grid whose element lies inside an image row.
     const Size from = -floor_quotient(tap.column, grid.column_step);
-    const Size left = from < 0 ? 0 : from, end = floor_quotient(grid.width - 1 - tap.column, grid.column_step) + 1;
-    const Size right = end < grid.columns ? end : grid.columns;
+    const Size left = from < 0 ? 0 : from, right = floor_quotient(grid.width - 1 - tap.column, grid.column_step) + 1;
     int count = 0;
     Size to = 0, r = first / grid.columns, q = first % grid.columns;
     for (; to < pixels; ++r, q = 0) {
