@@ -28,15 +28,34 @@ def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -
     return int(value)
 
 
+def size(value: Any, name: str, owner: str, least: int) -> int:
+    """The value as an int when it is a whole number from `least` to 2**31 - 1; else an error that names the argument."""
+    return _sizes((value,), value, f"an integer >= {least}", name, owner, least)[0]
+
+
 def pair(value: Any, name: str, owner: str, least: int) -> tuple[int, int]:
-    """The value as two ints of at least `least`, one int standing for both; else an error that names the argument."""
-    items = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    """Two sizes, each as `size` takes it, from a tuple or list of two or one number for both; else an error as there."""
+    both = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     wanted = f"an integer >= {least} or a pair of them"
-    if any(isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, np.integer)) for item in items):
-        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
-    if len(items) != 2 or min(items) < least:
+    parts = _sizes(both, value, wanted, name, owner, least)
+    if len(parts) != 2:
         raise ValueError(f"{owner}: expected {wanted} for {name}, got {value!r}")
-    return int(items[0]), int(items[1])
+    return parts[0], parts[1]
+
+
+def as_given(value: Any, both: tuple[int, int]) -> int | tuple[int, int]:
+    """What `pair` made of a value, spelled as the value was: one int where one was given."""
+    return both if isinstance(value, (tuple, list)) else both[1]
+
+
+def _sizes(parts: tuple[Any, ...], value: Any, wanted: str, name: str, owner: str, least: int) -> list[int]:
+    if any(isinstance(part, (bool, np.bool_)) or not isinstance(part, (int, np.integer)) for part in parts):
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    if min(parts, default=least) < least:
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+    if max(parts, default=0) >= 2**31:
+        raise ValueError(f"{owner}: expected less than 2**31 for {name}, got {value!r}")
+    return [int(part) for part in parts]
 
 
 def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:

@@ -17,8 +17,9 @@ from fastdl import nn, optim
 from fastdl.nn.activation import _Elementwise as KernelActivation
 from fastdl.nn.conv import _Convolution
 from fastdl.nn.loss import _Elementwise as KernelLoss
+from fastdl.nn.pool import _AvgPool, _MaxPool
 from fastdl.nn.softmax import _OverAxis
-from fastdl.reference import activation, conv, cross_entropy, linear, loss, softmax
+from fastdl.reference import activation, conv, cross_entropy, linear, loss, pool, softmax
 from fastdl.reference import optim as reference_optim
 
 Array = NDArray[Any]
@@ -117,6 +118,59 @@ def _(module: _OverAxis, x: Array, gradients: dict[int, Array]) -> tuple[Array, 
         gx = np.zeros_like(x)
         if x.size:
             getattr(softmax, f"{name}_backward")(gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.Flatten, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    first, last = module.start_dim % x.ndim, module.end_dim % x.ndim
+    y = x.reshape(*x.shape[:first], prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+    return y, lambda gy: gy.reshape(x.shape)
+
+
+def _images(array: Array) -> Array:
+    """Signals (N, C, L) as images of one row."""
+    return array if array.ndim == 4 else array[:, :, None]
+
+
+@naive.register
+def _(module: _MaxPool, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    y = np.zeros((*x.shape[:2], *module._outputs(x.shape[2:])), x.dtype)
+    index = np.zeros(y.shape, np.int32)
+    pool.max_pool_forward(_images(x), *module._pairs, _images(y), _images(index))
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        pool.max_pool_backward(_images(gy), _images(index), *module._pairs, _images(gx))
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: _AvgPool, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    y = np.zeros((*x.shape[:2], *module._outputs(x.shape[2:])), x.dtype)
+    options = *module._pairs[:3], module.count_include_pad, module.divisor_override
+    pool.avg_pool_forward(_images(x), *options, _images(y))
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        pool.avg_pool_backward(_images(gy), *options, _images(gx))
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.AdaptiveAvgPool2d, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    y = np.zeros((*x.shape[:2], *module._outputs(x.shape[2:])), x.dtype)
+    pool.adaptive_avg_pool_forward(x, y)
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        pool.adaptive_avg_pool_backward(gy, gx)
         return gx
 
     return y, backward

@@ -173,6 +173,45 @@ _OPTIMIZERS: tuple[tuple[type, dict[str, Any]], ...] = (
     (optim.AdamW, {"lr": 0.01}),
 )
 
+_BAD_SIZES: tuple[Any, ...] = (
+    ((0,), ValueError), ((1.5,), TypeError), ((True,), TypeError), (("2",), TypeError), ((2**31,), ValueError),
+    ((2, 0), ValueError), ((2, 1, 2), ValueError), ((2, 1, -1), ValueError),
+)  # fmt: skip
+_BAD_PAIRS: tuple[Any, ...] = (
+    (((2, 0),), ValueError), (((2, 2, 2),), ValueError), (((2, "2"),), TypeError), (((4, 2), 1, (1, 2)), ValueError),
+)  # fmt: skip
+# The last element of each first shape lies in a window.
+_POOLING: tuple[Case, ...] = (
+    Case(nn.MaxPool2d, _layer(nn.MaxPool2d, 2), ((2, 3, 6, 4), (0, 3, 4, 4), (1, 1, 2, 2), (1, 33, 5, 7), (2, 1, 3, 70)),
+         smooth=False, timed=IMAGES,
+         bad=(*_BAD_SIZES, *_BAD_PAIRS, ({"kernel_size": 2, "ceil_mode": 1}, TypeError), ((2, 2, 0, 0), ValueError))),
+    Case(nn.MaxPool2d, _layer(nn.MaxPool2d, 3, 2, 1), ((2, 3, 7, 9), (1, 1, 1, 1), (1, 5, 6, 41)), smooth=False, timed=IMAGES),
+    Case(nn.MaxPool2d, _layer(nn.MaxPool2d, (2, 3), (1, 2), (1, 0), (2, 1), ceil_mode=True), ((1, 3, 6, 7), (2, 1, 3, 40)),
+         smooth=False),
+    Case(nn.MaxPool2d, _layer(nn.MaxPool2d, 5, 3, 2, 2), ((1, 2, 13, 13), (1, 1, 5, 6)), smooth=False),
+    Case(nn.MaxPool1d, _layer(nn.MaxPool1d, 2), ((3, 2, 8), (0, 1, 2), (1, 17, 69)), smooth=False,
+         bad=(*_BAD_SIZES, (((2,),), TypeError), ((2, (1, 1)), TypeError))),
+    Case(nn.MaxPool1d, _layer(nn.MaxPool1d, 3, 1, 1, ceil_mode=True), ((3, 2, 8), (1, 1, 1)), smooth=False),
+    Case(nn.AvgPool2d, _layer(nn.AvgPool2d, 2), ((2, 3, 6, 4), (0, 3, 4, 4), (1, 1, 2, 2), (1, 33, 5, 7), (2, 1, 3, 70)),
+         timed=IMAGES,
+         bad=(*_BAD_SIZES, *_BAD_PAIRS, ((2, None, 0, 1), TypeError), ((2, None, 0, False, None), TypeError),
+              ((2, None, 0, False, True, 0), ValueError), ((2, None, 0, False, True, 1.5), TypeError))),
+    Case(nn.AvgPool2d, _layer(nn.AvgPool2d, 3, 2, 1), ((2, 3, 7, 9), (1, 1, 1, 1), (1, 5, 6, 41))),
+    Case(nn.AvgPool2d, _layer(nn.AvgPool2d, (3, 2), (2, 1), 1, True, False), ((1, 3, 6, 7), (2, 1, 2, 40))),
+    Case(nn.AvgPool2d, _layer(nn.AvgPool2d, 5, 3, 2, ceil_mode=True), ((1, 2, 13, 13), (1, 1, 3, 2))),
+    Case(nn.AvgPool2d, _layer(nn.AvgPool2d, 2, divisor_override=3), ((2, 1, 4, 6), (1, 1, 3, 3))),
+    Case(nn.AvgPool1d, _layer(nn.AvgPool1d, 2), ((3, 2, 8), (0, 1, 2), (1, 17, 69)),
+         bad=(*_BAD_SIZES, (((2,),), TypeError))),
+    Case(nn.AvgPool1d, _layer(nn.AvgPool1d, 4, 3, 2, True, False), ((3, 2, 8), (1, 1, 1))),
+    Case(nn.AdaptiveAvgPool2d, _layer(nn.AdaptiveAvgPool2d, 1), ((2, 3, 7, 7), (0, 2, 3, 3), (1, 33, 1, 20)), tolerance=32,
+         bad=(((0,), ValueError), ((1.5,), TypeError), ((None,), TypeError), (((1, 2, 3),), ValueError),
+              (((None, 0),), ValueError))),
+    Case(nn.AdaptiveAvgPool2d, _layer(nn.AdaptiveAvgPool2d, (2, 5)), ((2, 3, 4, 7), (1, 1, 3, 10), (1, 2, 1, 2))),
+    Case(nn.AdaptiveAvgPool2d, _layer(nn.AdaptiveAvgPool2d, (None, 3)), ((2, 3, 4, 7), (1, 2, 2, 9))),
+    Case(nn.Flatten, _layer(nn.Flatten), ((2, 3, 4, 5), (0, 3, 4), (7, 2)), bad=(((1.0,), TypeError), ((1, True), TypeError))),
+    Case(nn.Flatten, _layer(nn.Flatten, 0, -2), ((2, 3, 4), (0, 2, 3))),
+)  # fmt: skip
+
 CASES: tuple[Case, ...] = (
     Case(nn.Linear, _linear(5, 3), ((4, 5), (0, 5), (1, 5), (2, 3, 5), (5,)), timed=None,
          bad=(((0, 1), ValueError), ((1, -1), ValueError), ((1.5, 1), TypeError), ((True, 1), TypeError), (("2", 1), TypeError),
@@ -225,6 +264,7 @@ CASES: tuple[Case, ...] = (
     Case(nn.Softmax, _layer(nn.Softmax, 0), ROWS),
     Case(nn.LogSoftmax, _layer(nn.LogSoftmax), ROWS, bad=(((1.5,), TypeError),)),
     Case(nn.LogSoftmax, _layer(nn.LogSoftmax, 1), ROWS),
+    *_POOLING,
     Case(nn.Sequential, _stack(lambda linear: nn.Sequential(linear(5, 4), nn.Tanh(), nn.Sequential(linear(4, 3)), nn.Sigmoid())),
          ((4, 5), (0, 5)), tolerance=64, label="Sequential", bad=(((nn.ReLU,), TypeError), ((1,), TypeError))),
     Case(nn.Residual, _stack(lambda linear: nn.Residual(nn.Sequential(linear(4, 4), nn.Tanh()))), ((5, 4), (0, 4)),

@@ -21,6 +21,7 @@ LAYERS = (
     nn.Softplus(),
     nn.Softmax(),
     nn.LogSoftmax(0),
+    nn.Flatten(),
     nn.Activation(np.sin, np.cos),
     nn.Sequential(nn.Linear(4, 3, rng=0), nn.ReLU()),
     nn.Residual(nn.Linear(4, 4, rng=0)),

@@ -258,6 +258,8 @@ UNFIT = [
      "expected an output that memory can hold, got one of shape (2, 1, 2147483649, 2147483649)"),
     (nn.Conv2d(1, 1, 1, padding=2**31 - 1), (0, 1, 1, 1),
      "expected an output that memory can hold, got one of shape (0, 1, 4294967295, 4294967295)"),
+    (nn.Conv2d(1, 1, 3, 1, 2**31 - 1, 2**31 - 1), (64, 1, 2, 2),
+     "expected padded images that memory can hold, got (1, 4294967296, 4294967296)"),
 ]  # fmt: skip
 
 
@@ -323,6 +325,33 @@ def test_a_bias_may_be_taken_away_and_a_weight_replaced():
     layer.bias, layer.weight = None, Parameter(other.weight.data)
     for one, another in zip(both(layer, x), both(other, x), strict=True):
         np.testing.assert_array_equal(one, another)
+
+
+FAR = {
+    "taps far outside the image": "nn.Conv1d(1, 1, 3, 1, 10**6, 10**6, rng=0), (2, 1, 5)",
+    "a stride far beyond the image": "nn.Conv1d(1, 1, 1, 2**31 - 1, 2**31 - 1, rng=0), (2, 1, 1)",
+    "taps and strides that are far": "nn.Conv2d(3, 40, 3, 2**30, 2**15, 2**15, rng=0), (1, 3, 1, 1)",
+    "no images, far taps": "nn.Conv2d(1, 1, 3, 1, 2**21, 2**21, rng=0), (0, 1, 2, 2)",
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_far_reaching_options_are_right_or_an_error_and_no_crash(python, name):
+    code = f"""
+import numpy as np
+from fastdl import nn
+layer, shape = {FAR[name]}
+x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+try:
+    y = layer(x)
+    gx = layer.backward(y)
+    assert y.shape[:2] == (shape[0], layer.out_channels) and gx.shape == shape
+    assert np.isfinite(y).all() and np.isfinite(gx).all()
+except MemoryError:
+    pass
+"""
+    done = python(code)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_pickle_does_not_hold_a_weight_that_was_replaced():

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -125,3 +127,10 @@ def test_one_model_serves_many_threads_under_no_grad():
         for got, expected in zip(pool.map(predict, batches), want, strict=True):
             for each in got:
                 np.testing.assert_array_equal(each, expected)
+
+
+@pytest.mark.parametrize("own", [{}, {"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "active"}])
+def test_the_environment_is_after_an_import_what_it_was_before(own):
+    others = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "KMP_", "OMP_"))}
+    script = "import os; before = dict(os.environ); import fastdl; assert dict(os.environ) == before"
+    subprocess.run([sys.executable, "-c", script], env=others | own, check=True)

@@ -16,15 +16,24 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.interleaved cimport (
+    correlation_of_interleaved, interleaved_scratch, interleaving_suits, product_of_interleaved)
 from fastdl._kernels.patches cimport (
     Product, correlation_of_patches, operations, patches_correlation_scratch, patches_scratch, product_of_patches,
     scattered_product_of_patches, slice_channels, weights_size)
 from fastdl._kernels.planes cimport (
-    correlation_of_planes, correlation_scratch, correlation_suits, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
+    correlation_of_planes, correlation_suits, planes_correlation_scratch, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
+
+# The ways a product with patches goes.
+cdef enum Form:
+    PATCHES
+    PLANES
+    INTERLEAVED
+
 
 cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
     return (n + step - 1) // step * step
@@ -35,7 +44,7 @@ cdef Py_ssize_t conv_scratch(const Convolution& s, PatchTap* taps) noexcept nogi
     cdef Py_ssize_t most
     cdef PatchTap phase
     forward_taps(s, taps)
-    most = max(product_scratch(p), correlation_scratch(p) if correlation_suits(p) else patches_correlation_scratch(p))
+    most = max(product_scratch(p), correlation_scratch(p))
     for phase.row in range(min(s.SH, s.H)):
         for phase.column in range(min(s.SW, s.W)):
             p = backward_product(s, phase, taps, <Py_ssize_t*>(taps + s.KH * s.KW))
@@ -44,8 +53,33 @@ cdef Py_ssize_t conv_scratch(const Convolution& s, PatchTap* taps) noexcept nogi
     return taps_scratch(s) + most
 
 
+cdef Form form_of(const Product& p) noexcept nogil:
+    return Form.INTERLEAVED if interleaving_suits(p) else Form.PLANES if planes_suit(p) else Form.PATCHES
+
+
 cdef Py_ssize_t product_scratch(const Product& p) noexcept nogil:
-    return weights_size(p) + max(planes_scratch(p) if planes_suit(p) else 0, patches_scratch(p))
+    cdef Py_ssize_t most = patches_scratch(p)
+    if interleaving_suits(p):
+        most = max(most, interleaved_scratch(p))
+    if planes_suit(p):
+        most = max(most, planes_scratch(p))
+    return weights_size(p) + most
+
+
+cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil:
+    if interleaving_suits(p):
+        return interleaved_scratch(p)
+    return planes_correlation_scratch(p) if correlation_suits(p) else patches_correlation_scratch(p)
+
+
+cdef void product(
+    const Product& p, Form form, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
+    if form == Form.INTERLEAVED:
+        product_of_interleaved(p, x, a, b, y, scratch)
+    elif form == Form.PLANES:
+        product_of_planes(p, x, a, b, y, scratch)
+    else:
+        product_of_patches(p, x, a, b, y, scratch)
 
 
 cdef Py_ssize_t taps_scratch(const Convolution& s) noexcept nogil:
@@ -68,7 +102,7 @@ cdef Product forward_product(const Convolution& s, const PatchTap* taps) noexcep
     cdef Product p
     p.N, p.G, p.rows, p.channels, p.taps, p.pixels = s.N, s.G, s.O // s.G, s.C // s.G, s.KH * s.KW, s.OH * s.OW
     p.grid.height, p.grid.width, p.grid.columns, p.grid.row_step, p.grid.column_step = s.H, s.W, s.OW, s.SH, s.SW
-    p.tap = taps
+    p.tap, p.across = taps, s.KW
     return p
 
 
@@ -78,32 +112,35 @@ cdef void conv_forward_kernel(
     cdef Product p = forward_product(s, taps)
     cdef Py_ssize_t height = entries(table, y).tile_rows, panels = (p.rows + height - 1) // height, step, slices, task
     cdef real* a = scratch + taps_scratch(s)
-    cdef bint planes
+    cdef Form form
     if s.N * s.O * s.OH * s.OW == 0:
         return
     forward_taps(s, taps)
-    planes = planes_suit(p)
-    step = p.channels if planes else slice_channels(p.channels, p.taps)
-    height = rows_of_panel(p.rows, height) if planes else height
+    form = form_of(p)
+    step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
+    height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
     slices = (p.channels + step - 1) // step
     for task in prange(s.G * slices * panels, num_threads=threads_for(operations(p)), schedule="static"):
-        pack_forward_weights(task, panels, height, slices, step, p, W, a)
-    if planes:
-        product_of_planes(p, x, a, b, y, a + weights_size(p))
-    else:
-        product_of_patches(p, x, a, b, y, a + weights_size(p))
+        pack_forward_weights(task, panels, height, slices, step, form == Form.INTERLEAVED, p, W, a)
+    product(p, form, x, a, b, y, a + weights_size(p))
 
 
 cdef void pack_forward_weights(
-    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t slices, Py_ssize_t step, const Product& p, const real* W,
-    real* a) noexcept nogil:
-    """One panel: `height` outputs of a group, the lines of a slice."""
-    cdef Py_ssize_t tile_rows = entries(table, W).tile_rows, k = p.channels * p.taps, panel = task % panels
-    cdef Py_ssize_t slice = task // panels % slices, g = task // (panels * slices)
+    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t slices, Py_ssize_t step, bint by_tap_row, const Product& p,
+    const real* W, real* a) noexcept nogil:
+    """One panel: `height` outputs of a group, the lines of a slice, in the order of W or of their taps' rows."""
+    cdef Py_ssize_t tile_rows = entries(table, W).tile_rows, k = p.channels * p.taps, panel = task % panels, c, u
+    cdef Py_ssize_t slice = task // panels % slices, g = task // (panels * slices), count = min(height, p.rows - panel * height)
     cdef Py_ssize_t start = slice * step * p.taps, depth = min(step * p.taps, k - start)
-    entries(table, W).pack_rows(
-        W + (g * p.rows + panel * height) * k + start, k, 1, min(height, p.rows - panel * height), depth,
-        a + tile_rows * (panels * (g * k + start) + panel * depth))
+    cdef const real* source = W + (g * p.rows + panel * height) * k + start
+    cdef real* to = a + tile_rows * (panels * (g * k + start) + panel * depth)
+    if not by_tap_row:
+        entries(table, W).pack_rows(source, k, 1, count, depth, to)
+        return
+    for c in range(p.channels):
+        for u in range(p.taps // p.across):
+            entries(table, W).pack_rows(
+                source + c * p.taps + u * p.across, k, 1, count, p.across, to + tile_rows * (u * p.channels + c) * p.across)
 
 
 # --- backward: the input
@@ -117,7 +154,8 @@ cdef void conv_backward_input_kernel(
     cdef PatchGrid grid
     cdef PatchTap phase
     cdef Py_ssize_t height = entries(table, gx).tile_rows, panels = (s.C // s.G + height - 1) // height, task, step
-    cdef bint in_phases = s.SH > 1 or s.SW > 1, planes
+    cdef bint in_phases = s.SH > 1 or s.SW > 1
+    cdef Form form
     cdef const real* no_bias = NULL
     cdef real* a = scratch + taps_scratch(s)
     if s.N * s.C * s.H * s.W == 0:
@@ -129,18 +167,16 @@ cdef void conv_backward_input_kernel(
             p = backward_product(s, phase, taps, elements)
             if p.taps == 0 or s.O * s.OH * s.OW == 0:
                 continue
-            planes = planes_suit(p) and not in_phases
-            step = p.channels if planes else slice_channels(p.channels, p.taps)
-            height = rows_of_panel(p.rows, height) if planes else height
+            form = Form.PATCHES if in_phases else form_of(p)
+            step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
+            height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
             for task in prange(s.G * panels, num_threads=threads_for(operations(p)), schedule="static"):
-                pack_backward_weights(task, panels, height, step, s.KH * s.KW, elements, p, W, a)
+                pack_backward_weights(task, panels, height, step, form == Form.INTERLEAVED, s.KH * s.KW, elements, p, W, a)
             if in_phases:
                 grid.columns = p.grid.columns
                 scattered_product_of_patches(p, gy, a, grid, phase, gx, a + weights_size(p))
-            elif planes:
-                product_of_planes(p, gy, a, no_bias, gx, a + weights_size(p))
             else:
-                product_of_patches(p, gy, a, no_bias, gx, a + weights_size(p))
+                product(p, form, gy, a, no_bias, gx, a + weights_size(p))
 
 
 cdef bint unread(const Convolution& s) noexcept nogil:
@@ -157,7 +193,7 @@ cdef Product backward_product(
     p.grid.height, p.grid.width, p.grid.row_step, p.grid.column_step = s.OH, s.OW, 1, 1
     p.grid.columns = (s.W - phase.column + s.SW - 1) // s.SW
     p.pixels = (s.H - phase.row + s.SH - 1) // s.SH * p.grid.columns
-    p.tap = taps
+    p.tap, p.across = taps, s.KW
     return p
 
 
@@ -176,23 +212,27 @@ cdef Py_ssize_t phase_taps(
 
 
 cdef void pack_backward_weights(
-    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t step, Py_ssize_t KK, const Py_ssize_t* elements,
-    const Product& p, const real* W, real* a) noexcept nogil:
-    """All slices of one panel: `height` inputs of a group, the lines of all its outputs."""
+    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t height, Py_ssize_t step, bint by_tap_row, Py_ssize_t KK,
+    const Py_ssize_t* elements, const Product& p, const real* W, real* a) noexcept nogil:
+    """All slices of one panel: `height` inputs of a group, the lines of all its outputs, or of all taps of one row after another."""
     cdef Py_ssize_t tile_rows = entries(table, W).tile_rows, panel = task % panels, g = task // panels
-    cdef Py_ssize_t count = min(height, p.rows - panel * height), o, t, start, depth
+    cdef Py_ssize_t count = min(height, p.rows - panel * height), o, t, u, start, depth
     cdef const real* source
     cdef real* to
     for o in range(p.channels):
         start = o // step * step
         depth = min(step, p.channels - start) * p.taps
         source = W + ((g * p.channels + o) * p.rows + panel * height) * KK
-        to = a + tile_rows * (panels * p.taps * (g * p.channels + start) + panel * depth + (o - start) * p.taps)
-        if p.taps == KK:
-            entries(table, W).pack_rows(source, KK, 1, count, KK, to)
+        to = a + tile_rows * (panels * p.taps * (g * p.channels + start) + panel * depth)
+        if by_tap_row:
+            for u in range(p.taps // p.across):
+                entries(table, W).pack_rows(
+                    source + u * p.across, KK, 1, count, p.across, to + tile_rows * (u * p.channels + o) * p.across)
+        elif p.taps == KK:
+            entries(table, W).pack_rows(source, KK, 1, count, KK, to + tile_rows * (o - start) * p.taps)
         else:
             for t in range(p.taps):
-                entries(table, W).pack_rows(source + elements[t], KK, 1, count, 1, to + t * tile_rows)
+                entries(table, W).pack_rows(source + elements[t], KK, 1, count, 1, to + tile_rows * ((o - start) * p.taps + t))
 
 
 # --- backward: the weights
@@ -216,7 +256,9 @@ cdef void conv_backward_weight_kernel(
     if gW == NULL:
         return
     forward_taps(s, <PatchTap*>scratch)
-    if correlation_suits(p):
+    if interleaving_suits(p):
+        correlation_of_interleaved(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
+    elif correlation_suits(p):
         correlation_of_planes(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
     else:
         correlation_of_patches(p, gy, x, accumulate, gW, scratch + taps_scratch(s))

@@ -1,9 +1,10 @@
 # Products of weights with the patches of images, which are packed as they are used; see patches.pyx.
 from fastdl._kernels.table cimport PatchGrid, PatchTap, real
 
-# `rows` outputs for each of N images of G groups: weights (rows, channels taps) times patches (channels taps, pixels).
+# `rows` outputs for each of N images of G groups: weights (rows, channels taps) times patches (channels taps, pixels). Taps
+# stand row by row, `across` in each.
 cdef struct Product:
-    Py_ssize_t N, G, rows, channels, taps, pixels
+    Py_ssize_t N, G, rows, channels, taps, across, pixels
     PatchGrid grid
     const PatchTap* tap
 

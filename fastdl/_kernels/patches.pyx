@@ -147,7 +147,7 @@ cdef void correlation_in_parts(
         for part in range(1, parts):
             for i in range(size):
                 scratch[task * parts * size + i] += scratch[(task * parts + part) * size + i]
-        entries(table, gW).turn(scratch + task * parts * size, k, p.rows, accumulate, gW + task * size, k)
+        entries(table, gW).turn(scratch + task * parts * size, p.rows, k, p.rows, accumulate, gW + task * size, k)
 
 
 cdef void part_of_correlation(
@@ -191,7 +191,7 @@ cdef void correlation_by_rows(
                         lines + threadid() * lines_size(p))
             for task in prange((k + ROWS - 1) // ROWS, schedule="static"):
                 entries(table, gW).turn(
-                    scratch + task * ROWS * p.rows, min(<Py_ssize_t>ROWS, k - task * ROWS), p.rows, accumulate,
+                    scratch + task * ROWS * p.rows, p.rows, min(<Py_ssize_t>ROWS, k - task * ROWS), p.rows, accumulate,
                     gW + g * p.rows * k + task * ROWS, k)
 
 

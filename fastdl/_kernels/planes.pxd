@@ -14,6 +14,6 @@ cdef void product_of_planes(
 
 # Whether the gradient of these weights does: gW (rows, channels taps) of each group = gy (rows, pixels) patches^T, all images.
 cdef bint correlation_suits(const Product& p) noexcept nogil
-cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil
+cdef Py_ssize_t planes_correlation_scratch(const Product& p) noexcept nogil
 cdef void correlation_of_planes(
     const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil

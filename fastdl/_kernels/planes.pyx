@@ -1,7 +1,8 @@
 """Convolution of few channels over padded planes: nothing is packed, a line of pixels is read where it lies.
 
 The planes of an image are copied with zeros around them, rows of one pitch. What a tap reads for all pixels of several rows is
-then one contiguous run that starts at an offset; the pixels beyond the end of a row are computed too, and left out.
+then one contiguous run that starts at an offset; the pixels beyond the end of a row are computed too, and left out. (In a
+gradient they count zero times what is read there: a NaN of x may so reach taps that do not see it.)
 """
 
 from cython.parallel cimport prange, threadid
@@ -16,6 +17,8 @@ cdef enum:
     BLOCK = 12288
     BEYOND = 256
     FEW_ROWS = 16
+    # How far a tap may lie from its pixel.
+    FAR = 65536
     # Parts of a gradient's sum, each with registers of its own; the most elements of these.
     PARTS = 8
     IMAGES_OF_PART = 16
@@ -75,8 +78,18 @@ cdef void fill_planes(
 # --- forward, and backward to the input
 
 
+cdef bint planes_fit(const Product& p) noexcept nogil:
+    """Whether pixels lie next to each other, and the taps so near that little more than the image is copied."""
+    cdef Py_ssize_t t
+    for t in range(p.taps):
+        if not (-FAR <= p.tap[t].row <= FAR and -FAR <= p.tap[t].column <= FAR):
+            return False
+    return (p.grid.row_step == 1 and p.grid.column_step == 1
+            and p.channels * planes_of(p).size <= max(<Py_ssize_t>BLOCK, 4 * p.channels * p.grid.height * p.grid.width))
+
+
 cdef bint planes_suit(const Product& p) noexcept nogil:
-    return p.rows <= FEW_ROWS and p.grid.row_step == 1 and p.grid.column_step == 1
+    return p.rows <= FEW_ROWS and planes_fit(p)
 
 
 cdef Py_ssize_t rows_of_panel(Py_ssize_t rows, Py_ssize_t tile_rows) noexcept nogil:
@@ -137,7 +150,7 @@ cdef void rows_of_pixels(
 
 
 cdef bint correlation_suits(const Product& p) noexcept nogil:
-    return (p.grid.row_step == 1 and p.grid.column_step == 1 and p.rows * p.channels * p.taps <= 4096
+    return (planes_fit(p) and p.rows * p.channels * p.taps <= 4096
             and parts_of(p) * p.G * p.rows * p.channels * p.taps * LANES <= SUMS)
 
 
@@ -159,7 +172,7 @@ cdef Py_ssize_t correlation_size(const Product& p, const Planes& planes) noexcep
     return images_at_once(p, planes) * (p.channels * planes.size + p.rows * run_of(planes)) + BEYOND
 
 
-cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil:
+cdef Py_ssize_t planes_correlation_scratch(const Product& p) noexcept nogil:
     cdef Planes planes = planes_of(p)
     return (offsets_size(planes) + parts_of(p) * p.G * p.rows * planes.k * LANES
             + threads_for(operations(p)) * correlation_size(p, planes))

@@ -1,4 +1,5 @@
 # The core's entry points as Cython sees them: `entries(table, x)` are those for the type that x points to.
+from libc.stdint cimport int32_t
 from libcpp cimport bool as boolean
 
 ctypedef fused real:
@@ -27,6 +28,8 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         Size images, a_image, b_image, rows, a_pitch, b_pitch, pixels
 
     cdef Size patch_pixels
+    cdef cppclass PoolAxis:
+        Size size, outputs, taps, stride, padding, dilation, inside_begin, inside_end
 
     cdef cppclass Entries[T]:
         int tile_rows
@@ -39,7 +42,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*multiply_vector)(const T*, Size, Size, Size, const T*, boolean, const T*, T*) noexcept
         void (*pack_patches)(const T*, const PatchGrid&, const PatchTap*, Size, Size, Size, Size, Size, T*, Size) noexcept
         void (*unpack_line)(const T*, const PatchGrid&, PatchTap, Size, Size, T*) noexcept
-        void (*turn)(const T*, Size, Size, boolean, T*, Size) noexcept
+        void (*turn)(const T*, Size, Size, Size, boolean, T*, Size) noexcept
         void (*multiply_lines)(Size, Size, Size, const T*, const T*, const Size*, const T*, T*, Size) noexcept
         void (*correlate)(Size, Size, const PatchRuns&, const T*, Size, const T*, const Size*, T*) noexcept
         void (*sum_registers)(const T*, Size, boolean, T*) noexcept
@@ -58,6 +61,10 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*softmax_backward)(const T*, const T*, T*, Size) noexcept
         void (*log_softmax)(const T*, T*, Size) noexcept
         void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept
+        void (*max_pool)(const T*, const PoolAxis&, const PoolAxis&, T*, int32_t*) noexcept
+        void (*max_pool_backward)(const T*, const int32_t*, const PoolAxis&, const PoolAxis&, T*) noexcept
+        void (*avg_pool)(const T*, const PoolAxis&, const PoolAxis&, boolean, Size, T*) noexcept
+        void (*avg_pool_backward)(const T*, const PoolAxis&, const PoolAxis&, boolean, Size, T*) noexcept
         void (*sgd)(const T*, const SGDFactors[T]&, T*, T*, Size) noexcept
         void (*rmsprop)(const T*, const RMSpropFactors[T]&, T*, T*, T*, T*, Size) noexcept
         void (*adam)(const T*, const AdamFactors[T]&, T*, T*, T*, T*, Size) noexcept

@@ -21,6 +21,7 @@ from fastdl.nn.container import Sequential as Sequential
 from fastdl.nn.container import Siamese as Siamese
 from fastdl.nn.conv import Conv1d as Conv1d
 from fastdl.nn.conv import Conv2d as Conv2d
+from fastdl.nn.flatten import Flatten as Flatten
 from fastdl.nn.grad_mode import is_grad_enabled as is_grad_enabled
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.nn.linear import Linear as Linear
@@ -33,6 +34,11 @@ from fastdl.nn.loss import MAELoss as MAELoss
 from fastdl.nn.loss import MSELoss as MSELoss
 from fastdl.nn.module import Module as Module
 from fastdl.nn.parameter import Parameter as Parameter
+from fastdl.nn.pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from fastdl.nn.pool import AvgPool1d as AvgPool1d
+from fastdl.nn.pool import AvgPool2d as AvgPool2d
+from fastdl.nn.pool import MaxPool1d as MaxPool1d
+from fastdl.nn.pool import MaxPool2d as MaxPool2d
 from fastdl.nn.softmax import LogSoftmax as LogSoftmax
 from fastdl.nn.softmax import Softmax as Softmax
 

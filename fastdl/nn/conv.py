@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from math import prod
 from typing import Any, ClassVar
 
@@ -11,12 +10,14 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
-from fastdl.arguments import one_of, pair, positive_integer
+from fastdl.arguments import one_of, pair, positive_integer, size
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
 
 FURTHEST = 2**31
+# The bytes that a process can address; sizes below it may be multiplied by small numbers without overflow.
+ADDRESSABLE = 2**47
 
 
 class _Convolution(Weighted):
@@ -58,9 +59,6 @@ class _Convolution(Weighted):
             )
         if self.padding == "same" and max(self.stride) > 1:
             raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
-        for argument, lengths in (("stride", self.stride), ("dilation", self.dilation), ("padding", self.padding)):
-            if not isinstance(lengths, str) and max(lengths) >= FURTHEST:
-                raise ValueError(f"{name}: expected {argument} below 2^31, got {max(lengths)}")
         self._make(bias, weight_init, bias_init, rng, dtype)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -125,19 +123,22 @@ class _Convolution(Weighted):
         if len(shape) != 2 + len(self._axes) or shape[1] != self.in_channels:
             wanted = f"(N, {self.in_channels}, {', '.join(self._axes)})"
             raise ValueError(f"{self.spec()}: expected input of shape {wanted}, got {shape}")
-        out = [shape[0], self.out_channels]
-        for size, kernel, stride, dilation, before, behind in zip(
+        out, padded = [shape[0], self.out_channels], [self.in_channels]
+        for length, kernel, stride, dilation, before, behind in zip(
             shape[2:], self.kernel_size, self.stride, self.dilation, *self._edges(), strict=True
         ):
-            spare = size + before + behind - dilation * (kernel - 1) - 1
-            if spare < 0 or size < 1:
+            spare = length + before + behind - dilation * (kernel - 1) - 1
+            if spare < 0 or length < 1:
                 extent = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
                 raise ValueError(
                     f"{self.spec()}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
                 )
             out.append(spare // stride + 1)
-        if prod(out[1:]) * max(out[0], 1) * itemsize > sys.maxsize:
+            padded.append(length + before + behind)
+        if prod(out[1:]) * max(out[0], 1) * itemsize > ADDRESSABLE:
             raise ValueError(f"{self.spec()}: expected an output that memory can hold, got one of shape {tuple(out)}")
+        if prod(padded) * itemsize > ADDRESSABLE:
+            raise ValueError(f"{self.spec()}: expected padded images that memory can hold, got {tuple(padded)}")
         return tuple(out)
 
     def _argument(self, name: str) -> Any:
@@ -224,7 +225,7 @@ class Conv1d(_Convolution):
 
     def _lengths(self, value: Any, name: str, least: int) -> tuple[int, ...]:
         value = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
-        return (positive_integer(value, name, type(self).__name__, or_zero=least == 0),)
+        return (size(value, name, type(self).__name__, least),)
 
 
 def as_image(array: NDArray[Any]) -> NDArray[Any]:

@@ -7,6 +7,7 @@ using fastdl::PatchGrid;
 using fastdl::PatchRuns;
 using fastdl::PatchTap;
 using fastdl::patch_pixels;
+using fastdl::PoolAxis;
 using fastdl::RMSpropFactors;
 using fastdl::SGDFactors;
 using fastdl::Size;
@@ -16,6 +17,7 @@ using fastdl::Size;
 #include "loss.hpp"
 #include "patches.hpp"
 #include "planes.hpp"
+#include "pool.hpp"
 #include "update.hpp"
 
 #define FASTDL_STRING(x) #x
@@ -56,6 +58,7 @@ template <class T> constexpr Entries<T> make_entries() {
             Runs<T>::forward, Runs<T>::backward,
             Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
             dot<T>, total<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
+            max_pool<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
             sgd<T>, rmsprop<T>, adam<T>};
 }
 

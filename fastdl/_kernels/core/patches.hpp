@@ -14,8 +14,7 @@ inline Size floor_quotient(Size a, Size b) { return a >= 0 ? a / b : -((b - 1 - 
 inline int stretches_of(const PatchGrid& grid, PatchTap tap, Size first, Size pixels, Stretch* stretch) {
     // Columns q of the grid whose element lies inside an image row.
     const Size from = -floor_quotient(tap.column, grid.column_step);
-    const Size left = from < 0 ? 0 : from, end = floor_quotient(grid.width - 1 - tap.column, grid.column_step) + 1;
-    const Size right = end < grid.columns ? end : grid.columns;
+    const Size left = from < 0 ? 0 : from, right = floor_quotient(grid.width - 1 - tap.column, grid.column_step) + 1;
     int count = 0;
     Size to = 0, r = first / grid.columns, q = first % grid.columns;
     for (; to < pixels; ++r, q = 0) {
@@ -29,9 +28,6 @@ inline int stretches_of(const PatchGrid& grid, PatchTap tap, Size first, Size pi
     return count;
 }
 
-template <class T> inline void clear(T* to, Size length) {
-    each_register<T>(length, [&](Size i, auto lanes) { lanes.store(to + i, Vec<T>{}); });
-}
 template <class T> inline void copy_stretch(const T* from, Size step, Size length, T* to) {
     if (step == 1) each_register<T>(length, [&](Size i, auto lanes) { lanes.store(to + i, lanes.load(from + i)); });
     else
@@ -55,7 +51,7 @@ void pack_run(const T* from, Size plane, Size step, Size channels, const Stretch
 // The same for one or two registers of pixels, each put together from at most N pieces of image rows.
 template <class T, int N> struct Pieces {
     Size from[2][N];
-    Window<T> lanes_of[2][N];
+    LaneRange<T> lanes_of[2][N];
 
     Pieces(const Stretch* stretch, int count, int registers) {
         for (int j = 0; j < registers; ++j)
@@ -65,9 +61,9 @@ template <class T, int N> struct Pieces {
                 if (s < count && stretch[s].to < end) {
                     const Size low = stretch[s].to - start, high = low + stretch[s].length;
                     from[j][n] = stretch[s].from - low;
-                    lanes_of[j][n] = window<T>(int(low > 0 ? low : 0), int(high < lanes<T> ? high : lanes<T>));
+                    lanes_of[j][n] = lane_range<T>(int(low > 0 ? low : 0), int(high < lanes<T> ? high : lanes<T>));
                     ++s;
-                } else from[j][n] = 0, lanes_of[j][n] = window<T>(0, 0);
+                } else from[j][n] = 0, lanes_of[j][n] = lane_range<T>(0, 0);
             }
     }
     // Whether N pieces hold all of the stretches.
@@ -83,8 +79,8 @@ template <class T, int N> struct Pieces {
     template <int registers> void pack(const T* image, Size plane, Size channels, T* to, Size line) const {
         for (Size c = 0; c < channels; ++c, image += plane, to += line)
             for (int j = 0; j < registers; ++j) {
-                auto all = bits(load_window(image + from[j][0], lanes_of[j][0]));
-                for (int n = 1; n < N; ++n) all |= bits(load_window(image + from[j][n], lanes_of[j][n]));
+                auto all = bits(load_range(image + from[j][0], lanes_of[j][0]));
+                for (int n = 1; n < N; ++n) all |= bits(load_range(image + from[j][n], lanes_of[j][n]));
                 store(to + j * lanes<T>, from_bits<T>(all));
             }
     }
@@ -123,7 +119,7 @@ template <class T> void unpack_line(const T* line, const PatchGrid& grid, PatchT
 }
 
 // out (columns, rows) = the matrix s (rows, columns) turned over [+ out].
-template <class T> void turn(const T* s, Size rows, Size columns, bool accumulate, T* out, Size out_row) {
+template <class T> void turn(const T* s, Size s_row, Size rows, Size columns, bool accumulate, T* out, Size out_row) {
     constexpr int W = lanes<T>;
     for (Size i = 0; i < rows; i += W)
         for (Size j = 0; j < columns; j += W) {
@@ -131,7 +127,7 @@ template <class T> void turn(const T* s, Size rows, Size columns, bool accumulat
             Vec<T> r[W] = {};
 #pragma GCC unroll 16
             for (int p = 0; p < W; ++p)
-                if (p < high) r[p] = wide == W ? load(s + (i + p) * columns + j) : load_partial(s + (i + p) * columns + j, wide);
+                if (p < high) r[p] = wide == W ? load(s + (i + p) * s_row + j) : load_partial(s + (i + p) * s_row + j, wide);
             transpose<T>(r);
 #pragma GCC unroll 16
             for (int p = 0; p < W; ++p)

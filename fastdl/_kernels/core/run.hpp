@@ -22,6 +22,10 @@ template <class T, class Body> inline void each_register(Size n, Body body) {
     if (i < n) body(i, Part{int(n - i)});
 }
 
+template <class T> inline void clear(T* to, Size length) {
+    each_register<T>(length, [&](Size i, auto lanes) { lanes.store(to + i, Vec<T>{}); });
+}
+
 template <class Function, class T> void activation_forward(const T* x, T alpha, T beta, T* y, Size n) {
     const Vec<T> a = splat<Vec<T>>(alpha), b = splat<Vec<T>>(beta);
     each_register<T>(n, [&](Size i, auto lanes) { lanes.store(y + i, Function::value(lanes.load(x + i), a, b)); });

@@ -1,6 +1,7 @@
 // The table of entry points into the core: one per CPU level, one of them chosen at import.
 #pragma once
 #include <cstddef>
+#include <cstdint>
 
 namespace fastdl {
 typedef ptrdiff_t Size;
@@ -17,6 +18,10 @@ struct PatchTap { Size row, column; };
 enum { patch_pixels = 512 };
 // Runs of pixels at equal distances in two arrays: rows of images.
 struct PatchRuns { Size images, a_image, b_image, rows, a_pitch, b_pitch, pixels; };
+// One axis of pooled images: output o sees `taps` places from o stride - padding on, `dilation` apart, where they lie within the
+// axis' size; with no taps, share o of the axis cut into as many equal shares as there are outputs, rounded outwards.
+// The outputs from inside_begin to before inside_end see all their taps.
+struct PoolAxis { Size size, outputs, taps, stride, padding, dilation, inside_begin, inside_end; };
 
 template <class T> struct Entries {
     // gemm.hpp
@@ -32,7 +37,7 @@ template <class T> struct Entries {
     void (*pack_patches)(const T* image, const PatchGrid& grid, const PatchTap* tap, Size taps, Size channels, Size first,
                          Size pixels, Size width, T* out, Size out_row);
     void (*unpack_line)(const T* line, const PatchGrid& grid, PatchTap tap, Size first, Size pixels, T* plane);
-    void (*turn)(const T* s, Size rows, Size columns, bool accumulate, T* out, Size out_row);
+    void (*turn)(const T* s, Size s_row, Size rows, Size columns, bool accumulate, T* out, Size out_row);
 
     // planes.hpp
     void (*multiply_lines)(Size rows, Size pixels, Size k, const T* a, const T* b, const Size* offset, const T* bias, T* out, Size out_row);
@@ -59,6 +64,12 @@ template <class T> struct Entries {
     void (*softmax_backward)(const T* gy, const T* y, T* gx, Size n);
     void (*log_softmax)(const T* x, T* y, Size n);
     void (*log_softmax_backward)(const T* gy, const T* y, T* gx, Size n);
+
+    // pool.hpp, one image plane each
+    void (*max_pool)(const T* x, const PoolAxis& rows, const PoolAxis& columns, T* y, int32_t* index);
+    void (*max_pool_backward)(const T* gy, const int32_t* index, const PoolAxis& rows, const PoolAxis& columns, T* gx);
+    void (*avg_pool)(const T* x, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* y);
+    void (*avg_pool_backward)(const T* gy, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* gx);
 
     // update.hpp
     void (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);

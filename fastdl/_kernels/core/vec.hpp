@@ -92,29 +92,70 @@ template <class V> inline V keep_first(V v, int n) {
 }
 template <class T> inline Vec<T> load_partial(const T* p, int n) {
     Vec<T> v{};
-    for (int i = 0; i < n; ++i) v[i] = p[i];
+    for (int i = 0; i < lanes<T>; ++i)
+        if (i < n) v[i] = p[i];
     return v;
 }
 template <class T> inline void store_partial(T* p, Vec<T> v, int n) {
-    for (int i = 0; i < n; ++i) p[i] = v[i];
+    for (int i = 0; i < lanes<T>; ++i)
+        if (i < n) p[i] = v[i];
+}
+#endif
+
+// int32 in memory, integers as wide as T in a register: the first n lanes as above.
+template <class T> Mask<T> load_integers(const int32_t* p, int n);
+#if defined(__AVX512F__)
+template <> inline Mask<float> load_integers<float>(const int32_t* p, int n) {
+    return (Mask<float>)_mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
+}
+template <> inline Mask<double> load_integers<double>(const int32_t* p, int n) {
+    return (Mask<double>)_mm512_maskz_cvtepi32_epi64((__mmask8)-1, _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), p));
+}
+inline void store_integers(int32_t* p, Mask<float> v, int n) { _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), (__m512i)v); }
+inline void store_integers(int32_t* p, Mask<double> v, int n) {
+    _mm512_mask_cvtepi64_storeu_epi32(p, (__mmask8)((1u << n) - 1), (__m512i)v);
+}
+#elif defined(__AVX__)
+inline __m128i narrow_first(int n) { return _mm_loadu_si128((const __m128i*)(narrow_window + 8 - n)); }
+template <> inline Mask<float> load_integers<float>(const int32_t* p, int n) {
+    return (Mask<float>)_mm256_maskload_epi32(p, first((float*)0, n));
+}
+template <> inline Mask<double> load_integers<double>(const int32_t* p, int n) {
+    return (Mask<double>)_mm256_cvtepi32_epi64(_mm_maskload_epi32(p, narrow_first(n)));
+}
+inline void store_integers(int32_t* p, Mask<float> v, int n) { _mm256_maskstore_epi32(p, first((float*)0, n), (__m256i)v); }
+inline void store_integers(int32_t* p, Mask<double> v, int n) {
+    const __m128i low = _mm256_castsi256_si128((__m256i)v), high = _mm256_extracti128_si256((__m256i)v, 1);
+    _mm_maskstore_epi32(p, narrow_first(n), (__m128i)_mm_shuffle_ps((__m128)low, (__m128)high, 0x88));
+}
+#else
+template <class T> inline Mask<T> load_integers(const int32_t* p, int n) {
+    Mask<T> v{};
+    for (int i = 0; i < lanes<T>; ++i)
+        if (i < n) v[i] = p[i];
+    return v;
+}
+template <class M> inline void store_integers(int32_t* p, M v, int n) {
+    for (int i = 0; i < int(sizeof v / sizeof v[0]); ++i)
+        if (i < n) p[i] = int32_t(v[i]);
 }
 #endif
 
 // Some lanes, from one to another; the others are read as zero.
 #if defined(__AVX512F__)
-template <class T> using Window = __mmask16;
-template <class T> inline Window<T> window(int from, int to) { return Window<T>(((1u << to) - 1) & ~((1u << from) - 1)); }
-inline Vec<float> load_window(const float* p, __mmask16 w) { return _mm512_maskz_loadu_ps(w, p); }
-inline Vec<double> load_window(const double* p, __mmask16 w) { return _mm512_maskz_loadu_pd((__mmask8)w, p); }
+template <class T> using LaneRange = __mmask16;
+template <class T> inline LaneRange<T> lane_range(int from, int to) { return LaneRange<T>(((1u << to) - 1) & ~((1u << from) - 1)); }
+inline Vec<float> load_range(const float* p, __mmask16 w) { return _mm512_maskz_loadu_ps(w, p); }
+inline Vec<double> load_range(const double* p, __mmask16 w) { return _mm512_maskz_loadu_pd((__mmask8)w, p); }
 #elif defined(__AVX__)
-template <class T> using Window = __m256i;
-template <class T> inline Window<T> window(int from, int to) { return first((const T*)0, to) & ~first((const T*)0, from); }
-inline Vec<float> load_window(const float* p, __m256i w) { return _mm256_maskload_ps(p, w); }
-inline Vec<double> load_window(const double* p, __m256i w) { return _mm256_maskload_pd(p, w); }
+template <class T> using LaneRange = __m256i;
+template <class T> inline LaneRange<T> lane_range(int from, int to) { return first((const T*)0, to) & ~first((const T*)0, from); }
+inline Vec<float> load_range(const float* p, __m256i w) { return _mm256_maskload_ps(p, w); }
+inline Vec<double> load_range(const double* p, __m256i w) { return _mm256_maskload_pd(p, w); }
 #else
-template <class T> struct Window { int from, to; };
-template <class T> inline Window<T> window(int from, int to) { return {from, to}; }
-template <class T> inline Vec<T> load_window(const T* p, Window<T> w) {
+template <class T> struct LaneRange { int from, to; };
+template <class T> inline LaneRange<T> lane_range(int from, int to) { return {from, to}; }
+template <class T> inline Vec<T> load_range(const T* p, LaneRange<T> w) {
     Vec<T> v{};
     for (int i = w.from; i < w.to; ++i) v[i] = p[i];
     return v;
@@ -178,6 +219,28 @@ inline Vec<double> at_most(Vec<double> v, double high) { return _mm512_maskz_min
 template <class V> inline V at_least(V v, Element<V> low) { return v < low ? splat<V>(low) : v; }
 template <class V> inline V at_most(V v, Element<V> high) { return v > high ? splat<V>(high) : v; }
 #endif
+
+// The larger of two, the second where they do not compare: one instruction.
+#if defined(__AVX512F__)
+inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm512_maskz_max_ps((__mmask16)-1, a, b); }
+inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm512_maskz_max_pd((__mmask8)-1, a, b); }
+#elif defined(__AVX__)
+inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+#elif defined(__x86_64__)
+inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm_max_ps(a, b); }
+inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm_max_pd(a, b); }
+#else
+template <class V> inline V larger(V a, V b) { return a > b ? a : b; }
+#endif
+// A NaN in either stays; where masks are registers, one of all bits set is the cheapest.
+template <class V> inline V larger_or_nan(V v, V other) {
+#if defined(__AVX512F__)
+    return v != v ? v : larger(v, other);
+#else
+    return (V)(bits(larger(v, other)) | (v != v));
+#endif
+}
 
 // Numbers 0 to N - 1 as a type, for shuffles.
 template <int... I> struct Lanes {};

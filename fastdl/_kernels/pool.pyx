@@ -1,0 +1,228 @@
+"""Pooling: the maximum or the mean over windows of image planes, each plane on its own."""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.stdint cimport int32_t
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.table cimport PoolAxis, entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+# Elements that one thread takes at a time, in whole planes.
+cdef enum:
+    CHUNK = 16384
+    WORK_PER_ELEMENT = 4
+
+
+cdef PoolAxis windows(
+    Py_ssize_t size, Py_ssize_t outputs, Py_ssize_t taps, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
+    cdef PoolAxis axis
+    cdef Py_ssize_t latest_start = size + padding - (taps - 1) * dilation - 1
+    axis.size, axis.outputs = size, outputs
+    axis.taps, axis.stride, axis.padding, axis.dilation = taps, stride, padding, dilation
+    axis.inside_begin = min(outputs, (padding + stride - 1) // stride)
+    axis.inside_end = min(outputs, latest_start // stride + 1) if latest_start >= 0 else 0
+    axis.inside_end = max(axis.inside_begin, axis.inside_end)
+    return axis
+
+
+cdef PoolAxis shares(Py_ssize_t size, Py_ssize_t outputs) noexcept nogil:
+    cdef PoolAxis axis
+    if size % outputs == 0:
+        return windows(size, outputs, size // outputs, size // outputs, 0, 1)
+    axis.size, axis.outputs = size, outputs
+    axis.taps, axis.stride, axis.padding, axis.dilation = 0, 0, 0, 1
+    axis.inside_begin = axis.inside_end = 0
+    return axis
+
+
+cdef Py_ssize_t planes_at_a_time(const PoolAxis* rows, const PoolAxis* columns) noexcept nogil:
+    return CHUNK // (rows.size * columns.size) + 1
+
+
+cdef int threads_of(const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes) noexcept nogil:
+    cdef double window = <double>min(max(rows.taps, 1), rows.size) * min(max(columns.taps, 1), columns.size)
+    cdef double seen = max(<double>rows.outputs * columns.outputs * window, <double>rows.size * columns.size)
+    return threads_for(planes * seen * WORK_PER_ELEMENT)
+
+
+cdef void max_pool_forward_kernel(
+    const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y, int32_t* index) noexcept nogil:
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
+    cdef int threads = threads_of(rows, columns, planes)
+    if threads == 1:
+        max_forward_run(x, rows, columns, planes, y, index)
+        return
+    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
+        max_forward_run(x + chunk * few * size, rows, columns, min(few, planes - chunk * few), y + chunk * few * outputs,
+                        index + chunk * few * outputs if index != NULL else NULL)
+
+
+# A maximum is chosen and nothing computed, so denormal numbers are told apart.
+cdef void max_forward_run(
+    const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y, int32_t* index) noexcept nogil:
+    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    for plane in range(planes):
+        entries(table, x).max_pool(x + plane * size, rows[0], columns[0], y + plane * outputs,
+                                   index + plane * outputs if index != NULL else NULL)
+
+
+cdef void max_pool_backward_kernel(
+    const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
+    real* gx) noexcept nogil:
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
+    cdef int threads = threads_of(rows, columns, planes)
+    if threads == 1:
+        max_backward_run(gy, index, rows, columns, planes, gx)
+        return
+    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
+        max_backward_run(gy + chunk * few * outputs, index + chunk * few * outputs, rows, columns, min(few, planes - chunk * few),
+                         gx + chunk * few * size)
+
+
+cdef void max_backward_run(
+    const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
+    real* gx) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    for plane in range(planes):
+        entries(table, gy).max_pool_backward(gy + plane * outputs, index + plane * outputs, rows[0], columns[0], gx + plane * size)
+
+
+cdef void avg_pool_forward_kernel(
+    const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
+    real* y) noexcept nogil:
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
+    cdef int threads = threads_of(rows, columns, planes)
+    if threads == 1:
+        avg_forward_run(x, rows, columns, count_padding, divisor, planes, y)
+        return
+    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
+        avg_forward_run(x + chunk * few * size, rows, columns, count_padding, divisor, min(few, planes - chunk * few),
+                        y + chunk * few * outputs)
+
+
+cdef void avg_forward_run(
+    const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
+    real* y) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    for plane in range(planes):
+        entries(table, x).avg_pool(x + plane * size, rows[0], columns[0], count_padding, divisor, y + plane * outputs)
+
+
+cdef void avg_pool_backward_kernel(
+    const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
+    real* gx) noexcept nogil:
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
+    cdef int threads = threads_of(rows, columns, planes)
+    cdef PoolAxis back_rows, back_columns
+    if rows.stride == 1 and columns.stride == 1 and (divisor or count_padding or rows.padding + columns.padding == 0):
+        # Every window at every place and one divisor: gx pools gy as y pools x, seen from the other side.
+        back_rows = windows(rows.outputs, rows.size, rows.taps, 1, rows.taps - 1 - rows.padding, 1)
+        back_columns = windows(columns.outputs, columns.size, columns.taps, 1, columns.taps - 1 - columns.padding, 1)
+        avg_pool_forward_kernel(gy, &back_rows, &back_columns, False, divisor or rows.taps * columns.taps, planes, gx)
+        return
+    if threads == 1:
+        avg_backward_run(gy, rows, columns, count_padding, divisor, planes, gx)
+        return
+    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
+        avg_backward_run(gy + chunk * few * outputs, rows, columns, count_padding, divisor, min(few, planes - chunk * few),
+                         gx + chunk * few * size)
+
+
+cdef void avg_backward_run(
+    const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
+    real* gx) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    for plane in range(planes):
+        entries(table, gy).avg_pool_backward(gy + plane * outputs, rows[0], columns[0], count_padding, divisor, gx + plane * size)
+
+
+cdef PoolAxis axis_of(
+    cnp.ndarray x, cnp.ndarray y, int axis, tuple kernel_size, tuple stride, tuple padding, tuple dilation) except *:
+    """Axis H (0) or W (1) of x (N, C, H, W) as outputs y (N, C, OH, OW) see it."""
+    return windows(x.shape[2 + axis], y.shape[2 + axis], kernel_size[axis], stride[axis], padding[axis], dilation[axis])
+
+
+def max_pool_forward(
+    cnp.ndarray x not None, tuple kernel_size not None, tuple stride not None, tuple padding not None, tuple dilation not None,
+    cnp.ndarray y not None, cnp.ndarray index,
+):
+    """y = the maximum of each window, index = its position in the plane H W; index may be None."""
+    cdef PoolAxis rows = axis_of(x, y, 0, kernel_size, stride, padding, dilation)
+    cdef PoolAxis columns = axis_of(x, y, 1, kernel_size, stride, padding, dilation)
+    cdef Py_ssize_t planes = x.shape[0] * x.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        max_pool_forward_kernel(<float*>address(x), &rows, &columns, planes, <float*>address(y), <int32_t*>address(index))
+    else:
+        max_pool_forward_kernel(<double*>address(x), &rows, &columns, planes, <double*>address(y), <int32_t*>address(index))
+
+
+def max_pool_backward(
+    cnp.ndarray gy not None, cnp.ndarray index not None, tuple kernel_size not None, tuple stride not None, tuple padding not None,
+    tuple dilation not None, cnp.ndarray gx not None,
+):
+    """gx = the sum of the gy of those windows whose maximum is here."""
+    cdef PoolAxis rows = axis_of(gx, gy, 0, kernel_size, stride, padding, dilation)
+    cdef PoolAxis columns = axis_of(gx, gy, 1, kernel_size, stride, padding, dilation)
+    cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1]
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        max_pool_backward_kernel(<float*>address(gy), <int32_t*>address(index), &rows, &columns, planes, <float*>address(gx))
+    else:
+        max_pool_backward_kernel(<double*>address(gy), <int32_t*>address(index), &rows, &columns, planes, <double*>address(gx))
+
+
+def avg_pool_forward(
+    cnp.ndarray x not None, tuple kernel_size not None, tuple stride not None, tuple padding not None, bint count_include_pad,
+    divisor_override, cnp.ndarray y not None,
+):
+    """y = the sum of each window / its number of places, those in the padding counted or not, or / divisor_override."""
+    cdef PoolAxis rows = axis_of(x, y, 0, kernel_size, stride, padding, (1, 1))
+    cdef PoolAxis columns = axis_of(x, y, 1, kernel_size, stride, padding, (1, 1))
+    cdef Py_ssize_t planes = x.shape[0] * x.shape[1], divisor = divisor_override or 0
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        avg_pool_forward_kernel(<float*>address(x), &rows, &columns, count_include_pad, divisor, planes, <float*>address(y))
+    else:
+        avg_pool_forward_kernel(<double*>address(x), &rows, &columns, count_include_pad, divisor, planes, <double*>address(y))
+
+
+def avg_pool_backward(
+    cnp.ndarray gy not None, tuple kernel_size not None, tuple stride not None, tuple padding not None, bint count_include_pad,
+    divisor_override, cnp.ndarray gx not None,
+):
+    """gx = the sum over windows that see this element of gy / what avg_pool_forward divides by."""
+    cdef PoolAxis rows = axis_of(gx, gy, 0, kernel_size, stride, padding, (1, 1))
+    cdef PoolAxis columns = axis_of(gx, gy, 1, kernel_size, stride, padding, (1, 1))
+    cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1], divisor = divisor_override or 0
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        avg_pool_backward_kernel(<float*>address(gy), &rows, &columns, count_include_pad, divisor, planes, <float*>address(gx))
+    else:
+        avg_pool_backward_kernel(<double*>address(gy), &rows, &columns, count_include_pad, divisor, planes, <double*>address(gx))
+
+
+def adaptive_avg_pool_forward(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y = the mean of each of OH x OW equal shares of the plane, rounded outwards."""
+    cdef PoolAxis rows = shares(x.shape[2], y.shape[2]), columns = shares(x.shape[3], y.shape[3])
+    cdef Py_ssize_t planes = x.shape[0] * x.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        avg_pool_forward_kernel(<float*>address(x), &rows, &columns, False, 0, planes, <float*>address(y))
+    else:
+        avg_pool_forward_kernel(<double*>address(x), &rows, &columns, False, 0, planes, <double*>address(y))
+
+
+def adaptive_avg_pool_backward(cnp.ndarray gy not None, cnp.ndarray gx not None):
+    """gx = the sum over shares that hold this element of gy / the share's size."""
+    cdef PoolAxis rows = shares(gx.shape[2], gy.shape[2]), columns = shares(gx.shape[3], gy.shape[3])
+    cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1]
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        avg_pool_backward_kernel(<float*>address(gy), &rows, &columns, False, 0, planes, <float*>address(gx))
+    else:
+        avg_pool_backward_kernel(<double*>address(gy), &rows, &columns, False, 0, planes, <double*>address(gx))

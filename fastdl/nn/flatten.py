@@ -1,0 +1,64 @@
+"""Flatten: several axes made one."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.array import ready
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer
+
+
+class Flatten(Layer):
+    """y = x with the axes start_dim to end_dim made one; y shares x's memory.
+
+    Args:
+        start_dim: the first of these axes; negative counts from the end.
+        end_dim: the last of them.
+
+    Shape:
+        x (N, C, H, W), y (N, C H W) by default; of any number of axes that has both.
+
+    Raises:
+        TypeError, ValueError: for axes that are no integers, that x does not have, or where start_dim comes after end_dim.
+
+    Example:
+        >>> Flatten()(np.zeros((5, 2, 3, 4))).shape
+        (5, 24)
+
+    Source: torch.nn.Flatten.
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
+            if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
+                raise TypeError(f"Flatten: expected an integer for {name}, got {dim!r}")
+        self.start_dim, self.end_dim = int(start_dim), int(end_dim)
+
+    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Return x in its new shape."""
+        x = ready(x, None, self)
+        shape = x.shape or (1,)
+        axes, first, last = len(shape), self.start_dim, self.end_dim
+        for dim in (first, last):
+            if not -axes <= dim < axes:
+                raise ValueError(f"{self.spec()}: expected an input with an axis {dim}, got shape {x.shape}")
+        first, last = first % axes, last % axes
+        if first > last:
+            raise ValueError(f"{self.spec()}: expected an input whose axes are in this order, got shape {x.shape}")
+        y = x.reshape(*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
+        if mode.enabled:
+            self._kept = x.shape, y.shape, x.dtype
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
+        """Return gy in x's shape."""
+        x_shape, y_shape, dtype = self._recall()
+        gy = ready(grad_output, dtype, self)
+        if gy.shape != y_shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {y_shape}, got {gy.shape}")
+        return gy.reshape(x_shape)

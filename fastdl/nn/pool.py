@@ -1,0 +1,359 @@
+"""Pooling: each output is the maximum or the mean of a window of one image plane, forward beside backward."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.array import empty, ready
+from fastdl._kernels.pool import (
+    adaptive_avg_pool_backward,
+    adaptive_avg_pool_forward,
+    avg_pool_backward,
+    avg_pool_forward,
+    max_pool_backward,
+    max_pool_forward,
+)
+from fastdl.arguments import as_given, pair, size, true_or_false
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer
+
+Array = NDArray[Any]
+Shape = tuple[int, ...]
+Pair = tuple[int, int]
+INDEX = np.dtype(np.int32)
+
+
+class _Pool(Layer):
+    """y (N, C, OH, OW) from x (N, C, H, W), or (N, C, OL) from (N, C, L) as images of one row."""
+
+    _axes: ClassVar[str] = "HW"
+    # The least sizes along these axes.
+    _least: Shape = (1, 1)
+    # The latest input's shape and its output's.
+    _shapes: tuple[Shape | None, Shape] = (None, ())
+
+    def _outputs(self, sizes: Shape) -> Shape:
+        """The output's sizes along the axes for an input's."""
+        raise NotImplementedError
+
+    def _start(self, x: Array) -> tuple[Array, Array]:
+        """x as kernels take it, and room for y."""
+        x = ready(x, None, self)
+        before, shape = self._shapes
+        if x.shape != before:
+            shape = self._measured(x.shape)
+            self._shapes = x.shape, shape
+        return x, empty(shape, x.dtype)
+
+    def _start_back(self, grad_output: Array) -> tuple[Array, Array, Any]:
+        """gy as kernels take it, room for gx, and what else forward kept."""
+        x_shape, y_shape, dtype, kept = self._recall()
+        gy = ready(grad_output, dtype, self)
+        if gy.shape != y_shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {y_shape}, got {gy.shape}")
+        return gy, empty(x_shape, dtype), kept
+
+    def _measured(self, shape: Shape) -> Shape:
+        """The output's shape, for an input that fits."""
+        sizes = shape[2:]
+        if len(shape) != 2 + len(self._axes) or any(n < m for n, m in zip(sizes, self._least, strict=True)):
+            wanted = ", ".join(f"{axis} >= {m}" for axis, m in zip(self._axes, self._least, strict=True))
+            raise ValueError(f"{self.spec()}: expected input of shape (N, C, {wanted}), got {shape}")
+        outputs = self._outputs(sizes)
+        for each in (sizes, outputs):
+            if prod(each) >= 2**31:
+                raise ValueError(f"{self.spec()}: expected planes of fewer than 2**31 elements, got {each}")
+        return *shape[:2], *outputs
+
+    def _images(self, array: Array) -> Array:
+        return array if self._axes == "HW" else array[:, :, None]
+
+
+class _Windows(_Pool):
+    """Windows of one size, at one distance from each other."""
+
+    # kernel_size, stride, padding and dilation along H and W; one row has 1, 1, 0 and 1.
+    _pairs: tuple[Pair, Pair, Pair, Pair]
+
+    def _take(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> None:
+        owner = type(self).__name__
+
+        def both(value: Any, name: str, least: int) -> Pair:
+            return pair(value, name, owner, least) if self._axes == "HW" else (least, size(value, name, owner, least))
+
+        kernel = both(kernel_size, "kernel_size", 1)
+        steps = kernel if stride is None else both(stride, "stride", 1)
+        around, gaps = both(padding, "padding", 0), both(dilation, "dilation", 1)
+        if any(2 * p > k for p, k in zip(around, kernel, strict=True)):
+            raise ValueError(
+                f"{owner}: expected padding of at most half the kernel_size {kernel_size!r}, got {padding!r}"
+            )
+        self.kernel_size, self.padding = as_given(kernel_size, kernel), as_given(padding, around)
+        self.stride, self.dilation = None if stride is None else as_given(stride, steps), as_given(dilation, gaps)
+        self.ceil_mode = true_or_false(ceil_mode, "ceil_mode", owner)
+        self._pairs = kernel, steps, around, gaps
+        self._least = tuple(
+            max(1, d * (k - 1) + 1 - 2 * p - (s - 1) * self.ceil_mode) for k, s, p, d in self._along_axes()
+        )
+
+    def _along_axes(self) -> list[tuple[int, ...]]:
+        return list(zip(*self._pairs, strict=True))[-len(self._axes) :]
+
+    def _outputs(self, sizes: Shape) -> Shape:
+        """By torch's rule: with ceil_mode, windows may pass the end, but start in the image or in the padding before it."""
+        outputs = []
+        for n, (k, s, p, d) in zip(sizes, self._along_axes(), strict=True):
+            room = n + 2 * p - d * (k - 1) - 1
+            count = (room + (s - 1 if self.ceil_mode else 0)) // s + 1
+            outputs.append(count - 1 if (count - 1) * s >= n + p else count)
+        return tuple(outputs)
+
+
+class _MaxPool(_Windows):
+    """Windows whose largest element counts."""
+
+    def forward(self, x: Array) -> Array:
+        """Return the maximum of each window."""
+        x, y = self._start(x)
+        if not mode.enabled:
+            max_pool_forward(self._images(x), *self._pairs, self._images(y), None)
+            return y
+        index = empty(y.shape, INDEX)
+        max_pool_forward(self._images(x), *self._pairs, self._images(y), self._images(index))
+        self._kept = x.shape, y.shape, x.dtype, index
+        return y
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return gy where the maxima were, summed where they are maxima of several windows."""
+        gy, gx, index = self._start_back(grad_output)
+        max_pool_backward(self._images(gy), self._images(index), *self._pairs, self._images(gx))
+        return gx
+
+
+class _AvgPool(_Windows):
+    """Windows whose mean counts."""
+
+    count_include_pad: bool
+    divisor_override: int | None = None
+
+    def forward(self, x: Array) -> Array:
+        """Return the mean of each window."""
+        x, y = self._start(x)
+        avg_pool_forward(
+            self._images(x), *self._pairs[:3], self.count_include_pad, self.divisor_override, self._images(y)
+        )
+        if mode.enabled:
+            self._kept = x.shape, y.shape, x.dtype, None
+        return y
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return what each element's windows send it: gy over their number of places."""
+        gy, gx, _ = self._start_back(grad_output)
+        avg_pool_backward(
+            self._images(gy), *self._pairs[:3], self.count_include_pad, self.divisor_override, self._images(gx)
+        )
+        return gx
+
+
+class MaxPool2d(_MaxPool):
+    """y[n, c, i, j] = max over k, l of x[n, c, i s + k d - p, j s + l d - p], k and l below the kernel size.
+
+    Places in the padding do not count. Of equal maxima the first gets the gradient, and a NaN is a maximum.
+
+    Args:
+        kernel_size: the window's size, an integer or a pair (height, width), as all sizes here.
+        stride: s, from one window to the next; None is the kernel size.
+        padding: p, places around the image, at most half the kernel size.
+        dilation: d, from one place of the window to the next.
+        ceil_mode: whether a last window may pass the end of the image; by name only, for torch has another option before it.
+
+    Shape:
+        x (N, C, H, W), y (N, C, OH, OW), OH = floor((H + 2 p - d (kernel_size - 1) - 1) / s) + 1; with ceil_mode the ceiling,
+        where the last window starts in the image or in the padding before it.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not such integers, for x of another rank or smaller than a window.
+
+    Example:
+        >>> MaxPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
+        array([[[[ 5.,  7.],
+                 [13., 15.]]]])
+
+    Source: torch.nn.MaxPool2d.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        dilation: int | Pair = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        self._take(kernel_size, stride, padding, dilation, ceil_mode)
+
+
+class MaxPool1d(_MaxPool):
+    """y[n, c, i] = max over k of x[n, c, i s + k d - p], k below the kernel size.
+
+    Args:
+        kernel_size: the window's size, an integer as all sizes here.
+        stride: s; None is the kernel size.
+        padding: p, at most half the kernel size.
+        dilation: d.
+        ceil_mode: whether a last window may pass the end; by name only.
+
+    Shape:
+        x (N, C, L), y (N, C, OL), by MaxPool2d's rule.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not such integers, for x of another rank or shorter than a window.
+
+    Example:
+        >>> MaxPool1d(2)(np.array([[[1.0, 3.0, 2.0, 0.0]]]))
+        array([[[3., 2.]]])
+
+    Source: torch.nn.MaxPool1d.
+    """
+
+    _axes = "L"
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        dilation: int = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        self._take(kernel_size, stride, padding, dilation, ceil_mode)
+
+
+class AvgPool2d(_AvgPool):
+    """y[n, c, i, j] = the mean over k, l of x[n, c, i s + k - p, j s + l - p], k and l below the kernel size.
+
+    Args:
+        kernel_size: the window's size, an integer or a pair (height, width), as all sizes here.
+        stride: s, from one window to the next; None is the kernel size.
+        padding: p, places around the image that hold zeros, at most half the kernel size.
+        ceil_mode: whether a last window may pass the end of the image.
+        count_include_pad: whether places in the padding count in the mean.
+        divisor_override: what the sum is divided by instead of the window's number of places, a positive integer.
+
+    Shape:
+        x (N, C, H, W), y (N, C, OH, OW), by MaxPool2d's rule with dilation 1.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not such integers, for x of another rank or smaller than a window.
+
+    Example:
+        >>> AvgPool2d(2)(np.arange(16.0).reshape(1, 1, 4, 4))
+        array([[[[ 2.5,  4.5],
+                 [10.5, 12.5]]]])
+
+    Source: torch.nn.AvgPool2d.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Pair,
+        stride: int | Pair | None = None,
+        padding: int | Pair = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        self._take(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = true_or_false(count_include_pad, "count_include_pad", "AvgPool2d")
+        if divisor_override is not None:
+            self.divisor_override = size(divisor_override, "divisor_override", "AvgPool2d", 1)
+
+
+class AvgPool1d(_AvgPool):
+    """y[n, c, i] = the mean over k of x[n, c, i s + k - p], k below the kernel size.
+
+    Args:
+        kernel_size: the window's size, an integer as all sizes here.
+        stride: s; None is the kernel size.
+        padding: p, places that hold zeros, at most half the kernel size.
+        ceil_mode: whether a last window may pass the end.
+        count_include_pad: whether places in the padding count in the mean.
+
+    Shape:
+        x (N, C, L), y (N, C, OL), by MaxPool2d's rule with dilation 1.
+
+    Raises:
+        TypeError, ValueError: for sizes that are not such integers, for x of another rank or shorter than a window.
+
+    Example:
+        >>> AvgPool1d(2)(np.array([[[1.0, 3.0, 2.0, 0.0]]]))
+        array([[[2., 1.]]])
+
+    Source: torch.nn.AvgPool1d.
+    """
+
+    _axes = "L"
+
+    def __init__(
+        self,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        self._take(kernel_size, stride, padding, 1, ceil_mode)
+        self.count_include_pad = true_or_false(count_include_pad, "count_include_pad", "AvgPool1d")
+
+
+class AdaptiveAvgPool2d(_Pool):
+    """y[n, c, i, j] = the mean of the rows floor(i H / OH) to ceil((i + 1) H / OH) - 1, and so the columns, of x[n, c].
+
+    Args:
+        output_size: OH and OW, an integer for both or a pair; None in it is the input's own size.
+
+    Shape:
+        x (N, C, H, W), y (N, C, OH, OW).
+
+    Raises:
+        TypeError, ValueError: for sizes that are not positive integers, for x of another rank or without elements in a plane.
+
+    Example:
+        >>> AdaptiveAvgPool2d((1, None))(np.arange(16.0).reshape(1, 1, 4, 4))
+        array([[[[6., 7., 8., 9.]]]])
+
+    Source: torch.nn.AdaptiveAvgPool2d.
+    """
+
+    def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
+        several = isinstance(output_size, (tuple, list))
+        parts = tuple(output_size) if several else (output_size,) * 2
+        if len(parts) != 2:
+            raise ValueError(f"AdaptiveAvgPool2d: expected an integer or a pair for output_size, got {output_size!r}")
+        self._wanted = tuple(
+            None if n is None and several else size(n, "output_size", "AdaptiveAvgPool2d", 1) for n in parts
+        )
+        self.output_size = self._wanted if several else self._wanted[0]
+
+    def _outputs(self, sizes: Shape) -> Shape:
+        return tuple(n if m is None else m for n, m in zip(sizes, self._wanted, strict=True))
+
+    def forward(self, x: Array) -> Array:
+        """Return the mean of each share."""
+        x, y = self._start(x)
+        adaptive_avg_pool_forward(x, y)
+        if mode.enabled:
+            self._kept = x.shape, y.shape, x.dtype, None
+        return y
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return what each element's shares send it: gy over their size."""
+        gy, gx, _ = self._start_back(grad_output)
+        adaptive_avg_pool_backward(gy, gx)
+        return gx
