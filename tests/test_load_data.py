@@ -185,7 +185,9 @@ def test_files_without_inputs_are_refused(write, tmp_path):
     }.items():
         with pytest.raises(ValueError, match=f"^load_inputs: {message}"):
             load_inputs(tmp_path / name)
-    with pytest.raises(ValueError, match=r"load_inputs: expected a CSV file as it is, or a gzipped IDX file, got .*zip"):
+    with pytest.raises(
+        ValueError, match=r"load_inputs: expected a CSV file as it is, or a gzipped IDX file, got .*zip"
+    ):
         load_inputs(write("zip", gzip.compress(b"1,2\n3,4\n")))
 
 

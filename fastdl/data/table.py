@@ -77,7 +77,9 @@ def read_csv(
         raise ValueError(f"read_csv: expected columns without the target, got {target!r} in both")
     x, cells, lines = table.numbers(chosen, column, dtype)
     y, names = _Target(table, column, lines, [cell.strip() for cell in cells]).read(classes, dtype)
-    return Dataset(x, y, names, tuple(table.names[i] for i in chosen) if table.names else None)
+    if table.names is None:
+        return Dataset(x, y, names)
+    return Dataset(x, y, names, tuple(table.names[i] for i in chosen), table.names[column])
 
 
 def read_columns(
