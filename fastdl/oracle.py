@@ -17,9 +17,11 @@ from fastdl import nn, optim
 from fastdl.nn.activation import _Elementwise as KernelActivation
 from fastdl.nn.conv import _Convolution
 from fastdl.nn.loss import _Elementwise as KernelLoss
+from fastdl.nn.norm import _BatchNorm
 from fastdl.nn.pool import _AvgPool, _MaxPool
 from fastdl.nn.softmax import _OverAxis
-from fastdl.reference import activation, conv, cross_entropy, linear, loss, pool, softmax
+from fastdl.random import stream
+from fastdl.reference import activation, conv, cross_entropy, dropout, linear, loss, norm, pool, softmax
 from fastdl.reference import optim as reference_optim
 
 Array = NDArray[Any]
@@ -171,6 +173,63 @@ def _(module: nn.AdaptiveAvgPool2d, x: Array, gradients: dict[int, Array]) -> tu
     def backward(gy: Array) -> Array:
         gx = np.zeros_like(x)
         pool.adaptive_avg_pool_backward(gy, gx)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: _BatchNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    W, b, running_mean, running_var, batches = module._arrays()
+    mean, inverse, y = np.zeros(module.num_features, x.dtype), np.zeros(module.num_features, x.dtype), np.zeros_like(x)
+    by_batch = module.training or batches is None
+    if by_batch:
+        norm.batch_norm_forward(x, W, b, module.eps, 0.0, None, None, None, mean, inverse, y)
+    else:
+        norm.batch_norm_evaluate(x, W, b, running_mean, running_var, module.eps, mean, inverse, y)
+
+    def backward(gy: Array) -> Array:
+        gW = None if W is None else gradients.setdefault(id(module.weight), np.zeros_like(W))
+        gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
+        gx = np.zeros_like(x)
+        norm.batch_norm_backward(gy, x, W, mean, inverse, by_batch, True, gx, gW, gb)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.LayerNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    n = prod(module.normalized_shape)
+    shape = x.size // n, n
+    W, b = (None if a is None else a.reshape(n) for a in module._arrays())
+    mean, inverse, y = np.zeros(shape[0], x.dtype), np.zeros(shape[0], x.dtype), np.zeros_like(x)
+    norm.layer_norm_forward(x.reshape(shape), W, b, module.eps, mean, inverse, y.reshape(shape))
+
+    def backward(gy: Array) -> Array:
+        gW, gb = (
+            None if p is None else gradients.setdefault(id(p), np.zeros_like(p.data)).reshape(n)
+            for p in (module.weight, module.bias)
+        )
+        gx = np.zeros_like(x)
+        norm.layer_norm_backward(gy.reshape(shape), x.reshape(shape), W, mean, inverse, True, gx.reshape(shape), gW, gb)
+        return gx
+
+    return y, backward
+
+
+@naive.register
+def _(module: nn.Dropout, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
+    if not module.training or module.p == 0:
+        return x, lambda gy: gy
+    run = prod(x.shape[2:]) if isinstance(module, nn.Dropout2d) else 1
+    options = module.p, *stream().next(), run
+    y = np.zeros_like(x)
+    dropout.dropout_forward(x, *options, y)
+
+    def backward(gy: Array) -> Array:
+        gx = np.zeros_like(x)
+        dropout.dropout_backward(gy, *options, gx)
         return gx
 
     return y, backward

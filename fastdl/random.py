@@ -1,8 +1,12 @@
-"""Seeds: one default generator for the process, and what `rng=` may be."""
+"""Seeds: one default generator for the process, what `rng=` may be, and the streams that dropout draws from."""
 
 from __future__ import annotations
 
+import itertools
 import numbers
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -15,7 +19,7 @@ def default_generator() -> np.random.Generator:
 
 
 def manual_seed(seed: int) -> None:
-    """Restart the default generator from a seed, in place: whoever holds it draws the new numbers too.
+    """Restart the default generator and the default stream from a seed, in place: whoever holds one draws anew too.
 
     Threads may share the default generator: no draw is torn, but their order is chance, so only a generator per thread
     gives the same numbers again. A forked child goes on from a copy.
@@ -40,6 +44,7 @@ def manual_seed(seed: int) -> None:
     generator = default_generator().bit_generator
     with generator.lock:
         generator.state = state
+    default_stream().restart()
 
 
 def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Generator:
@@ -65,6 +70,81 @@ def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Gene
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(_seed(rng, "rng"))
+
+
+class Stream:
+    """What dropout draws from: a seed, and the numbers of the calls made with it.
+
+    Args:
+        generator: the seed is drawn from it when the first call asks for it, so a stream that nobody asks draws nothing.
+
+    Threads may share a stream: each call has a number of its own.
+
+    Example:
+        >>> a, b = Stream(np.random.default_rng(0)), Stream(np.random.default_rng(0))
+        >>> a.next() == b.next(), a.next() == b.next(), a.next()[1]
+        (True, True, 2)
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._generator = generator
+        self._begun: tuple[int, Iterator[int]] | None = None
+        self._lock = threading.Lock()
+
+    def next(self) -> tuple[int, int]:
+        """Return the seed, an integer of 64 bits, and this call's number: 0, 1, 2, ..."""
+        begun = self._begun or self._begin()
+        return begun[0], next(begun[1])
+
+    def restart(self) -> None:
+        """Draw another seed at the next call, and count from 0 again."""
+        self._begun = None
+
+    def _begin(self) -> tuple[int, Iterator[int]]:
+        with self._lock:
+            begun = self._begun
+            if begun is None:
+                begun = int(self._generator.integers(2**64, dtype=np.uint64)), itertools.count()
+                self._begun = begun
+            return begun
+
+
+@cache
+def default_stream() -> Stream:
+    """The process's default stream, seeded from the default generator."""
+    return Stream(default_generator())
+
+
+class _Current(threading.local):
+    stream: Stream | None = None
+
+
+_current = _Current()
+
+
+def stream() -> Stream:
+    """The stream that dropout draws from in this thread: that of the fit that runs, else the process's default one."""
+    return _current.stream or default_stream()
+
+
+@contextmanager
+def drawing_from(stream: Stream) -> Iterator[None]:
+    """Make a stream this thread's own inside the block.
+
+    Example:
+        >>> mine = Stream(np.random.default_rng(0))
+        >>> with drawing_from(mine):
+        ...     stream() is mine
+        True
+        >>> stream() is mine
+        False
+    """
+    outer = _current.stream
+    _current.stream = stream
+    try:
+        yield
+    finally:
+        _current.stream = outer
 
 
 def _seed(seed: object, name: str) -> int:

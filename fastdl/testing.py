@@ -148,6 +148,18 @@ def _stack(build: Callable[[Any], nn.Module]) -> Callable[[Any], nn.Module]:
     return lambda dtype: build(lambda i, o: nn.Linear(i, o, rng=i * 100 + o, dtype=dtype))
 
 
+def _norm(subject: type, *arguments: Any, evaluated: bool = False, **options: Any) -> Callable[[Any], Any]:
+    def make(dtype: Any) -> Any:
+        layer, rng = subject(*arguments, **options, dtype=dtype), np.random.default_rng(0)
+        for parameter in layer.parameters():
+            parameter.data = rng.standard_normal(parameter.shape)
+        for buffer in layer.buffers():
+            buffer += rng.random(buffer.shape).astype(buffer.dtype)
+        return layer.train(not evaluated)
+
+    return make
+
+
 def _optimizer(subject: Callable[..., Any], options: dict[str, Any]) -> Callable[[Any], Any]:
     return lambda dtype: lambda params: subject(params, **options)
 
@@ -265,6 +277,36 @@ CASES: tuple[Case, ...] = (
     Case(nn.LogSoftmax, _layer(nn.LogSoftmax), ROWS, bad=(((1.5,), TypeError),)),
     Case(nn.LogSoftmax, _layer(nn.LogSoftmax, 1), ROWS),
     *_POOLING,
+    Case(nn.BatchNorm1d, _norm(nn.BatchNorm1d, 4), ((5, 4), (0, 4), (33, 4), (2, 4, 3), (3, 4, 17), (1, 4, 6), (2, 4, 0)),
+         tolerance=64,
+         bad=(((0,), ValueError), ((1.5,), TypeError), ((4, -1.0), ValueError), ((4, "a"), TypeError), ((4, 1e-5, 2), ValueError),
+              ((4, 1e-5, "a"), TypeError), ((4, 1e-5, 0.1, 1), TypeError), ((4, 1e-5, 0.1, True, 0), TypeError),
+              ({"num_features": 4, "bias": None}, TypeError), ({"num_features": 4, "dtype": np.int32}, TypeError),
+              ((2**62,), ValueError))),
+    Case(nn.BatchNorm1d, _norm(nn.BatchNorm1d, 70, eps=0.5, momentum=None, bias=False), ((9, 70), (3, 70, 2)), tolerance=64),
+    Case(nn.BatchNorm1d, _norm(nn.BatchNorm1d, 4, affine=False, track_running_stats=False), ((5, 4), (3, 4, 5)), tolerance=64),
+    Case(nn.BatchNorm1d, _norm(nn.BatchNorm1d, 4, evaluated=True), ((5, 4), (1, 4), (0, 4), (3, 4, 17)), tolerance=64,
+         label="BatchNorm1d-evaluation"),
+    Case(nn.BatchNorm2d, _norm(nn.BatchNorm2d, 3), ((2, 3, 4, 5), (1, 3, 2, 3), (0, 3, 2, 2), (5, 3, 1, 1)), tolerance=64,
+         bad=(((-1,), ValueError), (("3",), TypeError), ((3, np.nan), ValueError))),
+    Case(nn.BatchNorm2d, _norm(nn.BatchNorm2d, 32), ((2, 32, 9, 11),), tolerance=64, timed=IMAGES, label="BatchNorm2d-wide"),
+    Case(nn.BatchNorm2d, _norm(nn.BatchNorm2d, 3, evaluated=True), ((2, 3, 4, 5), (1, 3, 1, 1), (0, 3, 2, 2)), tolerance=64,
+         label="BatchNorm2d-evaluation"),
+    Case(nn.LayerNorm, _norm(nn.LayerNorm, 5), ((4, 5), (5,), (0, 5), (2, 3, 5), (33, 5)), tolerance=64,
+         bad=(((0,), ValueError), ((1.5,), TypeError), (((),), ValueError), (((3, 0),), ValueError), (("5",), TypeError),
+              ((5, -1.0), ValueError), ((5, 1e-5, 1), TypeError), ((5, 1e-5, True, 1), TypeError),
+              (((2**40, 2**40),), ValueError), ({"normalized_shape": 5, "dtype": np.float16}, TypeError))),
+    Case(nn.LayerNorm, _norm(nn.LayerNorm, (3, 7), bias=False), ((4, 3, 7), (3, 7), (0, 3, 7)), tolerance=64),
+    Case(nn.LayerNorm, _norm(nn.LayerNorm, 70, elementwise_affine=False), ((20, 70),), tolerance=64),
+    Case(nn.LayerNorm, _norm(nn.LayerNorm, 512), ((2, 512),), tolerance=64, timed=(4096, 512), label="LayerNorm-wide"),
+    Case(nn.Dropout, _layer(nn.Dropout), ANY, timed=IMAGES,
+         bad=(((-0.1,), ValueError), ((1.1,), ValueError), ((np.nan,), ValueError), (("0.5",), TypeError), ((None,), TypeError))),
+    Case(nn.Dropout, _layer(nn.Dropout, 0.1), ((4, 5), (100, 7))),
+    Case(nn.Dropout, _layer(nn.Dropout, 0), ((4, 5), (0, 5))),
+    Case(nn.Dropout, _layer(nn.Dropout, 1.0), ((4, 5), (0, 5))),
+    Case(nn.Dropout, lambda dtype: nn.Dropout().eval(), ((4, 5), (0, 5)), label="Dropout-evaluation"),
+    Case(nn.Dropout2d, _layer(nn.Dropout2d), ((2, 3, 4, 5), (0, 3, 2, 2), (4, 3), (2, 30, 7), (2, 3, 0)),
+         bad=(((2,), ValueError), ((True,), TypeError))),
     Case(nn.Sequential, _stack(lambda linear: nn.Sequential(linear(5, 4), nn.Tanh(), nn.Sequential(linear(4, 3)), nn.Sigmoid())),
          ((4, 5), (0, 5)), tolerance=64, label="Sequential", bad=(((nn.ReLU,), TypeError), ((1,), TypeError))),
     Case(nn.Residual, _stack(lambda linear: nn.Residual(nn.Sequential(linear(4, 4), nn.Tanh()))), ((5, 4), (0, 4)),

@@ -19,7 +19,7 @@ from fastdl.data.augment import Augment, augmented
 from fastdl.history import History as History
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.random import as_generator
+from fastdl.random import Stream, as_generator, drawing_from
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -138,8 +138,8 @@ class Trainer:
             epochs: how often every sample is seen; 0 checks everything and trains nothing.
             batch_size: samples a step; the last batch of an epoch may be smaller.
             shuffle: draw a new order of the samples for each epoch.
-            seed: of that order: the same seed, data, weights and optimizer state give the same bits. None draws from
-                fastdl's default generator, a Generator goes on from where it is.
+            seed: of that order and of dropout's masks: the same seed, data, weights and optimizer state give the same
+                bits. None draws from fastdl's default generator, a Generator goes on from where it is.
             validation_data: (x, y), evaluated after each epoch.
             callbacks: see `fastdl.callbacks`.
             progress: a bar of epochs; None draws it when standard error is a terminal.
@@ -185,6 +185,7 @@ class Trainer:
         self._stopping = False
         on_step_end = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
         with ExitStack() as endings:
+            endings.enter_context(drawing_from(Stream(self.rng)))
             try:
                 for callback in callbacks:
                     callback.on_fit_begin(self, epochs)
@@ -301,17 +302,17 @@ class Trainer:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _try_out(self, x: Array, y: Array) -> None:
-        """Send the first row through model and criterion, and those of the two lowest and two highest class indices.
+        """Send two rows through model and criterion, and those of the two lowest and two highest class indices.
 
-        Two each: one of them may be the criterion's ignore_index.
+        Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
         """
-        rows = [0]
+        rows = list(range(min(len(y), 2)))
         if y.dtype.kind == "i" and y.size:
             flat = y.ravel()
             low, high = flat.min(), flat.max()
             inner_low, inner_high = np.where(flat == low, high, flat), np.where(flat == high, low, flat)
             places = (flat.argmin(), flat.argmax(), inner_low.argmin(), inner_high.argmax())
-            rows = sorted({0, *(int(place) // (y.size // len(y)) for place in places)})
+            rows = sorted({*rows, *(int(place) // (y.size // len(y)) for place in places)})
         with no_grad(), np.errstate(all="ignore"):
             output = predict(self.model, x[rows])
             try:

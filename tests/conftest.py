@@ -10,6 +10,7 @@ import pytest
 
 import fastdl
 from fastdl._kernels.table import set_cpu_level
+from fastdl.random import Stream, drawing_from
 
 
 @pytest.fixture(params=fastdl.cpu_levels())
@@ -46,3 +47,17 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+class SameDraws(Stream):
+    """A stream whose every call is the same one."""
+
+    def next(self) -> tuple[int, int]:
+        return 0x1234_5678_9ABC_DEF0, 7
+
+
+@pytest.fixture
+def same_draws() -> Iterator[None]:
+    """Let every forward of a dropout draw the same mask, so that calls can be compared."""
+    with drawing_from(SameDraws(np.random.default_rng(0))):
+        yield

@@ -23,6 +23,8 @@ from fastdl.testing import (
     naive_step,
 )
 
+pytestmark = pytest.mark.usefixtures("same_draws")
+
 
 def each_shape(cases):
     return [

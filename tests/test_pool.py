@@ -1,4 +1,4 @@
-"""Pooling and Flatten: kernels against the naive loops over a sweep of options, and the layers' shapes, inputs and spelling."""
+"""Pooling: kernels against the naive loops over a sweep of options, and the layers' shapes, inputs and spelling."""
 
 from functools import cache
 from itertools import product
@@ -19,7 +19,6 @@ POOLS = (nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AvgPool2d(3
 LINES = (nn.MaxPool1d(2), nn.MaxPool1d(3, 2, 1, 2), nn.AvgPool1d(2), nn.AvgPool1d(3, 1, 1))
 EACH = [pytest.param(layer, (2, 3, 6, 4), id=layer.spec()) for layer in POOLS]
 EACH += [pytest.param(layer, (2, 3, 9), id=layer.spec()) for layer in LINES]
-EACH += [pytest.param(nn.Flatten(), (2, 3, 4), id="Flatten")]
 each_layer = pytest.mark.parametrize(("layer", "shape"), EACH)
 
 
@@ -243,8 +242,6 @@ def test_pooling_in_a_model_agrees_with_central_differences():
         "AvgPool1d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=False)",
         "AdaptiveAvgPool2d(1)",
         "AdaptiveAvgPool2d((None, 7))",
-        "Flatten()",
-        "Flatten(start_dim=2, end_dim=-2)",
     ],
 )
 def test_a_layer_is_spelled_as_it_was_written(spec):
@@ -255,7 +252,6 @@ def test_a_layer_is_spelled_as_it_was_written(spec):
 def test_sizes_of_other_integer_kinds_are_plain_afterwards():
     layer = nn.MaxPool2d([np.int64(2), np.uint8(3)], np.int32(2))  # pyright: ignore[reportArgumentType]
     assert layer.spec() == "MaxPool2d((2, 3), stride=2)"
-    assert nn.Flatten(np.int64(0)).spec() == "Flatten(start_dim=0)"
 
 
 SIZES = [(0, ValueError), (-1, ValueError), (2**31, ValueError), (True, TypeError), (2.0, TypeError), ("2", TypeError),
@@ -281,8 +277,6 @@ CONSTRUCTORS = {
     "AvgPool1d padding": (lambda v: nn.AvgPool1d(2, 1, v), [(2, ValueError), *LINE[1:]]),
     "AvgPool1d count_include_pad": (lambda v: nn.AvgPool1d(2, count_include_pad=v), SWITCHES),
     "AdaptiveAvgPool2d output_size": (nn.AdaptiveAvgPool2d, [*PAIRS, *NONE, ((None, 0), ValueError)]),
-    "Flatten start_dim": (nn.Flatten, [(1.0, TypeError), (True, TypeError), (None, TypeError), ((1,), TypeError)]),
-    "Flatten end_dim": (lambda v: nn.Flatten(1, v), [("-1", TypeError), (np.True_, TypeError)]),
 }
 REFUSED = [
     pytest.param(name, value, error, id=f"{name}={value!r:.30}")
@@ -401,44 +395,3 @@ def test_more_values_than_memory_are_a_clean_error(layer, shape):
 def test_an_output_whose_size_overflows_is_a_clean_error():
     with pytest.raises((MemoryError, ValueError)):
         nn.AdaptiveAvgPool2d(40000)(np.empty((0, 2**40, 1, 1), np.float32))
-
-
-# Flatten.
-
-
-@pytest.mark.parametrize(
-    ("dims", "shape", "flat"),
-    [
-        ((), (2, 3, 4, 5), (2, 60)),
-        ((), (7, 2), (7, 2)),
-        ((), (0, 3, 4), (0, 12)),
-        ((), (3, 0, 4), (3, 0)),
-        ((0,), (2, 3), (6,)),
-        ((0,), (), (1,)),
-        ((-1,), (), (1,)),
-        ((0, 0), (5,), (5,)),
-        ((1, 2), (2, 3, 4, 5), (2, 12, 5)),
-        ((-3, -2), (2, 3, 4, 5), (2, 12, 5)),
-        ((2, 2), (2, 3, 4), (2, 3, 4)),
-    ],
-)
-def test_flatten_makes_axes_one(dims, shape, flat, dtype):
-    layer, x = nn.Flatten(*dims), np.asarray(np.random.default_rng(0).standard_normal(shape), dtype)
-    y = layer(x)
-    assert y.shape == flat
-    np.testing.assert_array_equal(y.ravel(), x.ravel())
-    gx = layer.backward(y)
-    assert gx.shape == shape
-    np.testing.assert_array_equal(gx, x)
-    assert np.shares_memory(x, y) or not x.size
-
-
-@pytest.mark.parametrize(
-    ("dims", "shape"),
-    [((), (3,)), ((), ()), ((0, 2), (2, 3)), ((-3,), (2, 3)), ((2, 1), (2, 3, 4)), ((10**30,), (2, 3))],
-)
-def test_flatten_of_axes_that_are_not_there_is_a_value_error(dims, shape):
-    layer = nn.Flatten(*dims)
-    with pytest.raises(ValueError) as caught:
-        layer(np.ones(shape))
-    one_sentence(caught, layer.spec())

@@ -14,6 +14,8 @@ from fastdl import nn, optim
 from fastdl.nn import Parameter
 from fastdl.testing import LAYER_CASES, OPTIMIZER_CASES, make_input
 
+pytestmark = pytest.mark.usefixtures("same_draws")
+
 
 def test_a_large_network_gives_the_same_bits_on_one_thread_and_two(level, dtype, threads):
     def train(n):

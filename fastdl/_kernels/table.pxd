@@ -1,5 +1,5 @@
 # The core's entry points as Cython sees them: `entries(table, x)` are those for the type that x points to.
-from libc.stdint cimport int32_t
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libcpp cimport bool as boolean
 
 ctypedef fused real:
@@ -65,6 +65,14 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*max_pool_backward)(const T*, const int32_t*, const PoolAxis&, const PoolAxis&, T*) noexcept
         void (*avg_pool)(const T*, const PoolAxis&, const PoolAxis&, boolean, Size, T*) noexcept
         void (*avg_pool_backward)(const T*, const PoolAxis&, const PoolAxis&, boolean, Size, T*) noexcept
+        void (*moments)(const T*, Size, Size, Size, Size, T*, T*, T*) noexcept
+        void (*normalize)(const T*, Size, Size, Size, Size, const T*, const T*, const T*, T*) noexcept
+        void (*gradient_sums)(const T*, const T*, Size, Size, Size, Size, const T*, T*, T*) noexcept
+        void (*normalize_backward)(const T*, const T*, Size, Size, Size, Size, const T*, const T*, const T*, const T*, T*) noexcept
+        void (*layer_norm)(const T*, const T*, const T*, T, T, T, T*, Size) noexcept
+        void (*layer_norm_sums)(const T*, const T*, const T*, T, T*, T*, Size) noexcept
+        void (*layer_norm_backward)(const T*, const T*, const T*, T, T, T, T, T*, T*, T*, Size) noexcept
+        void (*dropout)(const T*, uint64_t, uint64_t, uint64_t, uint32_t, T, Size, T*, Size) noexcept
         void (*sgd)(const T*, const SGDFactors[T]&, T*, T*, Size) noexcept
         void (*rmsprop)(const T*, const RMSpropFactors[T]&, T*, T*, T*, T*, Size) noexcept
         void (*adam)(const T*, const AdamFactors[T]&, T*, T*, T*, T*, Size) noexcept
@@ -74,6 +82,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         const char** activation_names
         const boolean* activation_keeps_output
         const char** loss_names
+        void (*philox)(uint64_t, uint64_t, uint64_t, uint32_t*, Size) noexcept
 
     const Entries[float]& entries(const Table*, const float*)
     const Entries[double]& entries(const Table*, const double*)

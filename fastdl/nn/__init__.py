@@ -21,6 +21,8 @@ from fastdl.nn.container import Sequential as Sequential
 from fastdl.nn.container import Siamese as Siamese
 from fastdl.nn.conv import Conv1d as Conv1d
 from fastdl.nn.conv import Conv2d as Conv2d
+from fastdl.nn.dropout import Dropout as Dropout
+from fastdl.nn.dropout import Dropout2d as Dropout2d
 from fastdl.nn.flatten import Flatten as Flatten
 from fastdl.nn.grad_mode import is_grad_enabled as is_grad_enabled
 from fastdl.nn.grad_mode import no_grad as no_grad
@@ -33,6 +35,9 @@ from fastdl.nn.loss import Loss as Loss
 from fastdl.nn.loss import MAELoss as MAELoss
 from fastdl.nn.loss import MSELoss as MSELoss
 from fastdl.nn.module import Module as Module
+from fastdl.nn.norm import BatchNorm1d as BatchNorm1d
+from fastdl.nn.norm import BatchNorm2d as BatchNorm2d
+from fastdl.nn.norm import LayerNorm as LayerNorm
 from fastdl.nn.parameter import Parameter as Parameter
 from fastdl.nn.pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from fastdl.nn.pool import AvgPool1d as AvgPool1d

@@ -25,7 +25,8 @@ def is_grad_enabled() -> bool:
 class no_grad:  # noqa: N801 - torch's name
     """Keep nothing for backward inside the block (or the decorated function), in the calling thread.
 
-    A model is not changed by a forward inside, so one model may serve many threads at once.
+    A model in evaluation mode is not changed by a forward inside, so one model may serve many threads at once. In training
+    mode a batch norm's running statistics still move, and dropout still drops, as in torch.
 
     Example:
         >>> with no_grad():

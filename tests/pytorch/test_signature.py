@@ -20,7 +20,8 @@ OTHER_DEFAULTS = {"dim", "dtype"}
 
 ACTIVATIONS = ["ReLU", "LeakyReLU", "ELU", "Tanh", "Sigmoid", "GELU", "SiLU", "Softplus", "Identity"]
 POOLING = ["MaxPool1d", "MaxPool2d", "AvgPool1d", "AvgPool2d", "AdaptiveAvgPool2d", "Flatten"]
-LAYERS = ["Linear", "Conv1d", "Conv2d", *ACTIVATIONS, "Softmax", "LogSoftmax", *POOLING]
+NORMS = ["BatchNorm1d", "BatchNorm2d", "LayerNorm"]
+LAYERS = ["Linear", "Conv1d", "Conv2d", *ACTIVATIONS, "Softmax", "LogSoftmax", *POOLING, *NORMS, "Dropout", "Dropout2d"]
 LOSSES = ["MSELoss", "L1Loss", "HuberLoss", "CrossEntropyLoss", "NLLLoss", "BCELoss", "BCEWithLogitsLoss"]
 SCHEDULES = ["StepLR", "ExponentialLR", "CosineAnnealingLR", "ReduceLROnPlateau"]
 INITIALIZERS = ["uniform", "normal", "constant", "ones", "zeros", "xavier_uniform", "xavier_normal", "kaiming_uniform",

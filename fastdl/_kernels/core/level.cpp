@@ -15,7 +15,9 @@ using fastdl::Size;
 
 #include "gemm.hpp"
 #include "loss.hpp"
+#include "norm.hpp"
 #include "patches.hpp"
+#include "philox.hpp"
 #include "planes.hpp"
 #include "pool.hpp"
 #include "update.hpp"
@@ -59,9 +61,11 @@ template <class T> constexpr Entries<T> make_entries() {
             Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
             dot<T>, total<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
             max_pool<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
+            moments<T>, normalize<T>, gradient_sums<T>, normalize_backward<T>, layer_norm<T>, layer_norm_sums<T>, layer_norm_backward<T>,
+            dropout<T>,
             sgd<T>, rmsprop<T>, adam<T>};
 }
 
 extern const Table table;
-const Table table = {FASTDL_NAME(FASTDL_LEVEL), activation_names, keeps_output, loss_names, make_entries<float>(), make_entries<double>()};
+const Table table = {FASTDL_NAME(FASTDL_LEVEL), activation_names, keeps_output, loss_names, philox, make_entries<float>(), make_entries<double>()};
 }  // namespace

@@ -22,6 +22,18 @@ template <class T, class Body> inline void each_register(Size n, Body body) {
     if (i < n) body(i, Part{int(n - i)});
 }
 
+// The same for what is stored into `target`, in whole registers of its cache lines: one that straddles two costs double.
+// Only for maps without branches: the order of a sum would depend on where memory lies.
+template <class T, class Body> inline void each_aligned_register(Size n, const T* target, Body body) {
+    Size i = 0;
+    if (n >= 8 * lanes<T>) {
+        i = Size(-reinterpret_cast<uintptr_t>(target) % FASTDL_REGISTER_BYTES / sizeof(T));
+        if (i > 0) body(0, Part{int(i)});
+    }
+    for (; i + lanes<T> <= n; i += lanes<T>) body(i, Whole{});
+    if (i < n) body(i, Part{int(n - i)});
+}
+
 template <class T> inline void clear(T* to, Size length) {
     each_register<T>(length, [&](Size i, auto lanes) { lanes.store(to + i, Vec<T>{}); });
 }

@@ -71,6 +71,19 @@ template <class T> struct Entries {
     void (*avg_pool)(const T* x, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* y);
     void (*avg_pool_backward)(const T* gy, const PoolAxis& rows, const PoolAxis& columns, bool count_padding, Size divisor, T* gx);
 
+    // norm.hpp
+    void (*moments)(const T* x, Size rows, Size stride, Size channels, Size n, T* center, T* missed, T* squares);
+    void (*normalize)(const T* x, Size rows, Size stride, Size channels, Size n, const T* mean, const T* factor, const T* shift, T* y);
+    void (*gradient_sums)(const T* gy, const T* x, Size rows, Size stride, Size channels, Size n, const T* mean, T* sums, T* products);
+    void (*normalize_backward)(const T* gy, const T* x, Size rows, Size stride, Size channels, Size n, const T* mean, const T* gain,
+                               const T* slope, const T* shift, T* gx);
+    void (*layer_norm)(const T* x, const T* W, const T* b, T mean, T inverse, T shift, T* y, Size n);
+    void (*layer_norm_sums)(const T* gy, const T* x, const T* W, T mean, T* sums, T* products, Size n);
+    void (*layer_norm_backward)(const T* gy, const T* x, const T* W, T mean, T inverse, T slope, T shift, T* gx, T* gW, T* gb, Size n);
+
+    // philox.hpp
+    void (*dropout)(const T* x, uint64_t seed, uint64_t call, uint64_t first, uint32_t threshold, T scale, Size run, T* y, Size words);
+
     // update.hpp
     void (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);
     void (*rmsprop)(const T* g, const RMSpropFactors<T>& f, T* p, T* square, T* mean, T* velocity, Size n);
@@ -82,6 +95,7 @@ struct Table {
     const char* const* activation_names;  // ends with a null
     const bool* activation_keeps_output;
     const char* const* loss_names;  // ends with a null
+    void (*philox)(uint64_t seed, uint64_t call, uint64_t first, uint32_t* words, Size n);
     Entries<float> of_float;
     Entries<double> of_double;
 };

@@ -1,0 +1,65 @@
+"""Dropout: y = x mask / (1 - p), where the mask is a function of (seed, call, place) and so need not be stored.
+
+Word i of the call's stream decides on the i-th run of elements: it is dropped where the word is below p 2^32.
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.math cimport floor
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK = 8192  # elements that one thread takes at a time, at least
+    WORK_PER_ELEMENT = 8
+
+
+cdef void dropout_kernel(
+    const real* x, double p, uint64_t seed, uint64_t call, Py_ssize_t run, Py_ssize_t n, real* y) noexcept nogil:
+    cdef Py_ssize_t words = n // run if run > 0 else 0, chunk, size = 4 * ((CHUNK // 4 + run - 1) // max(<Py_ssize_t>1, run))
+    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
+    cdef double threshold = floor(p * 4294967296.0 + 0.5)
+    cdef bint all_dropped = threshold > 4294967295.0
+    cdef uint32_t least = 0 if all_dropped else <uint32_t>threshold
+    cdef real scale = 0 if all_dropped else <real>(1 / (1 - p))
+    if words <= size:
+        dropout_run(x, seed, call, 0, least, scale, run, y, words)
+        return
+    for chunk in prange((words + size - 1) // size, num_threads=threads, schedule="static"):
+        dropout_run(x + chunk * size * run, seed, call, chunk * size // 4, least, scale, run, y + chunk * size * run,
+                    min(size, words - chunk * size))
+
+
+cdef void dropout_run(
+    const real* x, uint64_t seed, uint64_t call, uint64_t first, uint32_t threshold, real scale, Py_ssize_t run, real* y,
+    Py_ssize_t words) noexcept nogil:
+    cdef FlushDenormals _flush
+    entries(table, x).dropout(x, seed, call, first, threshold, scale, run, y, words)
+
+
+def dropout_forward(cnp.ndarray x not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray y not None):
+    """y = x mask / (1 - p), a word of the mask for each `run` of elements."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        dropout_kernel(<float*>address(x), p, seed, call, run, n, <float*>address(y))
+    else:
+        dropout_kernel(<double*>address(x), p, seed, call, run, n, <double*>address(y))
+
+
+def dropout_backward(cnp.ndarray gy not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray gx not None):
+    """gx = gy mask / (1 - p), with the forward's mask."""
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(gy)
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        dropout_kernel(<float*>address(gy), p, seed, call, run, n, <float*>address(gx))
+    else:
+        dropout_kernel(<double*>address(gy), p, seed, call, run, n, <double*>address(gx))
+
+
+def philox(uint64_t seed, uint64_t call, uint64_t first, cnp.ndarray words not None):
+    """Fill the uint32 array with words 4 first, 4 first + 1, ... of the stream that (seed, call) names."""
+    table.philox(seed, call, first, <uint32_t*>address(words), cnp.PyArray_SIZE(words))

@@ -1,0 +1,25 @@
+# Batch and layer normalization as C functions; see norm.pyx. Pointers may be NULL where the doors take None.
+from libc.stdint cimport int64_t
+
+from fastdl._kernels.table cimport real
+
+# x is (N, C, D): N samples, C channels, D elements behind them.
+cdef void batch_norm_forward_kernel(
+    const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D,
+    real* running_mean, real* running_var, int64_t* batches, real* mean, real* inverse, real* y) noexcept nogil
+cdef void batch_norm_evaluate_kernel(
+    const real* x, const real* W, const real* b, const real* running_mean, const real* running_var, double eps,
+    Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* mean, real* inverse, real* y) noexcept nogil
+cdef void batch_norm_backward_kernel(
+    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training, bint accumulate,
+    Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx, real* gW, real* gb) noexcept nogil
+
+# x is (N, n): each of the N rows is normalized.
+cdef void layer_norm_forward_kernel(
+    const real* x, const real* W, const real* b, double eps, Py_ssize_t N, Py_ssize_t n, real* mean, real* inverse,
+    real* y) noexcept nogil
+# The number of elements of scratch that the backward needs.
+cdef Py_ssize_t layer_norm_scratch(Py_ssize_t N, Py_ssize_t n) noexcept nogil
+cdef void layer_norm_backward_kernel(
+    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint accumulate, Py_ssize_t N,
+    Py_ssize_t n, real* gx, real* gW, real* gb, real* scratch) noexcept nogil

@@ -1,0 +1,208 @@
+"""Normalization kernels beside their twins, and what their numbers are worth."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import nn
+from fastdl._kernels import norm
+from fastdl.reference import norm as naive
+from fastdl.testing import assert_close
+
+# Around registers, around what is short, beyond a block of rows, of elements, of channels.
+PLANES = [(3, 2, n) for n in (1, 2, 3, 7, 15, 16, 17, 31, 33, 64, 65, 100, 130)]
+PLANES += [(n, 3, 1) for n in (1, 2, 5, 300)] + [(2, c, n) for c, n in product((1, 17, 33, 70, 300), (1, 5, 16))]
+PLANES += [
+    (40, 10, 1),
+    (300, 40, 1),
+    (70, 9, 16),
+    (2, 1, 8192),
+    (2, 2, 9001),
+    (1, 1, 20000),
+    (3, 70, 49),
+    (0, 3, 2),
+    (2, 3, 0),
+]
+ROWS = [(3, n) for n in (1, 2, 7, 15, 16, 17, 33, 64, 65, 100, 130)] + [
+    (0, 5),
+    (20, 7),
+    (300, 40),
+    (2, 9001),
+    (40, 1000),
+]
+
+
+def both(door, inputs, *outputs):
+    """Run kernel and twin on copies of the same outputs; return pairs of what they wrote."""
+    results = []
+    for room in (norm, naive):
+        results.append([None if o is None else o.copy() for o in outputs])
+        getattr(room, door)(*inputs, *results[-1])
+    return [pair for pair in zip(*results, strict=True) if pair[0] is not None]
+
+
+def assert_same(pairs, tolerance, dtype):
+    for got, want in pairs:
+        assert_close(got, want, tolerance, dtype)
+
+
+def draw(rng, dtype, *shapes):
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@pytest.mark.parametrize("shape", PLANES, ids=str)
+def test_batch_norm_is_its_loops(level, dtype, shape):
+    rng = np.random.default_rng(0)
+    N, C, L = shape
+    x, gy, W, b, gW, gb, mean, inverse = draw(rng, dtype, shape, shape, C, C, C, C, C, C)
+    x += 3
+    gy += 0.5
+    empty = np.full_like(x, np.nan)
+    running = rng.random(C).astype(dtype), rng.random(C).astype(dtype), np.full((), 6)
+    if N * L != 1:
+        for options, moved in (
+            ((W, b, 1e-5, 0.3), running),
+            ((None, None, 0.5, -1.0), running),
+            ((W, None, 1.0, 0.0), (None,) * 3),
+        ):
+            assert_same(both("batch_norm_forward", (x, *options), *moved, mean, inverse, empty), 64, dtype)
+    inputs = x, W, b, *running[:2], 0.1
+    if x.size:
+        assert_same(both("batch_norm_evaluate", inputs, mean, inverse, empty), 64, dtype)
+        naive.batch_norm_forward(x, W, b, 1e-3, 0.0, None, None, None, mean, inverse, empty.copy())
+    cancelling = 1e5 if N * L < 4 else 64 * max(1, 32 / (N * L), N * L / 100) if x.size else 0
+    for training, accumulate, gradients in (
+        (True, False, (empty, gW, gb)),
+        (True, True, (empty, gW, None)),
+        (True, True, (None, None, gb)),
+        (False, True, (empty, gW, gb)),
+        (False, False, (empty, None, None)),
+    ):
+        inputs = gy, x, W if gradients[1] is not None else None, mean, inverse, training, accumulate
+        if N * L != 1 or not training:
+            assert_same(both("batch_norm_backward", inputs, *gradients), cancelling, dtype)
+
+
+@pytest.mark.parametrize("shape", ROWS, ids=str)
+def test_layer_norm_is_its_loops(level, dtype, shape):
+    rng = np.random.default_rng(0)
+    N, n = shape
+    x, gy, W, b, gW, gb, mean, inverse = draw(rng, dtype, shape, shape, n, n, n, n, N, N)
+    x += 3
+    empty = np.full_like(x, np.nan)
+    for options in ((W, b), (None, b), (W, None), (None, None)):
+        assert_same(both("layer_norm_forward", (x, *options, 0.1), mean, inverse, empty), 64, dtype)
+    naive.layer_norm_forward(x, W, b, 0.1, mean, inverse, empty.copy())
+    for weights, accumulate, gradients in (
+        (W, False, (empty, gW, gb)),
+        (W, True, (empty, gW, None)),
+        (None, True, (None, None, gb)),
+        (None, False, (empty, None, None)),
+        (W, True, (None, gW, gb)),
+    ):
+        pairs = both("layer_norm_backward", (gy, x, weights, mean, inverse, accumulate), *gradients)
+        assert_same(pairs, 256, dtype)
+
+
+def placed(array, offset):
+    """A copy of the array that begins `offset` bytes behind a cache line's beginning."""
+    raw = np.zeros(array.nbytes + 128, np.uint8)
+    start = -raw.ctypes.data % 64 + offset
+    view = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    view[...] = array
+    return view
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 1000), (40, 300, 1), (9, 5, 7)], ids=str)
+def test_where_memory_lies_changes_no_bit(level, dtype, shape):
+    rng = np.random.default_rng(0)
+    x, gy, W, b = draw(rng, dtype, shape, shape, shape[1], shape[1])
+    rows, gy_rows, W_row = (
+        x.reshape(shape[0], -1),
+        gy.reshape(shape[0], -1),
+        rng.standard_normal(x[0].size).astype(dtype),
+    )
+    results = []
+    for offset in (0, 8, 16, 40, 56):
+        y, gx = placed(x, offset), placed(x, (5 * offset) % 64)
+        result = [y, gx, *(np.zeros(shape[1], dtype) for _ in range(4))]
+        norm.batch_norm_forward(placed(x, 64 - offset), W, b, 1e-5, 0.0, None, None, None, *result[2:4], y)
+        norm.batch_norm_backward(placed(gy, offset), placed(x, 8), W, *result[2:4], True, False, gx, *result[4:])
+        for weights in (W_row, None):
+            mean, inverse, z, gz = *np.zeros((2, len(x)), dtype), placed(rows, offset), placed(rows, offset)
+            norm.layer_norm_forward(placed(rows, 8), weights, weights, 1e-5, mean, inverse, z)
+            norm.layer_norm_backward(gy_rows, placed(rows, offset), weights, mean, inverse, False, gz, None, None)
+            result += [z, gz]
+        results.append(result)
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda dtype: nn.BatchNorm2d(5, dtype=dtype), (40, 5, 40, 40)),
+        (lambda dtype: nn.BatchNorm2d(100, dtype=dtype), (40, 100, 7, 7)),
+        (lambda dtype: nn.BatchNorm1d(300, dtype=dtype), (700, 300)),
+        (lambda dtype: nn.LayerNorm(70, dtype=dtype), (3000, 70)),
+    ],
+)
+def test_the_number_of_threads_changes_no_bit(level, dtype, threads, make, shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    results = []
+    for n in (1, 2, 3):
+        fastdl.set_num_threads(n)
+        layer = make(dtype)
+        y = layer(x)
+        results.append([y, layer.backward(np.cos(y)), *(p.grad for p in layer.parameters()), *layer.buffers()])
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+# What the numbers are worth.
+
+
+def test_each_channel_leaves_with_mean_0_and_variance_1(level, dtype):
+    x = (5 * np.random.default_rng(0).standard_normal((20, 3, 8, 9)) - 7).astype(dtype)
+    y = nn.BatchNorm2d(3, eps=0, dtype=dtype)(x).astype(float)
+    np.testing.assert_allclose(y.mean((0, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(y.var((0, 2, 3)), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(500, 3), (60, 3, 400), (3, 2, 9000)], ids=str)
+def test_values_far_from_zero_lose_nothing_to_cancellation(level, shape):
+    x = (30_000 + np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
+    axes = (0, *range(2, len(shape)))
+    layer = nn.BatchNorm1d(shape[1])
+    layer(x)
+    np.testing.assert_allclose((layer.running_var - 0.9) / 0.1, x.astype(float).var(axes, ddof=1), rtol=2e-5)
+    np.testing.assert_allclose(layer.running_mean, 0.1 * x.astype(float).mean(axes), rtol=1e-7)
+    rows = x.reshape(len(x), -1)
+    got = nn.LayerNorm(rows.shape[1], eps=1e-12)(rows)
+    want = (rows - rows.mean(1, dtype=float, keepdims=True)) / rows.std(1, dtype=float, keepdims=True)
+    np.testing.assert_allclose(got, want, atol=0.01)
+
+
+@pytest.mark.parametrize("value", [16777.217, -3.3e7, 1e-20, 0.1])
+def test_a_constant_channel_is_exactly_its_bias(level, dtype, value):
+    bias = np.array([0.25, -3.0])
+    for layer, shape in ((nn.BatchNorm1d(2, dtype=dtype), (100, 2, 1000)), (nn.BatchNorm1d(2, dtype=dtype), (777, 2))):
+        layer.bias.data = bias
+        y = layer(np.full(shape, value, dtype))
+        np.testing.assert_array_equal(y.max(axis=0).reshape(2, -1).max(1), bias)
+        np.testing.assert_array_equal(y.min(axis=0).reshape(2, -1).min(1), bias)
+    assert not nn.LayerNorm(1001, dtype=dtype)(np.full((3, 1001), value, dtype)).any()
+
+
+def test_a_nan_stays_in_its_channel(level, dtype):
+    x = np.random.default_rng(0).standard_normal((4, 3, 50)).astype(dtype)
+    x[2, 1, 7] = np.nan
+    layer = nn.BatchNorm1d(3, dtype=dtype)
+    y = layer(x)
+    assert np.isnan(y[:, 1]).all()
+    assert np.isfinite(y[:, [0, 2]]).all()
+    assert np.isnan(layer.running_var).tolist() == [False, True, False]
