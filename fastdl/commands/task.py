@@ -167,7 +167,7 @@ def network_for(shape: tuple[int, ...], outputs: int) -> list[str]:
 
 def epochs_for(x: np.ndarray) -> int:
     """Epochs that suit the inputs: fewer of more rows, fewer of images."""
-    total, least, most = (60_000, 5, 30) if x.ndim == 4 else (300_000, 5, 100)
+    total, least, most = (90_000, 5, 30) if x.ndim == 4 else (300_000, 5, 100)
     return min(max(total // len(x), least), most)
 
 

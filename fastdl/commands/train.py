@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     network = "64-64 with ReLU; of images two convolutions with batch normalization and a dense layer"
     spec = f'a TOML file, or "Linear(2, 25); ReLU; Linear(25, 2)" ({network}; of the disk 2-25-25-25-2)'
     add("--model", metavar="SPEC", help=spec)
-    epochs = "from 100 for up to 3,000 rows to 5 for 60,000; of images from 30 for up to 2,000 to 5 for 12,000"
+    epochs = "from 100 for up to 3,000 rows to 5 for 60,000; of images from 30 for up to 3,000 to 5 for 18,000"
     add("--epochs", type=options.whole, metavar="N", help=f"how often every row is seen ({epochs})")
     batch = "rows a step (a twentieth of the rows, from 8 to 64)"
     add("--batch-size", type=options.whole, metavar="N", help=batch)
