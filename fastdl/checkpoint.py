@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import json
 import math
 import os
@@ -20,6 +21,10 @@ from fastdl.data import Standardize
 from fastdl.nn.module import Module
 
 FORMAT_VERSION = 1
+# The arguments of layers that their weights' shapes are made of, apart from groups.
+SIZES = frozenset(
+    ("in_features", "out_features", "in_channels", "out_channels", "kernel_size", "num_features", "normalized_shape")
+)
 DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
 
 
@@ -30,13 +35,17 @@ class Checkpoint:
     Attributes:
         model: with its weights, in training mode as a new model is.
         scaling: what the inputs go through first; None for nothing.
+        target_scaling: whose inverse the outputs go through last, as the targets went through it; None for nothing.
         classes: the names of the output's columns; None where there are none.
+        features: the names of the inputs' columns; None where there are none.
         metadata: the saver's own strings.
     """
 
     model: Module
     scaling: Standardize | None = None
+    target_scaling: Standardize | None = None
     classes: tuple[str, ...] | None = None
+    features: tuple[str, ...] | None = None
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -45,7 +54,9 @@ def save(
     path: str | os.PathLike[str],
     *,
     scaling: Standardize | None = None,
+    target_scaling: Standardize | None = None,
     classes: Sequence[str] | None = None,
+    features: Sequence[str] | None = None,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write a model to a safetensors file: parameters and buffers under torch's names, the rest as its metadata.
@@ -56,16 +67,18 @@ def save(
         model: a model with layers of one's own is saved without its spec, and loaded by `load(path, model=...)`.
         path: the file; its folder has to exist.
         scaling: a fitted Standardize that inputs go through.
+        target_scaling: a fitted Standardize that targets went through.
         classes: names of the output's columns.
+        features: names of the inputs' columns.
         metadata: strings of one's own.
 
     The file's metadata have one entry, `fastdl` (several would come in another order each time): a JSON object with
-    `format_version` and, where there is one, `spec` (as `nn.to_spec` gives it), `scaling` (`mean` and `std`),
-    `classes` and `metadata`.
+    `format_version` and, where there is one, `spec` (as `nn.to_spec` gives it), `scaling` and `target_scaling` (`mean`
+    and `std` each), `classes`, `features` and `metadata`.
 
     Raises:
         TypeError: if an argument is of another kind.
-        RuntimeError: if scaling is not fitted.
+        RuntimeError: if a scaling is not fitted.
         OSError: if the file cannot be written; an older one stands then.
 
     Example:
@@ -83,14 +96,16 @@ def save(
     words: dict[str, Any] = {"format_version": FORMAT_VERSION}
     with contextlib.suppress(TypeError, ValueError):  # a layer that no string spells: its weights alone are saved
         words["spec"] = nn.to_spec(model)
-    if scaling is not None:
-        if not isinstance(scaling, Standardize):
-            raise TypeError(f"save: expected a Standardize for scaling, got {type(scaling).__name__}")
-        words["scaling"] = {name: array.tolist() for name, array in scaling.state_dict().items()}
-    if classes is not None:
-        if isinstance(classes, str) or not all(isinstance(name, str) for name in classes):
-            raise TypeError(f"save: expected a list of strings for classes, got {classes!r}")
-        words["classes"] = list(classes)
+    for name, scale in (("scaling", scaling), ("target_scaling", target_scaling)):
+        if scale is not None:
+            if not isinstance(scale, Standardize):
+                raise TypeError(f"save: expected a Standardize for {name}, got {type(scale).__name__}")
+            words[name] = {name: array.tolist() for name, array in scale.state_dict().items()}
+    for name, listed in (("classes", classes), ("features", features)):
+        if listed is not None:
+            if isinstance(listed, str) or not all(isinstance(each, str) for each in listed):
+                raise TypeError(f"save: expected a list of strings for {name}, got {listed!r}")
+            words[name] = list(listed)
     if metadata is not None:
         if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
             raise TypeError(f"save: expected a dictionary of strings for metadata, got {metadata!r}")
@@ -184,15 +199,9 @@ def _described(
     words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], model: Module | None, path: Path
 ) -> Checkpoint:
     """The checkpoint that the metadata describe, its model without the weights yet, when the entries fit it."""
-    scaling, classes, metadata = None, words.get("classes"), words.get("metadata", {})
-    if "scaling" in words:
-        scaling = Standardize()
-        try:
-            scaling.load_state_dict({name: np.asarray(v, np.float64) for name, v in words["scaling"].items()})
-        except (TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"load: expected mean and std as the scaling of {path}: {error}") from None
-    if classes is not None and not (isinstance(classes, list) and all(isinstance(name, str) for name in classes)):
-        raise ValueError(f"load: expected a list of strings as the classes of {path}, got {str(classes)[:80]}")
+    scaling, target_scaling = (_scaling(words, name, path) for name in ("scaling", "target_scaling"))
+    classes, features = (_names(words, name, path) for name in ("classes", "features"))
+    metadata = words.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
         raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {str(metadata)[:80]}")
     for name, (_, dtype) in shapes.items():
@@ -210,7 +219,27 @@ def _described(
     if faults:
         more = f", and {len(faults) - 5} more" if len(faults) > 5 else ""
         raise ValueError(f"load: {path} does not fit the model: {'; '.join(sorted(faults)[:5])}{more}")
-    return Checkpoint(model, scaling, None if classes is None else tuple(classes), metadata)
+    return Checkpoint(model, scaling, target_scaling, classes, features, metadata)
+
+
+def _scaling(words: dict[str, Any], name: str, path: Path) -> Standardize | None:
+    if name not in words:
+        return None
+    scaling = Standardize()
+    try:
+        scaling.load_state_dict({key: np.asarray(value, np.float64) for key, value in words[name].items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"load: expected mean and std as the {name} of {path}: {error}") from None
+    return scaling
+
+
+def _names(words: dict[str, Any], name: str, path: Path) -> tuple[str, ...] | None:
+    names = words.get(name)
+    if names is None:
+        return None
+    if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
+        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {str(names)[:80]}")
+    return tuple(names)
 
 
 def _build(words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], path: Path) -> Module:
@@ -238,28 +267,38 @@ def _refuse_oversize(spec: Any, elements: int) -> None:
 
 
 def _asked(text: str) -> int:
-    """About how many weights a layer's string asks for: the product of the integers of each call, by its groups."""
+    """About how many weights the layers in a string ask for."""
     try:
-        calls = [node for node in ast.walk(ast.parse(text.strip(), mode="eval")) if isinstance(node, ast.Call)]
+        tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return 0  # from_spec says what is wrong with it
-    asked = 0
-    for call in calls:
-        sizes = [size for value in call.args for size in _integers(value)]
-        groups = 1
-        for keyword in call.keywords:
-            if keyword.arg == "groups":
-                groups = max([1, *_integers(keyword.value)])
-            else:
-                sizes += _integers(keyword.value)
-        asked += math.prod(sizes) // groups if sizes else 0
-    return asked
+    return sum(_weights(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+def _weights(call: ast.Call) -> int:
+    """The product of a layer's sizes, by its groups; 0 for what has none."""
+    layer = getattr(nn, call.func.id, None) if isinstance(call.func, ast.Name) else None
+    if not inspect.isclass(layer):
+        return 0
+    arguments = list(zip(inspect.signature(layer).parameters, call.args, strict=False))
+    arguments += [(keyword.arg or "", keyword.value) for keyword in call.keywords]
+    sizes = {name: _integers(value) for name, value in arguments}
+    groups = max([1, *sizes.pop("groups", [])])
+    if layer is nn.Conv2d and len(sizes.get("kernel_size", [])) == 1:
+        sizes["kernel_size"] *= 2
+    found = [size for name in SIZES & sizes.keys() for size in sizes[name]]
+    return math.prod(found) // groups if found else 0
 
 
 def _integers(value: ast.expr) -> list[int]:
-    nodes = value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]
-    values = [node.value for node in nodes if isinstance(node, ast.Constant)]
-    return [value for value in values if type(value) is int and value > 0]
+    """The sizes of the integers in an argument: one, or those of a tuple or list."""
+    integers = []
+    for node in value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]:
+        while isinstance(node, ast.UnaryOp):
+            node = node.operand
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            integers.append(node.value)
+    return integers
 
 
 def _strings(spec: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Metrics: how often a classifier is right."""
+"""Metrics: how often a classifier is right and what it takes for what, how far values are from where they should be."""
 
 from __future__ import annotations
 
@@ -80,25 +80,122 @@ def error(output: ArrayLike, target: ArrayLike, threshold: float = 0.5) -> float
     return 1.0 - _right(output, target, threshold, "error")
 
 
+def confusion_matrix(output: ArrayLike, target: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:
+    """How many samples of each class are taken for each.
+
+    counts[i, j] = the number of samples of class i whose predicted class is j; a NaN score is larger than any other.
+
+    Args:
+        output, target, threshold: as for `accuracy`.
+
+    Shape:
+        output (N, C, d1, ...) gives (C, C); a single column (2, 2).
+
+    Raises:
+        TypeError, ValueError: those of `accuracy`.
+
+    Example:
+        >>> confusion_matrix([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7]], [1, 1, 0])
+        array([[0, 1],
+               [1, 1]])
+
+    Source: sklearn.metrics.confusion_matrix.
+    """
+    _, predicted, expected, classes = _compared(output, target, threshold, "confusion_matrix")
+    counts = np.bincount(classes * expected.ravel() + predicted.ravel(), minlength=classes * classes)
+    return counts.astype(np.int64).reshape(classes, classes)
+
+
+def r2_score(output: ArrayLike, target: ArrayLike) -> float:
+    """The part of the targets' variance that the outputs explain: 1 for all, 0 for none, less than a constant would.
+
+    1 - sum (target - output)^2 / sum (target - mean)^2, column by column, and the mean over the columns
+
+    Where a column of targets is constant, it is 1 if the outputs are that constant, else 0.
+
+    Args:
+        output, target: values.
+
+    Shape:
+        (N, ...) each.
+
+    Raises:
+        TypeError: if either is not numeric.
+        ValueError: if the shapes differ or there are no samples.
+
+    Example:
+        >>> r2_score([[1.0], [2.0], [4.0]], [[1.0], [2.0], [3.0]])
+        0.5
+
+    Source: sklearn.metrics.r2_score.
+    """
+    values, truth = _values(output, target, "r2_score")
+    rest, spread = ((truth - values) ** 2).sum(axis=0), ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
+    varies = (truth != truth[:1]).any(axis=0)
+    explained = 1 - rest / np.where(varies, spread, 1)
+    return float(np.mean(np.where(varies, explained, (rest == 0).astype(np.float64))))
+
+
+def root_mean_squared_error(output: ArrayLike, target: ArrayLike) -> float:
+    """How far the outputs are from the targets, in their unit.
+
+    sqrt(mean (target - output)^2)
+
+    Args:
+        output, target: values.
+
+    Shape:
+        (N, ...) each.
+
+    Raises:
+        TypeError, ValueError: those of `r2_score`.
+
+    Example:
+        >>> root_mean_squared_error([1.0, 2.0], [1.0, 4.0])
+        1.4142135623730951
+
+    Source: sklearn.metrics.root_mean_squared_error.
+    """
+    values, truth = _values(output, target, "root_mean_squared_error")
+    return float(np.sqrt(np.mean((truth - values) ** 2)))
+
+
 def _right(output: ArrayLike, target: ArrayLike, threshold: float, owner: str) -> float:
+    scores, predicted, expected, _ = _compared(output, target, threshold, owner)
+    nan = np.isnan(scores) if scores.ndim == 1 else np.isnan(scores).any(axis=1)
+    return float(np.mean((predicted == expected) & ~nan))
+
+
+def _compared(
+    output: ArrayLike, target: ArrayLike, threshold: float, owner: str
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], int]:
+    """Scores, predicted and expected classes, and how many classes there are."""
     scores, truth = _numbers(output, "output", owner), _numbers(target, "target", owner)
     if scores.ndim == 0 or scores.size == 0:
         raise ValueError(f"{owner}: expected output of at least one sample, got shape {scores.shape}")
-    classes = predicted_classes(scores, threshold)
-    nan = np.isnan(scores) if scores.ndim == 1 else np.isnan(scores).any(axis=1)
+    predicted = predicted_classes(scores, threshold)
     if scores.ndim == 1 or scores.shape[1] == 1:
-        if truth.shape not in (classes.shape, scores.shape):
+        if truth.shape not in (predicted.shape, scores.shape):
             raise ValueError(f"{owner}: expected target of shape {scores.shape}, got {truth.shape}")
-        expected = (truth > threshold).reshape(classes.shape)
-    elif truth.shape == scores.shape:
-        expected = truth.argmax(axis=1)
-    elif truth.shape == classes.shape:
-        expected = _indices(truth, scores.shape[1], owner)
-    else:
+        return scores, predicted, (truth > threshold).reshape(predicted.shape).astype(np.int64), 2
+    if truth.shape == scores.shape:
+        return scores, predicted, truth.argmax(axis=1), scores.shape[1]
+    if truth.shape == predicted.shape:
+        return scores, predicted, _indices(truth, scores.shape[1], owner).astype(np.int64), scores.shape[1]
+    raise ValueError(
+        f"{owner}: expected target of shape {predicted.shape} (class indices) or {scores.shape}, got {truth.shape}"
+    )
+
+
+def _values(output: ArrayLike, target: ArrayLike, owner: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values, truth = _numbers(output, "output", owner), _numbers(target, "target", owner)
+    if values.shape != truth.shape or values.size == 0:
         raise ValueError(
-            f"{owner}: expected target of shape {classes.shape} (class indices) or {scores.shape}, got {truth.shape}"
+            f"{owner}: expected output and target of one shape and with samples, got {values.shape} and {truth.shape}"
         )
-    return float(np.mean((classes == expected) & ~nan))
+    if values.ndim == 0:
+        raise ValueError(f"{owner}: expected output and target with rows, got single values")
+    return values.astype(np.float64), truth.astype(np.float64)
 
 
 def _indices(target: NDArray[Any], classes: int, owner: str) -> NDArray[Any]:

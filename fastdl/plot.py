@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastdl import door
 from fastdl.data import Standardize
 from fastdl.history import History
+from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
 from fastdl.nn.module import Module
 from fastdl.training import predict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, told apart by colour-blind readers and in grey print; black is kept for lines.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 GRID = 300
+# Classes up to which a confusion matrix shows its counts and every name.
+MOST_COUNTS = 20
 
 
 def loss_curves(history: History, ax: Axes | None = None) -> Axes:
@@ -143,6 +146,58 @@ def decision_regions(
     return ax
 
 
+def confusion_matrix(
+    output: ArrayLike,
+    y: ArrayLike,
+    ax: Axes | None = None,
+    classes: Sequence[str] | None = None,
+    threshold: float = 0.5,
+) -> Axes:
+    """How many samples of each class, a row, a classifier takes for each, a column.
+
+    The shade is the share of the row, so that small classes are seen; the number is the count.
+
+    Args:
+        output: class scores, as `Trainer.predict` gives them.
+        y: the samples' classes: indices, or one-hot rows.
+        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        classes: their names; None for numbers.
+        threshold: for scores of a single column, as in `fastdl.metrics.predicted_classes`.
+
+    Shape:
+        output (n, C), y (n,) or (n, C).
+
+    Raises:
+        TypeError, ValueError: those of `fastdl.metrics.confusion_matrix`.
+        ValueError: if there are not as many names as classes.
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> ax = confusion_matrix([[0.2, 0.8], [0.9, 0.1], [0.3, 0.7]], [1, 1, 0], classes=["no", "yes"])
+        >>> [text.get_text() for text in ax.texts]
+        ['0', '1', '1', '1']
+
+    Source: sklearn.metrics.ConfusionMatrixDisplay.
+    """
+    counts = counted(output, y, threshold)
+    names = [str(i) for i in range(len(counts))] if classes is None else [_short(name) for name in classes]
+    if len(names) != len(counts):
+        raise ValueError(f"confusion_matrix: expected {len(counts)} names for classes, got {len(names)}")
+    ax = _axes(ax, "confusion_matrix")
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    if len(counts) <= MOST_COUNTS:
+        for (i, j), count in np.ndenumerate(counts):
+            colour = "white" if shares[i, j] > 0.5 else "black" if count else "lightgrey"
+            ax.text(j, i, str(count), ha="center", va="center", color=colour, fontsize=80 / max(len(counts), 10))
+        upright = max(map(len, names)) * len(names) <= 40
+        ax.set_xticks(range(len(names)), names, rotation=0 if upright else 90)
+        ax.set_yticks(range(len(names)), names)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("class")
+    return ax
+
+
 def _regions(ax: Axes, regions: Any, extent: tuple[float, float, float, float]) -> None:
     """Each grid point in a pale tint of its class's colour."""
     from matplotlib.colors import to_rgb
@@ -160,6 +215,12 @@ def _boundaries(ax: Axes, field: Any, threshold: float, axes: list[Any]) -> None
     for lead in leads if len(leads) != 2 else leads[:1]:
         if lead.min() < 0 < lead.max():
             ax.contour(*axes, lead, levels=[0], colors="black", linewidths=1.2)
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the picture, with nothing in it that matplotlib takes for mathematics."""
+    text = name.replace("$", r"\$")
+    return text if len(text) <= 24 else text[:23] + "…"
 
 
 def _colour(c: int) -> str:

@@ -9,8 +9,9 @@ import safetensors
 import safetensors.numpy
 
 from fastdl import nn
-from fastdl.checkpoint import FORMAT_VERSION, load, save, write_atomically
+from fastdl.checkpoint import FORMAT_VERSION, _asked, _strings, load, save, write_atomically
 from fastdl.data import Standardize
+from fastdl.testing import CASES
 
 X = np.random.default_rng(0).normal(3, 2, (20, 2)).astype(np.float32)
 
@@ -65,20 +66,40 @@ def test_a_model_comes_back_bit_for_bit(path, dtype):
     assert all(parameter.dtype == dtype for parameter in found.parameters())
 
 
-def test_scaling_classes_and_strings_travel_along(path):
-    scaling = Standardize().fit(X)
-    save(network(), path, scaling=scaling, classes=["a", "b", "ç"], metadata={"note": "first", "date": "today"})
+def test_scalings_names_and_strings_travel_along(path):
+    scaling, target_scaling = Standardize().fit(X), Standardize().fit(3 * X)
+    save(
+        *(network(), path),
+        scaling=scaling,
+        target_scaling=target_scaling,
+        classes=["a", "b", "ç"],
+        features=("length", "ß"),
+        metadata={"note": "first", "date": "today"},
+    )
     found = load(path)
     assert found.scaling is not None
+    assert found.target_scaling is not None
     assert (found.scaling.transform(X) == scaling.transform(X)).all()
-    assert found.classes == ("a", "b", "ç")
+    assert (found.target_scaling.inverse(X) == target_scaling.inverse(X)).all()
+    assert (found.classes, found.features) == (("a", "b", "ç"), ("length", "ß"))
     assert found.metadata == {"note": "first", "date": "today"}
 
 
 def test_what_was_not_given_is_not_there(path):
     save(network(), path)
     found = load(path)
-    assert (found.scaling, found.classes, found.metadata) == (None, None, {})
+    assert (found.scaling, found.target_scaling, found.classes, found.features) == (None, None, None, None)
+    assert found.metadata == {}
+
+
+@pytest.mark.parametrize("per", ["column", "channel"])
+def test_the_scaling_of_images_travels_along(path, per):
+    images = np.random.default_rng(0).random((5, 3, 4, 4), np.float32)
+    scaling = Standardize().fit(images, per)
+    save(network(), path, scaling=scaling)
+    found = load(path).scaling
+    assert (found.mean == scaling.mean).all()
+    assert (found.transform(images) == scaling.transform(images)).all()
 
 
 def test_the_file_is_one_that_safetensors_reads_with_torchs_names(path):
@@ -155,10 +176,23 @@ BAD_FILES = {
         {"spec": [["Sequential(Linear(in_features=1000000, out_features=1000000))"]]},
         "asks for up to 1000000000000 weights",
     ),
+    "spec of a huge kernel": ({"spec": ["Conv2d(1, 1, 100000)"]}, "asks for up to 10000000000 weights"),
+    "spec of a huge kernel by name": (
+        {"spec": ["Conv2d(1, 1, stride=2, kernel_size=(100000, 90000))"]},
+        "asks for up to 9000000000 weights",
+    ),
+    "spec of a long kernel": ({"spec": ["Conv1d(10, 10, 100000000)"]}, "asks for up to 10000000000 weights"),
+    "spec of many channels": ({"spec": ["BatchNorm2d(9000000000)"]}, "asks for up to 9000000000 weights"),
+    "spec of a huge norm": ({"spec": ["LayerNorm([90000, 100000])"]}, "asks for up to 9000000000 weights"),
+    "spec of signed sizes": ({"spec": ["Linear(+100000, ++10000000)"]}, "asks for up to 1000000000000 weights"),
     "scaling is a list": ({"scaling": [1, 2]}, "expected mean and std as the scaling"),
     "scaling without std": ({"scaling": {"mean": [1]}}, "expected mean and std as the scaling"),
     "scaling by 0": ({"scaling": {"mean": [1], "std": [0]}}, "expected mean and std as the scaling"),
     "scaling in words": ({"scaling": {"mean": ["a"], "std": [1]}}, "expected mean and std as the scaling"),
+    "target scaling is a list": ({"target_scaling": [1]}, "expected mean and std as the target_scaling"),
+    "target scaling by 0": ({"target_scaling": {"mean": [1], "std": [0]}}, "mean and std as the target_scaling"),
+    "features are numbers": ({"features": [1, 2]}, "expected a list of strings as the features"),
+    "features are a word": ({"features": "ab"}, "expected a list of strings as the features"),
     "classes are numbers": ({"classes": [1, 2]}, "expected a list of strings as the classes"),
     "metadata is a list": ({"metadata": []}, "expected a dictionary of strings as the metadata"),
     "missing entry": ({"entries": {k: v for k, v in ENTRIES.items() if k != "2.bias"}}, "2.bias is missing"),
@@ -175,6 +209,20 @@ def test_a_file_that_lies_is_refused_in_one_sentence(path, changes, message):
     with pytest.raises(ValueError, match=f"^load: .*{message}") as caught:
         load(path)
     assert "\n" not in str(caught.value)
+
+
+def spelled(case):
+    try:
+        return nn.to_spec(case.make(np.float32))
+    except (TypeError, ValueError):
+        return None
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if issubclass(c.subject, nn.Module) and spelled(c)], ids=str)
+def test_what_a_spec_asks_for_is_what_its_layers_weigh(case):
+    entries = case.make(np.float32).named_parameters()
+    weights = sum(parameter.data.size for name, parameter in entries if not name.endswith("bias"))
+    assert sum(_asked(text) for text in _strings(spelled(case))) == pytest.approx(weights, abs=9)
 
 
 @pytest.mark.parametrize("length", [0, 7, 8, 50, -1])
@@ -222,6 +270,10 @@ def test_missing_files_and_folders_are_named_by_the_system(tmp_path):
         (network(), {"scaling": Standardize()}, RuntimeError, "fit"),
         (network(), {"classes": "ab"}, TypeError, "expected a list of strings for classes"),
         (network(), {"classes": [0, 1]}, TypeError, "expected a list of strings for classes"),
+        (network(), {"features": "ab"}, TypeError, "expected a list of strings for features"),
+        (network(), {"features": [0, 1]}, TypeError, "expected a list of strings for features"),
+        (network(), {"target_scaling": 2.0}, TypeError, "expected a Standardize for target_scaling, got float"),
+        (network(), {"target_scaling": Standardize()}, RuntimeError, "fit"),
         (network(), {"metadata": {"epoch": 3}}, TypeError, "expected a dictionary of strings for metadata"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 import fastdl
 from fastdl import cli, nn
 from fastdl.checkpoint import load
+from fastdl.commands import task, train
 from fastdl.data import disk
 from fastdl.metrics import accuracy
 from fastdl.training import Trainer, predict
@@ -59,7 +60,7 @@ def test_other_seeds_reach_97_percent_too(run, monkeypatch, seed):
 def test_what_train_saved_is_the_model_that_it_measured(run, tmp_path):
     _, out, _ = run("train", "--epochs", "20")
     saved = load(tmp_path / "out" / "disk.safetensors")
-    assert nn.to_spec(saved.model) == [f"{name}()" if name == "ReLU" else name for name in cli.DISK_NET]
+    assert nn.to_spec(saved.model) == [f"{name}()" if name == "ReLU" else name for name in task.DISK_NET]
     assert saved.classes == ("outside", "inside")
     rng = np.random.default_rng(0)
     disk(1000, rng)
@@ -91,7 +92,7 @@ def test_the_same_seed_saves_the_same_bits(run, tmp_path, monkeypatch):
     assert found[0] == found[1] != found[2]
 
 
-@pytest.mark.parametrize("name", cli.OPTIMIZERS)
+@pytest.mark.parametrize("name", train.OPTIMIZERS)
 def test_every_optimizer_reaches_97_percent_at_its_own_rate(run, monkeypatch, name):
     without_matplotlib(monkeypatch)
     code, out, _ = run("train", "--optimizer", name)

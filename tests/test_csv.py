@@ -180,6 +180,15 @@ def test_columns_are_read_in_the_order_asked_for(write):
     assert read_columns(write("5\n6\n"), dtype=np.float64)[0].tolist() == [[5], [6]]
 
 
+def test_a_data_set_may_be_some_columns_of_a_file_and_the_target(write):
+    found = read_csv(write("id,a,kind,b\nx1,1,v,2\nx2,3,u,4\n"), "kind", columns=["b", "a"])
+    assert (found.x.tolist(), found.y.tolist()) == ([[2, 1], [4, 3]], [1, 0])
+    assert (found.classes, found.features, found.target) == (("u", "v"), ("b", "a"), "kind")
+    assert read_csv(write("x,1,2,0.5\ny,3,4,1.5\n"), columns=[2]).x.tolist() == [[2], [4]]
+    with pytest.raises(ValueError, match=r"^read_csv: expected columns without the target, got 'a' in both"):
+        read_csv(write("a,b\n1,2\n"), "a", columns=["b", 0])
+
+
 @pytest.mark.parametrize(
     ("columns", "kind", "message"),
     [
@@ -193,6 +202,8 @@ def test_columns_are_read_in_the_order_asked_for(write):
 def test_columns_that_are_not_there_are_told(write, columns, kind, message):
     with pytest.raises(kind, match=f"^read_columns: {message}"):
         read_columns(write("a,b\n1,2\n"), columns)
+    with pytest.raises(kind, match=f"^read_csv: {message}"):
+        read_csv(write("a,b\n1,2\n"), columns=columns)
 
 
 # --- errors

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastdl.data import load_data, read_cifar10, read_columns, read_csv, read_idx, read_npy, read_npz
+from fastdl.data import load_data, load_inputs, read_cifar10, read_columns, read_csv, read_idx, read_npy, read_npz
 
 
 def idx(array, code):
@@ -47,6 +47,9 @@ GOOD = {
     "pair": (lambda path: load_data(path.with_name("labels"), path), idx(IMAGES, 8)),
     "labels.gz": (lambda path: load_data(path, path.with_name("images")), gzip.compress(idx(LABELS, 8), mtime=0)),
     "cifar.bin": (read_cifar10, RECORDS),
+    "inputs.idx": (load_inputs, idx(X, 14)),
+    "inputs.npy": (load_inputs, npy(IMAGES)),
+    "inputs.npz": (load_inputs, npz(x=X, y=Y)),
     "comma.csv": (read_csv, COMMAS),
     "quoted.csv": (read_csv, QUOTED),
     "columns.csv": (lambda path: read_columns(path, [0, 1]), COMMAS),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from fastdl.data import Standardize, ball, batches, digits, disk, one_hot, pixels, standardize
+from fastdl.data import Standardize, ball, batches, digits, disk, one_hot, pixels, standardize, transform
 from fastdl.random import manual_seed
 
 
@@ -180,6 +180,49 @@ def test_images_are_standardized_pixel_by_pixel():
     scale = Standardize().fit(x)
     assert scale.mean.shape == scale.std.shape == (3, 4, 4)
     assert scale.transform(x).mean(axis=0) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(50, 3, 4, 5), (50, 3, 7), (50, 3)])
+def test_images_are_standardized_channel_by_channel_where_that_is_asked_for(shape):
+    x = np.random.default_rng(0).normal([[[[5]], [[-3]], [[0]]]], [[[[1]], [[9]], [[1e-3]]]], (50, 3, 4, 5))
+    x = np.ascontiguousarray(x.reshape(50, 3, -1)[:, :, : math.prod(shape[2:])].reshape(shape))
+    scale = Standardize().fit(x, per="channel")
+    assert scale.mean.shape == scale.std.shape == shape[1:]
+    for c in range(3):
+        assert np.unique(scale.mean[c]).tolist() == [pytest.approx(x[:, c].mean())]
+        assert np.unique(scale.std[c]).tolist() == [pytest.approx(x[:, c].std())]
+    found = scale.transform(x)
+    assert found[:, 1].mean() == pytest.approx(0, abs=1e-12)
+    assert found[:, 1].std() == pytest.approx(1)
+    scale.load_state_dict(scale.state_dict())
+    assert (scale.transform(x) == found).all()
+
+
+def test_a_constant_channel_goes_to_zero():
+    x = np.ones((4, 2, 3, 3), np.float32)
+    x[:, 1] = 0.1
+    scale = Standardize().fit(x, per="channel")
+    assert (scale.std == 1).all()
+    assert (scale.transform(x) == 0).all()
+
+
+@pytest.mark.parametrize("x", [np.ones(3), np.ones((3, 0)), np.ones((3, 2, 0))])
+def test_without_channels_nothing_is_standardized_by_them(x):
+    with pytest.raises(ValueError, match=r"Standardize\.fit: expected channels, .*\(n, channels, \.\.\.\), got \(3"):
+        Standardize().fit(x, per="channel")
+    with pytest.raises(ValueError, match=r"Standardize\.fit: expected one of column, channel for per, got 'row'"):
+        Standardize().fit(x, per="row")
+
+
+def test_many_rows_are_standardized_as_few_are():
+    x = np.random.default_rng(0).normal(3, 2, (3 * transform.BLOCK + 5, 2)).astype(np.float32)
+    scale = Standardize().fit(x)
+    assert (scale.transform(x) == ((x - scale.mean) / scale.std).astype(np.float32)).all()
+
+
+def test_what_float32_cannot_hold_becomes_infinite_without_a_word():
+    scale = Standardize().fit(np.array([[0], [1e-30]], np.float32))
+    assert np.isinf(scale.transform(np.array([[1e20]], np.float32))).all()
 
 
 def test_a_nan_stays_one_on_the_way_through():

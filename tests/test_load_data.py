@@ -6,7 +6,7 @@ import struct
 import numpy as np
 import pytest
 
-from fastdl.data import load_data
+from fastdl.data import load_data, load_inputs
 from fastdl.data.cifar import CLASSES
 
 IMAGES, LABELS = np.random.default_rng(0).integers(0, 256, (3, 8, 6), np.uint8), np.array([2, 0, 2], np.uint8)
@@ -53,6 +53,7 @@ def test_a_csv_file_with_its_target_and_classes(write):
     assert load_data(path, target="a").x.tolist() == [[2], [4]]
     assert load_data(path, target=0, classes=False, dtype=np.float64).y.tolist() == [[1], [3]]
     assert load_data(path, classes=["4", "2"]).y.tolist() == [1, 0]
+    assert load_data(write("three", b"a,b,c\n1,2,w\n3,4,v\n"), target="c", columns=["b"]).x.tolist() == [[2], [4]]
 
 
 def test_an_npz_whatever_its_name(tmp_path):
@@ -106,11 +107,13 @@ def test_files_that_do_not_belong_together_are_listed(write, tmp_path, names):
     assert all(str(tmp_path / name) in str(e.value) for name in names)
 
 
-@pytest.mark.parametrize("option", [{"target": 0}, {"classes": True}])
-def test_target_and_classes_are_for_csv_files(tmp_path, option):
+@pytest.mark.parametrize("option", [{"target": 0}, {"columns": [0]}, {"classes": True}])
+def test_target_columns_and_classes_are_for_csv_files(tmp_path, option):
     np.savez(tmp_path / "n.npz", x=IMAGES, y=LABELS)
-    with pytest.raises(ValueError, match="load_data: expected target and classes for a CSV file only"):
+    with pytest.raises(ValueError, match="load_data: expected target, columns and classes for a CSV file only"):
         load_data(tmp_path / "n.npz", **option)
+    with pytest.raises(ValueError, match="load_inputs: expected columns for a CSV file only"):
+        load_inputs(tmp_path / "n.npz", columns=[0])
 
 
 @pytest.mark.parametrize(
@@ -149,13 +152,53 @@ def test_idx_files_that_are_no_pair_are_told(write, first, second, message):
         load_data(write("a", idx(first)), write("b", idx(second)))
 
 
-def test_paths_lead_to_files(tmp_path):
+@pytest.mark.parametrize("kind", ["idx", "gz", "npy", "npz", "bin", "csv"])
+def test_inputs_are_those_of_the_data_set_without_its_targets(write, tmp_path, kind, dtype):
+    path, table, images = tmp_path / f"set.{kind}", IMAGES.reshape(3, -1), IMAGES[:, None]
+    if kind == "bin":
+        images = np.random.default_rng(0).integers(0, 256, (2, 3, 32, 32), np.uint8)
+        write("set.bin", b"".join(b"\5" + image.tobytes() for image in images))
+    elif kind == "csv":
+        write("set.csv", "\n".join(",".join(map(str, row)) for row in table).encode())
+    elif kind in ("npy", "npz"):
+        np.save(path, IMAGES) if kind == "npy" else np.savez(path, x=IMAGES, y=LABELS)
+    else:
+        write(path.name, gzip.compress(idx(IMAGES)) if kind == "gz" else idx(IMAGES))
+    found = load_inputs(path, dtype=dtype)
+    wanted = table.astype(dtype) if kind == "csv" else images.astype(dtype) / dtype(255)
+    assert (found.shape, found.dtype) == (wanted.shape, dtype)
+    assert (found == wanted).all()
+
+
+def test_inputs_of_a_csv_file_are_columns_of_it(write):
+    assert load_inputs(write("c", b"a,b,c\n1,2,x\n3,4,y\n"), columns=["b", "a"]).tolist() == [[2, 1], [4, 3]]
+
+
+def test_files_without_inputs_are_refused(write, tmp_path):
+    np.save(tmp_path / "none.npy", IMAGES[:0])
+    np.save(tmp_path / "words.npy", np.array(["a"]))
+    np.save(tmp_path / "nan.npy", np.array([1, np.nan]))
+    for name, message in {
+        "none.npy": r"expected at least one row in .*none\.npy, got shape \(0, 8, 6\)",
+        "words.npy": "expected numbers of at most 8 bytes in .*words",
+        "nan.npy": r"expected finite values in .*nan\.npy, got NaN or infinite ones \(first in row 1\)",
+    }.items():
+        with pytest.raises(ValueError, match=f"^load_inputs: {message}"):
+            load_inputs(tmp_path / name)
+    with pytest.raises(
+        ValueError, match=r"load_inputs: expected a CSV file as it is, or a gzipped IDX file, got .*zip"
+    ):
+        load_inputs(write("zip", gzip.compress(b"1,2\n3,4\n")))
+
+
+@pytest.mark.parametrize("load", [load_data, load_inputs])
+def test_paths_lead_to_files(tmp_path, load):
     with pytest.raises(FileNotFoundError):
-        load_data(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="load_data: expected a file, got the folder"):
-        load_data(tmp_path)
-    with pytest.raises(TypeError, match="load_data: expected a path"):
-        load_data(None)
+        load(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=f"{load.__name__}: expected a file, got the folder"):
+        load(tmp_path)
+    with pytest.raises(TypeError, match=f"{load.__name__}: expected a path"):
+        load(None)
     (tmp_path / "empty").write_bytes(b"")
-    with pytest.raises(ValueError, match="read_csv: expected rows"):
-        load_data(tmp_path / "empty")
+    with pytest.raises(ValueError, match=r"read_(csv|columns): expected rows"):
+        load(tmp_path / "empty")

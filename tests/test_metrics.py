@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from fastdl.metrics import accuracy, error, predicted_classes
+from fastdl.metrics import (
+    accuracy,
+    confusion_matrix,
+    error,
+    predicted_classes,
+    r2_score,
+    root_mean_squared_error,
+)
 
 SCORES = np.array([[0.1, 0.7, 0.2], [0.8, 0.1, 0.1], [0.2, 0.3, 0.5], [0.4, 0.3, 0.3]], dtype=np.float32)
 
@@ -57,7 +64,66 @@ def test_a_nan_among_the_scores_is_wrong():
     assert error([np.nan, 0.9], [0, 1]) == 0.5
 
 
-@pytest.mark.parametrize("metric", [accuracy, error])
+def test_a_confusion_matrix_counts_each_class_taken_for_each():
+    expected = [[1, 0, 1], [0, 1, 0], [0, 0, 1]]
+    assert confusion_matrix(SCORES[[0, 1, 2, 2]], [1, 0, 2, 0]).tolist() == expected
+    assert confusion_matrix(SCORES[[0, 1, 2, 2]], np.eye(3)[[1, 0, 2, 0]]).tolist() == expected
+    assert confusion_matrix(SCORES, np.array([1, 0, 2, 0], np.uint8)).dtype == np.int64
+    pixels = np.moveaxis(SCORES.reshape(2, 2, 3), -1, 1)
+    assert confusion_matrix(pixels, [[1, 0], [2, 1]]).tolist() == [[1, 0, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_a_confusion_matrix_of_a_single_column_is_of_two_classes():
+    for output in (np.array([0.9, 0.4, 0.6, 0.5]), np.array([[0.9], [0.4], [0.6], [0.5]])):
+        assert confusion_matrix(output, np.array([1, 0, 0, 0])).tolist() == [[2, 1], [0, 1]]
+
+
+def test_the_diagonal_of_the_confusion_matrix_is_the_accuracy():
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(size=(200, 7)), rng.integers(0, 7, 200)
+    counts = confusion_matrix(scores, labels)
+    assert counts.trace() / counts.sum() == pytest.approx(accuracy(scores, labels))
+    assert counts.sum(axis=1).tolist() == np.bincount(labels, minlength=7).tolist()
+
+
+def test_r2_is_the_part_of_the_variance_that_is_explained():
+    target = np.array([[1.0], [2.0], [3.0]])
+    assert r2_score(target, target) == 1
+    assert r2_score(np.full_like(target, 2), target) == 0
+    assert r2_score(target[::-1], target) == -3
+    assert r2_score([[1, 0], [2, 0], [4, 0]], [[1, 0], [2, 0], [3, 1]]) == pytest.approx((0.5 - 0.5) / 2)
+
+
+def test_r2_of_a_constant_target_is_1_only_where_it_is_met():
+    target = np.full((3, 1), np.float32(0.1))
+    assert r2_score(target, target) == 1
+    assert r2_score(target + 1, target) == 0
+    assert r2_score([2.0], [2.0]) == 1
+
+
+def test_the_root_mean_squared_error_has_the_targets_unit():
+    assert root_mean_squared_error([1000, 1004], [1003, 1000]) == pytest.approx(np.sqrt(12.5))
+    assert root_mean_squared_error(np.float32([[1, 2]]), np.float32([[1, 2]])) == 0
+
+
+@pytest.mark.parametrize("metric", [r2_score, root_mean_squared_error])
+@pytest.mark.parametrize(
+    ("output", "target", "kind", "message"),
+    [
+        ([1.0, 2.0], [1.0], ValueError, r"of one shape and with samples, got \(2,\) and \(1,\)"),
+        ([[1.0], [2.0]], [1.0, 2.0], ValueError, r"got \(2, 1\) and \(2,\)"),
+        ([], [], ValueError, "with samples"),
+        (1.0, 1.0, ValueError, "expected output and target with rows"),
+        (["a"], [1.0], TypeError, "expected an array of numbers for output"),
+        ([1.0], [None], TypeError, "expected an array of numbers for target"),
+    ],
+)
+def test_values_that_cannot_be_compared_are_refused(metric, output, target, kind, message):
+    with pytest.raises(kind, match=f"^{metric.__name__}: .*{message}"):
+        metric(output, target)
+
+
+@pytest.mark.parametrize("metric", [accuracy, error, confusion_matrix])
 @pytest.mark.parametrize(
     ("output", "target", "kind", "message"),
     [

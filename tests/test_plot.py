@@ -12,7 +12,7 @@ from fastdl.history import History
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (the plot extra)")
 
-from fastdl.plot import decision_regions, loss_curves
+from fastdl.plot import confusion_matrix, decision_regions, loss_curves
 
 X = np.array([[0.0, 0.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
 Y = np.array([0, 1, 0, 1])
@@ -100,11 +100,43 @@ def test_one_hot_targets_three_classes_and_single_columns_are_drawn():
     assert labels(ax) == ["class 0", "class 1"]
 
 
+SCORES = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+
+
+def test_a_confusion_matrix_shows_counts_shares_and_names():
+    ax = confusion_matrix(SCORES, [1, 0, 1, 1], classes=["no", "yes"])
+    assert [text.get_text() for text in ax.texts] == ["1", "0", "1", "2"]
+    assert [text.get_position() for text in ax.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert np.asarray(ax.images[0].get_array()) == pytest.approx(np.array([[1, 0], [1 / 3, 2 / 3]]))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["no", "yes"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["no", "yes"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "class")
+
+
+def test_a_confusion_matrix_without_names_is_numbered_and_a_class_without_samples_is_empty():
+    ax = confusion_matrix(np.eye(3)[[0, 1, 1]], [0, 1, 0])
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
+    assert [text.get_text() for text in ax.texts] == list("110010000")
+
+
+def test_a_large_confusion_matrix_has_no_room_for_counts(tmp_path):
+    ax = confusion_matrix(np.eye(50), np.arange(50))
+    assert len(ax.texts) == 0
+    ax.figure.savefig(tmp_path / "large.png")
+
+
+def test_names_are_drawn_as_they_are(tmp_path):
+    ax = confusion_matrix(SCORES, [1, 0, 1, 1], classes=["$\\frac", "a name of more than twenty-four letters"])
+    assert [len(label.get_text()) for label in ax.get_yticklabels()] == [7, 24]
+    ax.figure.savefig(tmp_path / "names.png")
+
+
 def test_pictures_go_on_the_axes_that_are_given():
     from matplotlib.figure import Figure
 
-    left, right = Figure().subplots(1, 2)
+    left, middle, right = Figure().subplots(1, 3)
     assert loss_curves(make_history(), left) is left
+    assert confusion_matrix(SCORES, [1, 0, 1, 1], middle) is middle
     assert decision_regions(left_right(), X, Y, right) is right
 
 
@@ -125,7 +157,11 @@ assert "matplotlib.pyplot" not in sys.modules
 def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
     for name in ("matplotlib.axes", "matplotlib.figure"):
         monkeypatch.setitem(sys.modules, name, None)
-    for draw in (lambda: loss_curves(make_history()), lambda: decision_regions(left_right(), X, Y)):
+    for draw in (
+        lambda: loss_curves(make_history()),
+        lambda: decision_regions(left_right(), X, Y),
+        lambda: confusion_matrix(SCORES, [1, 0, 1, 1]),
+    ):
         with pytest.raises(ImportError, match=r'pip install "fastdl-nn\[plot\]"'):
             draw()
 
@@ -142,6 +178,10 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
         (lambda: decision_regions(left_right(), X, Y - 1), ValueError, "class indices of at least 0, got -1"),
         (lambda: decision_regions(left_right(), X, Y, scaling=(0, 1)), TypeError, "Standardize or None for scaling"),
         (lambda: decision_regions(nn.Linear(3, 2), X, Y), ValueError, r"Linear\(3, 2\)"),
+        (lambda: confusion_matrix(SCORES, [1, 0, 1]), ValueError, r"confusion_matrix: expected target of shape \(4,\)"),
+        (lambda: confusion_matrix(SCORES, [1, 0, 1, 2]), ValueError, "class indices from 0 to 1, got 2"),
+        (lambda: confusion_matrix(SCORES, [1, 0, 1, 0], classes="abc"), ValueError, "expected 2 names .* got 3"),
+        (lambda: confusion_matrix(SCORES, [1, 0, 1, 0], "left"), TypeError, "expected matplotlib Axes"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, kind, message):

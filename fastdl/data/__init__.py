@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fastdl.data.cifar import read_cifar10 as read_cifar10
     from fastdl.data.dataset import Dataset as Dataset
     from fastdl.data.files import load_data as load_data
+    from fastdl.data.files import load_inputs as load_inputs
     from fastdl.data.idx import mnist as mnist
     from fastdl.data.idx import read_idx as read_idx
     from fastdl.data.npz import read_npy as read_npy
@@ -33,6 +34,7 @@ _READERS = {
     "read_cifar10": "cifar",
     "Dataset": "dataset",
     "load_data": "files",
+    "load_inputs": "files",
     "mnist": "idx",
     "read_idx": "idx",
     "read_npy": "npz",

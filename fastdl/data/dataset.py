@@ -16,6 +16,7 @@ class Dataset:
         y: class indices from 0 in int64, or values in x's dtype.
         classes: the name of each class; None where y holds values.
         features: the name of each column of x; None where the file names none.
+        target: the name of y's column; None where the file names none.
 
     Shapes:
         x (n, ...); y (n, ...): (n,) for classes, (n, 1) for one value a row, as criterions want them.
@@ -25,3 +26,4 @@ class Dataset:
     y: np.ndarray
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
+    target: str | None = None

@@ -13,9 +13,9 @@ from fastdl.arguments import as_float_dtype
 from fastdl.data.cifar import CLASSES, read_cifar10
 from fastdl.data.dataset import Dataset
 from fastdl.data.idx import DTYPES, labelled, read_idx
-from fastdl.data.npz import read_npy, read_npz
+from fastdl.data.npz import read_array, read_npy, read_npz
 from fastdl.data.source import opened, regular_file
-from fastdl.data.table import read_csv
+from fastdl.data.table import read_columns, read_csv
 from fastdl.data.transform import pixels
 
 # How many files make a set of each kind; None for any number.
@@ -27,6 +27,7 @@ def load_data(
     path: str | os.PathLike[str],
     *more: str | os.PathLike[str],
     target: int | str | None = None,
+    columns: Sequence[int | str] | None = None,
     classes: bool | Sequence[str] | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> Dataset:
@@ -46,7 +47,7 @@ def load_data(
     Args:
         path: a file.
         more: the others that belong to it.
-        target, classes: of a CSV file, as for `read_csv`.
+        target, columns, classes: of a CSV file, as for `read_csv`.
         dtype: float32 or float64, of inputs and values.
 
     Shapes:
@@ -67,15 +68,15 @@ def load_data(
     """
     dtype = as_float_dtype(dtype, "load_data")
     paths = [regular_file(each, "load_data")[0] for each in (path, *more)]
-    kinds = [_kind(each) for each in paths]
+    kinds = [file_kind(each, "load_data") for each in paths]
     listed = ", ".join(f"{each} ({kind})" for each, kind in zip(paths, kinds, strict=True))
     kind = kinds[0]
     if set(kinds) != {kind} or FILES.get(kind, 0) not in (None, len(paths)):
         raise ValueError(f"load_data: expected one CSV or .npz, two IDX or .npy, or CIFAR-10 .bin files, got {listed}")
     if kind == "CSV":
-        return read_csv(path, -1 if target is None else target, classes=classes, dtype=dtype)
-    if target is not None or classes is not None:
-        raise ValueError(f"load_data: expected target and classes for a CSV file only, got {listed}")
+        return read_csv(path, -1 if target is None else target, columns=columns, classes=classes, dtype=dtype)
+    if not (target is columns is classes is None):
+        raise ValueError(f"load_data: expected target, columns and classes for a CSV file only, got {listed}")
     if kind == ".bin":
         x, y = read_cifar10(*paths)
         return Dataset(pixels(x, dtype), y, CLASSES)
@@ -87,13 +88,60 @@ def load_data(
         x, y = read_npz(path) if kind == ".npz" else read_npy(*paths)
     if y.size == 0:
         raise ValueError(f"load_data: expected at least one row with a target, got y of shape {y.shape} in {listed}")
-    return Dataset(_inputs(x, dtype, listed), *_targets(y, dtype, listed))
+    return Dataset(_inputs(x, dtype, listed, "load_data"), *_targets(y, dtype, listed))
 
 
-def _kind(path: Path) -> str:
+def load_inputs(
+    path: str | os.PathLike[str], *, columns: Sequence[int | str] | None = None, dtype: npt.DTypeLike = np.float32
+) -> np.ndarray:
+    """Inputs to predict from, in a file of any kind that `load_data` knows; targets that are there too are left out.
+
+    Args:
+        path: a CSV file, an IDX file of images, an `.npy`, an `.npz` of x and y or a CIFAR-10 `.bin`.
+        columns: of a CSV file, as for `read_columns`.
+        dtype: float32 or float64.
+
+    Shapes:
+        (n, ...), images (n, channels, height, width).
+
+    Raises:
+        TypeError: if an argument is of another kind.
+        OSError: if the file cannot be read.
+        ValueError: if the file holds no rows; what its reader says.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/images.npy", np.full((3, 8, 8), 255, np.uint8))
+        ...     x = load_inputs(f"{folder}/images.npy")
+        >>> x.shape, x.max()
+        ((3, 1, 8, 8), np.float32(1.0))
+    """
+    dtype = as_float_dtype(dtype, "load_inputs")
+    path = regular_file(path, "load_inputs")[0]
+    kind = file_kind(path, "load_inputs")
+    if kind == "CSV":
+        return read_columns(path, columns, dtype=dtype)[0]
+    if columns is not None:
+        raise ValueError(f"load_inputs: expected columns for a CSV file only, got {path} ({kind})")
+    if kind == "gzip":
+        raise ValueError(f"load_inputs: expected a CSV file as it is, or a gzipped IDX file, got {path} ({kind})")
+    if kind == ".bin":
+        x, _ = read_cifar10(path)
+    elif kind == ".npz":
+        x, _ = read_npz(path)
+    else:
+        x = read_idx(path) if kind == "IDX" else read_array(path, "load_inputs")
+    if len(x) == 0:
+        raise ValueError(f"load_inputs: expected at least one row in {path}, got shape {x.shape}")
+    return _inputs(x, dtype, str(path), "load_inputs")
+
+
+def file_kind(path: Path, owner: str) -> str:
+    """What a file is by its content: CSV, IDX, .npz, .npy, .bin for CIFAR-10's (by its name) or gzip of anything else."""
     if path.suffix.lower() == ".bin":
         return ".bin"
-    with opened(path, "load_data") as (file, zipped):
+    with opened(path, owner) as (file, zipped):
         head = file.read(6)
     if head[:2] == b"\0\0" and head[2:3] != b"" and head[2] in DTYPES:
         return "IDX"
@@ -104,16 +152,16 @@ def _kind(path: Path) -> str:
     return ".npy" if head == b"\x93NUMPY" else "CSV"
 
 
-def _inputs(x: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
+def _inputs(x: np.ndarray, dtype: np.dtype, where: str, owner: str) -> np.ndarray:
     if x.dtype == np.uint8 and x.ndim > 2:
         images = pixels(x, dtype)
         return images[:, np.newaxis] if x.ndim == 3 else images
-    return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where)
+    return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where, owner)
 
 
 def _targets(y: np.ndarray, dtype: np.dtype, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
     if y.dtype.kind == "f":
-        return _finite(y.reshape(-1, 1) if y.ndim == 1 else y, dtype, where), None
+        return _finite(y.reshape(-1, 1) if y.ndim == 1 else y, dtype, where, "load_data"), None
     low, high = y.min(), y.max()
     if low < 0 or high >= MOST_CLASSES:
         wanted = f"classes from 0 to at most {MOST_CLASSES - 1}"
@@ -123,9 +171,9 @@ def _targets(y: np.ndarray, dtype: np.dtype, where: str) -> tuple[np.ndarray, tu
     return y.astype(np.int64), tuple(str(i) for i in range(int(high) + 1))
 
 
-def _finite(array: np.ndarray, dtype: np.dtype, where: str) -> np.ndarray:
+def _finite(array: np.ndarray, dtype: np.dtype, where: str, owner: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         array = array.astype(dtype)
     if not np.isfinite(array).all():
-        raise ValueError(f"load_data: expected finite values in {dtype.name}, got NaN or infinite ones in {where}")
+        raise ValueError(f"{owner}: expected finite values in {dtype.name}, got NaN or infinite ones in {where}")
     return array

@@ -77,7 +77,10 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
             arrays = [_member(archive, members[name], size, place) for name, place in zip(names, places, strict=True)]
         except UNSOUND as error:
             raise _unsound(path, error) from None
-    return _checked(arrays, places, "read_npz")
+    for array, where in zip(arrays, places, strict=True):
+        _check_finite(array, where, "read_npz")
+    _check_rows(arrays, places, "read_npz")
+    return arrays[0], arrays[1]
 
 
 def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -108,12 +111,19 @@ def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.n
 
     Source: numpy.save.
     """
-    files = [regular_file(path, "read_npy") for path in (x, y)]
-    arrays = []
-    for path, size in files:
-        with path.open("rb") as file:
-            arrays.append(_array(file, size, str(path), "read_npy"))
-    return _checked(arrays, [str(path) for path, _ in files], "read_npy")
+    x, y = (regular_file(path, "read_npy")[0] for path in (x, y))
+    arrays = [read_array(path, "read_npy") for path in (x, y)]
+    _check_rows(arrays, [str(x), str(y)], "read_npy")
+    return arrays[0], arrays[1]
+
+
+def read_array(path: str | os.PathLike[str], owner: str) -> np.ndarray:
+    """The array of an .npy file, read as `read_npy` reads two; `owner` opens the messages."""
+    path, size = regular_file(path, owner)
+    with path.open("rb") as file:
+        array = _array(file, size, str(path), owner)
+    _check_finite(array, str(path), owner)
+    return array
 
 
 def _unsound(path: Path, error: Exception) -> ValueError:
@@ -173,14 +183,13 @@ def _header(file: IO[bytes], where: str, owner: str) -> tuple[np.dtype, tuple[in
     return dtype, shape, fortran, len(head)
 
 
-def _checked(arrays: list[np.ndarray], places: list[str], owner: str) -> tuple[np.ndarray, np.ndarray]:
+def _check_finite(array: np.ndarray, where: str, owner: str) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+        raise ValueError(f"{owner}: expected finite values in {where}, got NaN or infinite ones (first in row {row})")
+
+
+def _check_rows(arrays: list[np.ndarray], places: list[str], owner: str) -> None:
     (x, y), (in_x, in_y) = arrays, places
-    for array, where in zip(arrays, places, strict=True):
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
-            raise ValueError(
-                f"{owner}: expected finite values in {where}, got NaN or infinite ones (first in row {row})"
-            )
     if len(x) != len(y):
         raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(x)} in {in_x} and {len(y)} in {in_y}")
-    return x, y

@@ -20,12 +20,13 @@ def read_csv(
     path: str | os.PathLike[str],
     target: int | str = -1,
     *,
+    columns: Sequence[int | str] | None = None,
     classes: bool | Sequence[str] | None = None,
     delimiter: str | None = None,
     header: bool | None = None,
     dtype: npt.DTypeLike = np.float32,
 ) -> Dataset:
-    """The rows of a CSV file: one column is the target, all others are numbers to predict it from.
+    """The rows of a CSV file: one column is the target, the others are numbers to predict it from.
 
     A target of words is classes, sorted by name. A target of whole numbers, at most 20 different ones, is classes too,
     sorted by number. Any other target of numbers is values. `classes` says otherwise where that is wrong.
@@ -33,6 +34,8 @@ def read_csv(
     Args:
         path: the file, in UTF-8; cells may stand in double quotes, and empty lines are skipped.
         target: the column by number, from 0 or from the end, or by name.
+        columns: those to predict from, by number or name and in this order; what else there is may hold anything. None
+            for all but the target.
         classes: True for classes and False for values, whatever stands there; the names of the classes in order, as an
             earlier file had them; None for the rule above.
         delimiter: a comma, semicolon, tab or space; None for the one that cuts the first 20 rows evenly, and into the
@@ -41,7 +44,7 @@ def read_csv(
         dtype: float32 or float64, of inputs and values.
 
     Shapes:
-        x (n, columns - 1); y (n,) of int64 for classes, (n, 1) for values.
+        x (n, columns); y (n,) of int64 for classes, (n, 1) for values.
 
     Raises:
         TypeError: if an argument is of another kind.
@@ -64,14 +67,19 @@ def read_csv(
     dtype = as_float_dtype(dtype, "read_csv")
     if not (classes is None or isinstance(classes, bool)):
         classes = _names(classes)
-    table = Table(path, "read_csv", delimiter, _implied(header, target))
+    _check_columns(columns, "read_csv")
+    table = Table(path, "read_csv", delimiter, _implied(header, target, *(columns or ())))
     column = table.column(target, "target")
-    others = [i for i in range(table.width) if i != column]
-    if not others:
+    chosen = [i for i in range(table.width) if i != column] if columns is None else _chosen(table, columns)
+    if not chosen:
         raise ValueError(f"read_csv: expected at least one column beside the target in {table.path}, got none")
-    x, cells, lines = table.numbers(others, column, dtype)
+    if column in chosen:
+        raise ValueError(f"read_csv: expected columns without the target, got {target!r} in both")
+    x, cells, lines = table.numbers(chosen, column, dtype)
     y, names = _Target(table, column, lines, [cell.strip() for cell in cells]).read(classes, dtype)
-    return Dataset(x, y, names, tuple(table.names[i] for i in others) if table.names else None)
+    if table.names is None:
+        return Dataset(x, y, names)
+    return Dataset(x, y, names, tuple(table.names[i] for i in chosen), table.names[column])
 
 
 def read_columns(
@@ -108,13 +116,9 @@ def read_columns(
     Source: RFC 4180.
     """
     dtype = as_float_dtype(dtype, "read_columns")
-    if columns is not None:
-        if isinstance(columns, str) or not isinstance(columns, Sequence):
-            raise TypeError(f"read_columns: expected a list of columns or None for columns, got {columns!r}")
-        if not columns:
-            raise ValueError("read_columns: expected at least one column, got none")
+    _check_columns(columns, "read_columns")
     table = Table(path, "read_columns", delimiter, _implied(header, *(columns or ())))
-    chosen = range(table.width) if columns is None else [table.column(key, "columns") for key in columns]
+    chosen = range(table.width) if columns is None else _chosen(table, columns)
     x, _, _ = table.numbers(chosen, None, dtype)
     return x, tuple(table.names[i] for i in chosen) if table.names else None
 
@@ -184,6 +188,19 @@ def _names(classes: object) -> tuple[str, ...]:
     if not classes or len(set(classes)) < len(classes):
         raise ValueError(f"read_csv: expected different names for classes, got {list(classes)}")
     return tuple(classes)
+
+
+def _check_columns(columns: object, owner: str) -> None:
+    if columns is None:
+        return
+    if isinstance(columns, str) or not isinstance(columns, Sequence):
+        raise TypeError(f"{owner}: expected a list of columns or None for columns, got {columns!r}")
+    if not columns:
+        raise ValueError(f"{owner}: expected at least one column, got none")
+
+
+def _chosen(table: Table, columns: Sequence[int | str]) -> list[int]:
+    return [table.column(key, "columns") for key in columns]
 
 
 def _implied(header: bool | None, *columns: object) -> bool | None:

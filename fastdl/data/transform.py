@@ -7,20 +7,24 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype, positive_integer
+from fastdl.arguments import as_float_dtype, one_of, positive_integer
+
+# Rows that stand in float64 at a time.
+BLOCK = 4096
 
 
 class Standardize:
-    """Shift and scale every column to mean 0 and standard deviation 1 over the rows it was fitted to.
+    """Shift and scale every column, or every channel, to mean 0 and standard deviation 1 over the rows it was fitted to.
 
-    y = (x - mean) / std, with the deviation over n (not n - 1), both kept in float64; a constant column keeps std 1.
+    y = (x - mean) / std, with the deviation over n (not n - 1), both kept in float64; what is constant keeps std 1.
 
     Shapes:
         x (n, ...); mean and std (...), None before `fit`.
 
     Raises:
         TypeError: if x is no array of float32 or float64.
-        ValueError: if x to fit has no rows or is not finite, or x to transform has other columns than fitted.
+        ValueError: if x to fit has no rows, no channels or is not finite, or x to transform has other columns than
+            fitted.
         RuntimeError: if nothing was fitted yet.
 
     Example:
@@ -40,26 +44,42 @@ class Standardize:
     mean: np.ndarray | None = None
     std: np.ndarray | None = None
 
-    def fit(self, x: np.ndarray) -> Standardize:
-        """Take mean and deviation from the rows of x; returns itself."""
+    def fit(self, x: np.ndarray, per: str = "column") -> Standardize:
+        """Take mean and deviation from the rows of x; returns itself.
+
+        Args:
+            x: what they are taken from.
+            per: "column" for one of each at every place of a row; "channel" for one of each in every channel of images
+                (n, channels, ...), which stands at all of its places.
+        """
         _expect_floats(x, "Standardize.fit")
+        by_channel = one_of(("column", "channel"), per, "per", "Standardize.fit") == "channel"
         if x.ndim == 0 or len(x) == 0:
             raise ValueError(f"Standardize.fit: expected an array of at least one row, got shape {x.shape}")
+        if by_channel and (x.ndim < 2 or x.size == 0):
+            raise ValueError(f"Standardize.fit: expected channels, an array of shape (n, channels, ...), got {x.shape}")
         if not np.isfinite(x).all():
             raise ValueError("Standardize.fit: expected finite values, got NaN or infinite ones")
+        over = (0, *range(2, x.ndim)) if by_channel else 0
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
+            mean, std = (taken(axis=over, dtype=np.float64, keepdims=True) for taken in (x.mean, x.std))
         if not np.isfinite(std).all():
             raise ValueError("Standardize.fit: expected values whose squares float64 can hold, got larger ones")
         # The sums of a constant column may round to a deviation just above 0.
-        constant = (x.min(axis=0) == x.max(axis=0)) | (std == 0)
-        self.mean, self.std = np.where(constant, x[0], mean), np.where(constant, 1.0, std)
+        low = x.min(axis=over, keepdims=True)
+        constant = (low == x.max(axis=over, keepdims=True)) | (std == 0)
+        mean, std = np.where(constant, low, mean), np.where(constant, 1.0, std)
+        self.mean, self.std = (np.broadcast_to(each[0], x.shape[1:]).copy() for each in (mean, std))
         return self
 
     def transform(self, x: np.ndarray) -> np.ndarray:
-        """(x - mean) / std, a new array of x's dtype; a NaN stays one."""
+        """(x - mean) / std, a new array of x's dtype; a NaN stays one, what the dtype cannot hold is infinite."""
         mean, std = self._fitted("transform", x)
-        return ((x - mean) / std).astype(x.dtype, copy=False)
+        y = np.empty(x.shape, x.dtype)
+        with np.errstate(over="ignore"):
+            for i in range(0, len(x), BLOCK):
+                y[i : i + BLOCK] = (x[i : i + BLOCK] - mean) / std
+        return y
 
     def inverse(self, y: np.ndarray) -> np.ndarray:
         """y * std + mean, a new array of y's dtype: what `transform` took away."""

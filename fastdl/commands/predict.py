@@ -1,0 +1,85 @@
+"""`fastdl predict`: what a saved model says of rows without answers, as a CSV file."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdl.checkpoint import Checkpoint, load, write_atomically
+from fastdl.commands import options
+from fastdl.commands.reading import Layout, read_inputs
+from fastdl.commands.saved import outputs
+
+
+def add(commands: Any) -> None:
+    """Declare the command."""
+    words = "write what a saved model says of rows without answers"
+    detail = "A row of CSV for each: class and probability, or value."
+    command = commands.add_parser("predict", help=words, description=f"{words.capitalize()}. {detail}")
+    command.set_defaults(run=run)
+    command.add_argument("model", type=Path, metavar="MODEL", help="a .safetensors file that fastdl train wrote")
+    add = command.add_argument
+    kinds = "a CSV file, IDX images, an .npy, the x of an .npz, a CIFAR-10 .bin"
+    names = "columns of CSV are found by name where model and file have names, others are left out"
+    add("--data", type=Path, required=True, metavar="FILE", help=f"{kinds}; {names}")
+    add("--out", type=Path, metavar="FILE", help="write to this file, over an older one (to standard output)")
+    add(
+        "--probabilities",
+        action="store_true",
+        help="add a column with the probability of each class (only the largest)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the predictions."""
+    saved = load(arguments.model)
+    if arguments.probabilities and saved.classes is None:
+        raise ValueError("--probabilities: expected a model of classes, got one of values")
+    out = None if arguments.out is None else options.writable_file(arguments.out)
+    output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved)))
+    text = table(saved, output, arguments.probabilities)
+    if out is None:
+        sys.stdout.write(text)
+    else:
+        write_atomically(out, text.encode())
+        print(f"predictions: {out}")
+
+
+def table(saved: Checkpoint, output: np.ndarray, probabilities: bool = False) -> str:
+    """The predictions as CSV, a row for each row of output."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if saved.classes is None:
+        columns = output.shape[1]
+        writer.writerow(["value"] if columns == 1 else [f"value {i}" for i in range(columns)])
+        writer.writerows(output.tolist() if output.dtype == np.float64 else _shortest(output))
+        return text.getvalue()
+    likely = softmax(output)
+    best = likely.argmax(axis=1)
+    all_columns = [f"probability of {name}" for name in saved.classes] if probabilities else []
+    writer.writerow(["class", "probability", *all_columns])
+    for row, i in zip(likely, best, strict=True):
+        rest = [f"{p:.6g}" for p in row] if probabilities else []
+        writer.writerow([saved.classes[i], f"{row[i]:.6g}", *rest])
+    return text.getvalue()
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities from class scores, in float64.
+
+    exp(x) / sum exp(x), row by row
+    """
+    scores = scores.astype(np.float64)
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _shortest(values: np.ndarray) -> list[list[str]]:
+    """float32 as the shortest text that reads back as the same."""
+    return [[str(value) for value in row] for row in values]

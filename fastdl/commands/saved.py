@@ -1,0 +1,35 @@
+"""A model from a file, and what it says of rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastdl.checkpoint import Checkpoint
+from fastdl.training import predict
+
+
+def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
+    """Class scores (n, classes), or values (n, columns) in their own unit.
+
+    Raises:
+        ValueError: if the inputs are too far from those that the model learned from, or the file's parts do not fit
+            together.
+    """
+    if saved.scaling is not None:
+        x = saved.scaling.transform(x)
+        if not np.isfinite(x).all():
+            row = int(np.isfinite(x).reshape(len(x), -1).all(axis=1).argmin())
+            raise ValueError(
+                f"expected inputs like those that the model learned from, got far larger ones in row {row}"
+            )
+    found = predict(saved.model, x)
+    scaling, wanted = saved.target_scaling, found.shape
+    if saved.classes is not None:
+        wanted = (len(x), len(saved.classes))
+    elif scaling is not None and scaling.mean is not None:
+        wanted = (len(x), *scaling.mean.shape)
+    if found.shape != wanted or found.ndim != 2:
+        raise ValueError(f"expected a model of outputs {wanted}, as its file says, got {found.shape}")
+    if not np.isfinite(found).all():
+        raise ValueError("expected finite outputs, got NaN or infinite ones: the weights are damaged or too large")
+    return found if scaling is None or saved.classes is not None else scaling.inverse(found)
