@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import fastdl
+from fastdl import cli
 from fastdl._kernels.table import set_cpu_level
 from fastdl.random import Stream, drawing_from
 
@@ -61,3 +63,65 @@ def same_draws() -> Iterator[None]:
     """Let every forward of a dropout draw the same mask, so that calls can be compared."""
     with drawing_from(SameDraws(np.random.default_rng(0))):
         yield
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Run `fastdl WORDS`, with train's output in tmp_path/out; returns code, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        out = ["--out", tmp_path / "out"] if words[:1] == ("train",) and "--out" not in words else []
+        code = cli.main([str(word) for word in (*words, *out)])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let matplotlib be missing."""
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """A CSV file of three kinds in words, told apart by two of four columns."""
+    rng = np.random.default_rng(0)
+    kinds = np.array(["lily", "rose", "tulip, wild"])
+    y = np.arange(150) % 3
+    x = rng.normal(0, 1, (150, 4))
+    x[:, 0] += 8 * (y == 1)
+    x[:, 2] = 1000 + 50 * x[:, 2] + 500 * (y == 2)
+    rows = [f'{a:.4f},{b:.4f},{c:.4f},{d:.4f},"{kinds[i]}"' for (a, b, c, d), i in zip(x, y, strict=True)]
+    path = tmp_path / "flowers.csv"
+    path.write_text("length,width,weight,age,kind\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    """A CSV file of a value, tens of thousands in size, that follows from two of three columns."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0, 10, (300, 3))
+    y = 40_000 + 3_000 * x[:, 0] + 200 * x[:, 1] ** 2
+    path = tmp_path / "prices.csv"
+    rows = [",".join(f"{value:.3f}" for value in (*row, price)) for row, price in zip(x, y, strict=True)]
+    path.write_text("rooms,size,noise,price\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> tuple[Path, Path]:
+    """IDX files of 200 images, 8 by 6, of bars that stand, lie or are not there, and of their labels."""
+    rng = np.random.default_rng(0)
+    y = (np.arange(200) % 3).astype(np.uint8)
+    x = rng.integers(0, 100, (200, 8, 6), np.uint8)
+    for i, label in enumerate(y):
+        if label == 0:
+            x[i, :, rng.integers(1, 5)] += 150
+        elif label == 1:
+            x[i, rng.integers(1, 7), :] += 150
+    paths = tmp_path / "images-idx3", tmp_path / "labels-idx1"
+    for path, array in zip(paths, (x, y), strict=True):
+        path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes())
+    return paths

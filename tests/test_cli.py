@@ -21,18 +21,6 @@ from fastdl.training import Trainer, predict
 SMALL = ["--epochs", "2", "--batch-size", "100"]
 
 
-@pytest.fixture
-def run(capsys, tmp_path):
-    """Run `fastdl WORDS`, with train's output in tmp_path/out; returns code, standard output, standard error."""
-
-    def run(*words):
-        out = ["--out", str(tmp_path / "out")] if words[:1] == ("train",) and "--out" not in words else []
-        code = cli.main([*words, *out])
-        return code, *capsys.readouterr()
-
-    return run
-
-
 def without_matplotlib(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
 
