@@ -195,6 +195,11 @@ LARGE = {
     "depthwise, dilation": Geometry(1, 9, 18, (14, 40), (3, 3), padding=(2, 2), dilation=(2, 2), groups=9),
     "depthwise, 5 by 5": Geometry(2, 8, 8, (11, 65), (5, 5), padding=(2, 2), groups=8),
     "depthwise, small images": Geometry(9, 40, 40, (2, 3), (3, 3), padding=(1, 1), groups=40),
+    "many small images": Geometry(64, 8, 16, (12, 12), (5, 5)),
+    "many small images, padded": Geometry(37, 9, 20, (8, 7), (5, 4), padding=(2, 3), behind=(1, 3)),
+    "many small images, dilated, in groups": Geometry(20, 24, 18, (13, 9), (3, 3), (1, 1), (2, 1), (2, 2), 2),
+    "many small images behind wide zeros": Geometry(16, 12, 12, (5, 4), (3, 3), padding=(4, 5)),
+    "sums over many chunks of pixels": Geometry(3, 30, 40, (22, 23), (3, 3), padding=(1, 1)),
 }
 
 
@@ -259,6 +264,8 @@ def test_a_nan_reaches_the_windows_that_see_it_and_no_other(level, dtype, stride
 
 
 SHARED = {
+    "many small images": Geometry(70, 8, 16, (12, 12), (5, 5)),
+    "sums over many chunks of pixels": Geometry(3, 30, 40, (22, 23), (3, 3), padding=(1, 1)),
     "many samples": Geometry(64, 3, 9, (12, 13), (3, 3), padding=(1, 1)),
     "one sample": Geometry(1, 8, 33, (40, 41), (3, 3), padding=(1, 1)),
     "three samples of long sums": Geometry(3, 130, 35, (9, 9), (3, 3), padding=(1, 1)),

@@ -135,4 +135,4 @@ def test_one_model_serves_many_threads_under_no_grad():
 def test_the_environment_is_after_an_import_what_it_was_before(own):
     others = {k: v for k, v in os.environ.items() if not k.startswith(("GOMP_", "KMP_", "OMP_"))}
     script = "import os; before = dict(os.environ); import fastdl; assert dict(os.environ) == before"
-    subprocess.run([sys.executable, "-c", script], env=others | own, check=True)
+    subprocess.run([sys.executable, "-P", "-c", script], env=others | own, check=True)
