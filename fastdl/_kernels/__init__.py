@@ -7,7 +7,7 @@ loaded, which is with the first of the kernels: it is put there for that moment,
 
 import os
 
-_WAITING = {"GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
+_WAITING = {"GOMP_SPINCOUNT": "5000", "KMP_BLOCKTIME": "0"}
 
 
 def _load_openmp() -> None:
