@@ -9,7 +9,6 @@ import pytest
 
 from fastdl import nn
 from fastdl.checkpoint import load
-from fastdl.commands.task import batch_size_for, epochs_for, network_for
 from fastdl.data import digits
 from fastdl.training import Trainer, predict
 
@@ -76,6 +75,19 @@ def test_the_target_is_a_column_by_name_or_number(run, flowers, tmp_path, target
     out = run("train", "--data", numbers, "--target", target, *SHORT)[1]
     assert f"data: {inputs} columns, 1 value to tell" in out
     assert load(weights(out)).metadata["target"] == ("length" if target == "0" else "age")
+
+
+def test_whole_numbers_are_classes_or_values_as_they_are_called(run, tmp_path):
+    path = tmp_path / "grades.csv"
+    path.write_text("many,b,grade\n" + "".join(f"{i % 25},{i * i % 7},{i % 5}\n" for i in range(50)))
+    assert "5 classes" in run("train", "--data", path, *SHORT)[1]
+    assert "1 value to tell" in run("train", "--data", path, "--kind", "values", *SHORT)[1]
+    assert "1 value to tell" in run("train", "--data", path, "--target", "many", *SHORT)[1]
+    assert "25 classes" in run("train", "--data", path, "--kind", "classes", "--target", "many", *SHORT)[1]
+    test = path.with_name("test.csv")
+    test.write_text(path.read_text())
+    code, out, _ = run("train", "--data", path, "--kind", "values", "--test-data", test, *SHORT)
+    assert (code, "test R2" in out) == (0, True)
 
 
 def test_columns_of_one_name_are_told_by_their_order(run, tmp_path):
@@ -233,41 +245,6 @@ def test_the_picture_shows_a_confusion_matrix_for_classes(run, flowers, prices, 
     assert drawn == ["loss_curves", "confusion_matrix", "loss_curves"]
 
 
-# --- the defaults
-
-
-@pytest.mark.parametrize(
-    ("shape", "layers"),
-    [
-        ((4,), {"Linear": 3}),
-        ((7, 9), {"Flatten": 1, "Linear": 3}),
-        ((1, 3, 9), {"Flatten": 1, "Linear": 3}),
-        ((1, 4, 4), {"Conv2d": 2, "MaxPool2d": 1, "Linear": 2}),
-        ((2, 5, 15), {"Conv2d": 2, "MaxPool2d": 1, "Linear": 2}),
-        ((3, 16, 17), {"Conv2d": 2, "MaxPool2d": 2, "Linear": 2}),
-        ((1, 28, 28), {"Conv2d": 2, "MaxPool2d": 2, "AdaptiveAvgPool2d": 0}),
-        ((3, 90, 21), {"Conv2d": 2, "MaxPool2d": 2, "AdaptiveAvgPool2d": 1}),
-        ((1, 2, 3, 4), {"Flatten": 1, "Linear": 3}),
-    ],
-)
-def test_every_shape_has_a_network_that_takes_it(shape, layers):
-    spec = network_for(shape, 5)
-    for name, count in layers.items():
-        assert sum(entry.startswith(name) for entry in spec) == count
-    model = nn.from_spec(spec)
-    assert predict(model, np.zeros((2, *shape))).shape == (2, 5)
-    assert sum(parameter.data.size for parameter in model.parameters()) < 600_000
-
-
-def test_many_rows_are_seen_fewer_times_and_in_larger_batches():
-    def rows(n, image=False):
-        return np.broadcast_to(np.float32(0), (n, 1, 8, 8) if image else (n, 2))
-
-    assert [epochs_for(rows(n)) for n in (2, 3_000, 10_000, 10**6)] == [100, 100, 30, 5]
-    assert [epochs_for(rows(n, True)) for n in (2, 3_000, 9_000, 60_000)] == [30, 30, 10, 5]
-    assert [batch_size_for(rows(n)) for n in (2, 200, 1_000, 10**6)] == [8, 10, 50, 64]
-
-
 # --- digits
 
 
@@ -317,6 +294,18 @@ BAD_WORDS = {
     ),
     "no such number": (["--data", "good.csv", "--target", "3"], "expected a column from -3 to 2"),
     "target of an npz": (["--data", "good.npz", "--target", "0"], "expected target.* for a CSV file only"),
+    "kind of an npz": (["--data", "good.npz", "--kind", "values"], "expected target.* for a CSV file only"),
+    "kind of the disk": (["--kind", "values"], "--kind: expected --data FILE beside it"),
+    "words as values": (
+        ["--data", "good.csv", "--kind", "values"],
+        "expected a number in .*good.csv, line 2, .* got 'u'",
+    ),
+    "words and numbers": (
+        ["--data", "mixed.csv"],
+        r"expected a number .*\(write --kind classes to make classes of both\)",
+    ),
+    "names among numbers": (["--data", "index.csv"], "line 1, column 1, .*; write --target NAME if these are names"),
+    "negative classes": (["--data", "negative.npz"], "expected classes from 0 .* got -1 in .*; save values as floats"),
     "an empty file": (["--data", "empty.csv"], "expected rows in .*empty.csv, got none"),
     "a word among numbers": (
         ["--data", "word.csv"],
@@ -371,10 +360,12 @@ def files(tmp_path, monkeypatch):
     texts = {"good": CSV, "empty": "", "one": "a,kind\n1,u\n2,u\n3,u\n", "row": "a,kind\n1,2.5\n"}
     texts |= {"word": "a,kind\nx,1\n2,2\n", "own": "a,kind\n1,u\n2,v\n3,w\n4,x\n"}
     texts |= {"other": "a,b,kind\n1,2,u\n3,4,w\n", "columns": "a,c,kind\n1,2,u\n3,4,v\n"}
+    texts |= {"mixed": "a,kind\n1,2\n2,u\n", "index": ",0,1,kind\n0,1,2,u\n1,1,2,v\n"}
     for name, text in texts.items():
         Path(f"{name}.csv").write_text(text)
     labels = np.array([0, 1, 0, 1])
     npz("good.npz", np.zeros((4, 2)), labels)
+    npz("negative.npz", np.zeros((4, 2)), labels - 1)
     npz("values.npz", np.zeros((4, 2)), labels.astype(float))
     npz("pairs.npz", np.zeros((4, 3)), np.stack([labels, labels], axis=1))
     npz("deep.npz", np.zeros((4, 3)), np.zeros((4, 2, 2)))

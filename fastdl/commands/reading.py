@@ -16,6 +16,12 @@ from fastdl.data.records import Table
 from fastdl.door import weights_dtype
 
 MOST_NAMED = 10
+# What the readers advise in Python, and how it is written on the command line.
+ADVICE = {
+    "write header=True if these are names": "write --target NAME if these are names",
+    "write classes=True": "write --kind classes",
+    "write values as floats": "save values as floats",
+}
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,17 @@ class Layout:
         return cls(shape, saved.features, saved.classes, saved.metadata.get("target"), weights_dtype(saved.model))
 
 
+def load(files: Sequence[Path], **options: Any) -> Dataset:
+    """What `load_data` gives, its advice in the command line's words."""
+    try:
+        return load_data(*files, **options)
+    except ValueError as error:
+        message = str(error)
+        for python, words in ADVICE.items():
+            message = message.replace(python, words)
+        raise ValueError(message) from None
+
+
 def read(files: Sequence[Path], layout: Layout, target: int | str | None = None) -> Dataset:
     """Data with answers, as a model knows them: its columns in its order, its classes by its numbers.
 
@@ -68,7 +85,7 @@ def read(files: Sequence[Path], layout: Layout, target: int | str | None = None)
         if columns and target is None and layout.target is not None:
             options["target"] = layout.target
         options |= {"columns": columns, "classes": layout.classes or False}
-    found = load_data(*files, **options, dtype=layout.dtype)
+    found = load(files, **options, dtype=layout.dtype)
     where = ", ".join(map(str, files))
     check_shape(found.x, layout, where)
     return Dataset(found.x, as_known(found, layout, where), layout.classes, layout.features, layout.target)

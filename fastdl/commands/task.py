@@ -6,15 +6,18 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fastdl import data
 from fastdl.commands.options import one_source
-from fastdl.commands.reading import Layout, class_a_row, named, read, spelled
-from fastdl.data import Dataset, Standardize, load_data
+from fastdl.commands.reading import Layout, class_a_row, load, named, read, spelled
+from fastdl.data import Dataset, Standardize
 
 TASKS = ("disk", "digits")
+# What a target column may tell, and what `load_data` calls it.
+KINDS = {"classes": True, "values": False}
 DISK_NET = ["Linear(2, 25)", "ReLU", "Linear(25, 25)", "ReLU", "Linear(25, 25)", "ReLU", "Linear(25, 2)"]
 DISK_CLASSES = ("outside", "inside")
 DISK_SAMPLES = 1000
@@ -82,14 +85,16 @@ def asked_for(arguments: argparse.Namespace, rng: np.random.Generator) -> Task:
     """
     one_source(arguments.task, arguments.data, TASKS)
     if not arguments.data:
-        for option in ("target", "test_data"):
+        for option in ("target", "kind", "test_data"):
             if getattr(arguments, option) is not None:
                 raise ValueError(f"--{option.replace('_', '-')}: expected --data FILE beside it, got none")
     if arguments.test_data and arguments.test_fraction:
         raise ValueError("expected --test-data or --test-fraction, got both")
     fraction = arguments.test_fraction or TEST_FRACTION
     if arguments.data:
-        return of_files(arguments.data, arguments.test_data, arguments.target, fraction, rng)
+        options = {"target": arguments.target, "classes": KINDS.get(arguments.kind)}
+        options = {name: value for name, value in options.items() if value is not None}
+        return of_files(arguments.data, arguments.test_data, options, fraction, rng)
     if arguments.task == "digits":
         task = of_digits(fraction, rng)
     elif arguments.test_fraction:
@@ -117,18 +122,18 @@ def of_digits(fraction: float, rng: np.random.Generator) -> Task:
 def of_files(
     files: Sequence[Path],
     test_files: Sequence[Path] | None,
-    target: int | str | None,
+    options: dict[str, Any],
     fraction: float,
     rng: np.random.Generator,
 ) -> Task:
-    """Data in files, tested with others or with a part of their own."""
-    found = load_data(*files) if target is None else load_data(*files, target=target)
+    """Data in files, tested with others or with a part of their own; `options` are those of `load_data`."""
+    found = load(files, **options)
     where = ", ".join(map(str, files))
     found = _learnable(found, where)
     name = Path(files[0]).name.removesuffix(".gz")
     name = (Path(name).stem or "model")[:LONGEST_NAME]
     if test_files:
-        test = read(test_files, Layout.of_data(found), target if found.target is None else None)
+        test = read(test_files, Layout.of_data(found), options.get("target") if found.target is None else None)
         return _of_datasets(name, found, test, f" from {', '.join(map(str, test_files))}")
     if len(found.x) < 2:
         raise ValueError(f"expected at least two rows in {where}, one of them to test with, got {len(found.x)}")
@@ -185,7 +190,7 @@ def _of_datasets(name: str, train: Dataset, test: Dataset, source: str) -> Task:
     kind = f"{task.outputs} value{'s' * (task.outputs > 1)} to tell"
     if train.classes is not None:
         kind = f"{len(train.classes)} classes ({named(train.classes)})"
-    rows = f"{len(train.x)} rows to learn from, {len(test.x)} to test with{source}"
+    rows = f"{len(train.x)} row{'s' * (len(train.x) > 1)} to learn from, {len(test.x)} to test with{source}"
     task.found = f"data: {spelled(shape)}, {kind}; {rows}"
     return task
 

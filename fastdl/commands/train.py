@@ -15,7 +15,7 @@ from fastdl import nn, optim
 from fastdl.checkpoint import Checkpoint, save, write_atomically
 from fastdl.commands import options
 from fastdl.commands.score import score
-from fastdl.commands.task import DECAY, TASKS, TEST_FRACTION, Task, asked_for
+from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.history import History
 from fastdl.metrics import accuracy
 from fastdl.training import Trainer, predict
@@ -44,6 +44,8 @@ def add(commands: Any) -> None:
     add("--data", type=Path, nargs="+", metavar="FILE", help=f"learn from your own data instead: {files}")
     column = "by name, or by number from 0 or, negative, from the end"
     add("--target", type=options.column, metavar="COLUMN", help=f"the column of a CSV file to tell: {column} (-1)")
+    kinds = "what that column tells (classes where it holds words or at most 20 different whole numbers, else values)"
+    add("--kind", choices=KINDS, help=kinds)
     add("--test-data", type=Path, nargs="+", metavar="FILE", help="test with these files (with a part of --data)")
     part = f"the part of the rows to test with, dealt class by class ({TEST_FRACTION:g})"
     add("--test-fraction", type=options.fraction, metavar="PART", help=part)
