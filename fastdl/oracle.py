@@ -21,7 +21,7 @@ from fastdl.nn.norm import _BatchNorm
 from fastdl.nn.pool import _AvgPool, _MaxPool
 from fastdl.nn.softmax import _OverAxis
 from fastdl.random import stream
-from fastdl.reference import activation, conv, cross_entropy, dropout, linear, loss, norm, pool, softmax
+from fastdl.reference import activation, conv, cross_entropy, dropout, layer_norm, linear, loss, norm, pool, softmax
 from fastdl.reference import optim as reference_optim
 
 Array = NDArray[Any]
@@ -204,7 +204,7 @@ def _(module: nn.LayerNorm, x: Array, gradients: dict[int, Array]) -> tuple[Arra
     shape = x.size // n, n
     W, b = (None if a is None else a.reshape(n) for a in module._arrays())
     mean, inverse, y = np.zeros(shape[0], x.dtype), np.zeros(shape[0], x.dtype), np.zeros_like(x)
-    norm.layer_norm_forward(x.reshape(shape), W, b, module.eps, mean, inverse, y.reshape(shape))
+    layer_norm.layer_norm_forward(x.reshape(shape), W, b, module.eps, mean, inverse, y.reshape(shape))
 
     def backward(gy: Array) -> Array:
         gW, gb = (
@@ -212,7 +212,9 @@ def _(module: nn.LayerNorm, x: Array, gradients: dict[int, Array]) -> tuple[Arra
             for p in (module.weight, module.bias)
         )
         gx = np.zeros_like(x)
-        norm.layer_norm_backward(gy.reshape(shape), x.reshape(shape), W, mean, inverse, True, gx.reshape(shape), gW, gb)
+        layer_norm.layer_norm_backward(
+            gy.reshape(shape), x.reshape(shape), W, mean, inverse, True, gx.reshape(shape), gW, gb
+        )
         return gx
 
     return y, backward

@@ -82,13 +82,15 @@ def test_the_mask_does_not_depend_on_the_dtype():
     np.testing.assert_array_equal(*results)
 
 
-def test_the_threshold_is_p_in_units_of_a_word():
-    words, y = np.zeros(1000, np.uint32), np.zeros(1000)
+@pytest.mark.parametrize("run", [1, 3])
+def test_the_threshold_is_p_in_units_of_a_word_rounded(level, dtype, run):
+    words, x = np.zeros(1000, np.uint32), np.ones((1000, run), dtype)
     dropout.philox(3, 4, 0, words)
     for word in np.sort(words)[[0, 1, 500, 999]]:
-        for p, dropped in ((int(word) / 2**32, words < word), ((int(word) + 1) / 2**32, words <= word)):
-            dropout.dropout_forward(np.ones(1000), p, 3, 4, 1, y)
-            np.testing.assert_array_equal(y == 0, dropped)
+        for beyond, dropped in ((0, words < word), (0.25, words < word), (0.75, words <= word), (1, words <= word)):
+            y = np.zeros_like(x)
+            dropout.dropout_forward(x, (int(word) + beyond) / 2**32, 3, 4, run, y)
+            np.testing.assert_array_equal(y[:, -1] == 0, dropped)
 
 
 def test_a_p_next_to_1_or_0_drops_all_or_none():

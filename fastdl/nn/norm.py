@@ -10,13 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready, ready_gradient
-from fastdl._kernels.norm import (
-    batch_norm_backward,
-    batch_norm_evaluate,
-    batch_norm_forward,
-    layer_norm_backward,
-    layer_norm_forward,
-)
+from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
+from fastdl._kernels.norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl.arguments import as_float_dtype, positive_integer, real_number, true_or_false
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer

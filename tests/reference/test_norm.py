@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from against import central_difference, close, near
 
-from fastdl.reference import norm
+from fastdl.reference import layer_norm, norm
 
 SHAPES = [(5, 3), (4, 2, 3), (2, 3, 2, 2)]
 
@@ -17,7 +17,7 @@ def batch_forward(x, W, b, eps=0.1):
 
 def layer_forward(x, W, b, eps=0.1):
     mean, inverse, y = np.zeros(len(x)), np.zeros(len(x)), np.full_like(x, 7.0)
-    norm.layer_norm_forward(x, W, b, eps, mean, inverse, y)
+    layer_norm.layer_norm_forward(x, W, b, eps, mean, inverse, y)
     return y, mean, inverse
 
 
@@ -97,7 +97,7 @@ def test_layer_norm_normalizes_each_row_and_its_backward_is_the_derivative(rng):
         return (gy * layer_forward(x, W, b)[0]).sum()
 
     gx, gW, gb = np.zeros_like(x), np.full_like(W, 10.0), np.full_like(b, 10.0)
-    norm.layer_norm_backward(gy, x, W, mean, inverse, True, gx, gW, gb)
+    layer_norm.layer_norm_backward(gy, x, W, mean, inverse, True, gx, gW, gb)
     near(gx, central_difference(f, x))
     near(gW - 10, central_difference(f, W))
     near(gb - 10, central_difference(f, b))

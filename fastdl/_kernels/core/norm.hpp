@@ -5,7 +5,7 @@
 
 namespace fastdl::FASTDL_LEVEL {
 
-static constexpr int most_planes = 64;  // channels at most, where n > 1
+static constexpr int most_planes = 64;  // the most channels where n > 1
 
 // K sums over one plane: body(i, lanes, part) adds its terms to part[0] to part[K - 1]. The order is fixed: four registers
 // of partial sums for each, and what these come to is added to total[0] to total[K - 1].
@@ -89,13 +89,15 @@ void normalize(const T* x, Size rows, Size stride, Size channels, Size n, const 
         T* to = y + row * stride;
         if (n == 1) {
             each_aligned_register<T>(channels, to, [&](Size c, auto lanes) {
-                lanes.store(to + c, (lanes.load(from + c) - lanes.load(mean + c)) * lanes.load(factor + c) + lanes.load(shift + c));
+                Vec<T> d = lanes.load(from + c) - lanes.load(mean + c);
+                lanes.store(to + c, fused(d, lanes.load(factor + c), lanes.load(shift + c)));
             });
             continue;
         }
         for (Size c = 0; c < channels; ++c, from += n, to += n) {
-            const T m = mean[c], f = factor[c], s = shift[c];
-            each_aligned_register<T>(n, to, [&](Size i, auto lanes) { lanes.store(to + i, (lanes.load(from + i) - m) * f + s); });
+            const T m = mean[c];
+            const Vec<T> f = splat<Vec<T>>(factor[c]), s = splat<Vec<T>>(shift[c]);
+            each_aligned_register<T>(n, to, [&](Size i, auto lanes) { lanes.store(to + i, fused(lanes.load(from + i) - m, f, s)); });
         }
     }
 }
@@ -122,26 +124,29 @@ void normalize_backward(const T* gy, const T* x, Size rows, Size stride, Size ch
         if (n == 1) {
             each_aligned_register<T>(channels, to, [&](Size c, auto lanes) {
                 Vec<T> d = lanes.load(from + c) - lanes.load(mean + c);
-                lanes.store(to + c, lanes.load(g + c) * lanes.load(gain + c) + (d * lanes.load(slope + c) + lanes.load(shift + c)));
+                d = fused(d, lanes.load(slope + c), lanes.load(shift + c));
+                lanes.store(to + c, fused(lanes.load(g + c), lanes.load(gain + c), d));
             });
             continue;
         }
         for (Size c = 0; c < channels; ++c, g += n, from += n, to += n) {
-            const T m = mean[c], a = gain[c], l = slope[c], s = shift[c];
+            const T m = mean[c];
+            const Vec<T> a = splat<Vec<T>>(gain[c]), l = splat<Vec<T>>(slope[c]), s = splat<Vec<T>>(shift[c]);
             each_aligned_register<T>(n, to, [&](Size i, auto lanes) {
-                lanes.store(to + i, lanes.load(g + i) * a + ((lanes.load(from + i) - m) * l + s));
+                lanes.store(to + i, fused(lanes.load(g + i), a, fused(lanes.load(from + i) - m, l, s)));
             });
         }
     }
 }
 
 // One row with weights of its own elements, as layer normalization has it; W and b may be null.
-// y = ((x - mean) inverse + shift) W + b, where shift mends the mean's rounding. No branch inside: whether a product and a sum are fused must not depend on the place in memory.
+// y = ((x - mean) inverse + shift) W + b, where shift mends the mean's rounding.
 template <bool scaled, bool shifted, class T>
 void layer_norm_row(const T* x, const T* W, const T* b, T mean, T inverse, T shift, T* y, Size n) {
+    const Vec<T> factor = splat<Vec<T>>(inverse), mend = splat<Vec<T>>(shift);
     each_aligned_register<T>(n, y, [&](Size i, auto lanes) {
-        Vec<T> v = (lanes.load(x + i) - mean) * inverse + shift;
-        if constexpr (scaled && shifted) v = v * lanes.load(W + i) + lanes.load(b + i);
+        Vec<T> v = fused(lanes.load(x + i) - mean, factor, mend);
+        if constexpr (scaled && shifted) v = fused(v, lanes.load(W + i), lanes.load(b + i));
         else if constexpr (scaled) v = v * lanes.load(W + i);
         else if constexpr (shifted) v = v + lanes.load(b + i);
         lanes.store(y + i, v);

@@ -23,7 +23,7 @@ template <class T, class Body> inline void each_register(Size n, Body body) {
 }
 
 // The same for what is stored into `target`, in whole registers of its cache lines: one that straddles two costs double.
-// Only for maps without branches: the order of a sum would depend on where memory lies.
+// Only for maps, with fused() for what may be fused: the order of a sum, say, would depend on where memory lies.
 template <class T, class Body> inline void each_aligned_register(Size n, const T* target, Body body) {
     Size i = 0;
     if (n >= 8 * lanes<T>) {

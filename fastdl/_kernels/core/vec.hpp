@@ -197,6 +197,27 @@ template <class V> inline V quotient(V a, V d) {
 template <class V> inline V quotient(V a, V d) { return a / d; }
 #endif
 
+// a b + c, rounded once wherever the level can. For what must not depend on how the compiler fuses: it may do so in one copy of
+// a loop's body and not in the next.
+#if defined(__AVX512F__)
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a, b, c); }
+#elif defined(__FMA__)
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
+#elif defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)
+inline Vec<float> fused(Vec<float> a, Vec<float> b, Vec<float> c) {
+    for (int i = 0; i < lanes<float>; ++i) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return c;
+}
+inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
+    for (int i = 0; i < lanes<double>; ++i) c[i] = __builtin_fma(a[i], b[i], c[i]);
+    return c;
+}
+#else
+template <class V> inline V fused(V a, V b, V c) { return a * b + c; }
+#endif
+
 // A register's bits as integers and back.
 template <class V> inline auto bits(V v) { return (Mask<Element<V>>)v; }
 template <class T> inline Vec<T> from_bits(Mask<T> m) { return (Vec<T>)m; }

@@ -1,0 +1,152 @@
+"""Layer normalization of (N, n), a row at a time; moments as in norm.pyx."""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.math cimport sqrt
+from libc.string cimport memset
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.norm cimport join, parts
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+cdef enum:
+    TASKS = 16  # the most parts that the rows are cut into
+    ROWS = 8  # the least that a part has of rows, and of elements
+    CHUNK = 8192
+    TOGETHER = 16  # rows whose moments are taken at a time, at most
+    BLOCK = 8192  # elements of a row whose moments are taken at a time
+    WORK_PER_ELEMENT = 4
+
+
+cdef inline real* at(const real* p, Py_ssize_t place) noexcept nogil:
+    """The element at a place; NULL where there is no array."""
+    return <real*>p + place if p != NULL else NULL
+
+
+# A task takes this many rows, so that tasks are not small and their sums take less room than x.
+cdef inline Py_ssize_t rows_per_task(Py_ssize_t N, Py_ssize_t n) noexcept nogil:
+    return max(<Py_ssize_t>ROWS, parts(CHUNK, max(<Py_ssize_t>1, n)), parts(N, TASKS))
+
+
+cdef Py_ssize_t layer_norm_scratch(Py_ssize_t N, Py_ssize_t n) noexcept nogil:
+    return 2 * n * parts(N, rows_per_task(N, n))
+
+
+cdef void layer_norm_forward_kernel(
+    const real* x, const real* W, const real* b, double eps, Py_ssize_t N, Py_ssize_t n, real* mean, real* inverse,
+    real* y) noexcept nogil:
+    cdef Py_ssize_t task, rows = rows_per_task(N, n)
+    cdef int threads = threads_for(<double>N * n * WORK_PER_ELEMENT)
+    if threads == 1:
+        forward_rows(x, W, b, eps, 0, N, n, mean, inverse, y)
+        return
+    for task in prange(parts(N, rows), num_threads=threads, schedule="static"):
+        forward_rows(x, W, b, eps, task * rows, min((task + 1) * rows, N), n, mean, inverse, y)
+
+
+cdef void forward_rows(
+    const real* x, const real* W, const real* b, double eps, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, real* mean,
+    real* inverse, real* y) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef double means[TOGETHER]
+    cdef double squares[TOGETHER]
+    cdef real center[TOGETHER]
+    cdef real missed[TOGETHER]
+    cdef real deviations[TOGETHER]
+    cdef Py_ssize_t together = max(<Py_ssize_t>1, min(<Py_ssize_t>TOGETHER, BLOCK // n)), run = min(<Py_ssize_t>BLOCK, n)
+    cdef Py_ssize_t i, j, k, row, count, size
+    for i in range(parts(last - first, together)):
+        row = first + i * together
+        count = min(together, last - row)
+        for j in range(parts(n, run)):
+            size = min(run, n - j * run)
+            entries(table, x).moments(x + row * n + j * run, 1, 0, count, size, center, missed, deviations)
+            join(j * run, size, count, center, missed, deviations, means, squares)
+        for k in range(count):
+            mean[row + k] = <real>means[k]
+            inverse[row + k] = <real>(1 / sqrt(squares[k] / n + eps))
+            entries(table, x).layer_norm(
+                x + (row + k) * n, W, b, mean[row + k], inverse[row + k], <real>((mean[row + k] - means[k]) * inverse[row + k]),
+                y + (row + k) * n, n)
+
+
+cdef void layer_norm_backward_kernel(
+    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint accumulate, Py_ssize_t N,
+    Py_ssize_t n, real* gx, real* gW, real* gb, real* scratch) noexcept nogil:
+    """Each task sums its rows' shares of gW and gb in scratch; then the tasks are added, in their order."""
+    cdef Py_ssize_t task, rows = rows_per_task(N, n), tasks = parts(N, rows)
+    cdef real* weights = scratch if gW != NULL else NULL
+    cdef real* biases = scratch + tasks * n if gb != NULL else NULL
+    cdef int threads = threads_for(<double>N * n * WORK_PER_ELEMENT)
+    if threads == 1:
+        for task in range(tasks):
+            backward_rows(gy, x, W, mean, inverse, task * rows, min((task + 1) * rows, N), n, gx, at(weights, task * n),
+                          at(biases, task * n))
+    else:
+        for task in prange(tasks, num_threads=threads, schedule="static"):
+            backward_rows(gy, x, W, mean, inverse, task * rows, min((task + 1) * rows, N), n, gx, at(weights, task * n),
+                          at(biases, task * n))
+    sum_tasks(weights, tasks, n, accumulate, gW)
+    sum_tasks(biases, tasks, n, accumulate, gb)
+
+
+cdef void backward_rows(
+    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, Py_ssize_t first, Py_ssize_t last,
+    Py_ssize_t n, real* gx, real* gW, real* gb) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef real total = 0, product = 0, slope = 0, shift = 0
+    cdef Py_ssize_t row, place
+    if gW != NULL:
+        memset(gW, 0, n * sizeof(real))
+    if gb != NULL:
+        memset(gb, 0, n * sizeof(real))
+    for row in range(first, last):
+        place = row * n
+        if gx != NULL:
+            entries(table, x).layer_norm_sums(gy + place, x + place, W, mean[row], &total, &product, n)
+            slope = -product / n * inverse[row] * inverse[row] * inverse[row]
+            shift = -total / n * inverse[row]
+        entries(table, x).layer_norm_backward(
+            gy + place, x + place, W, mean[row], inverse[row], slope, shift, at(gx, place), gW, gb, n)
+
+
+cdef void sum_tasks(const real* parts_of, Py_ssize_t tasks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:
+    cdef FlushDenormals _flush
+    if gradient != NULL:
+        if not accumulate:
+            memset(gradient, 0, n * sizeof(real))
+        entries(table, gradient).add_rows(parts_of, tasks, n, gradient)
+
+
+def layer_norm_forward(
+    cnp.ndarray x not None, cnp.ndarray W, cnp.ndarray b, double eps, cnp.ndarray mean not None, cnp.ndarray inverse not None,
+    cnp.ndarray y not None,
+):
+    """y = (x - mean) inverse W + b for each row, inverse = 1 / sqrt(var + eps); W and b may be None."""
+    cdef Py_ssize_t N = x.shape[0], n = x.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        layer_norm_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), eps, N, n, <float*>address(mean),
+                                  <float*>address(inverse), <float*>address(y))
+    else:
+        layer_norm_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), eps, N, n,
+                                  <double*>address(mean), <double*>address(inverse), <double*>address(y))
+
+
+def layer_norm_backward(
+    cnp.ndarray gy not None, cnp.ndarray x not None, cnp.ndarray W, cnp.ndarray mean not None, cnp.ndarray inverse not None,
+    bint accumulate, cnp.ndarray gx, cnp.ndarray gW, cnp.ndarray gb,
+):
+    """gx, and the sums over rows of gy (x - mean) inverse and gy [+ gW, gb]; any of the three may be None."""
+    cdef Py_ssize_t N = x.shape[0], n = x.shape[1]
+    cdef void* scratch = scratch_for(layer_norm_scratch(N, n) * cnp.PyArray_ITEMSIZE(x))
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        layer_norm_backward_kernel(
+            <float*>address(gy), <float*>address(x), <float*>address(W), <float*>address(mean), <float*>address(inverse),
+            accumulate, N, n, <float*>address(gx), <float*>address(gW), <float*>address(gb), <float*>scratch)
+    else:
+        layer_norm_backward_kernel(
+            <double*>address(gy), <double*>address(x), <double*>address(W), <double*>address(mean), <double*>address(inverse),
+            accumulate, N, n, <double*>address(gx), <double*>address(gW), <double*>address(gb), <double*>scratch)
