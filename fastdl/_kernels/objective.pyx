@@ -1,6 +1,6 @@
 """What a program strives for: the loss of its output, forward beside backward, and the steps that make it small."""
 
-from libc.math cimport NAN, isfinite, sqrt
+from libc.math cimport NAN, sqrt
 from libc.stdint cimport int64_t
 
 from fastdl._kernels.cross_entropy cimport (
@@ -20,7 +20,7 @@ cdef double divisor(const Objective* o, const int64_t* target, Py_ssize_t N, con
     if not o.mean:
         return 1
     if o.kind == ELEMENTWISE:
-        return <double>o.size * N
+        return max(<double>o.size * N, 1)
     if o.kind == CROSS_ENTROPY_OF_PROBABILITIES:
         return <double>o.D * N
     for i in range(o.D * N):
