@@ -25,6 +25,14 @@ def make_trainer(lr=1e-3, dtype=F, width=5, **options):
     return Trainer(model, nn.MSELoss(), optim.Adam(model.parameters(), lr=lr), **options)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C as Python has it: a shell's background jobs are born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Begun(Callback):
     """Tells another thread that the fit has begun."""
 
