@@ -83,7 +83,7 @@ class PlainEngine:
         for step, start in enumerate(range(0, len(x), batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
-            optimizer.forget_gradients()
+            getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
             output = model(xb)
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):

@@ -160,6 +160,21 @@ def watched(parameters):
     return optimizer
 
 
+class Descent:
+    """All that Trainer asks of an optimizer."""
+
+    def __init__(self, parameters):
+        self.param_groups = [{"params": list(parameters), "lr": 0.01}]
+
+    def zero_grad(self):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.zero_grad()
+
+    def step(self):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.data -= self.param_groups[0]["lr"] * parameter.grad
+
+
 OTHERS = {
     "a loss": (OwnLoss, None, "OwnLoss is a loss in Python"),
     "a loss's function": (OwnFunction, None, "OwnFunction is a loss in Python"),
@@ -169,6 +184,7 @@ OTHERS = {
         None,
         "MSELoss is a loss in Python",
     ),
+    "an optimizer": (nn.MSELoss, Descent, "Descent is an optimizer in Python"),
     "an optimizer's update": (nn.MSELoss, OwnSGD, "OwnSGD is an optimizer in Python"),
     "an optimizer's step": (nn.MSELoss, OwnStep, "OwnStep is an optimizer in Python"),
     "an optimizer's own step": (nn.MSELoss, watched, "SGD is an optimizer in Python"),
