@@ -267,6 +267,8 @@ WRONG = {
     "dtype": lambda t: t.model.astype(np.float32),
     "one layer's dtype": lambda t: t.model[0].astype(np.float32),
     "buffers' dtype": lambda t: setattr(t.model[3], "running_mean", np.zeros(6, np.float32)),
+    "a new layer's dtype": replace_layer(0, linear(4, 6, dtype=np.float32)),
+    "a dtype without parameters": replace_layer(3, nn.BatchNorm1d(6, affine=False)),
     "fewer classes": replace_layer(4, linear(6, 2)),
     "width": replace_layer(0, linear(3, 6)),
     "batch norm's width": replace_layer(3, nn.BatchNorm1d(100_000, dtype=F)),
