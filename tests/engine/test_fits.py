@@ -234,6 +234,15 @@ NO_MATTER = (
 ONLY_LATER = ("momentum of batch norm", "running mean", "running mean in place")
 
 
+def test_class_weights_that_change_in_place_count():
+    def halve(trainer):
+        trainer.criterion.weight *= [0.1, 1.0, 2.0]
+
+    make = lambda: parts()._replace(criterion=nn.CrossEntropyLoss(weight=[1.0, 2.0, 3.0]))  # noqa: E731
+    compare_fits(make, X, Y, change=lambda p: AtEpoch(halve))
+    compare_fits(make, X, Y, change=lambda p: AtStep(lambda trainer, step: halve(trainer) if step == 3 else None))
+
+
 @pytest.mark.parametrize("name", [name for name in CHANGES if name not in (*NO_MATTER, *ONLY_LATER)])
 def test_and_each_of_those_changes_does_count(name):
     plain = fit(parts, X, Y, True)[0].history["loss"]
