@@ -45,6 +45,11 @@ template <class T> struct Entries {
     void (*sum_registers)(const T* registers, Size n, bool accumulate, T* y);
     void (*copy_rows)(const T* from, Size from_row, Size rows, Size columns, T* to, Size to_row);
 
+    // lanes.hpp
+    void (*to_lanes)(const T* x, Size N, Size I, T* y, Size y_row);
+    void (*correlate_lanes)(Size rows, Size columns, Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c);
+    void (*sum_lanes)(Size rows, Size n, const T* a, Size a_row, bool accumulate, T* y);
+
     // activation.hpp, indexed like activation_names
     void (*const* activation_forward)(const T* x, T alpha, T beta, T* y, Size n);
     void (*const* activation_backward)(const T* gy, const T* kept, T alpha, T beta, T* gx, Size n);
