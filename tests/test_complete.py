@@ -13,8 +13,8 @@ from fastdl.testing import CASES
 BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
 # Rooms without arithmetic: the table of entry points, the check of arrays, the number of threads.
 NO_KERNELS = {"table", "array", "threads"}
-# Doors that tell about kernels and compute nothing.
-TELLING = {"activation_kinds", "keeps_output", "loss_kinds"}
+# Doors that tell about kernels or choose among them and compute nothing.
+TELLING = {"activation_kinds", "get_winograd", "keeps_output", "loss_kinds", "set_winograd"}
 
 
 def public(room, base):

@@ -116,25 +116,26 @@ void tiles_from_points(const T* in, Size tile_step, Size point_step, Size tiles,
     }
 }
 
-// A register of rows of 3 x 3 weights at the points, for each of `depth` of them; both ways turned round where `flipped`.
+// A panel of rows of 3 x 3 weights at the points, for each of `depth` channels; both ways turned round where `flipped`.
 template <class T>
 void point_weights(const T* w, Size row_step, Size rows, Size depth_step, Size depth, bool flipped, T* out, Size out_step, Size point_step) {
     T lines[9 * lanes<T>] = {};
-    for (Size p = 0; p < depth; ++p, w += depth_step, out += out_step) {
-        turn(w, row_step, rows, 9, false, lines, lanes<T>);
-        Vec<T> g[9], half[3 * tile_points];
+    for (Size p = 0; p < depth; ++p, w += depth_step, out += out_step)
+        for (Size r = 0; r < rows; r += lanes<T>) {
+            turn(w + r * row_step, row_step, rows - r < lanes<T> ? rows - r : lanes<T>, 9, false, lines, lanes<T>);
+            Vec<T> g[9], half[3 * tile_points];
 #pragma GCC unroll 9
-        for (int t = 0; t < 9; ++t) g[t] = load(lines + (flipped ? 8 - t : t) * lanes<T>);
+            for (int t = 0; t < 9; ++t) g[t] = load(lines + (flipped ? 8 - t : t) * lanes<T>);
 #pragma GCC unroll 3
-        for (int j = 0; j < 3; ++j) evaluate<T, 3>(g + j, 3, half + j, 3);
+            for (int j = 0; j < 3; ++j) evaluate<T, 3>(g + j, 3, half + j, 3);
 #pragma GCC unroll 6
-        for (int i = 0; i < tile_points; ++i) {
-            Vec<T> at[tile_points];
-            evaluate<T, 3>(half + 3 * i, 1, at, 1);
+            for (int i = 0; i < tile_points; ++i) {
+                Vec<T> at[tile_points];
+                evaluate<T, 3>(half + 3 * i, 1, at, 1);
 #pragma GCC unroll 6
-            for (int j = 0; j < tile_points; ++j) store(out + (i * tile_points + j) * point_step, at[j]);
+                for (int j = 0; j < tile_points; ++j) store(out + (i * tile_points + j) * point_step + r, at[j]);
+            }
         }
-    }
 }
 // The gradients of `count` 3 x 3 weights that stand one after another [+ gW], from their sums at the points.
 template <class T> void weights_from_points(const T* sums, Size point_step, Size count, bool accumulate, T* gW) {
