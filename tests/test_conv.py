@@ -13,7 +13,6 @@ from fastdl._kernels import conv
 from fastdl._kernels.table import set_cpu_level
 from fastdl.reference import conv as naive
 
-
 # Channels in and out, and groups: depthwise with one and two filters a channel among them.
 CHANNELS = [(1, 1, 1), (2, 3, 1), (4, 2, 2), (3, 3, 3), (1, 5, 1), (2, 4, 2), (5, 1, 1), (6, 4, 2), (3, 6, 3)]
 
