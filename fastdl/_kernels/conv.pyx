@@ -8,7 +8,8 @@ A tap is an element of the kernel, a line what one tap of one channel reads for 
     gW^T (lines, O)    = patches (lines, pixels) gy^T (pixels, O), summed over the images
 
 Lines are packed where they are used, a panel of pixels at a time (patches.pyx): the column matrix never stands in memory. With
-few channels not even that is done, lines are read where they lie (planes.pyx).
+few channels not even that is done, lines are read where they lie (planes.pyx). With many, 3 x 3 weights in float32 go by Winograd's
+method (winograd.pyx), unless it is forbidden.
 """
 
 cimport numpy as cnp

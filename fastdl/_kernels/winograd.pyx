@@ -38,7 +38,8 @@ cdef enum:
     SLICE = 64
     # Pieces of a register of channels of a block on the way to the points.
     PIECES = 4
-    # Channels, and pixels of all images, that repay the way to the points and back; weights for each of these pixels, at most.
+    # Channels, and pixels of all images, that repay the way to the points and back; weights for each of these pixels at most, since
+    # they are brought to the points in every call.
     ENOUGH_CHANNELS = 16
     ENOUGH_PIXELS = 128
     WEIGHTS_OF_PIXEL = 150
@@ -59,7 +60,7 @@ cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
 
 
 cdef Tiles tiles_of(const Product& p, Py_ssize_t most, Py_ssize_t memory) noexcept nogil:
-    """The cut into blocks of `most` tiles that fit into memory; no blocks where not one strip does."""
+    """The cut into blocks of up to `most` tiles that fit into memory; no blocks where not one strip does."""
     cdef Tiles t
     cdef Py_ssize_t width = max(p.grid.width, p.grid.columns), fitting, tiles
     t.down = (p.pixels // p.grid.columns + 3) // 4
@@ -367,7 +368,7 @@ def set_winograd(enabled) -> None:
     .          Winograd, max  Winograd, rms  direct, max   direct, rms
     =========  =============  ============  ============  ===========
     y, gx      1e-5           9e-7          6e-6          4e-7
-    gW         5e-6           9e-7          3e-6          4e-7
+    gW         6e-6           9e-7          4e-6          4e-7
     =========  =============  ============  ============  ===========
 
     A NaN or an infinity in an image makes NaN of all pixels of the 4 x 4 tiles that see it, and values above 1e36 overflow.
