@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class Interleaver:
         self._rows = list(rows)
         self._processes: dict[Key, Process] = {}
 
-    def measure(self) -> Iterator[Entry]:
+    def measure(self) -> Generator[Entry, None, None]:
         """Measure one row after another; however it ends, the processes end with it."""
         try:
             while self._rows:

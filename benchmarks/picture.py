@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
@@ -14,12 +15,12 @@ from benchmarks.results import Comparison, Entry, Results
 # Inches: width, a line's height, above and below all lines, and where the bars begin and end.
 WIDTH, LINE, ABOVE, BELOW, LEFT, RIGHT = 10.0, 0.15, 0.62, 0.42, 5.4, 9.15
 GAP = 0.35  # lines between rows
-TEXT = {"fontsize": 6.6, "va": "center_baseline"}
+TEXT: dict[str, Any] = {"fontsize": 6.6, "va": "center_baseline"}
 EDGE = "0.2"
-REACHED = {"color": "0.55", "label": "goal reached"}
-MISSED = {"color": "0.87", "label": "goal missed"}
-SLOWER = {"color": "white", "hatch": "////////", "label": "slower than the peer"}
-GOAL = {"color": "black", "lw": 2.0, "solid_capstyle": "butt", "label": "goal"}
+REACHED: dict[str, Any] = {"color": "0.55", "label": "goal reached"}
+MISSED: dict[str, Any] = {"color": "0.87", "label": "goal missed"}
+SLOWER: dict[str, Any] = {"color": "white", "hatch": "////////", "label": "slower than the peer"}
+GOAL: dict[str, Any] = {"color": "black", "lw": 2.0, "solid_capstyle": "butt", "label": "goal"}
 
 
 def draw(results: Results, path: Path) -> None:
@@ -48,7 +49,7 @@ def worth_showing(entry: Entry) -> list[Comparison]:
     return [each for each in entry.comparisons if each.asked is not None or each.lost]
 
 
-def kind(comparison: Comparison) -> dict[str, str]:
+def kind(comparison: Comparison) -> dict[str, Any]:
     """How its bar is filled."""
     return SLOWER if comparison.lost else MISSED if comparison.met is False else REACHED
 

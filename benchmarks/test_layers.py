@@ -56,6 +56,7 @@ def assert_derivative(f: Callable[[np.ndarray], float], x: np.ndarray, gradient:
 
 @pytest.mark.parametrize("case", timed(LAYER_CASES), ids=named)
 def test_layer(benchmark: Any, case: Case) -> None:
+    assert case.timed
     benchmark.group = f"{subject(case)}: forward and backward"
     layer, x = case.make(np.float32), make_input(case, case.timed, RNG(0), np.float32)
     gy = RNG(1).standard_normal(layer(x).shape).astype(np.float32)
@@ -73,6 +74,7 @@ def test_layer(benchmark: Any, case: Case) -> None:
 
 @pytest.mark.parametrize("case", timed(LOSS_CASES), ids=named)
 def test_loss(benchmark: Any, case: Case) -> None:
+    assert case.timed
     benchmark.group = "loss: value and gradient"
     criterion, x = case.make(np.float32), make_input(case, case.timed, RNG(0), np.float32)
     t = make_target(case, case.timed, RNG(1), np.float32)
@@ -89,6 +91,7 @@ def test_loss(benchmark: Any, case: Case) -> None:
 
 @pytest.mark.parametrize("case", timed(OPTIMIZER_CASES), ids=named)
 def test_optimizer(benchmark: Any, case: Case) -> None:
+    assert case.timed
     benchmark.group = "optim: a step of that many parameters"
     parameter = Parameter(np.ones(case.timed, np.float32))
     parameter.grad = np.linspace(-1, 1, parameter.data.size)
