@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
 from benchmarks import peers
+from benchmarks.interleave import Pace
+from benchmarks.report import BEGIN, END
 from benchmarks.results import Entry, Results
-from benchmarks.row import chosen
+from benchmarks.row import Row, chosen
 
 
 @pytest.mark.parametrize("rows", ["P0", "P27", "p1", "", "P1,torch", "P13 65"])
@@ -68,21 +71,55 @@ def test_rows_are_measured_written_and_merged(tmp_path: Path, capsys: pytest.Cap
     assert [each["name"] for each in json.loads((tmp_path / "results.json").read_text())["rows"]] == ["P21", "P22 fit"]
 
 
+class MadeUp:
+    """In the interleaver's place: every row fails at once."""
+
+    def __init__(self, rows: list[Row], pace: Pace) -> None:
+        self.rows, self.versions = rows, {"fastdl": "fastdl 1"}
+
+    def measure(self) -> Generator[Entry, None, None]:
+        for row in self.rows:
+            yield Entry(row.name, row.work, row.unit, failure="made up")
+
+
+class Interrupted(MadeUp):
+    """Ctrl-C comes after the first row."""
+
+    def measure(self) -> Generator[Entry, None, None]:
+        yield next(super().measure())
+        raise KeyboardInterrupt
+
+
 @pytest.mark.usefixtures("still")
 def test_ctrl_c_keeps_what_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    class Interrupted:
-        def __init__(self, rows: object, pace: object) -> None:
-            self.versions = {"fastdl": "fastdl 1"}
-
-        def measure(self):
-            yield Entry("P1", "work", "us", failure="made up")
-            raise KeyboardInterrupt
-
     monkeypatch.setattr(peers, "Interleaver", Interrupted)
     assert peers.main(["--rows", "P1,P2", "--out", str(tmp_path)]) == 1
     results = Results.load(tmp_path / "results.json")
     assert [each.name for each in results.entries] == ["P1"]
     assert results.runs[0]["interrupted"] == "after 1 of 2 rows"
+
+
+@pytest.mark.usefixtures("still")
+def test_no_row_is_begun_after_the_time_is_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(peers, "Interleaver", MadeUp)
+    for minutes, run in ((20, None), (0, "after 1 of 2 rows")):
+        monkeypatch.setattr(peers, "MINUTES", minutes)
+        about, _ = peers.measured(chosen(["P1", "P2"]), quick=True)
+        assert about.get("interrupted") == run
+
+
+def test_the_readmes_section_is_written_anew_from_the_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}{END}after\n")
+    monkeypatch.setattr(peers, "README", readme)
+    with pytest.raises(SystemExit):
+        peers.main(["--readme", "--out", str(tmp_path)])
+    assert capsys.readouterr().err.endswith("results.json: expected measured rows, found none\n")
+    Results(({"cores": "2"},), (Entry("P1", "work", "us", failure="made up"),)).save(tmp_path / "results.json")
+    assert peers.main(["--readme", "--out", str(tmp_path)]) == 0
+    assert "| P1 | work | did not run |" in readme.read_text()
 
 
 @pytest.mark.usefixtures("still")
