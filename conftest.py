@@ -10,7 +10,18 @@ ROOT = Path(__file__).parent
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let containers run as programs from their first call on; otherwise they run layer by layer at first."""
+    parser.addoption(
+        "--flat-at-once", action="store_true", help="let containers run as programs from their first call on"
+    )
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Run each benchmark body once, as a test, unless --benchmark-only asks for times."""
+    if config.getoption("--flat-at-once"):
+        from fastdl.nn import flat
+
+        flat.PATIENCE = 1
     if not config.getoption("--benchmark-only", default=False):
         config.option.benchmark_disable = True

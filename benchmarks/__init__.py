@@ -1,1 +1,1 @@
-"""How fast fastdl is: against other libraries (`python -m benchmarks.peers`), each row in one short function."""
+"""How fast fastdl is: against other libraries (`python -m benchmarks.peers`), and by itself (`pytest --benchmark-only`)."""

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Generator, Sequence
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
+from benchmarks.process import Process
+from benchmarks.results import Entry, Figure
 from benchmarks.row import Row
 
-ROOT = Path(__file__).parent.parent
-
 # A process: its library, its number of threads, and which of several of that kind.
-Key = tuple[str, int, int]
+Key = tuple[str, int, object]
 
 
 class Pace(NamedTuple):
@@ -29,92 +24,6 @@ class Pace(NamedTuple):
 
 
 FULL, QUICK = Pace(0.05, 0.1, 6), Pace(0.005, 0.01, 2)
-
-
-class Figure(NamedTuple):
-    """A side at its better number of threads: the median in the row's unit, and the interquartile range over it.
-
-    `by_threads` holds the median at each number of threads.
-    """
-
-    value: float
-    spread: float
-    threads: int
-    by_threads: dict[int, float]
-
-
-class Result(NamedTuple):
-    """A measured row: figures by side, and why other sides are left out."""
-
-    row: Row
-    figures: dict[str, Figure]
-    left_out: dict[str, str]
-
-    def ratio(self, peer: str) -> float:
-        """Peer over fastdl."""
-        return self.figures[peer].value / self.figures["fastdl"].value
-
-
-class Failure(NamedTuple):
-    """A row that fastdl could not run, and why."""
-
-    row: Row
-    reason: str
-
-
-class Process:
-    """A worker, started for a number of threads."""
-
-    def __init__(self, threads: int) -> None:
-        number = str(threads)
-        environment = os.environ | {
-            "OMP_NUM_THREADS": number,
-            "OPENBLAS_NUM_THREADS": number,
-            "MKL_NUM_THREADS": number,
-            "FASTDL_NUM_THREADS": number,
-            "NPROC": number,
-            "JAX_PLATFORMS": "cpu",
-        }
-        if threads == 1:
-            environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
-        self.threads = threads
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-
-    @property
-    def alive(self) -> bool:
-        """Whether it still runs."""
-        return self._process.poll() is None
-
-    def ask(self, **message: Any) -> dict[str, Any]:
-        """Send a message and wait for its answer."""
-        self.send(**message)
-        return self.receive()
-
-    def send(self, **message: Any) -> None:
-        """Send a message; its answer is to be received."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(message) + "\n")
-        self._process.stdin.flush()
-
-    def receive(self) -> dict[str, Any]:
-        """The next answer; a worker that has died gives its reason."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        return json.loads(line) if line else {"missing": f"its process ended with code {self._process.wait()}"}
-
-    def close(self) -> None:
-        """End the process."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
 
 
 class Interleaver:
@@ -129,11 +38,11 @@ class Interleaver:
         self._rows = list(rows)
         self._processes: dict[Key, Process] = {}
 
-    def __iter__(self) -> Iterator[Result | Failure]:
-        """Measure one row after another; one whose fastdl side does not run is a Failure."""
+    def measure(self) -> Generator[Entry, None, None]:
+        """Measure one row after another; however it ends, the processes end with it."""
         try:
             while self._rows:
-                yield self._measure(self._rows.pop(0))
+                yield self._measured(self._rows.pop(0))
                 needed = {key for row in self._rows for key in keys(row).values()}
                 for key in [key for key in self._processes if key not in needed]:
                     self._processes.pop(key).close()
@@ -141,10 +50,10 @@ class Interleaver:
             for process in self._processes.values():
                 process.close()
 
-    def _measure(self, row: Row) -> Result | Failure:
+    def _measured(self, row: Row) -> Entry:
         contenders, left_out = self._built(row)
         values: dict[tuple[str, int], list[float]] = {contender: [] for contender in contenders}
-        for turn in range(self.pace.rounds):
+        for turn in range(self.pace.rounds if "fastdl" not in left_out else 0):
             for contender in rotated(list(contenders), turn):
                 if contender[0] not in left_out:
                     answer = contenders[contender].ask(measure=self.pace.slice)
@@ -152,9 +61,10 @@ class Interleaver:
                     if "missing" in answer:
                         left_out[contender[0]] = answer["missing"]
         if "fastdl" in left_out:
-            return Failure(row, left_out["fastdl"])
-        figures = {name: figure(name, values) for name, _ in values if name not in left_out}
-        return Result(row, figures, left_out)
+            return Entry(row.name, row.work, row.unit, failure=left_out["fastdl"])
+        figures = {name: figure(name, values) for name in row.sides() if name not in left_out}
+        goals, floors = dict(row.goals), dict(row.floors)
+        return Entry(row.name, row.work, row.unit, goals, floors, row.limit, figures, left_out)
 
     def _built(self, row: Row) -> tuple[dict[tuple[str, int], Process], dict[str, str]]:
         """The processes by side and threads, their work built and warm, and why others are left out."""
@@ -179,12 +89,12 @@ class Interleaver:
 def keys(row: Row) -> dict[tuple[str, int], Key]:
     """The process that each side at each number of threads runs in: one of its own, of its library and threads."""
     used: Counter[tuple[str, int]] = Counter()
-    found = {}
+    found: dict[tuple[str, int], Key] = {}
     for name, side in row.sides().items():
         for threads in side.threads:
             kind = side.library, threads
-            found[name, threads] = (*kind, used[kind])
-            used[kind] += 1
+            found[name, threads] = (*kind, f"{row.name}, {name}" if side.fresh else used[kind])
+            used[kind] += not side.fresh
     return found
 
 
@@ -200,4 +110,5 @@ def figure(name: str, values: dict[tuple[str, int], list[float]]) -> Figure:
     best = min(by_threads, key=by_threads.__getitem__)
     measured = values[name, best]
     low, _, high = quantiles(measured, n=4) if len(measured) > 1 else (measured[0],) * 3
-    return Figure(by_threads[best], (high - low) / by_threads[best] if high > low else 0.0, best, by_threads)
+    spread = (high - low) / by_threads[best] if high > low else 0.0
+    return Figure(by_threads[best], spread, best, {str(threads): value for threads, value in by_threads.items()})

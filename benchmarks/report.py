@@ -1,123 +1,134 @@
-"""The measured rows as a table, as Markdown and as JSON."""
+"""Results as words: the table in columns and in Markdown, what is missed and lost, and the README's section."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-from benchmarks.interleave import Failure, Result
+from benchmarks.results import Comparison, Entry, Results
 
 HEADINGS = ("row", "work", "fastdl", "peer", "its value", "ratio", "goal", "met")
+BEGIN, END = "<!-- speed: what python -m benchmarks.peers --readme writes -->\n", "<!-- end of speed -->\n"
 
 
-class Judgement(NamedTuple):
-    """One comparison: fastdl's value against a peer's, or against a limit (peer None)."""
-
-    result: Result
-    peer: str | None
-    goal: float | None
-
-    @property
-    def ratio(self) -> float | None:
-        """Peer over fastdl; None against a limit."""
-        return None if self.peer is None else self.result.ratio(self.peer)
-
-    @property
-    def met(self) -> bool | None:
-        """Whether the goal is reached; None where there is none."""
-        if self.goal is None:
-            return None
-        return self.result.figures["fastdl"].value <= self.goal if self.ratio is None else self.ratio >= self.goal
-
-    @property
-    def lost(self) -> bool:
-        """Whether fastdl takes longer than the peer."""
-        return self.ratio is not None and self.ratio < 1
-
-
-def judgements(result: Result) -> list[Judgement]:
-    """A row's comparisons, its limit first."""
-    limit = [] if result.row.limit is None else [Judgement(result, None, result.row.limit)]
-    peers = [peer for peer in result.figures if peer != "fastdl"]
-    return limit + [Judgement(result, peer, result.row.goals.get(peer)) for peer in peers]
-
-
-def table(results: Sequence[Result]) -> list[list[str]]:
+def table(results: Results) -> list[list[str]]:
     """A line for each comparison, under HEADINGS."""
     lines = []
-    for result in results:
-        own = value_of(result, "fastdl")
-        for judgement in judgements(result):
-            peer, ratio, goal, met = judgement.peer, judgement.ratio, judgement.goal, judgement.met
-            least = "" if goal is None else f">= {goal:g}"
-            if peer is None or ratio is None:
-                against, least = ["(limit)", "", ""], f"<= {goal:g} {result.row.unit}"
-            else:
-                against = [peer, value_of(result, peer), f"{ratio:.3g}"]
+    for entry in results.entries:
+        if entry.failure:
+            lines.append([entry.name, entry.work, "", "", f"did not run: {entry.failure}", "", "", ""])
+        for comparison in entry.comparisons:
+            peer, met = comparison.peer, comparison.met
+            against = ["(limit)", ""] if peer is None else [peer, value_of(entry, peer)]
             answer = {None: "", True: "yes", False: "NO"}[met]
-            lines.append([result.row.name, result.row.work, own, *against, least, answer])
-        for name, reason in result.left_out.items():
-            lines.append([result.row.name, result.row.work, own, name, f"left out: {reason}", "", "", ""])
+            if met is False and comparison.floor is not None and comparison.ratio >= comparison.floor:
+                answer = f"NO, but >= {comparison.floor:g}"
+            ratio = "" if peer is None else number(comparison.ratio)
+            lines.append(
+                [entry.name, entry.work, value_of(entry, "fastdl"), *against, ratio, goal_of(comparison), answer]
+            )
+        for name, reason in entry.left_out.items():
+            lines.append([entry.name, entry.work, "", name, f"left out: {reason}", "", "", ""])
     return lines
 
 
-def value_of(result: Result, name: str) -> str:
-    """A side's value with unit, and its number of threads."""
-    figure = result.figures[name]
-    digits = f"{figure.value:.0f}" if figure.value >= 1000 else f"{figure.value:.3g}"
-    return f"{digits} {result.row.unit}" + (f" ({figure.threads} t)" if len(figure.by_threads) > 1 else "")
+def number(value: float) -> str:
+    """Three digits that matter, no powers of ten."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def losses(results: Sequence[Result], failures: Sequence[Failure]) -> list[str]:
+def value_of(entry: Entry, name: str) -> str:
+    """A side's value with unit, and its number of threads where several were tried."""
+    figure = entry.figures[name]
+    return f"{number(figure.value)} {entry.unit}" + (f" ({figure.threads} t)" if len(figure.by_threads) > 1 else "")
+
+
+def goal_of(comparison: Comparison) -> str:
+    """What is asked for."""
+    if comparison.peer is None:
+        return f"<= {comparison.goal:.3g} {comparison.entry.unit}"
+    return "" if comparison.goal is None else f">= {comparison.goal:g}"
+
+
+def losses(results: Results) -> list[str]:
     """Sentences on what was not reached."""
-    every = [judgement for result in results for judgement in judgements(result)]
-    asked = [judgement for judgement in every if judgement.met is not None]
-    sentences = [f"{sum(bool(judgement.met) for judgement in asked)} of {len(asked)} goals met."]
-    missed = [f"{j.result.row.name} ({j.peer or 'limit'})" for j in asked if not j.met]
-    lost = [f"{j.result.row.name} ({j.peer})" for j in every if j.lost]
+    every = results.comparisons
+    asked = [comparison for comparison in every if comparison.met is not None]
+    sentences = [f"{sum(bool(comparison.met) for comparison in asked)} of {len(asked)} goals are met."]
+    missed = [f"{each.entry.name} ({each.peer or 'limit'})" for each in asked if not each.met]
+    lost = [f"{each.entry.name} ({each.peer})" for each in every if each.lost]
     if missed:
         sentences.append(f"Not met: {', '.join(missed)}.")
     if lost:
         sentences.append(f"fastdl is slower than the peer in: {', '.join(lost)}.")
-    sentences += [f"{failure.row.name} did not run: {failure.reason}." for failure in failures]
-    return sentences
+    return sentences + [f"{each.name} did not run: {each.failure}." for each in results.entries if each.failure]
 
 
-def as_text(results: Sequence[Result]) -> str:
+def as_text(results: Results) -> str:
     """The table in columns."""
     lines = [list(HEADINGS), *table(results)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
-def as_markdown(results: Sequence[Result], failures: Sequence[Failure], about: Mapping[str, str]) -> str:
-    """The whole report."""
+def as_markdown(results: Results, picture: str | None = None) -> str:
+    """The whole report, with a picture of this name."""
     lines = ["# fastdl and its peers", ""]
-    lines += ["Medians of interleaved slices; ratio: peer over fastdl, each at its better number of threads (t).", ""]
-    lines += [f"- {name}: {value}" for name, value in about.items()]
-    lines += ["", *losses(results, failures), "", f"| {' | '.join(HEADINGS)} |", f"|{' --- |' * len(HEADINGS)}"]
-    lines += [f"| {' | '.join(line)} |" for line in table(results)]
+    lines += ["Medians of slices that were measured in turn, each side in a process of its own, warm."]
+    lines += ["Ratio: peer over fastdl, each at its better number of threads (t). Spread: in the JSON file.", ""]
+    lines += [f"{' '.join(losses(results))}", ""]
+    lines += [f"![Ratios and goals, row by row]({picture})", ""] if picture else []
+    lines += markdown_table(HEADINGS, table(results))
+    for place, run in enumerate(results.runs):
+        names = [entry.name for entry in results.entries if entry.run == place]
+        of = f": {', '.join(names)}" if len(results.runs) > 1 else ""
+        lines += ["", f"## Machine, flags and versions{of}", "", *(f"- {name}: {fact}" for name, fact in run.items())]
     return "\n".join(lines) + "\n"
 
 
-def as_json(results: Sequence[Result], failures: Sequence[Failure], about: Mapping[str, str]) -> str:
-    """Everything measured."""
-    rows: list[dict[str, Any]] = []
-    for result in results:
-        compared = [{"peer": j.peer, "ratio": j.ratio, "goal": j.goal, "met": j.met} for j in judgements(result)]
-        medians = {name: figure.by_threads for name, figure in result.figures.items()}
-        spreads = {name: figure.spread for name, figure in result.figures.items()}
-        rows.append(
-            {
-                "row": result.row.name,
-                "work": result.row.work,
-                "unit": result.row.unit,
-                "medians by threads": medians,
-                "spread": spreads,
-                "compared": compared,
-                "left out": result.left_out,
-            }
+def markdown_table(headings: tuple[str, ...], lines: list[list[str]]) -> list[str]:
+    """A table's lines."""
+    marked = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
+    return marked + [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
+
+
+def section(results: Results) -> str:
+    """What the README says of speed, between its markers: a line for each row."""
+    facts = results.runs[-1] if results.runs else {}
+    where = f"On {facts.get('processor', 'an unknown processor')}, {facts.get('cores', '?')} cores"
+    lines = [
+        f"{where}, {facts.get('date', 'undated')}. How many times as long as fastdl each peer takes (below 1: fastdl is",
+        "slower) and, after the arrow, the goal; **what misses its goal or loses is bold**, and an FMA peak or a copy is the",
+        "machine's own limit. [RESULTS.md](benchmarks/RESULTS.md) has every value, the flags and the versions.",
+        "",
+        "![How many times as long as fastdl each peer takes, and the goals](benchmarks/results.png)",
+        "",
+        " ".join(losses(results)[:1]),
+        "",
+    ]
+    rows = []
+    for entry in results.entries:
+        own = "did not run" if entry.failure else value_of(entry, "fastdl")
+        rows.append([entry.name, entry.work, own, ", ".join(map(phrase, entry.comparisons))])
+    return "\n".join([*lines, *markdown_table(("row", "work", "fastdl", "peer: ratio → goal"), rows)]) + "\n"
+
+
+def phrase(comparison: Comparison) -> str:
+    """A comparison in a table's cell."""
+    if comparison.peer is None:
+        said = f"limit {goal_of(comparison).removeprefix('<= ')}"
+    else:
+        goal = "" if comparison.goal is None else f" → {comparison.goal:g}"
+        said = f"{comparison.peer}: {number(comparison.ratio)}{goal}"
+    return f"**{said}**" if comparison.met is False or comparison.lost else said
+
+
+def with_section(readme: str, results: Results) -> str:
+    """The README with its section written anew.
+
+    Raises:
+        ValueError: if its markers are not there, one of each.
+    """
+    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
+        raise ValueError(
+            f"README.md: expected the markers {BEGIN.strip()} and {END.strip()}, one of each in this order"
         )
-    failed = {failure.row.name: failure.reason for failure in failures}
-    return json.dumps({"about": dict(about), "rows": rows, "failed": failed}, indent=2) + "\n"
+    before, rest = readme.split(BEGIN)
+    return f"{before}{BEGIN}{section(results)}{END}{rest.split(END)[1]}"

@@ -27,13 +27,15 @@ class Side:
     """One contender: a builder of work, and the numbers of threads to try it with.
 
     The work is what `function(*arguments, threads)` of benchmarks/sides/with_<library>.py returns, called in a process
-    of the side's own; nothing of it is imported before.
+    of the side's own; nothing of it is imported before. A `fresh` side's process has done nothing else before, and does
+    nothing after.
     """
 
     library: str
     function: str
     arguments: tuple[Any, ...]
     threads: tuple[int, ...] = (1, 2)
+    fresh: bool = False
 
     def build(self, threads: int) -> Timed | Reading:
         """The work itself."""
@@ -41,16 +43,17 @@ class Side:
         return getattr(module, self.function)(*self.arguments, threads)
 
 
-def side(library: str, function: str, *arguments: Any, threads: tuple[int, ...] = (1, 2)) -> Side:
+def side(library: str, function: str, *arguments: Any, threads: tuple[int, ...] = (1, 2), fresh: bool = False) -> Side:
     """A Side, its arguments written as those of a call."""
-    return Side(library, function, arguments, threads)
+    return Side(library, function, arguments, threads, fresh)
 
 
 class Row(NamedTuple):
     """What is compared. The side "fastdl" is ours, the others are peers.
 
-    name: of PERFORMANCE's table, with a word after it where one row measures several things.
+    name: P and a number, with a word after it where several things are measured under one number.
     goals: the least ratio peer / fastdl, by peer; a peer without an entry is reported and nothing is asked of it.
+    floors: the ratio that must stand even where the goal is missed, by peer.
     limit: the most that fastdl's own value may be; None where only ratios count.
     """
 
@@ -58,8 +61,14 @@ class Row(NamedTuple):
     work: str
     sides: Callable[[], Mapping[str, Side]]
     goals: Mapping[str, float]
+    floors: Mapping[str, float]
     limit: float | None
     unit: str
+
+    @property
+    def number(self) -> str:
+        """The name without the word after it."""
+        return self.name.split()[0]
 
 
 ROWS: dict[str, Row] = {}
@@ -68,34 +77,45 @@ Sides = Callable[[], Mapping[str, Side]]
 
 
 def row(
-    name: str, work: str, goals: Mapping[str, float] | None = None, *, limit: float | None = None, unit: str = "us"
+    name: str,
+    work: str,
+    goals: Mapping[str, float] | None = None,
+    *,
+    floors: Mapping[str, float] | None = None,
+    limit: float | None = None,
+    unit: str = "us",
 ) -> Callable[[Sides], Sides]:
     """Enter a function that returns the sides by name as a row."""
 
     def enter(sides: Sides) -> Sides:
         if name in ROWS:
             raise ValueError(f"row: expected a new name, got {name!r} a second time")
-        ROWS[name] = Row(name, work, sides, goals or {}, limit, unit)
+        ROWS[name] = Row(name, work, sides, goals or {}, floors or {}, limit, unit)
         return sides
 
     return enter
 
 
+def in_order() -> list[Row]:
+    """Every row, by its number."""
+    return sorted(ROWS.values(), key=lambda each: int(each.number[1:]))
+
+
 def chosen(names: Iterable[str] | None) -> list[Row]:
-    """The rows of these names ("P17" stands for all that begin with it), in the table's order; None for all.
+    """The rows of these names ("P17" stands for all of that number), in order; None for all.
 
     Raises:
         ValueError: for a name that no row has.
     """
-    every = sorted(ROWS.values(), key=lambda each: int(each.name.split()[0][1:]))
     if names is None:
-        return every
+        return in_order()
     wanted = {name.strip() for name in names}
-    unknown = wanted - set(ROWS) - {name.split()[0] for name in ROWS}
+    unknown = wanted - set(ROWS) - {each.number for each in ROWS.values()}
     if unknown:
-        known = dict.fromkeys(each.name.split()[0] for each in every)
-        raise ValueError(f"--rows: expected names among {', '.join(known)}, got {', '.join(sorted(unknown))}")
-    return [each for each in every if wanted & {each.name, each.name.split()[0]}]
+        known = dict.fromkeys(each.number for each in in_order())
+        got = ", ".join(map(repr, sorted(unknown)))
+        raise ValueError(f"--rows: expected names among {', '.join(known)}, got {got}")
+    return [each for each in in_order() if wanted & {each.name, each.number}]
 
 
 def repeated(call: Callable[[], Any]) -> Timed:

@@ -24,6 +24,8 @@ from fastdl import nn as nn
 from fastdl import optim as optim
 from fastdl._kernels.threads import get_num_threads as get_num_threads
 from fastdl._kernels.threads import set_num_threads as set_num_threads
+from fastdl._kernels.winograd import get_winograd as get_winograd
+from fastdl._kernels.winograd import set_winograd as set_winograd
 from fastdl.build import __version__ as __version__
 from fastdl.build import build_info as build_info
 from fastdl.nn.grad_mode import no_grad as no_grad

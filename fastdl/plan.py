@@ -6,7 +6,7 @@ that list follow the gradients' places, the lifetimes of all arrays, and their a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.lanes import lanes_length
 from fastdl._kernels.program import OBJECTIVE, OPERATION, Program
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]
+Address = Callable[["Storage | None"], int]
 LINE = 64
+# What stands for the address of an array outside of the arena, where 0 means none.
+OUTSIDE = 1
 
 # The operations' kinds, numbered as in operation.pxd.
 KINDS = (
@@ -37,14 +41,23 @@ KINDS = (
     "layer_norm",
     "dropout",
     "move",
+    "to_lanes",
+    "from_lanes",
+    "lanes_linear",
 )
 # Whose backward reads x, and whose reads y; and whose y may take the place of an x that nobody reads any more.
-READS_X = {"linear", "conv", "batch_norm", "layer_norm"}
+READS_X = {"linear", "lanes_linear", "conv", "batch_norm", "layer_norm"}
 READS_Y = {"softmax", "log_softmax"}
 IN_PLACE = {"activation", "dropout"}
 
+# Linear layers in a row compute with one sample in each lane where all are as narrow as this, and samples fill some registers.
+NARROW = 64
+# Multiply-adds that take less time than giving the GIL away and taking it again.
+LIGHT = 20_000
+FEWEST_SAMPLES = 16
 
-class NotPlannedError(Exception):
+
+class NotPlannedError(ValueError):
     """A model that native programs cannot run, and why."""
 
 
@@ -114,6 +127,17 @@ class Operation:
         return any(p is not None and p._requires_grad for p in self.parameters.values())
 
 
+@dataclass(eq=False)
+class Gradient:
+    """An operation's gradients: gy (None outside), before a fused activation, gx, what gx is added to; whether a move adds."""
+
+    gy: Storage | None
+    before: Storage | None = None
+    gx: Storage | None = None
+    total: Storage | None = None
+    adds: bool = False
+
+
 class Plan:
     """The operations of a model for batches up to a size.
 
@@ -122,10 +146,13 @@ class Plan:
         dtype: float32 or float64.
         batch_size: the most samples of a batch.
         backward: whether gradients will be asked for.
+        outside: whether the caller gives the arrays of the output and of its gradient, and wants the gradient of x.
     """
 
-    def __init__(self, shape: Shape, dtype: np.dtype[Any], batch_size: int, backward: bool) -> None:
-        self.dtype, self.batch_size, self.backward = dtype, batch_size, backward
+    def __init__(
+        self, shape: Shape, dtype: np.dtype[Any], batch_size: int, backward: bool, outside: bool = False
+    ) -> None:
+        self.dtype, self.batch_size, self.backward, self.outside = dtype, batch_size, backward, outside
         self.operations: list[Operation] = []
         self.draws = 0
         self.least_samples, self.demanding = 1, ""
@@ -135,8 +162,9 @@ class Plan:
         self.output = np.empty(0, dtype)
         self.learning: set[int] = set()
         self._names: list[str] = []
+        self._outside_gradient = self._storage(prod(shape))
         # The batch: its memory is the caller's where batches are read where they lie.
-        self.input = Value(shape, None, False)
+        self.input = Value(shape, None, backward and outside)
 
     # --- what layers call
 
@@ -171,6 +199,8 @@ class Plan:
             fields: of the operation's record; arrays stand for their addresses.
         """
         parameters = parameters or {}
+        if any(p is not None and p.dtype != self.dtype for p in parameters.values()):
+            raise NotPlannedError(f"{module.spec()} has weights of another dtype")
         learning = any(p is not None and p._requires_grad for p in parameters.values())
         if y is None:
             y = Value(shape, self._storage(prod(shape)), self.backward and (x.differentiated or learning))
@@ -196,7 +226,7 @@ class Plan:
             return False
         if latest.fields.get("activation") or x.shared:
             return False
-        latest.fields |= {"activation": code, "alpha": alpha, "beta": beta}
+        latest.fields |= {"activation": code, "alpha": alpha, "beta": beta, "keeps_output": True}
         return True
 
     def refusal(self, why: str) -> NotPlannedError:
@@ -216,6 +246,19 @@ class Plan:
     def _storage(self, elements: int) -> Storage:
         return Storage(elements * self.batch_size * self.dtype.itemsize)
 
+    def bindings(self) -> list[tuple[int, Parameter | None, Parameter | None]]:
+        """The operations with parameters: their numbers, W and b."""
+        named = [(number, each.parameters) for number, each in enumerate(self.operations) if each.parameters]
+        return [(number, parameters.get("W"), parameters.get("b")) for number, parameters in named]
+
+    def differentiating(self) -> list[tuple[int, tuple[Parameter, ...]]]:
+        """The operations that differentiate parameters, from the last to the first: their numbers and those parameters."""
+        learning = [
+            (number, tuple(p for p in operation.parameters.values() if p is not None and p._requires_grad))
+            for number, operation in enumerate(self.operations)
+        ]
+        return [(number, parameters) for number, parameters in reversed(learning) if parameters]
+
     # --- from the list to a program
 
     def program(
@@ -233,35 +276,45 @@ class Plan:
             target: bytes of a sample's targets, and the elements of its losses.
             accumulating: parameters whose gradients are added to in each step, not stored.
         """
-        if output.storage is None:
+        if output.storage is None and objective is not None:
             raise NotPlannedError("the model gives back its input")
+        self._turn_chains_to_lanes()
         operations, count = self.operations, len(self.operations)
         end = 2 * count + 1
         places: dict[str, Storage] = {}
         # Shuffled batches are gathered into the arena; forward is at 0 to count - 1, the loss at count, backward behind it.
         gathered = self._storage(self.input.size)
-        if self.backward:
+        if objective is not None:
             places = {"input": gathered, "target": Storage(target[0] * self.batch_size)}
             gathered.used(0)
             places["target"].used(0)
             places["target"].used(count)
+        outside = output.storage if objective is None else None
         for time, operation in enumerate(operations):
-            self._live(operation, time, end - 1 - time)
-        output.storage.used(count if self.backward else end)
-        gradients = self._gradients(output, places, target[1]) if self.backward else {}
+            # Outside of fit a backward may be called again, so what it reads stays.
+            self._live(operation, time, end if self.outside else end - 1 - time)
+        if output.storage is not None:
+            output.storage.used(count)
+        gradients: dict[int, Gradient] = {}
         if self.backward:
+            first = None if objective is None else self._places_of_loss(output, places, target[1])
+            gradients = self._gradients(output, first)
+        if objective is not None:
             for time, operation in enumerate(operations):
                 if operation.x.storage is None:
                     gathered.used(end - 1 - time if self._backward_reads(operation, "x") else time)
-        self._share_places(count, end, gradients)
-        arena = self._arena([*places.values(), *self._storages(gradients)])
+        self._share_places(end, gradients, outside)
+        arena = self._arena([s for s in [*places.values(), *self._storages(gradients)] if s is not outside])
         base = arena.ctypes.data
         self.arrays.append(arena)
-        start = output.storage.root().offset
-        self.output = arena[start : start + output.storage.size].view(self.dtype)
+        if objective is not None and output.storage is not None:
+            start = output.storage.root().offset
+            self.output = arena[start : start + output.storage.size].view(self.dtype)
 
         def address(storage: Storage | None) -> int:
-            return 0 if storage is None else base + storage.root().offset
+            if storage is None or storage is outside:
+                return 0
+            return OUTSIDE if storage is self._outside_gradient else base + storage.root().offset
 
         records = np.zeros(count, OPERATION)
         written = {id(parameter) for parameter in accumulating}
@@ -269,8 +322,6 @@ class Plan:
         for number in range(count - 1, -1, -1):
             fields[number] = self._record(operations[number], gradients.get(number), address, written)
         for number in range(count):
-            if not self.backward and operations[number].y is output:
-                fields[number]["y"] = 0
             records[number] = record_of(OPERATION, fields[number])
         self.learning = written
         record = None
@@ -286,18 +337,55 @@ class Plan:
             address(places.get("input")),
             address(places.get("target")),
             self.draws,
+            LIGHT // max(1, sum(_work(operation) for operation in operations)),
             self.arrays,
         )
+
+    def _turn_chains_to_lanes(self) -> None:
+        """Let narrow linear layers in a row, and the activations between them, compute with one sample in each lane."""
+        if self.batch_size < FEWEST_SAMPLES:
+            return
+        turned: list[Operation] = []
+        chain: list[Operation] = []
+        for operation in [*self.operations, None]:
+            if operation is not None and _narrow(operation) and (not chain or operation.x is chain[-1].y):
+                chain.append(operation)
+                continue
+            turned += self._in_lanes(chain)
+            chain = []
+            if operation is not None and _narrow(operation):
+                chain = [operation]
+            elif operation is not None:
+                turned.append(operation)
+        self.operations = turned
+
+    def _in_lanes(self, chain: list[Operation]) -> list[Operation]:
+        """A chain of operations between two that turn samples into lanes and back, where that pays."""
+        if sum(operation.kind == "linear" for operation in chain) < 2:
+            return chain
+        length = lanes_length(self.batch_size)
+
+        def in_lanes(value: Value) -> Value:
+            return Value(value.shape, Storage(value.size * length * self.dtype.itemsize), value.differentiated)
+
+        x = in_lanes(chain[0].x)
+        found = [Operation("to_lanes", chain[0].name, chain[0].x, x, {"L": length}, {})]
+        for operation in chain:
+            y = in_lanes(operation.y)
+            kind = {"linear": "lanes_linear"}.get(operation.kind, operation.kind)
+            fields = operation.fields | {"L": length}
+            found.append(Operation(kind, operation.name, x, y, fields, operation.parameters))
+            x = y
+        return [*found, Operation("from_lanes", chain[-1].name, x, chain[-1].y, {"L": length}, {})]
 
     def _backward_reads(self, operation: Operation, which: str) -> bool:
         """Whether an operation's backward reads its x or its y."""
         if not (self.backward and operation.y.differentiated):
             return False
         if operation.fields.get("activation"):
-            own = operation.kind == "activation"
             if which == "y":
-                return not own or operation.fields["keeps_output"]
-            return not own or not operation.fields["keeps_output"]
+                return bool(operation.fields["keeps_output"])
+            return operation.kind in READS_X or not operation.fields["keeps_output"]
         return operation.kind in (READS_X if which == "x" else READS_Y)
 
     def _live(self, operation: Operation, forward: int, backward: int) -> None:
@@ -311,72 +399,66 @@ class Plan:
             if self.backward:
                 storage.used(backward)
 
-    def _gradients(
-        self, output: Value, places: dict[str, Storage], losses: int
-    ) -> dict[int, tuple[Storage, Storage | None, Storage | None, bool]]:
-        """For each operation with a backward: where gy and gx stand, what gx is added to, whether a move adds."""
-        count = len(self.operations)
-        end = 2 * count + 1
-        of: dict[int, Storage] = {}
+    def _places_of_loss(self, output: Value, places: dict[str, Storage], losses: int) -> Storage:
+        """Places for what the loss keeps and for its gradient, which is returned."""
+        size, count = output.size * self.batch_size * self.dtype.itemsize, len(self.operations)
+        places |= {"gx": Storage(size), "kept": Storage(size), "losses": self._storage(losses)}
+        for name in ("gx", "kept", "losses"):
+            places[name].used(count)
+        return places["gx"]
+
+    def _gradients(self, output: Value, first: Storage | None) -> dict[int, Gradient]:
+        """For each operation with a backward, its gradients' places; `first` is that of the output's, None for outside."""
+        end = 2 * len(self.operations) + 1
+        of: dict[int, Storage | None] = {id(output.storage): first}
         whose: dict[int, Operation] = {}
-        first = Storage(output.size * self.batch_size * self.dtype.itemsize)
-        for name, storage in (
-            ("gx", first),
-            ("kept", Storage(first.size)),
-            ("losses", Storage(losses * self.batch_size * self.dtype.itemsize)),
-        ):
-            storage.used(count)
-            places[name] = storage
-        if output.storage is not None:
-            of[id(output.storage)] = first
-        found: dict[int, tuple[Storage, Storage | None, Storage | None, bool]] = {}
-        for number in range(count - 1, -1, -1):
+        found: dict[int, Gradient] = {}
+        for number in range(len(self.operations) - 1, -1, -1):
             operation, time = self.operations[number], end - 1 - number
-            gy = of.get(id(operation.y.storage))
-            if gy is None or not operation.y.differentiated:
+            key = id(operation.y.storage)
+            if key not in of or not operation.y.differentiated:
                 continue
-            gy.used(time)
-            gx = total = None
-            adds = False
-            if operation.x.differentiated and operation.x.storage is not None:
-                key = id(operation.x.storage)
+            gradient = found[number] = Gradient(of[key])
+            if gradient.gy is None and operation.kind != "activation" and operation.fields.get("activation"):
+                assert operation.y.storage is not None
+                gradient.before = Storage(operation.y.storage.size)
+            if operation.x.differentiated:
+                x = operation.x.storage
+                size, key = self._outside_gradient.size if x is None else x.size, id(x)
                 before = of.get(key)
                 if before is None:
-                    gx = of[key] = self._storage(operation.x.size)
-                elif operation.kind == "move":
-                    # Parts of one value, side by side: the first to come store.
-                    gx, adds = before, whose[key].fields.get("together") is not operation.fields.get("together")
-                else:
-                    gx, total = self._storage(operation.x.size), before
-                    total.used(time)
-                if before is None:
+                    gradient.gx = of[key] = self._outside_gradient if x is None else Storage(size)
                     whose[key] = operation
-                elif operation.kind == "move" and not adds:
-                    pass
                 elif operation.kind == "move":
-                    adds = True
-                gx.used(time)
-            found[number] = gy, gx, total, adds
+                    # Parts of one value stand side by side: the first to come store, what meets another gradient adds.
+                    gradient.gx = before
+                    gradient.adds = whose[key].fields.get("together") is not operation.fields["together"]
+                else:
+                    gradient.gx, gradient.total = Storage(size), before
+            for storage in (gradient.gy, gradient.before, gradient.gx, gradient.total):
+                if storage is not None:
+                    storage.used(time)
         return found
 
-    def _share_places(self, count: int, end: int, gradients: dict[int, Any]) -> None:
+    def _share_places(self, end: int, gradients: dict[int, Gradient], outside: Storage | None) -> None:
         """Let an elementwise operation write over what it is the last to read."""
         for time, operation in enumerate(self.operations):
             if operation.kind not in IN_PLACE:
                 continue
             x, y = operation.x.storage, operation.y.storage
-            if x is not None and y is not None and x.root().last == time and x.root() is not y.root():
+            if x is not None and y is not None and y is not outside and x.root().last == time:
                 _take_place(y.root(), x.root())
-            if time in gradients:
-                gy, gx, total, _ = gradients[time]
-                if gx is not None and total is None and gy.root().last == end - 1 - time and gy.root() is not gx.root():
-                    _take_place(gx.root(), gy.root())
+            gradient = gradients.get(time)
+            if gradient is None or gradient.gy is None or gradient.gx is None or gradient.total is not None:
+                continue
+            if gradient.gx is not self._outside_gradient and gradient.gy.root().last == end - 1 - time:
+                _take_place(gradient.gx.root(), gradient.gy.root())
 
-    def _storages(self, gradients: dict[int, Any]) -> list[Storage]:
+    def _storages(self, gradients: dict[int, Gradient]) -> list[Storage]:
         every = [value.storage for each in self.operations for value in (each.x, each.y)]
         every += [storage for each in self.operations for storage in each.kept.values()]
-        every += [storage for entry in gradients.values() for storage in entry[:3]]
-        return list({id(s): s for s in every if s is not None}.values())
+        every += [storage for g in gradients.values() for storage in (g.gy, g.before, g.gx, g.total)]
+        return list({id(s): s for s in every if s is not None and s is not self._outside_gradient}.values())
 
     def _arena(self, storages: list[Storage]) -> Array:
         """Memory for all storages: each at the lowest place that is free for its lifetime."""
@@ -397,9 +479,11 @@ class Plan:
         start = -raw.ctypes.data % LINE
         return raw[start : start + size]
 
-    def _record(self, operation: Operation, gradient: Any, address: Any, written: set[int]) -> dict[str, int | float]:
+    def _record(
+        self, operation: Operation, gradient: Gradient | None, address: Address, written: set[int]
+    ) -> dict[str, Any]:
         """An operation's record; `written` are the gradients of parameters that later operations have stored already."""
-        fields = {n: v for n, v in operation.fields.items() if n not in ("keeps_output", "together")}
+        fields = {n: v for n, v in operation.fields.items() if n != "together"}
         fields |= {
             "kind": KINDS.index(operation.kind),
             "x": address(operation.x.storage),
@@ -411,10 +495,10 @@ class Plan:
         for name, parameter in operation.parameters.items():
             fields[name] = 0 if parameter is None else parameter._data
         if gradient is not None:
-            gy, gx, total, adds = gradient
             learning = {n: p for n, p in operation.parameters.items() if p is not None and p._requires_grad}
-            fields["differentiated"] = int(gx is not None or bool(learning))
-            fields |= {"gy": address(gy), "gx": address(gx), "total": address(total), "adds_back": int(adds)}
+            fields["differentiated"] = int(gradient.gx is not None or bool(learning))
+            fields |= {"gy": address(gradient.gy), "gx": address(gradient.gx), "total": address(gradient.total)}
+            fields |= {"before": address(gradient.before or gradient.gy), "adds_back": int(gradient.adds)}
             for name, parameter in learning.items():
                 fields[f"g{name}"] = parameter._grad
             # A parameter that stands in several places is stored by the last of them, which comes first, and added to by others.
@@ -423,11 +507,21 @@ class Plan:
                 raise NotPlannedError(f"{operation.name} shares one of its parameters, or one is not the optimizer's")
             fields["accumulate"] = int(True in before)
             written |= {id(p) for p in learning.values()}
-        if fields.get("activation"):
-            keeps = operation.kind != "activation" or operation.fields["keeps_output"]
-            fields["kept"] = fields["y"] if keeps else fields["x"]
         self.arrays += [value for value in fields.values() if isinstance(value, np.ndarray)]
         return fields
+
+
+def _narrow(operation: Operation) -> bool:
+    """Whether an operation may compute in lanes."""
+    if operation.kind not in ("linear", "activation") or max(operation.x.size, operation.y.size) > NARROW:
+        return False
+    return operation.kind == "activation" or operation.fields["rows"] == 1
+
+
+def _work(operation: Operation) -> int:
+    """About how many multiply-adds a sample takes."""
+    weight = operation.parameters.get("W")
+    return operation.y.size * (1 if weight is None else prod(weight.shape[1:]) or 1)
 
 
 def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:

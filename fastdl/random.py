@@ -9,6 +9,9 @@ from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.shuffle import shuffle
 
 
 @cache
@@ -69,6 +72,18 @@ def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Gene
     if isinstance(rng, np.random.Generator):
         return rng
     return np.random.default_rng(_seed(rng, "rng"))
+
+
+def permutation(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """The numbers from 0 to n - 1 in an order drawn from rng: the order in which an epoch sees its samples.
+
+    Example:
+        >>> permutation(5, np.random.default_rng(0)).tolist()
+        [0, 3, 1, 2, 4]
+    """
+    order = np.empty(n, np.int64)
+    shuffle(int(rng.integers(2**64, dtype=np.uint64)), order)
+    return order
 
 
 class Stream:

@@ -18,7 +18,7 @@ from fastdl.engine import Engine, NotFiniteError, Task, engine_for
 from fastdl.history import History as History
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.random import Stream, as_generator, drawing_from
+from fastdl.random import Stream, as_generator, drawing_from, permutation
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -245,7 +245,7 @@ class Trainer:
         start = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
         outputs: list[Array] | None = [] if self.metrics else None
-        order = self.rng.permutation(len(x)) if shuffle and self.rng is not None else None
+        order = permutation(len(x), self.rng) if shuffle and self.rng is not None else None
         try:
             if on_step_end or augment is not None:
                 total = self._batch_by_batch(x, y, order, batch_size, outputs, on_step_end, augment)

@@ -216,6 +216,10 @@ CONSTRUCTORS = {
         fastdl.set_num_threads,
         [(0, ValueError), (-1, ValueError), (True, TypeError), (1.5, TypeError)],
     ),
+    "set_winograd": (
+        fastdl.set_winograd,
+        [(0, TypeError), (1, TypeError), (None, TypeError), ("0", TypeError)],
+    ),
     "manual_seed": (
         fastdl.manual_seed,
         [(-1, ValueError), (True, TypeError), (1.5, TypeError), ("1", TypeError), (None, TypeError)],

@@ -324,7 +324,7 @@ def test_a_layer_added_after_forward_needs_a_new_forward():
     model = nn.Sequential(linear(3, 4))
     model(inputs(5, 3))
     model.append(nn.Tanh())
-    with pytest.raises(RuntimeError, match="layers were added after the latest forward"):
+    with pytest.raises(RuntimeError, match="after the latest forward"):
         model.backward(inputs(5, 4))
 
 
@@ -335,10 +335,12 @@ def test_a_layer_added_after_forward_needs_a_new_forward():
 def test_memory_does_not_grow_over_forwards(name):
     model, shape = shared(name)
     x = inputs(1000, *shape[1:])
-    model(x)
+    for _ in range(5):  # by then a container runs as a program
+        model(x)
     tracemalloc.start()
     try:
-        model(x)
+        for _ in range(5):
+            model(x)
         before = tracemalloc.get_traced_memory()[0]
         for _ in range(20):
             model(x)

@@ -15,11 +15,11 @@ def activation(kind: str) -> dict[str, Side]:
     """Against PyTorch, and against a copy of the five arrays (x, y; gy, what is kept, gx), each byte counted once."""
     return {
         "fastdl": side("fastdl", "layer", call(kind), SHAPE, "float32"),
-        "torch": side("torch", "layer", call(kind), SHAPE, "float32"),
+        "PyTorch": side("torch", "layer", call(kind), SHAPE, "float32"),
         "copy": side("numpy", "copy", 5 * 4 * prod(SHAPE)),
     }
 
 
 for kind in ("ReLU", "Tanh", "Sigmoid", "ELU"):
     work = f"{kind} on {SHAPE}, forward + backward"
-    row(f"P17 {kind}", work, {"torch": 1.4, "copy": 0.8})(partial(activation, kind))
+    row(f"P17 {kind}", work, {"PyTorch": 1.4, "copy": 0.8})(partial(activation, kind))

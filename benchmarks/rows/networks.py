@@ -1,4 +1,4 @@
-"""Training fully connected networks."""
+"""Training fully connected networks, and predicting with them."""
 
 from __future__ import annotations
 
@@ -11,52 +11,65 @@ MEDIUM = Network((784, 512, 512, 10), 128, "cross entropy")
 LARGE = Network((1024, 1024, 1024, 10), 256, "cross entropy")
 
 
-def fit(network: Network) -> dict[str, Side]:
-    """`Trainer.fit` against PyTorch's explicit loop."""
-    return {"fastdl": side("fastdl", "fit", network), "torch": side("torch", "loop", network)}
+def train(network: Network, ours: str = "fit") -> dict[str, Side]:
+    """One of fastdl's ways to train against every library's own; thinc where it has the optimizer."""
+    sides = {
+        "fastdl": side("fastdl", ours, network),
+        "PyTorch": side("torch", "loop", network),
+        "JAX scan": side("jax", "scan", network),
+        "JAX step": side("jax", "step", network),
+        "scikit-learn": side("sklearn", "fit", network),
+    }
+    return sides if network.momentum else sides | {"thinc": side("thinc", "loop", network)}
 
 
-def jax(network: Network) -> dict[str, Side]:
-    """JAX's two ways to train."""
-    return {"JAX scan": side("jax", "scan", network), "JAX step": side("jax", "step", network)}
+def peak(network: Network) -> dict[str, Side]:
+    """A step's multiply-adds on registers alone."""
+    return {"FMA peak": side("compiler", "multiply_adds", network.multiply_adds())}
 
 
-@row("P1", "2-25-25-25-2, MSE, SGD, batch 100: fit, a step", {"torch": 20, "JAX scan": 3})
+@row("P1", "2-25-25-25-2, MSE, SGD, batch 100: fit, a step", {"PyTorch": 20, "JAX scan": 3})
 def paper_batch_100() -> dict[str, Side]:
-    return fit(Network(PAPER, 100)) | jax(Network(PAPER, 100))
+    return train(Network(PAPER, 100)) | peak(Network(PAPER, 100))
 
 
-@row("P2", "2-25-25-25-2, MSE, SGD, batch 1: fit, a step", {"torch": 200, "JAX scan": 1.5})
+@row("P2", "2-25-25-25-2, MSE, SGD, batch 1: fit, a step", {"PyTorch": 200, "JAX scan": 1.5})
 def paper_batch_1() -> dict[str, Side]:
-    return fit(Network(PAPER, 1)) | jax(Network(PAPER, 1))
+    return train(Network(PAPER, 1))
 
 
-@row("P3", "2-25-25-25-2, MSE, SGD, batch 1000: fit, a step", {"torch": 3.5, "JAX step": 2.5})
+@row("P3", "2-25-25-25-2, MSE, SGD, batch 1000: fit, a step", {"PyTorch": 3.5, "JAX step": 2.5})
 def paper_batch_1000() -> dict[str, Side]:
-    return fit(Network(PAPER, 1000)) | jax(Network(PAPER, 1000))
+    return train(Network(PAPER, 1000))
 
 
-@row("P4", "2-25-25-25-2, MSE, Adam, batch 100: fit, a step", {"torch": 30})
+@row("P4", "2-25-25-25-2, MSE, Adam, batch 100: fit, a step", {"PyTorch": 30})
 def paper_adam() -> dict[str, Side]:
-    return fit(Network(PAPER, 100, optimizer="adam"))
+    return train(Network(PAPER, 100, optimizer="adam"))
 
 
-@row("P5", "2-25-25-25-2, MSE, SGD, batch 100: explicit loop, a step", {"torch": 8})
+@row("P5", "2-25-25-25-2, MSE, SGD, batch 100: explicit loop, a step", {"PyTorch": 8})
 def paper_loop() -> dict[str, Side]:
-    names = {"fastdl": "fastdl", "torch": "torch", "thinc": "thinc", "scikit-learn": "sklearn"}
-    return {name: side(library, "loop", Network(PAPER, 100)) for name, library in names.items()}
+    return train(Network(PAPER, 100), "loop")
 
 
-@row("P6", "784-128-10, cross entropy, SGD momentum, batch 64: fit, a step", {"torch": 1.8})
+@row("P6", "784-128-10, cross entropy, SGD momentum, batch 64: fit, a step", {"PyTorch": 1.8})
 def small() -> dict[str, Side]:
-    return fit(SMALL)
+    return train(SMALL)
 
 
-@row("P7", "784-512-512-10, cross entropy, SGD, batch 128: fit, a step", {"torch": 1.2})
+@row("P7", "784-512-512-10, cross entropy, SGD, batch 128: fit, a step", {"PyTorch": 1.2})
 def medium() -> dict[str, Side]:
-    return fit(MEDIUM)
+    return train(MEDIUM)
 
 
-@row("P8", "1024-1024-1024-10, cross entropy, SGD, batch 256: fit, a step", {"torch": 1.0, "FMA peak": 0.9})
+@row("P8", "1024-1024-1024-10, cross entropy, SGD, batch 256: fit, a step", {"PyTorch": 1.0, "FMA peak": 0.9})
 def large() -> dict[str, Side]:
-    return fit(LARGE) | {"FMA peak": side("compiler", "multiply_adds", LARGE.multiply_adds())}
+    return train(LARGE) | peak(LARGE)
+
+
+@row("P19", "2-25-25-25-2: prediction of one sample", {"PyTorch": 20})
+def prediction() -> dict[str, Side]:
+    names = {"fastdl": "fastdl", "PyTorch": "torch", "onnxruntime": "onnxruntime", "JAX": "jax"}
+    names |= {"scikit-learn": "sklearn", "thinc": "thinc"}
+    return {name: side(library, "predict", Network(PAPER, 1)) for name, library in names.items()}

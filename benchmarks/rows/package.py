@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from benchmarks.row import Side, row, side
 
-PACKAGES = ("fastdl", "torch")
+PACKAGES = {"fastdl": "fastdl", "PyTorch": "torch"}
 
 
 @row("P20", "import, beyond NumPy's", limit=60, unit="ms")
 def import_time() -> dict[str, Side]:
-    return {package: side("files", "import_time", package, threads=(1,)) for package in PACKAGES}
+    return {name: side("files", "import_time", package, threads=(1,)) for name, package in PACKAGES.items()}
 
 
 @row("P21", "size of the package", limit=6, unit="MB")
 def size() -> dict[str, Side]:
-    return {package: side("files", "size", package, threads=(1,)) for package in PACKAGES}
+    return {name: side("files", "size", package, threads=(1,)) for name, package in PACKAGES.items()}

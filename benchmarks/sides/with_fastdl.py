@@ -13,21 +13,26 @@ import fastdl
 from benchmarks.network import Network
 from benchmarks.row import Reading, Timed, repeated
 from benchmarks.stack import LayerCall, Stack
-from fastdl import Trainer, nn, optim
+from fastdl import Trainer, nn, no_grad, optim
 from fastdl._kernels.gemm import gemm
 
 VERSION = f"fastdl {fastdl.__version__}, CPU level {fastdl.cpu_level()}, {fastdl.build_info()['compiler']}"
 
 
-def parts(network: Network) -> tuple[nn.Sequential, nn.Loss, optim.Optimizer]:
-    """Model, criterion and optimizer."""
+def sequential(network: Network) -> nn.Sequential:
+    """The network with its weights."""
     layers: list[nn.Module] = []
     for W, b in network.parameters():
         linear = nn.Linear(W.shape[1], W.shape[0])
         for parameter, values in zip(linear.parameters(), (W, b), strict=True):
             parameter.data = values
         layers += [linear, nn.ReLU()]
-    model = nn.Sequential(*layers[:-1])
+    return nn.Sequential(*layers[:-1])
+
+
+def parts(network: Network) -> tuple[nn.Sequential, nn.Loss, optim.Optimizer]:
+    """Model, criterion and optimizer."""
+    model = sequential(network)
     criterion = nn.MSELoss() if network.loss == "mse" else nn.CrossEntropyLoss()
     if network.optimizer == "adam":
         return model, criterion, optim.Adam(model.parameters(), lr=0.001)
@@ -59,6 +64,18 @@ def loop(network: Network, threads: int) -> Timed:
     return repeated(step)
 
 
+def predict(network: Network, threads: int) -> Timed:
+    """The prediction of one sample."""
+    fastdl.set_num_threads(threads)
+    model, x = sequential(network).eval(), network.data()[0][:1]
+
+    def call() -> None:
+        with no_grad():
+            model(x)
+
+    return repeated(call)
+
+
 def fit_stack(stack: Stack, threads: int) -> Timed:
     """`Trainer.fit` of a stack of layers; a unit is a step."""
     fastdl.set_num_threads(threads)
@@ -83,10 +100,12 @@ def layer(each: LayerCall, shape: tuple[int, ...], dtype: str, threads: int) -> 
 
 
 def step_memory(each: LayerCall, shape: tuple[int, ...], threads: int) -> Reading:
-    """The most memory that forward and backward take beyond x, y, gx, gy, weights and their gradients, in MB."""
+    """The most memory that forward and backward take beyond x, y, gx, gy, weights and their gradients, in MiB."""
     fastdl.set_num_threads(threads)
     subject, other, x = each.of(nn), nn.Conv2d(1, 1, 3), np.ones(shape, np.float32)
     other.backward(other(np.ones((64, 1, 64, 64), np.float32)))  # threads and code are there
+    for parameter in subject.parameters():
+        parameter.grad.fill(0)  # its pages are there
     CDLL(None).malloc_trim(0)  # what was freed is given back, so that it does not hide what is taken
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
     before = memory("VmRSS")

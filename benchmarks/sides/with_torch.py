@@ -14,9 +14,8 @@ from benchmarks.stack import LayerCall, Stack
 VERSION = f"PyTorch {torch.__version__}, eager"
 
 
-def loop(network: Network, threads: int) -> Timed:
-    """The explicit loop over batches that are ready; a unit is a step."""
-    torch.set_num_threads(threads)
+def sequential(network: Network) -> torch.nn.Sequential:
+    """The network with its weights."""
     layers: list[torch.nn.Module] = []
     for W, b in network.parameters():
         linear = torch.nn.Linear(W.shape[1], W.shape[0])
@@ -24,7 +23,13 @@ def loop(network: Network, threads: int) -> Timed:
             linear.weight.copy_(torch.from_numpy(W))
             linear.bias.copy_(torch.from_numpy(b))
         layers += [linear, torch.nn.ReLU()]
-    model = torch.nn.Sequential(*layers[:-1])
+    return torch.nn.Sequential(*layers[:-1])
+
+
+def loop(network: Network, threads: int) -> Timed:
+    """The explicit loop over batches that are ready; a unit is a step."""
+    torch.set_num_threads(threads)
+    model = sequential(network)
     criterion = torch.nn.MSELoss() if network.loss == "mse" else torch.nn.CrossEntropyLoss()
     if network.optimizer == "adam":
         optimizer = torch.optim.Adam(model.parameters(), lr=0.001)
@@ -68,5 +73,17 @@ def layer(each: LayerCall, shape: tuple[int, ...], dtype: str, threads: int) -> 
         x.grad = None
         subject.zero_grad()
         subject(x).backward(gy)
+
+    return repeated(call)
+
+
+def predict(network: Network, threads: int) -> Timed:
+    """The prediction of one sample."""
+    torch.set_num_threads(threads)
+    model, x = sequential(network).eval(), torch.from_numpy(network.data()[0][:1])
+
+    def call() -> None:
+        with torch.inference_mode():
+            model(x)
 
     return repeated(call)

@@ -12,7 +12,7 @@ cnp.import_array()
 # A run that one thread takes at a time.
 cdef enum:
     CHUNK = 8192
-    WORK_PER_ELEMENT = 8
+    WORK_PER_ELEMENT = 4
 
 # One name for each code.
 cdef list NAMES = []

@@ -8,7 +8,8 @@ A tap is an element of the kernel, a line what one tap of one channel reads for 
     gW^T (lines, O)    = patches (lines, pixels) gy^T (pixels, O), summed over the images
 
 Lines are packed where they are used, a panel of pixels at a time (patches.pyx): the column matrix never stands in memory. With
-few channels not even that is done, lines are read where they lie (planes.pyx).
+few channels not even that is done, lines are read where they lie (planes.pyx). With many, 3 x 3 weights in float32 go by Winograd's
+method (winograd.pyx), unless it is forbidden.
 """
 
 cimport numpy as cnp
@@ -25,6 +26,8 @@ from fastdl._kernels.planes cimport (
     correlation_of_planes, correlation_suits, planes_correlation_scratch, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.winograd cimport (
+    correlation_of_winograd, product_of_winograd, winograd_correlation_scratch, winograd_scratch, winograd_suits, winograd_wanted)
 
 cnp.import_array()
 
@@ -33,6 +36,7 @@ cdef enum Form:
     PATCHES
     PLANES
     INTERLEAVED
+    WINOGRAD
 
 
 cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
@@ -53,7 +57,10 @@ cdef Py_ssize_t conv_scratch(const Convolution& s, PatchTap* taps) noexcept nogi
     return taps_scratch(s) + most
 
 
-cdef Form form_of(const Product& p) noexcept nogil:
+cdef Form form_of(const Product& p, const real* x) noexcept nogil:
+    if real is float:
+        if winograd_wanted() and winograd_suits(p):
+            return Form.WINOGRAD
     return Form.INTERLEAVED if interleaving_suits(p) else Form.PLANES if planes_suit(p) else Form.PATCHES
 
 
@@ -63,13 +70,17 @@ cdef Py_ssize_t product_scratch(const Product& p) noexcept nogil:
         most = max(most, interleaved_scratch(p))
     if planes_suit(p):
         most = max(most, planes_scratch(p))
-    return weights_size(p) + most
+    # The setting may change before the product is computed: there is memory for either way.
+    return max(weights_size(p) + most, winograd_scratch(p) if winograd_suits(p) else 0)
 
 
 cdef Py_ssize_t correlation_scratch(const Product& p) noexcept nogil:
+    cdef Py_ssize_t most = patches_correlation_scratch(p)
     if interleaving_suits(p):
-        return interleaved_scratch(p)
-    return planes_correlation_scratch(p) if correlation_suits(p) else patches_correlation_scratch(p)
+        most = interleaved_scratch(p)
+    elif correlation_suits(p):
+        most = planes_correlation_scratch(p)
+    return max(most, winograd_correlation_scratch(p) if winograd_suits(p) else 0)
 
 
 cdef void product(
@@ -116,7 +127,10 @@ cdef void conv_forward_kernel(
     if s.N * s.O * s.OH * s.OW == 0:
         return
     forward_taps(s, taps)
-    form = form_of(p)
+    form = form_of(p, x)
+    if form == Form.WINOGRAD:
+        product_of_winograd(p, x, W, p.channels * p.taps, p.taps, b, y, a)
+        return
     step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
     height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
     slices = (p.channels + step - 1) // step
@@ -167,7 +181,10 @@ cdef void conv_backward_input_kernel(
             p = backward_product(s, phase, taps, elements)
             if p.taps == 0 or s.O * s.OH * s.OW == 0:
                 continue
-            form = Form.PATCHES if in_phases else form_of(p)
+            form = Form.PATCHES if in_phases else form_of(p, gy)
+            if form == Form.WINOGRAD:
+                product_of_winograd(p, gy, W, p.taps, p.rows * p.taps, no_bias, gx, a)
+                return
             step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
             height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
             for task in prange(s.G * panels, num_threads=threads_for(operations(p)), schedule="static"):
@@ -256,7 +273,9 @@ cdef void conv_backward_weight_kernel(
     if gW == NULL:
         return
     forward_taps(s, <PatchTap*>scratch)
-    if interleaving_suits(p):
+    if form_of(p, x) == Form.WINOGRAD:
+        correlation_of_winograd(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
+    elif interleaving_suits(p):
         correlation_of_interleaved(p, gy, x, accumulate, gW, scratch + taps_scratch(s))
     elif correlation_suits(p):
         correlation_of_planes(p, gy, x, accumulate, gW, scratch + taps_scratch(s))

@@ -15,21 +15,27 @@ cdef enum Kind:
     LAYER_NORM
     DROPOUT
     MOVE
+    TO_LANES
+    FROM_LANES
+    LANES_LINEAR
 
-# Addresses are numbers, so that Python can write them; 0 is none, as an x the batch itself, as a y the result.
+# Addresses are numbers, so that Python can write them; 0 is none, but for x and y, where it is the batch's, as for gy.
 # Sizes are those of one sample; a batch of N has N times as many elements.
 cdef struct Operation:
     Py_ssize_t kind
     Py_ssize_t x, y, x_size, y_size
-    # Backward: gy, gx (0 where nobody wants it), and where gx is added to, when x has another gradient already.
-    Py_ssize_t differentiated, gy, gx, total
+    # Backward: gy, gx (0 where nobody wants it, OUTSIDE for the batch's), and where gx is added to when x has another gradient
+    # already. `before` is the gradient before the activation that follows a product: gy itself, where that may be written.
+    Py_ssize_t differentiated, gy, gx, total, before
     # Parameters and gradients, which are stored or accumulated.
     Py_ssize_t W, b, gW, gb, accumulate
-    # The activation, or the one that follows a product in the same operation (0 for none), and the array its derivative reads.
-    Py_ssize_t activation, kept
+    # The activation, or the one that follows a product in the same operation (0 for none); whether its derivative reads y.
+    Py_ssize_t activation, keeps_output
     double alpha, beta
     # Linear: rows of a sample, inputs, outputs. Softmax: rows, I elements, O behind them. Normalization: rows or channels, elements.
     Py_ssize_t rows, I, O
+    # One sample in each lane: the length of a row, where x and y are (features, L); else 0.
+    Py_ssize_t L
     # Convolution and pooling.
     Convolution s
     Py_ssize_t count_padding, divisor, index
@@ -42,11 +48,16 @@ cdef struct Operation:
     # Moving `I` elements of each sample: from x_start on in x's, to y_start on in y's; added or stored either way.
     Py_ssize_t x_start, y_start, adds, adds_back
 
-# What differs from batch to batch: its size, its x, the result's place, and the words that dropout draws.
+cdef enum:
+    OUTSIDE = 1
+
+# What differs from batch to batch: its size, the arrays outside of the arena, and the words that dropout draws.
 cdef struct Batch:
     Py_ssize_t N
-    void* x
+    const void* x
     void* y
+    const void* gy
+    void* gx
     unsigned long long seed, call
 
 # Elements of scratch for a batch of N, and bytes of memory that finding this out takes.

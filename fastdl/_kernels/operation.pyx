@@ -8,6 +8,10 @@ from fastdl._kernels.conv cimport (
     Convolution, conv_backward_input_kernel, conv_backward_weight_kernel, conv_forward_kernel, conv_scratch, taps_scratch,
 )
 from fastdl._kernels.dropout cimport dropout_kernel
+from fastdl._kernels.lanes cimport (
+    from_lanes_kernel, lanes_backward_input_kernel, lanes_backward_weight_kernel, lanes_forward_kernel, lanes_scratch,
+    to_lanes_kernel,
+)
 from fastdl._kernels.layer_norm cimport layer_norm_backward_kernel, layer_norm_forward_kernel, layer_norm_scratch
 from fastdl._kernels.linear cimport (
     linear_backward_input_kernel, linear_backward_weight_kernel, linear_forward_kernel, linear_scratch,
@@ -32,6 +36,8 @@ cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil:
 cdef Py_ssize_t operation_scratch(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
     if op.kind == LINEAR:
         return linear_scratch(op.rows * N, op.I, op.O)
+    if op.kind == LANES_LINEAR:
+        return lanes_scratch(N, op.I, op.O)
     if op.kind == CONV:
         return conv_scratch(of_batch(op.s, N), <PatchTap*>memory)
     if op.kind == SOFTMAX or op.kind == LOG_SOFTMAX:
@@ -57,14 +63,18 @@ cdef PoolAxis axis_of(const Operation* op, bint columns) noexcept nogil:
     return windows(op.s.H, op.s.OH, op.s.KH, op.s.SH, op.s.PH, op.s.DH)
 
 
-cdef inline real* input_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
-    return <real*>op.x if op.x else <real*>batch.x
+cdef inline const real* input_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+    return <const real*>op.x if op.x else <const real*>batch.x
+
+
+cdef inline real* output_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+    return <real*>op.y if op.y else <real*>batch.y
 
 
 cdef void forward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t N = batch.N, i
     cdef const real* x = input_of(op, batch, scratch)
-    cdef real* y = <real*>op.y if op.y else <real*>batch.y
+    cdef real* y = output_of(op, batch, scratch)
     cdef PoolAxis rows, columns
     if op.kind == LINEAR:
         linear_forward_kernel(x, <real*>op.W, <real*>op.b, op.rows * N, op.I, op.O, op.activation, op.alpha, op.beta, y,
@@ -74,7 +84,7 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
         if op.activation:
             activation_forward_kernel(<const real*>y, op.activation, op.alpha, op.beta, op.y_size * N, y)
     elif op.kind == ACTIVATION:
-        activation_forward_kernel(x, op.activation, op.alpha, op.beta, op.x_size * N, y)
+        activation_forward_kernel(x, op.activation, op.alpha, op.beta, op.x_size * (op.L if op.L else N), y)
     elif op.kind == SOFTMAX:
         softmax_forward_kernel(x, op.rows * N, op.I, op.O, y, scratch)
     elif op.kind == LOG_SOFTMAX:
@@ -101,56 +111,82 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
     elif op.kind == MOVE:
         for i in range(N):
             move(x + i * op.x_size + op.x_start, op.adds, op.I, y + i * op.y_size + op.y_start)
+    elif op.kind == TO_LANES:
+        to_lanes_kernel(x, N, op.x_size, op.L, y)
+    elif op.kind == FROM_LANES:
+        from_lanes_kernel(x, N, op.x_size, op.L, y)
+    elif op.kind == LANES_LINEAR:
+        lanes_forward_kernel(x, <real*>op.W, <real*>op.b, N, op.L, op.I, op.O, y)
+        if op.activation:
+            activation_forward_kernel(<const real*>y, op.activation, op.alpha, op.beta, op.y_size * op.L, y)
 
 
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t N = batch.N, i
     cdef const real* x = input_of(op, batch, scratch)
-    cdef real* gy = <real*>op.gy
-    cdef real* gx = <real*>op.gx
+    cdef const real* y = output_of(op, batch, scratch)
+    cdef const real* gy = <const real*>op.gy if op.gy else <const real*>batch.gy
+    cdef real* gx = <real*>batch.gx if op.gx == OUTSIDE else <real*>op.gx
+    cdef real* total = <real*>batch.gx if op.total == OUTSIDE else <real*>op.total
     cdef PoolAxis rows, columns
-    if (op.kind == LINEAR or op.kind == CONV) and op.activation:
-        activation_backward_kernel(<const real*>gy, <const real*>op.kept, op.activation, op.alpha, op.beta, op.y_size * N, gy)
+    if op.total == OUTSIDE and total == NULL:
+        gx = NULL
+    if gx == NULL and not (op.gW or op.gb):
+        return
+    if op.activation and op.kind != ACTIVATION:
+        activation_backward_kernel(
+            gy, y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), <real*>op.before)
+        gy = <const real*>op.before
     if op.kind == LINEAR:
         if op.gW or op.gb:
             linear_backward_weight_kernel(
-                <const real*>gy, x, op.rows * N, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
+                gy, x, op.rows * N, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
         if gx != NULL:
-            linear_backward_input_kernel(<const real*>gy, <const real*>op.W, op.rows * N, op.I, op.O, gx, scratch)
+            linear_backward_input_kernel(gy, <const real*>op.W, op.rows * N, op.I, op.O, gx, scratch)
     elif op.kind == CONV:
         if op.gW or op.gb:
             conv_backward_weight_kernel(
-                <const real*>gy, x, of_batch(op.s, N), op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
+                gy, x, of_batch(op.s, N), op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
         if gx != NULL:
-            conv_backward_input_kernel(<const real*>gy, <const real*>op.W, of_batch(op.s, N), gx, scratch)
+            conv_backward_input_kernel(gy, <const real*>op.W, of_batch(op.s, N), gx, scratch)
     elif op.kind == ACTIVATION:
-        x = <const real*>op.kept if op.kept else x
-        activation_backward_kernel(<const real*>gy, x, op.activation, op.alpha, op.beta, op.x_size * N, gx)
+        x = y if op.keeps_output else x
+        activation_backward_kernel(gy, x, op.activation, op.alpha, op.beta, op.x_size * (op.L if op.L else N), gx)
     elif op.kind == SOFTMAX:
-        softmax_backward_kernel(<const real*>gy, <const real*>op.y, op.rows * N, op.I, op.O, gx, scratch)
+        softmax_backward_kernel(gy, y, op.rows * N, op.I, op.O, gx, scratch)
     elif op.kind == LOG_SOFTMAX:
-        log_softmax_backward_kernel(<const real*>gy, <const real*>op.y, op.rows * N, op.I, op.O, gx, scratch)
+        log_softmax_backward_kernel(gy, y, op.rows * N, op.I, op.O, gx, scratch)
     elif op.kind == MAX_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
-        max_pool_backward_kernel(<const real*>gy, <const int32_t*>op.index, &rows, &columns, op.s.C * N, gx)
+        max_pool_backward_kernel(gy, <const int32_t*>op.index, &rows, &columns, op.s.C * N, gx)
     elif op.kind == AVG_POOL or op.kind == ADAPTIVE_AVG_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
-        avg_pool_backward_kernel(<const real*>gy, &rows, &columns, op.count_padding, op.divisor, op.s.C * N, gx)
+        avg_pool_backward_kernel(gy, &rows, &columns, op.count_padding, op.divisor, op.s.C * N, gx)
     elif op.kind == BATCH_NORM:
         batch_norm_backward_kernel(
-            <const real*>gy, x, <const real*>op.W, <const real*>op.mean, <const real*>op.inverse, op.training, op.accumulate,
+            gy, x, <const real*>op.W, <const real*>op.mean, <const real*>op.inverse, op.training, op.accumulate,
             N, op.rows, op.I, gx, <real*>op.gW, <real*>op.gb, <double*>scratch)
     elif op.kind == LAYER_NORM:
         layer_norm_backward_kernel(
-            <const real*>gy, x, <const real*>op.W, <const real*>op.mean, <const real*>op.inverse, op.accumulate, op.rows * N,
+            gy, x, <const real*>op.W, <const real*>op.mean, <const real*>op.inverse, op.accumulate, op.rows * N,
             op.I, gx, <real*>op.gW, <real*>op.gb, scratch)
     elif op.kind == DROPOUT:
-        dropout_kernel(<const real*>gy, op.p, batch.seed, batch.call + op.draw, op.run, op.x_size * N, gx)
+        dropout_kernel(gy, op.p, batch.seed, batch.call + op.draw, op.run, op.x_size * N, gx)
     elif op.kind == MOVE:
         for i in range(N):
-            move(<const real*>(gy + i * op.y_size + op.y_start), op.adds_back, op.I, gx + i * op.x_size + op.x_start)
-    if op.total:
-        move(<const real*>gx, True, op.x_size * N, <real*>op.total)
+            move(gy + i * op.y_size + op.y_start, op.adds_back, op.I, gx + i * op.x_size + op.x_start)
+    elif op.kind == TO_LANES:
+        from_lanes_kernel(gy, N, op.x_size, op.L, gx)
+    elif op.kind == FROM_LANES:
+        to_lanes_kernel(gy, N, op.x_size, op.L, gx)
+    elif op.kind == LANES_LINEAR:
+        if op.gW or op.gb:
+            lanes_backward_weight_kernel(
+                gy, x, N, op.L, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
+        if gx != NULL:
+            lanes_backward_input_kernel(gy, <const real*>op.W, N, op.L, op.I, op.O, gx)
+    if total != NULL and gx != NULL:
+        move(<const real*>gx, True, op.x_size * N, total)
 
 
 cdef void move(const real* x, bint adds, Py_ssize_t n, real* y) noexcept nogil:

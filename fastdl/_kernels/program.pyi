@@ -19,6 +19,7 @@ class Program:
         input: int,
         target: int,
         draws: int,
+        light: int,
         kept: object,
     ) -> None: ...
     def train(

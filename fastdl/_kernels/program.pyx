@@ -19,7 +19,7 @@ from fastdl._kernels.objective cimport (
 from fastdl._kernels.operation cimport (
     Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
-from fastdl._kernels.table cimport real
+from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport threads_for, use_threads
 
 cnp.import_array()
@@ -83,7 +83,8 @@ cdef bint run_steps(
     cdef Batch batch
     while e.done < e.rows:
         batch.N = min(e.batch_size, e.rows - e.done)
-        batch.x, batch.y, batch.seed, batch.call = <void*>(e.x + e.done * e.x_row), NULL, e.seed, e.call
+        batch.x, batch.seed, batch.call = e.x + e.done * e.x_row, e.seed, e.call
+        batch.y, batch.gy, batch.gx = NULL, NULL, NULL
         t = e.t + e.done * e.t_row
         if e.order != NULL:
             gather(e.x, e.x_row, e.order + e.done, batch.N, e.input)
@@ -119,10 +120,35 @@ cdef bint run_steps(
     return True
 
 
-cdef void run_forward(const Operation* operations, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
+cdef void run_either(
+    bint forward, const Operation* operations, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
+    """All operations forward, or from the last to the first backward."""
     cdef Py_ssize_t i
     for i in range(count):
-        forward_operation(operations + i, batch, scratch)
+        if forward:
+            forward_operation(operations + i, batch, scratch)
+        elif operations[count - 1 - i].differentiated:
+            backward_operation(operations + count - 1 - i, batch, scratch)
+
+
+cdef Py_ssize_t place(parameter, bint gradient) except? -1:
+    """The address of a parameter's values, or of its gradient where it learns; 0 for None."""
+    if parameter is None or gradient and not parameter._requires_grad:
+        return 0
+    return <Py_ssize_t>address(parameter._grad if gradient else parameter._data)
+
+
+cdef bint accumulates(tuple parameters) except -1:
+    """Whether the gradients of these are added to; as nn.parameter.accumulates."""
+    cdef bint adds = False
+    for parameter in parameters:
+        adds = adds or not parameter._forgotten
+    for parameter in parameters:
+        if parameter._forgotten:
+            if adds:
+                parameter.zero_grad()
+            parameter._forgotten = False
+    return adds
 
 
 cdef class Program:
@@ -134,27 +160,23 @@ cdef class Program:
         itemsize: 4 for float32, 8 for float64.
         input, target: addresses where a batch and its targets are gathered.
         draws: calls of dropout's stream that a forward takes.
+        light: so many samples take less time than giving the GIL away and taking it again.
         kept: whatever the addresses point into.
     """
 
-    cdef cnp.ndarray operations, objective
-    cdef Py_ssize_t count, itemsize
-    cdef char* input
-    cdef char* target
-    cdef readonly Py_ssize_t draws
-    cdef object kept
-
-    def __init__(self, operations, objective, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target, Py_ssize_t draws, kept):
+    def __init__(self, operations, objective, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target, Py_ssize_t draws,
+                 Py_ssize_t light, kept):
         self.operations = np.ascontiguousarray(operations, OPERATION)
         self.objective = None if objective is None else np.ascontiguousarray(objective, OBJECTIVE)
         self.count, self.itemsize, self.draws = len(operations), itemsize, draws
         self.input, self.target, self.kept = <char*>input, <char*>target, kept
+        self.latest_size, self.light = -1, light
 
     def __reduce__(self):
         raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
 
-    cdef void* scratch(self, Py_ssize_t N, Py_ssize_t last) except? NULL:
-        """Scratch memory for batches of N and for one of `last`."""
+    cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1:
+        """Bytes of scratch memory for batches of N and for one of `last`."""
         cdef const Operation* operation = <const Operation*>address(self.operations)
         cdef Py_ssize_t i, most = 0, planning = 0
         cdef void* memory
@@ -166,7 +188,7 @@ cdef class Program:
             most = max(most, operation_scratch(operation + i, last, self.itemsize, memory))
         if self.objective is not None:
             most = max(most, 2 * (<const Objective*>address(self.objective)).C)
-        return scratch_for(most * self.itemsize)
+        return most * self.itemsize
 
     def train(
         self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t batch_size, cnp.ndarray updates not None,
@@ -199,7 +221,7 @@ cdef class Program:
         e.total = e.loss = 0
         e.seed, e.call, e.draws = seed, call, self.draws
         try:
-            scratch = self.scratch(N, e.rows % N or N)
+            scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
             while fine and e.done < e.rows:
                 with nogil:
                     if self.itemsize == 4:
@@ -214,6 +236,58 @@ cdef class Program:
             use_threads(threads)
         return fine, e.done, e.steps, e.total, e.loss
 
+    cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
+        cdef Batch batch
+        batch.N = cnp.PyArray_DIM(x, 0)
+        batch.x, batch.y, batch.seed, batch.call = address(x), address(y), seed, call
+        return self.run_batch(&batch, True)
+
+    cdef int backward(
+        self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed, uint64_t call) except -1:
+        cdef Batch batch
+        cdef Operation* operations = <Operation*>address(self.operations)
+        cdef tuple entry
+        for entry in gradients:
+            operations[<Py_ssize_t>entry[0]].accumulate = accumulates(<tuple>entry[1])
+        batch.N = cnp.PyArray_DIM(x, 0)
+        batch.x, batch.y, batch.gy, batch.gx = address(x), address(y), address(gy), address(gx)
+        batch.seed, batch.call = seed, call
+        return self.run_batch(&batch, False)
+
+    cdef int bind(self, list parameters, object moves) except -1:
+        """Let operations read and write the arrays that parameters live in now: (number, W, b) for each that has some."""
+        cdef Operation* operations = <Operation*>address(self.operations)
+        cdef Operation* op
+        cdef tuple entry
+        for entry in parameters:
+            op = operations + <Py_ssize_t>entry[0]
+            op.W, op.gW = place(entry[1], False), place(entry[1], True)
+            op.b, op.gb = place(entry[2], False), place(entry[2], True)
+        self.bound = moves
+        return 0
+
+    cdef int run_batch(self, const Batch* batch, bint forward) except -1:
+        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef Py_ssize_t count = self.count
+        cdef int threads = threads_for(INFINITY)
+        cdef void* scratch
+        if batch.N != self.latest_size or self.latest_table != table or threads != self.latest_threads:
+            self.latest_scratch = self.scratch_size(batch.N, batch.N)
+            self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
+        scratch = scratch_for(self.latest_scratch)
+        if self.itemsize == 4:
+            if batch.N <= self.light:
+                run_either(forward, operations, count, batch, <float*>scratch)
+            else:
+                with nogil:
+                    run_either(forward, operations, count, batch, <float*>scratch)
+        elif batch.N <= self.light:
+            run_either(forward, operations, count, batch, <double*>scratch)
+        else:
+            with nogil:
+                run_either(forward, operations, count, batch, <double*>scratch)
+        return 0
+
     def predict(self, cnp.ndarray x not None, Py_ssize_t batch_size, cnp.ndarray y not None, uint64_t seed, uint64_t call):
         """Send the rows of x through, some at a time, and their results to y."""
         cdef Batch batch
@@ -223,7 +297,7 @@ cdef class Program:
         if rows == 0:
             return
         batch_size = min(batch_size, rows)
-        scratch = self.scratch(batch_size, rows % batch_size or batch_size)
+        scratch = scratch_for(self.scratch_size(batch_size, rows % batch_size or batch_size))
         x_row, y_row = cnp.PyArray_NBYTES(x) // rows, cnp.PyArray_NBYTES(y) // rows
         while done < rows:
             batch.N = min(batch_size, rows - done)
@@ -232,8 +306,8 @@ cdef class Program:
             call += self.draws
             with nogil:
                 if self.itemsize == 4:
-                    run_forward(operations, count, &batch, <float*>scratch)
+                    run_either(True, operations, count, &batch, <float*>scratch)
                 else:
-                    run_forward(operations, count, &batch, <double*>scratch)
+                    run_either(True, operations, count, &batch, <double*>scratch)
             done += batch.N
             PyErr_CheckSignals()

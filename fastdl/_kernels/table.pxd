@@ -47,6 +47,14 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*correlate)(Size, Size, const PatchRuns&, const T*, Size, const T*, const Size*, T*) noexcept
         void (*sum_registers)(const T*, Size, boolean, T*) noexcept
         void (*copy_rows)(const T*, Size, Size, Size, T*, Size) noexcept
+        void (*to_lanes)(const T*, Size, Size, T*, Size) noexcept
+        void (*correlate_lanes)(Size, Size, Size, const T*, Size, const T*, Size, boolean, T*) noexcept
+        void (*sum_lanes)(Size, Size, const T*, Size, boolean, T*) noexcept
+        void (*point_image)(const T*, Size, Size, Size, Size, Size, T*, Size, Size) noexcept
+        void (*point_gradient)(const T*, Size, Size, Size, Size, Size, T*, Size, Size) noexcept
+        void (*tiles_from_points)(const T*, Size, Size, Size, const T*, Size, Size, Size, T*) noexcept
+        void (*point_weights)(const T*, Size, Size, Size, Size, boolean, T*, Size, Size) noexcept
+        void (*weights_from_points)(const T*, Size, Size, boolean, T*) noexcept
         void (**activation_forward)(const T*, T, T, T*, Size) noexcept
         void (**activation_backward)(const T*, const T*, T, T, T*, Size) noexcept
         void (**loss_forward)(const T*, const T*, const T*, const T*, T, T*, Size) noexcept

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastdl.arguments import positive_integer
-from fastdl.random import as_generator
+from fastdl.random import as_generator, permutation
 
 
 def batches(
@@ -60,6 +60,6 @@ def batches(
     starts = range(0, n - batch_size + 1 if drop_last else n, batch_size)
     if not shuffle:
         return ((x[i : i + batch_size], y[i : i + batch_size]) for i in starts)
-    order = as_generator(rng).permutation(n)
+    order = permutation(n, as_generator(rng))
     parts = (order[i : i + batch_size] for i in starts)
     return ((x.take(part, axis=0), y.take(part, axis=0)) for part in parts)

@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
+from fastdl._kernels.call import Kept
+from fastdl.nn.flat import Flat
+from fastdl.nn.flat import backward as flat_backward
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 
@@ -60,9 +63,25 @@ class Sequential(Layer):
         self._add(str(number), layer)
         return self
 
+    # The programs that run in place of the layers, once there are some.
+    _flat: Flat | None = None
+
     def forward(self, x: Any) -> Any:
         """Return the last layer's output."""
-        if not mode.enabled:
+        keeps = mode.enabled
+        flat = self._flat
+        if flat is None:
+            flat = self._flat = Flat()
+        call = flat.calls[keeps]
+        kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
+        if kept is None:
+            return self._layer_by_layer(x, keeps)
+        if keeps:
+            self._kept = kept
+        return kept.y
+
+    def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
+        if not keeps:
             for layer in self._layers.values():
                 x = layer.forward(x)
             return x
@@ -80,6 +99,8 @@ class Sequential(Layer):
 
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
+        if type(self._kept) is Kept:
+            return flat_backward(self._kept, grad_output, True, self)
         for layer, left in self._places():
             layer._kept = left
             grad_output = layer.backward(grad_output)
@@ -89,6 +110,9 @@ class Sequential(Layer):
         """Add to the parameters' gradients; the first layer's input gradient is left out."""
         if type(self).backward is not Sequential.backward:
             self.backward(grad_output)  # a subclass has its own
+            return
+        if type(self._kept) is Kept:
+            flat_backward(self._kept, grad_output, False, self)
             return
         places = self._places()
         for number, (layer, left) in enumerate(places, 1 - len(places)):
@@ -106,6 +130,11 @@ class Sequential(Layer):
                 "Sequential: layers were added after the latest forward; call the model on a batch again"
             )
         return list(zip(reversed(self._layers.values()), reversed(kept), strict=True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_flat", None)
+        return state
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places."""

@@ -125,3 +125,16 @@ def test_more_threads_in_the_middle_of_an_epoch_find_no_scratch_too_small(thread
     thread.join()
     for name, value in results[0].items():
         np.testing.assert_array_equal(value, want[name], err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_called_again_with_more_threads_finds_no_scratch_too_small(kind, threads):
+    model, shape = KINDS[kind]
+    x = np.random.default_rng(0).standard_normal((300, *shape)).astype(np.float32)
+    its = model(np.float32).eval()
+    results = []
+    for n in (1, 8, 2, 16):
+        fastdl.set_num_threads(n)
+        y = its(x)
+        results.append((y.tobytes(), its.backward(np.ones_like(y)).tobytes()))
+    assert len(set(results)) == 1

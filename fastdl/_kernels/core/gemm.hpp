@@ -35,6 +35,18 @@ template <class T, int S = lanes<T> / 2> inline void transpose(Vec<T> (&r)[lanes
     }
 }
 
+// r[0] = the sum of each register, in the lane of its number.
+template <class T, int S = lanes<T> / 2> inline void sum_each(Vec<T> (&r)[lanes<T>]) {
+    if constexpr (S > 0) {
+#pragma GCC unroll 8
+        for (int i = 0; i < S; ++i) {
+            swap_blocks<T, S>(r[i], r[i + S], AllLanes<Vec<T>>{});
+            r[i] += r[i + S];
+        }
+        sum_each<T, S / 2>(r);
+    }
+}
+
 // One panel: `depth` lines of `width` elements; element (j, p) of the source sits at s[j * across + p * along].
 // Lanes beyond `count` (count <= width) are zero.
 

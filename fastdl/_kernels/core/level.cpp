@@ -14,6 +14,7 @@ using fastdl::Size;
 }
 
 #include "gemm.hpp"
+#include "lanes.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
 #include "patches.hpp"
@@ -21,6 +22,7 @@ using fastdl::Size;
 #include "planes.hpp"
 #include "pool.hpp"
 #include "update.hpp"
+#include "winograd.hpp"
 
 #define FASTDL_STRING(x) #x
 #define FASTDL_NAME(x) FASTDL_STRING(x)
@@ -57,6 +59,8 @@ template <class T> constexpr Entries<T> make_entries() {
             pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>,
             pack_patches<T>, unpack_line<T>, turn<T>,
             multiply_lines<T>, correlate<T>, sum_registers<T>, copy_rows<T>,
+            to_lanes<T>, correlate_lanes<T>, sum_lanes<T>,
+            point_tiles<T, tile_points>, point_tiles<T, 4>, tiles_from_points<T>, point_weights<T>, weights_from_points<T>,
             Runs<T>::forward, Runs<T>::backward,
             Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
             dot<T>, total<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,

@@ -122,7 +122,16 @@ void correlate(Size rows, Size k, const PatchRuns& runs, const T* a, Size a_row,
 }
 // y[i] = the sum of register i's lanes [+ y[i]]
 template <class T> void sum_registers(const T* registers, Size n, bool accumulate, T* y) {
-    for (Size i = 0; i < n; ++i) y[i] = sum(load(registers + i * lanes<T>)) + (accumulate ? y[i] : T(0));
+    constexpr int W = lanes<T>;
+    for (Size i = 0; i < n; i += W) {
+        const int count = int(n - i < W ? n - i : W);
+        Vec<T> r[W] = {};
+#pragma GCC unroll 16
+        for (int p = 0; p < W; ++p)
+            if (p < count) r[p] = load(registers + (i + p) * W);
+        sum_each<T>(r);
+        store_partial(y + i, accumulate ? r[0] + load_partial(y + i, count) : r[0], count);
+    }
 }
 
 // Rows of a matrix to where they lie at another distance.

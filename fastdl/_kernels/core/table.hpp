@@ -45,6 +45,21 @@ template <class T> struct Entries {
     void (*sum_registers)(const T* registers, Size n, bool accumulate, T* y);
     void (*copy_rows)(const T* from, Size from_row, Size rows, Size columns, T* to, Size to_row);
 
+    // lanes.hpp
+    void (*to_lanes)(const T* x, Size N, Size I, T* y, Size y_row);
+    void (*correlate_lanes)(Size rows, Size columns, Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c);
+    void (*sum_lanes)(Size rows, Size n, const T* a, Size a_row, bool accumulate, T* y);
+
+    // winograd.hpp
+    void (*point_image)(const T* image, Size height, Size width, Size row, Size column, Size tiles, T* out, Size tile_step, Size point_step);
+    void (*point_gradient)(const T* image, Size height, Size width, Size row, Size column, Size tiles, T* out, Size tile_step,
+                           Size point_step);
+    void (*tiles_from_points)(const T* in, Size tile_step, Size point_step, Size tiles, const T* bias, Size count, Size rows, Size width,
+                              T* out);
+    void (*point_weights)(const T* w, Size row_step, Size rows, Size depth_step, Size depth, bool flipped, T* out, Size out_step,
+                          Size point_step);
+    void (*weights_from_points)(const T* sums, Size point_step, Size count, bool accumulate, T* gW);
+
     // activation.hpp, indexed like activation_names
     void (*const* activation_forward)(const T* x, T alpha, T beta, T* y, Size n);
     void (*const* activation_backward)(const T* gy, const T* kept, T alpha, T beta, T* gx, Size n);

@@ -1,0 +1,159 @@
+"""Linear for small layers, with one sample in each lane: y (O, L) = W x (I, L) + b, where N <= L samples count.
+
+L is a multiple of the lanes that `lanes_length` tells. Behind the last sample stand zeros in x, as far as its register reaches,
+and in gradients.
+"""
+
+cimport numpy as cnp
+from cython.parallel cimport prange
+from libc.string cimport memset
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
+
+cdef enum:
+    CHUNK = 2048  # samples that one thread takes at a time: a multiple of any register's lanes
+    WIDEST_REGISTER = 16
+
+
+def lanes_length(Py_ssize_t N) -> int:
+    """Return a row's length for up to N samples: so many registers that rows do not share a place in the cache."""
+    return ((N + WIDEST_REGISTER - 1) // WIDEST_REGISTER | 1) * WIDEST_REGISTER
+
+
+cdef inline Py_ssize_t chunks_of(Py_ssize_t N) noexcept nogil:
+    return (N + CHUNK - 1) // CHUNK
+
+
+cdef inline Py_ssize_t whole_registers(Py_ssize_t N, Py_ssize_t lanes) noexcept nogil:
+    return (N + lanes - 1) // lanes * lanes
+
+
+cdef void to_lanes_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
+    entries(table, x).to_lanes(x, N, I, y, L)
+
+
+cdef void from_lanes_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
+    entries(table, x).turn(x, L, I, N, False, y, I)
+
+
+cdef void lanes_forward_kernel(
+    const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y) noexcept nogil:
+    cdef Py_ssize_t chunk
+    if N <= CHUNK:
+        product(x, W, I, 1, b, N, L, O, I, y)
+        return
+    for chunk in prange(chunks_of(N), num_threads=threads_for(2.0 * N * I * O), schedule="static"):
+        product(x + chunk * CHUNK, W, I, 1, b, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, O, I, y + chunk * CHUNK)
+
+
+cdef void lanes_backward_input_kernel(
+    const real* gy, const real* W, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* gx) noexcept nogil:
+    cdef Py_ssize_t chunk
+    cdef const real* no_bias = NULL
+    if N <= CHUNK:
+        product(gy, W, 1, I, no_bias, N, L, I, O, gx)
+        return
+    for chunk in prange(chunks_of(N), num_threads=threads_for(2.0 * N * I * O), schedule="static"):
+        product(gy + chunk * CHUNK, W, 1, I, no_bias, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, I, O, gx + chunk * CHUNK)
+
+
+cdef void product(
+    const real* x, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* bias, Py_ssize_t N, Py_ssize_t L, Py_ssize_t m,
+    Py_ssize_t k, real* y) noexcept nogil:
+    """y (m, N) = a (m, k) x (k, N) + bias, in whole registers."""
+    cdef FlushDenormals _flush
+    entries(table, x).multiply(m, whole_registers(N, entries(table, x).lanes), k, a, a_row, a_column, False, x, L, False, bias,
+                               bias != NULL, y, L)
+
+
+cdef Py_ssize_t lanes_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+    return chunks_of(N) * O * (I + 1) if N > CHUNK else 0
+
+
+cdef void lanes_backward_weight_kernel(
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* scratch) noexcept nogil:
+    """Each chunk sums its samples' shares; then the chunks are added, in their order."""
+    cdef Py_ssize_t chunk, chunks = chunks_of(N)
+    cdef real* biases = scratch + chunks * O * I
+    if N <= CHUNK:
+        sums(gy, x, N, L, I, O, accumulate, gW, gb)
+        return
+    for chunk in prange(chunks, num_threads=threads_for(2.0 * N * I * O), schedule="static"):
+        sums(gy + chunk * CHUNK, x + chunk * CHUNK, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, I, O, False,
+             scratch + chunk * O * I if gW != NULL else NULL, biases + chunk * O if gb != NULL else NULL)
+    add_chunks(scratch, chunks, O * I, accumulate, gW)
+    add_chunks(biases, chunks, O, accumulate, gb)
+
+
+cdef void sums(
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW,
+    real* gb) noexcept nogil:
+    cdef FlushDenormals _flush
+    cdef Py_ssize_t n = whole_registers(N, entries(table, x).lanes)
+    if gW != NULL:
+        entries(table, x).correlate_lanes(O, I, n, gy, L, x, L, accumulate, gW)
+    if gb != NULL:
+        entries(table, x).sum_lanes(O, n, gy, L, accumulate, gb)
+
+
+cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:
+    cdef FlushDenormals _flush
+    if gradient != NULL:
+        if not accumulate:
+            memset(gradient, 0, n * sizeof(real))
+        entries(table, gradient).add_rows(parts, chunks, n, gradient)
+
+
+def to_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y (I, L) = x (N, I) turned over, with zeros to the end of the last sample's register."""
+    cdef Py_ssize_t N = x.shape[0], I = x.shape[1], L = y.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        to_lanes_kernel(<float*>address(x), N, I, L, <float*>address(y))
+    else:
+        to_lanes_kernel(<double*>address(x), N, I, L, <double*>address(y))
+
+
+def from_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y (N, I) = the samples of x (I, L) that there is room for."""
+    cdef Py_ssize_t N = y.shape[0], I = y.shape[1], L = x.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        from_lanes_kernel(<float*>address(x), N, I, L, <float*>address(y))
+    else:
+        from_lanes_kernel(<double*>address(x), N, I, L, <double*>address(y))
+
+
+def lanes_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, Py_ssize_t N, cnp.ndarray y not None):
+    """y = W x + b for the first N samples."""
+    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = x.shape[1]
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
+        lanes_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), N, L, I, O, <float*>address(y))
+    else:
+        lanes_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), N, L, I, O, <double*>address(y))
+
+
+def lanes_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, Py_ssize_t N, cnp.ndarray gx not None):
+    """gx = W^T gy for the first N samples."""
+    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = gy.shape[1]
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        lanes_backward_input_kernel(<float*>address(gy), <float*>address(W), N, L, I, O, <float*>address(gx))
+    else:
+        lanes_backward_input_kernel(<double*>address(gy), <double*>address(W), N, L, I, O, <double*>address(gx))
+
+
+def lanes_backward_weight(
+    cnp.ndarray gy not None, cnp.ndarray x not None, Py_ssize_t N, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
+):
+    """gW = gy x^T [+ gW] and gb = the sum of each row of gy [+ gb], over the first N samples; either may be None."""
+    cdef Py_ssize_t O = gy.shape[0], I = x.shape[0], L = gy.shape[1]
+    cdef void* scratch = scratch_for(lanes_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
+    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
+        lanes_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, L, I, O, accumulate, <float*>address(gW),
+                                     <float*>address(gb), <float*>scratch)
+    else:
+        lanes_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, L, I, O, accumulate, <double*>address(gW),
+                                     <double*>address(gb), <double*>scratch)
