@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastdl import optim
 from fastdl._kernels.program import UPDATE
+from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -51,6 +52,7 @@ class Engine(Protocol):
     """Trains on batches; `name` says which engine it is and why."""
 
     name: str
+    task: Task
 
     def current(self) -> bool:
         """Whether the model still is what the engine was made for."""
@@ -81,7 +83,7 @@ class PlainEngine:
         for step, start in enumerate(range(0, len(x), batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
-            optimizer.forget_gradients()
+            getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
             output = model(xb)
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):
@@ -111,71 +113,111 @@ class NativeEngine:
             criterion, "_objective", ("__call__", "forward", "backward")
         ):
             raise NotPlannedError(f"{type(criterion).__name__} is a loss in Python")
-        if not isinstance(optimizer, Optimizer) or not as_defined(
-            optimizer, "_record", ("update", "step", "forget_gradients")
-        ):
+        if criterion.reduction == "none":
+            raise NotPlannedError("the loss is not reduced to one number")
+        if not is_native(optimizer):
             raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
         optimizer.forget_gradients()
         self._plan = plan = Plan(x.shape[1:], x.dtype, min(batch_size, len(x)), True)
-        own = {id(parameter) for parameter in task.parameters()}
-        foreign = [parameter for parameter in model.parameters() if id(parameter) not in own]
+        own = task.parameters()
+        if any(parameter.dtype != x.dtype for parameter in own):
+            raise NotPlannedError(f"the optimizer's parameters are of another dtype than the input's {x.dtype}")
+        numbers = {id(parameter) for parameter in own}
+        self._foreign = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
         self._output = output = plan.through(model, plan.input)
         objective = criterion._objective(plan, output, y)  # pyright: ignore[reportAttributeAccessIssue]
-        self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), foreign)
-        self._optimizer = optimizer
+        self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), self._foreign)
+        self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
+        self._own = own
+        # Their gradients are zeros in every step.
+        self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
+        self._check_batches(len(x), batch_size)
         self._changes = Parameter.changes
-        for parameter in task.parameters():
-            if id(parameter) not in plan.learning:
-                parameter.zero_grad()
-            parameter._forgotten = False
-        self._seen = fingerprint(model)
+        self._seen = fingerprint(model, criterion)
 
     def current(self) -> bool:
         """See Engine."""
-        return self._changes == Parameter.changes and self._seen == fingerprint(self.task.model)
+        model, criterion, optimizer, *_ = self.task
+        return (
+            self._changes == Parameter.changes and self._seen == fingerprint(model, criterion) and is_native(optimizer)
+        )
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
         """See Engine."""
-        task, program, optimizer = self.task, self._program, self._optimizer
-        least, fewest = self._plan.least_samples, len(x) % batch_size or batch_size
-        if fewest < least:
-            raise ValueError(
-                f"Trainer.fit: expected at least {least} samples in every batch, for {self._plan.demanding}, got a last batch of"
-                f" {fewest}; write another batch_size"
-            )
+        task, program, optimizer = self.task, self._program, self.task.optimizer
+        x, y = _as_read(x), _as_read(y)
+        rows, most = len(x), self._plan.batch_size
+        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != rows:
+            raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+        if not rows:
+            return 0.0
+        batch_size = min(batch_size, rows)
+        if batch_size > most:
+            raise ValueError(f"NativeEngine: expected batches of at most {most}, as planned, got {batch_size}")
+        self._check_batches(rows, batch_size)
+        if order is not None:
+            order = np.ascontiguousarray(order, np.int64)
+            if len(order) != rows:
+                raise ValueError(f"NativeEngine: expected an order of {rows} rows, got {len(order)}")
+        self._begin()
         updates = self._updates()
-        found = None if outputs is None else np.empty((len(x), *self._output.shape), x.dtype)
-        steps = -(-len(x) // batch_size)
+        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
+        steps = -(-rows // batch_size)
         seed, call = stream().take(program.draws * steps) if program.draws else (0, 0)
-        done: list[Any] = []
-        try:
-            fine = program.train(
-                x,
-                y,
-                order,
-                batch_size,
-                updates,
-                task.clip_value or 0,
-                task.clip_norm or 0,
-                task.sums,
-                seed,
-                call,
-                found,
-                done,
-            )
-        finally:
-            optimizer._count_steps(done[1])
+        members = [run.members for run in self._runs]
+        fine, done, steps, total, loss = program.train(
+            x,
+            y,
+            order,
+            batch_size,
+            updates,
+            task.clip_value or 0,
+            task.clip_norm or 0,
+            task.sums,
+            seed,
+            call,
+            found,
+            optimizer._steps,
+            members,
+        )
         if not fine:
-            raise NotFiniteError(done[3], done[1] + 1)
+            optimizer.forget_gradients()
+            batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
+            self._explain(y[batch])
+            raise NotFiniteError(loss, steps + 1)
         if outputs is not None and found is not None:
             outputs.append(found)
-        return done[2]
+        return total
+
+    def _check_batches(self, rows: int, batch_size: int) -> None:
+        """Every batch must have the samples that the layers ask for."""
+        plan, fewest = self._plan, rows % min(batch_size, rows or 1) or batch_size
+        if rows and fewest < plan.least_samples:
+            raise ValueError(
+                f"Trainer.fit: expected at least {plan.least_samples} samples in every batch, for {plan.demanding},"
+                f" got a last batch of {fewest}; write another batch_size"
+            )
+
+    def _begin(self) -> None:
+        """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""
+        for parameter in self._idle:
+            parameter.zero_grad()
+        for parameter in self._own:
+            parameter._forgotten = False
+        for parameter in self._foreign:
+            if parameter._forgotten:
+                parameter.zero_grad()
+
+    def _explain(self, target: Array) -> None:
+        """Let the loss raise its own error for the latest batch's outputs, where it has one."""
+        output = self._plan.output[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
+        with no_grad():
+            self.task.criterion(output, target)
 
     def _updates(self) -> Array:
-        optimizer = self._optimizer
-        runs = optimizer._current_runs()
+        optimizer = self.task.optimizer
+        self._runs = runs = optimizer._current_runs()
         updates = np.zeros(len(runs), UPDATE)
-        self._alive = runs
         for number, (data, grad, state, group, members) in enumerate(runs):
             record = optimizer._record(state, group) | {"p": data, "g": grad, "n": data.size}
             record["step"] = optimizer._steps[members.start]
@@ -207,9 +249,22 @@ class _Same:
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
 
-def fingerprint(model: Module) -> list[Any]:
-    """What a plan has read of a model, to be compared: its modules' attributes, by identity."""
-    found: list[Any] = []
+def is_native(optimizer: Any) -> bool:
+    """Whether a native program can take this optimizer's steps."""
+    methods = ("update", "step", "forget_gradients")
+    return isinstance(optimizer, Optimizer) and as_defined(optimizer, "_record", methods)
+
+
+def _as_read(array: Array) -> Array:
+    """The array as a program reads it."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+
+
+def fingerprint(model: Module, criterion: Loss) -> list[Any]:
+    """What a plan has read of a model and a loss, to be compared: their attributes, by identity, and a loss' arrays."""
+    found: list[Any] = [(name, _Same(value)) for name, value in vars(criterion).items() if name not in _PASSING]
+    found += [value.tobytes() for value in vars(criterion).values() if isinstance(value, np.ndarray)]
     for module in model.modules():
         found.append(_Same(module))
         found += [(name, _Same(value)) for name, value in vars(module).items() if name not in _PASSING]

@@ -126,7 +126,7 @@ class Trainer:
         """Train for a number of epochs, from where model and optimizer stand.
 
         Everything that does not fit together is said before anything changes: the arrays are looked through, and a few
-        of their rows, those with the lowest and highest class indices among them, go through model and criterion.
+        of their rows, those with the lowest and highest targets among them, go through model and criterion.
 
         Ctrl-C ends the fit as a finished one: it returns, `history.interrupted` is True, and model and optimizer stand
         where the latest step left them. A program that fits in a loop asks for it.
@@ -183,7 +183,6 @@ class Trainer:
         if validation_data is not None:
             names += [f"val_{name}" for name in names]
         self.history = history = History((*names, "lr", "seconds"), "none: no epoch was run")
-        self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
         self._latest_engine = None
         self._stopping = False
         on_step_end = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
@@ -283,7 +282,7 @@ class Trainer:
             if augment is not None and self.rng is not None:
                 xb = augmented(augment, xb.copy() if order is None else xb, self.rng, "Trainer.fit")
             try:
-                loss = self._engine(xb, yb, batch_size).epoch(xb, yb, None, len(xb), outputs)
+                loss = self._engine(x, y, batch_size).epoch(xb, yb, None, len(xb), outputs)
             except NotFiniteError as error:
                 raise NotFiniteError(error.loss, step, error.cause) from None
             total += loss
@@ -293,8 +292,9 @@ class Trainer:
 
     def _engine(self, x: Array, y: Array, batch_size: int) -> Engine:
         """The engine of this fit, made anew when a callback has changed the model."""
+        self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
         engine = self._latest_engine
-        if engine is None or not engine.current():
+        if engine is None or engine.task != self._task or not engine.current():
             engine = self._latest_engine = engine_for(self._task, x, y, batch_size)
             self.history.engine = engine.name
         return engine
@@ -311,7 +311,7 @@ class Trainer:
             self.schedule.step()
 
     def _try_out(self, x: Array, y: Array) -> None:
-        """Send two rows through model and criterion, and those of the two lowest and two highest class indices.
+        """Send two rows through model and criterion, those of extreme targets, and of the second to extreme class indices.
 
         Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
         """
@@ -322,12 +322,18 @@ class Trainer:
             inner_low, inner_high = np.where(flat == low, high, flat), np.where(flat == high, low, flat)
             places = (flat.argmin(), flat.argmax(), inner_low.argmin(), inner_high.argmax())
             rows = sorted({*rows, *(int(place) // (y.size // len(y)) for place in places)})
+        elif y.size:
+            rows = sorted({*rows, *(int(place) // (y.size // len(y)) for place in (y.argmin(), y.argmax()))})
         with no_grad(), np.errstate(all="ignore"):
             output = predict(self.model, x[rows])
             try:
                 self.criterion(output, y[rows])
             except ValueError as error:
                 raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the engine, which belongs to this process and this fit."""
+        return {**vars(self), "_latest_engine": None}
 
     def _diverged(self, error: NotFiniteError) -> str:
         lr = self.optimizer.param_groups[0]["lr"]

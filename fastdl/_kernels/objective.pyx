@@ -20,7 +20,7 @@ cdef double divisor(const Objective* o, const int64_t* target, Py_ssize_t N, con
     if not o.mean:
         return 1
     if o.kind == ELEMENTWISE:
-        return <double>o.size * N
+        return max(<double>o.size * N, 1)
     if o.kind == CROSS_ENTROPY_OF_PROBABILITIES:
         return <double>o.D * N
     for i in range(o.D * N):

@@ -8,6 +8,7 @@ cdef class Program:
     cdef cnp.ndarray operations, objective
     cdef Py_ssize_t count, itemsize, latest_size, latest_scratch, light
     cdef const void* latest_table
+    cdef int latest_threads
     cdef char* input
     cdef char* target
     cdef readonly Py_ssize_t draws

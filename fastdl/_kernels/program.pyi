@@ -35,6 +35,7 @@ class Program:
         seed: int,
         call: int,
         outputs: Array | None,
-        done: list[Any],
-    ) -> bool: ...
+        counts: list[int],
+        members: list[slice],
+    ) -> tuple[bool, int, int, float, float]: ...
     def predict(self, x: Array, batch_size: int, y: Array, seed: int, call: int) -> None: ...

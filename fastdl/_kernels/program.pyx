@@ -5,7 +5,7 @@ A plan (fastdl.plan) lists the operations with the addresses of parameters and o
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -20,6 +20,7 @@ from fastdl._kernels.operation cimport (
     Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
+from fastdl._kernels.threads cimport threads_for, use_threads
 
 cnp.import_array()
 
@@ -171,6 +172,9 @@ cdef class Program:
         self.input, self.target, self.kept = <char*>input, <char*>target, kept
         self.latest_size, self.light = -1, light
 
+    def __reduce__(self):
+        raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
+
     cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1:
         """Bytes of scratch memory for batches of N and for one of `last`."""
         cdef const Operation* operation = <const Operation*>address(self.operations)
@@ -188,12 +192,14 @@ cdef class Program:
 
     def train(
         self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t batch_size, cnp.ndarray updates not None,
-        double limit_of_values, double limit_of_norm, bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list done not None,
+        double limit_of_values, double limit_of_norm, bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs,
+        list counts not None, list members not None,
     ):
         """Take a step for each batch of the rows of x and t, in this order; the model's outputs go to `outputs`.
 
-        `done` receives rows, steps, the sum of the losses and the latest loss, also when an exception ends the call.
-        Returns whether all losses were finite; the step of one that was not is not taken.
+        The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
+        Returns whether all losses were finite, rows and steps done, the sum of the losses and the latest loss; the step of
+        a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True
@@ -201,8 +207,10 @@ cdef class Program:
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
-        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count
-        cdef void* scratch = scratch_for(self.scratch_size(N, cnp.PyArray_DIM(x, 0) % N or N))
+        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run
+        # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
+        cdef int threads = use_threads(threads_for(INFINITY))
+        cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = cnp.PyArray_DIM(x, 0), batch_size, 0, 0
         e.order = <int64_t*>address(order)
         e.x, e.t, e.outputs = <char*>address(x), <char*>address(t), <char*>address(outputs)
@@ -213,6 +221,7 @@ cdef class Program:
         e.total = e.loss = 0
         e.seed, e.call, e.draws = seed, call, self.draws
         try:
+            scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
             while fine and e.done < e.rows:
                 with nogil:
                     if self.itemsize == 4:
@@ -221,8 +230,11 @@ cdef class Program:
                         fine = run_steps(operations, count, objective, update, runs, &e, <double*>scratch)
                 PyErr_CheckSignals()
         finally:
-            done[:] = e.done, e.steps, e.total, e.loss
-        return fine
+            # Here, since Python code would let a second Ctrl-C in between.
+            for run in range(runs):
+                counts[members[run]] = [update[run].step] * (members[run].stop - members[run].start)
+            use_threads(threads)
+        return fine, e.done, e.steps, e.total, e.loss
 
     cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch
@@ -258,9 +270,10 @@ cdef class Program:
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t count = self.count
         cdef void* scratch
-        if batch.N != self.latest_size or self.latest_table != table:
+        cdef int threads = threads_for(INFINITY)
+        if batch.N != self.latest_size or self.latest_table != table or self.latest_threads != threads:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
-            self.latest_size, self.latest_table = batch.N, table
+            self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
         scratch = scratch_for(self.latest_scratch)
         if self.itemsize == 4:
             if batch.N <= self.light:

@@ -20,6 +20,12 @@ cdef int threads_for(double work) noexcept nogil:
     return min(setting, openmp_threads())
 
 
+cdef int use_threads(int n) noexcept nogil:
+    cdef int before = openmp_threads()
+    set_openmp_threads(n)
+    return before
+
+
 def set_num_threads(n) -> None:
     """Let the kernels use up to n threads, in the whole process (threadpoolctl's limits are kept to as well).
 

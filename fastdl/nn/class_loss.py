@@ -68,6 +68,14 @@ class _ClassLoss(Loss):
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
         weight = None if self.weight is None else self.weight.astype(plan.dtype)
+        if not prod(x.shape[:1]) or (weight is not None and len(weight) != x.shape[0]):
+            raise plan.refusal(f"a {type(self).__name__} was given scores of shape {x.shape}")
+        classes = isinstance(self, NLLLoss) or target.dtype.kind != "f"
+        wanted = (np.dtype(np.int64), x.shape[1:]) if classes else (plan.dtype, x.shape)
+        if (target.dtype, target.shape[1:]) != wanted:
+            raise plan.refusal(f"targets for {type(self).__name__} are {target.dtype} of shape {target.shape}")
+        if classes and count_targets(np.ascontiguousarray(target), x.shape[0], self.ignore_index)[1] >= 0:
+            raise plan.refusal(f"a target is none of {x.shape[0]} classes")
         return {
             "C": x.shape[0],
             "D": prod(x.shape[1:]),

@@ -206,6 +206,8 @@ class Residual(Layer):
         x = x.for_several()
         ways = [plan.through(self.body, x, "body").for_several()]
         ways.append(x if self.shortcut is None else plan.through(self.shortcut, x, "shortcut"))
+        if ways[0].shape != ways[1].shape:
+            raise plan.refusal("a Residual's body and shortcut differ in shape")
         y = plan.value(ways[0].shape, any(way.differentiated for way in ways))
         for number, way in enumerate(ways):
             plan.add("move", self, way, y.shape, y=y, I=y.size, adds=number, together=object())
@@ -318,6 +320,8 @@ class Siamese(Layer):
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
+        if not prod(x.shape[:1]):
+            raise plan.refusal("a Siamese was given no inputs")
         (inputs, *shape), together = x.shape, object()
         size, outputs = prod(shape), []
         for number in range(inputs):
@@ -352,6 +356,8 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
 
 def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:
     """Plan what `concatenate` does."""
+    if len({output.shape[1:] for output in outputs}) > 1 or any(not output.shape for output in outputs):
+        raise plan.refusal(f"the outputs in a {type(owner).__name__} differ in shape")
     width, inner = sum(output.shape[0] for output in outputs), outputs[0].shape[1:]
     y = plan.value((width, *inner), any(output.differentiated for output in outputs))
     start = 0

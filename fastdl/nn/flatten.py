@@ -56,8 +56,11 @@ class Flatten(Layer):
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        first, last = (dim % (len(x.shape) + 1) for dim in (self.start_dim, self.end_dim))
-        if first == 0 < last:
+        axes = len(x.shape) + 1
+        if not all(-axes <= dim < axes for dim in (self.start_dim, self.end_dim)):
+            raise plan.refusal(f"a Flatten was given samples of shape {x.shape}")
+        first, last = self.start_dim % axes, self.end_dim % axes
+        if first == 0 < last or first > last:
             raise plan.refusal(f"{self.spec()} joins samples")
         shape = (1, *x.shape)
         return x.reshaped((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])[1:])

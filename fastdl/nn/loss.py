@@ -142,6 +142,8 @@ class _Elementwise(Loss):
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
+        if (target.dtype, target.shape[1:]) != (plan.dtype, x.shape):
+            raise plan.refusal(f"targets for {type(self).__name__} are {target.dtype} of shape {target.shape}")
         rows = np.empty((plan.batch_size, *x.shape), plan.dtype)
         factors = {"weight": self.weight, "pos_weight": self.pos_weight}
         if any(f is not None and f.ndim > len(x.shape) and len(f) > 1 for f in factors.values()):
@@ -252,6 +254,8 @@ class BCELoss(_Elementwise):
         return super().forward(output, target)
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        if target.size and not 0 <= target.min() <= target.max() <= 1:
+            raise plan.refusal("targets lie outside of 0 to 1")
         return super()._objective(plan, x, target) | {"high": 1.0}
 
 

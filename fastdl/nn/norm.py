@@ -174,6 +174,8 @@ class _BatchNorm(_Normalization):
     def _plan(self, plan: Any, x: Any) -> Any:
         _, _, running_mean, running_var, batches = self._arrays()
         C, D = self.num_features, prod(x.shape[1:])
+        if len(x.shape) + 1 not in self._shapes or x.shape[0] != C:
+            raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
         by_batch = self.training or batches is None
         if by_batch and D == 1:
             plan.at_least(2, self)
@@ -346,6 +348,8 @@ class LayerNorm(_Normalization):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         self._arrays()
+        if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
+            raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
         n = prod(self.normalized_shape)
         rows = x.size // n
         size = rows * plan.batch_size * plan.dtype.itemsize

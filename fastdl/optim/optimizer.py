@@ -189,11 +189,6 @@ class Optimizer:
             self._look_again()
         return self._runs
 
-    def _count_steps(self, steps: int) -> None:
-        """Count steps that a native program has taken."""
-        for run in self._runs:
-            self._steps[run.members] = [step + steps for step in self._steps[run.members]]
-
     def zero_grad(self) -> None:
         """Set every gradient to zeros, in one pass."""
         if self._seen != Parameter.changes:
