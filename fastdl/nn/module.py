@@ -185,7 +185,7 @@ class Module:
         own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
-        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        arrays = {name: _as_array(state[name], name) for name in own if name in state}
         faults = []
         if strict and missing:
             faults.append(f"missing {', '.join(missing)}")
@@ -336,6 +336,14 @@ class Layer(Module):
                 f"{self.spec()}: backward needs a forward before it; call the model on a batch first, outside no_grad()"
             )
         return kept
+
+
+def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """An entry of a state as an array."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
 
 
 def _spell(value: Any) -> str:
