@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
-from fastdl.arguments import positive_integer, real_number
+from fastdl.arguments import positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data import batches
 from fastdl.data.augment import Augment, augmented
@@ -121,6 +121,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
         augment: Augment | None = None,
+        drop_last: bool = False,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -136,7 +137,7 @@ class Trainer:
         Args:
             x, y: inputs and targets, one row a sample.
             epochs: how often every sample is seen; 0 checks everything and trains nothing.
-            batch_size: samples a step; the last batch of an epoch may be smaller.
+            batch_size: samples a step; the last batch of an epoch may be smaller (see drop_last).
             shuffle: draw a new order of the samples for each epoch.
             seed: of that order and of dropout's masks: the same seed, data, weights and optimizer state give the same
                 bits. None draws from fastdl's default generator, a Generator goes on from where it is.
@@ -147,14 +148,17 @@ class Trainer:
                 returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`. It is given an array
                 of its own and the generator that draws the order, so that a seed repeats what it draws as well. The
                 losses and metrics of training are of what it returns.
+            drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
+                normalization cannot take the statistics of one row.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
 
         Raises:
             TypeError: if an argument is of another kind, or x or y not numeric.
-            ValueError: if there are no samples, x and y differ in length, values are not finite, or numbers are out of
-                range; what model and criterion say of shapes and class indices.
+            ValueError: if there are no samples (with drop_last, less than a batch), x and y differ in length, values are
+                not finite, or numbers are out of range; what model and criterion say of shapes and class indices; if the
+                last batch is one row alone, which the model cannot train on.
             FloatingPointError: if the loss of a step is NaN or infinite; that step is not taken, and `trainer.history`
                 holds the epochs before.
         """
@@ -162,10 +166,12 @@ class Trainer:
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
         if not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"Trainer.fit: expected True or False for shuffle, got {shuffle!r}")
+        drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
         callbacks = _callbacks(callbacks, progress)
         dtype = door.weights_dtype(self.model)
         x, y = door.pair(x, y, dtype, "Trainer.fit")
         self._try_out(x, y)
+        self._try_last_batch(x, batch_size, drop_last)
         if augment is not None:
             if not callable(augment):
                 raise TypeError(
@@ -192,7 +198,9 @@ class Trainer:
                     endings.callback(callback.on_fit_end, self)
                 with _mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
-                        record = self._epoch(x, y, batch_size, shuffle, on_step_end, validation_data, augment)
+                        record = self._epoch(
+                            x, y, batch_size, shuffle, drop_last, on_step_end, validation_data, augment
+                        )
                         history.records.append(record)
                         if self.schedule is not None:
                             self._step_schedule(record)
@@ -234,13 +242,14 @@ class Trainer:
         y: Array,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         validation_data: tuple[Array, Array] | None,
         augment: Augment | None,
     ) -> dict[str, float]:
         start = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
-        loss, outputs, targets = self._plain_epoch(x, y, batch_size, shuffle, on_step_end, augment)
+        loss, outputs, targets = self._plain_epoch(x, y, batch_size, shuffle, drop_last, on_step_end, augment)
         record = {"loss": loss}
         for name, metric in self.metrics.items():
             record[name] = float(metric(outputs, targets))
@@ -256,6 +265,7 @@ class Trainer:
         y: Array,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         augment: Augment | None,
     ) -> tuple[float, Array, Array]:
@@ -264,7 +274,8 @@ class Trainer:
         parameters = self._parameters()
         sums = getattr(criterion, "reduction", "mean") == "sum"
         total, outputs, targets = 0.0, [], []
-        for step, (xb, yb) in enumerate(batches(x, y, batch_size, shuffle=shuffle, rng=self.rng), 1):
+        epoch = batches(x, y, batch_size, shuffle=shuffle, rng=self.rng, drop_last=drop_last)
+        for step, (xb, yb) in enumerate(epoch, 1):
             optimizer.forget_gradients()
             if augment is not None and self.rng is not None:
                 xb = augmented(augment, xb if shuffle else xb.copy(), self.rng, "Trainer.fit")
@@ -284,7 +295,8 @@ class Trainer:
                 targets.append(yb)
             for call in on_step_end:
                 call(self, step, loss)
-        loss = total if sums else total / len(y)
+        rows = len(y) - len(y) % batch_size if drop_last else len(y)
+        loss = total if sums else total / rows
         return (loss, np.concatenate(outputs), np.concatenate(targets)) if self.metrics else (loss, x[:0], y[:0])
 
     def _judge(self, output: Array, y: Array) -> dict[str, float]:
@@ -319,6 +331,29 @@ class Trainer:
                 self.criterion(output, y[rows])
             except ValueError as error:
                 raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
+
+    def _try_last_batch(self, x: Array, batch_size: int, drop_last: bool) -> None:
+        """Send a row through the model as training does, where the last batch is one row alone; what that moves is put back."""
+        n, last = len(x), len(x) % batch_size or batch_size
+        if drop_last and n < batch_size:
+            raise ValueError(
+                f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {n}"
+            )
+        if last > 1 or (drop_last and batch_size > 1):
+            return
+        before = [(buffer, buffer.copy()) for buffer in self.model.buffers()]
+        mode = nullcontext() if self.model.training else _mode(self.model, True)
+        try:
+            with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))), mode:
+                self.model(x[:1])
+        except ValueError as error:
+            hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
+            raise ValueError(
+                f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}: {error}"
+            ) from error
+        finally:
+            for buffer, values in before:
+                buffer[...] = values
 
     def _diverged(self, loss: float, step: int) -> str:
         lr = self.optimizer.param_groups[0]["lr"]
