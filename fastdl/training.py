@@ -183,7 +183,7 @@ class Trainer:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
             validation_data = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
             self._try_out(*validation_data)
-        self.rng = as_generator(seed)
+        self.rng = as_generator(seed, "Trainer.fit: seed")
         names = ["loss", *self.metrics]
         if validation_data is not None:
             names += [f"val_{name}" for name in names]
