@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import numbers
 import threading
 from collections.abc import Iterator
@@ -89,25 +88,27 @@ class Stream:
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._generator = generator
-        self._begun: tuple[int, Iterator[int]] | None = None
+        self._seed: int | None = None
+        self._calls = 0
         self._lock = threading.Lock()
 
     def next(self) -> tuple[int, int]:
         """Return the seed, an integer of 64 bits, and this call's number: 0, 1, 2, ..."""
-        begun = self._begun or self._begin()
-        return begun[0], next(begun[1])
+        return self.take(1)
+
+    def take(self, calls: int) -> tuple[int, int]:
+        """Return the seed and the first number of so many calls."""
+        with self._lock:
+            if self._seed is None:
+                self._seed = int(self._generator.integers(2**64, dtype=np.uint64))
+            first = self._calls
+            self._calls += calls
+            return self._seed, first
 
     def restart(self) -> None:
         """Draw another seed at the next call, and count from 0 again."""
-        self._begun = None
-
-    def _begin(self) -> tuple[int, Iterator[int]]:
         with self._lock:
-            begun = self._begun
-            if begun is None:
-                begun = int(self._generator.integers(2**64, dtype=np.uint64)), itertools.count()
-                self._begun = begun
-            return begun
+            self._seed, self._calls = None, 0
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -14,8 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl import door, optim
 from fastdl.arguments import positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback, ProgressBar
-from fastdl.data import batches
 from fastdl.data.augment import Augment, augmented
+from fastdl.engine import Engine, NotFiniteError, Task, engine_for
 from fastdl.history import History as History
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -102,7 +101,9 @@ class Trainer:
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
             raise ValueError("Trainer: expected a model with parameters, got one without")
-        if not any(id(parameter) in own for parameter in self._parameters()):
+        self._task = Task(model, criterion, optimizer, self.clip_value, self.clip_norm)
+        self._latest_engine: Engine | None = None
+        if not any(id(parameter) in own for parameter in self._task.parameters()):
             raise ValueError(
                 "Trainer: expected an optimizer of the model's parameters, got one of none of them;"
                 f" write {type(optimizer).__name__}(model.parameters(), ...)"
@@ -187,7 +188,9 @@ class Trainer:
         names = ["loss", *self.metrics]
         if validation_data is not None:
             names += [f"val_{name}" for name in names]
-        self.history = history = History((*names, "lr", "seconds"), "plain: a Python loop, the engine for every model")
+        self.history = history = History((*names, "lr", "seconds"), "none: no epoch was run")
+        self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
+        self._latest_engine = None
         self._stopping = False
         on_step_end = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
         with ExitStack() as endings:
@@ -208,6 +211,8 @@ class Trainer:
                             callback.on_epoch_end(self, record)
             except KeyboardInterrupt:
                 history.interrupted = True
+            finally:
+                self._latest_engine = None
         return history
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
@@ -249,55 +254,62 @@ class Trainer:
     ) -> dict[str, float]:
         start = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
-        loss, outputs, targets = self._plain_epoch(x, y, batch_size, shuffle, drop_last, on_step_end, augment)
-        record = {"loss": loss}
-        for name, metric in self.metrics.items():
-            record[name] = float(metric(outputs, targets))
+        outputs: list[Array] | None = [] if self.metrics else None
+        order = self.rng.permutation(len(x)) if shuffle and self.rng is not None else None
+        if drop_last:
+            rows = len(x) - len(x) % batch_size
+            x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
+        try:
+            if on_step_end or augment is not None:
+                total = self._batch_by_batch(x, y, order, batch_size, outputs, on_step_end, augment)
+            else:
+                total = self._engine(x, y, batch_size).epoch(x, y, order, batch_size, outputs)
+        except NotFiniteError as error:
+            raise FloatingPointError(self._diverged(error)) from None
+        record = {"loss": total if self._task.sums else total / (len(y) if order is None else len(order))}
+        if outputs is not None:
+            output, target = np.concatenate(outputs), y if order is None else y[order]
+            for name, metric in self.metrics.items():
+                record[name] = float(metric(output, target))
         if validation_data is not None:
             xv, yv = validation_data
             judged = self._judge(predict(self.model, xv), yv)
             record |= {f"val_{name}": value for name, value in judged.items()}
         return record | {"lr": lr, "seconds": time.perf_counter() - start}
 
-    def _plain_epoch(
+    def _batch_by_batch(
         self,
         x: Array,
         y: Array,
+        order: Array | None,
         batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
+        outputs: list[Array] | None,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         augment: Augment | None,
-    ) -> tuple[float, Array, Array]:
-        """One epoch as a Python loop: its loss, and outputs and targets in the order seen where metrics want them."""
-        model, criterion, optimizer = self.model, self.criterion, self.optimizer
-        parameters = self._parameters()
-        sums = getattr(criterion, "reduction", "mean") == "sum"
-        total, outputs, targets = 0.0, [], []
-        epoch = batches(x, y, batch_size, shuffle=shuffle, rng=self.rng, drop_last=drop_last)
-        for step, (xb, yb) in enumerate(epoch, 1):
-            optimizer.forget_gradients()
+    ) -> float:
+        """An epoch with Python between its steps."""
+        total = 0.0
+        for step, first in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
+            rows = slice(first, first + batch_size) if order is None else order[first : first + batch_size]
+            xb, yb = x[rows], y[rows]
             if augment is not None and self.rng is not None:
-                xb = augmented(augment, xb if shuffle else xb.copy(), self.rng, "Trainer.fit")
-            output = model(xb)
-            loss = float(criterion(output, yb))
-            if not math.isfinite(loss):
-                raise FloatingPointError(self._diverged(loss, step))
-            model.backward_parameters(criterion.backward())
-            if self.clip_value is not None:
-                optim.clip_grad_value(parameters, self.clip_value)
-            if self.clip_norm is not None:
-                optim.clip_grad_norm(parameters, self.clip_norm)
-            optimizer.step()
-            total += loss if sums else loss * len(yb)
-            if self.metrics:
-                outputs.append(output)
-                targets.append(yb)
+                xb = augmented(augment, xb.copy() if order is None else xb, self.rng, "Trainer.fit")
+            try:
+                loss = self._engine(xb, yb, batch_size).epoch(xb, yb, None, len(xb), outputs)
+            except NotFiniteError as error:
+                raise NotFiniteError(error.loss, step, error.cause) from None
+            total += loss
             for call in on_step_end:
-                call(self, step, loss)
-        rows = len(y) - len(y) % batch_size if drop_last else len(y)
-        loss = total if sums else total / rows
-        return (loss, np.concatenate(outputs), np.concatenate(targets)) if self.metrics else (loss, x[:0], y[:0])
+                call(self, step, loss if self._task.sums else loss / len(yb))
+        return total
+
+    def _engine(self, x: Array, y: Array, batch_size: int) -> Engine:
+        """The engine of this fit, made anew when a callback has changed the model."""
+        engine = self._latest_engine
+        if engine is None or not engine.current():
+            engine = self._latest_engine = engine_for(self._task, x, y, batch_size)
+            self.history.engine = engine.name
+        return engine
 
     def _judge(self, output: Array, y: Array) -> dict[str, float]:
         with no_grad():
@@ -309,9 +321,6 @@ class Trainer:
             self.schedule.step(record.get("val_loss", record["loss"]))
         else:
             self.schedule.step()
-
-    def _parameters(self) -> list[Any]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _try_out(self, x: Array, y: Array) -> None:
         """Send two rows through model and criterion, and those of the two lowest and two highest class indices.
@@ -355,10 +364,10 @@ class Trainer:
             for buffer, values in before:
                 buffer[...] = values
 
-    def _diverged(self, loss: float, step: int) -> str:
+    def _diverged(self, error: NotFiniteError) -> str:
         lr = self.optimizer.param_groups[0]["lr"]
         return (
-            f"Trainer.fit: the loss is {loss} in epoch {len(self.history) + 1}, step {step};"
+            f"Trainer.fit: the loss is {error.loss} in epoch {len(self.history) + 1}, step {error.step}{error.cause};"
             f" write a smaller lr than {lr:g}, or clip_norm=1.0"
         )
 

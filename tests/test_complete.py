@@ -11,8 +11,9 @@ from fastdl import _kernels, nn, optim, reference
 from fastdl.testing import CASES
 
 BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
-# Rooms without arithmetic: the table of entry points, the check of arrays, the number of threads.
-NO_KERNELS = {"table", "array", "threads"}
+# Rooms without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
+# which call the kernels of other rooms.
+NO_KERNELS = {"table", "array", "threads", "operation", "objective", "program"}
 # Doors that tell about kernels and compute nothing.
 TELLING = {"activation_kinds", "keeps_output", "loss_kinds"}
 

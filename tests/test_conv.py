@@ -21,7 +21,7 @@ class Geometry(NamedTuple):
 
     N: int
     C: int
-    O: int  # noqa: E741
+    O: int
     image: tuple[int, int]
     kernel: tuple[int, int]
     stride: tuple[int, int] = (1, 1)

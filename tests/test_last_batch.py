@@ -76,6 +76,35 @@ def test_drop_last_leaves_the_smaller_batch_out_of_steps_and_averages():
     assert all(value * 100 == pytest.approx(round(value * 100)) for value in history["accuracy"])
 
 
+class Plain(nn.Module):
+    """Passes on what it is given, as a module in Python."""
+
+    def forward(self, x):
+        return x
+
+    def backward(self, grad_output):
+        return grad_output
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_drop_last_takes_the_same_steps_in_every_engine(shuffle):
+    results = []
+    for layers, callbacks in (((), []), ((), [Losses()]), ((Plain(),), [])):
+        trainer = make_trainer(nn.Linear(2, 8, rng=1), nn.Tanh(), *layers, nn.Linear(8, 2, rng=2), metrics=[accuracy])
+        options = {"batch_size": 30, "drop_last": True, "shuffle": shuffle, "seed": 0, "callbacks": callbacks}
+        history = trainer.fit(X, Y, epochs=3, **options)
+        results.append((history["loss"], history["accuracy"], trainer.predict(X)))
+    by_hand = make_trainer(nn.Linear(2, 8, rng=1), nn.Tanh(), nn.Linear(8, 2, rng=2), metrics=[accuracy])
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        for xb, yb in data.batches(X, Y, 30, shuffle=shuffle, rng=rng, drop_last=True):
+            by_hand.fit(xb, yb, epochs=1, batch_size=30, shuffle=False)
+    results.append((*results[0][:2], by_hand.predict(X)))
+    for result in results[1:]:
+        for one, other in zip(results[0], result, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+
+
 def test_drop_last_changes_nothing_where_batches_come_out_even():
     results = []
     for drop_last in (True, False):

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.activation import activation_backward, activation_forward, keeps_output
+from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready, ready_gradient
 from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
@@ -93,6 +93,13 @@ class _Elementwise(Layer):
         if mode.enabled:
             self._kept = y if self._keeps_output else x
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        code = activation_kinds().index(self.kind)
+        if self._keeps_output and plan.fuse_activation(x, code, self._alpha, self._beta):
+            return x
+        fields = {"activation": code, "alpha": self._alpha, "beta": self._beta, "keeps_output": self._keeps_output}
+        return plan.add("activation", self, x, x.shape, **fields)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy f'."""
@@ -237,6 +244,9 @@ class Identity(Layer):
         """Return x."""
         if mode.enabled:
             self._kept = True
+        return x
+
+    def _plan(self, plan: Any, x: Any) -> Any:
         return x
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:

@@ -65,6 +65,18 @@ class _ClassLoss(Loss):
             )
         return indices.reshape(shape[0], prod(shape[2:])), count
 
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        """The record of this loss for a native program, but for the arrays' places."""
+        weight = None if self.weight is None else self.weight.astype(plan.dtype)
+        return {
+            "C": x.shape[0],
+            "D": prod(x.shape[1:]),
+            "size": x.size,
+            "ignore_index": self.ignore_index,
+            "weight": 0 if weight is None else weight,
+            **self._reduction_record(),
+        }
+
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
         return None if self.weight is None else self.weight.astype(x.dtype)
 
@@ -115,6 +127,9 @@ class NLLLoss(_ClassLoss):
 
     Source: torch.nn.NLLLoss.
     """
+
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        return super()._objective(plan, x, target) | {"kind": 1}
 
     def __init__(self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, ignore_index, reduction)
@@ -199,6 +214,10 @@ class CrossEntropyLoss(_ClassLoss):
         if mode.enabled:
             self._kept = p, t, weight, divisor, shape
         return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        kind = 3 if target.dtype.kind == "f" else 2
+        return super()._objective(plan, x, target) | {"kind": kind, "label_smoothing": self.label_smoothing}
 
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output; grad_output as for Loss."""

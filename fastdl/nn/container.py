@@ -7,6 +7,7 @@ place's backward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any, overload
 
 import numpy as np
@@ -70,6 +71,11 @@ class Sequential(Layer):
             x = layer.forward(x)
             kept.append(layer._kept)
         self._kept = kept
+        return x
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        for name, layer in self._layers.items():
+            x = plan.through(layer, x, name)
         return x
 
     def backward(self, grad_output: Any) -> Any:
@@ -172,6 +178,15 @@ class Residual(Layer):
             self._kept = kept
         return y + around
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        x = x.for_several()
+        ways = [plan.through(self.body, x, "body").for_several()]
+        ways.append(x if self.shortcut is None else plan.through(self.shortcut, x, "shortcut"))
+        y = plan.value(ways[0].shape, any(way.differentiated for way in ways))
+        for number, way in enumerate(ways):
+            plan.add("move", self, way, y.shape, y=y, I=y.size, adds=number, together=object())
+        return y
+
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the gradients through both ways."""
         kept = self._recall()
@@ -211,6 +226,11 @@ class Parallel(Layer):
         if mode.enabled:
             self._kept = kept, [output.shape[1] for output in outputs], y.shape, y.dtype
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        x = x.for_several()
+        outputs = [plan.through(branch, x, str(number)) for number, branch in enumerate(self.branches)]
+        return join(outputs, plan, self)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
@@ -273,6 +293,14 @@ class Siamese(Layer):
             self._kept = kept, stacked, [output.shape[1] for output in outputs], y.shape, y.dtype
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        (inputs, *shape), together = x.shape, object()
+        size, outputs = prod(shape), []
+        for number in range(inputs):
+            part = plan.add("move", self, x, tuple(shape), I=size, x_start=number * size, together=together)
+            outputs.append(plan.through(self.body, part, "body"))
+        return join(outputs, plan, self)
+
     def backward(self, grad_output: NDArray[Any]) -> Any:
         """Add up the body's gradients over its inputs; return the gradient in the form of x."""
         kept, stacked, widths, shape, dtype = self._recall()
@@ -296,6 +324,17 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
     if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
         raise ValueError(f"{owner.spec()}: expected outputs that agree in every axis but 1, got {shapes}")
     return np.concatenate(outputs, axis=1)
+
+
+def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:
+    """Plan what `concatenate` does."""
+    width, inner = sum(output.shape[0] for output in outputs), outputs[0].shape[1:]
+    y = plan.value((width, *inner), any(output.differentiated for output in outputs))
+    start = 0
+    for output in outputs:
+        plan.add("move", owner, output, output.shape, y=y, I=output.size, y_start=start, together=object())
+        start += output.size
+    return y
 
 
 def split(

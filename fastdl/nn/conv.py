@@ -74,6 +74,14 @@ class _Convolution(Weighted):
             self._kept = x, y.shape, W
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        shape = self._output_shape((1, *x.shape), 1)[1:]
+        (C, *image), (O, *output), kernel = x.shape, shape, self.kernel_size
+        stride, padding, dilation, groups = self._geometry()
+        (H, W), (OH, OW), (KH, KW) = ((1, *sizes)[-2:] for sizes in (image, output, kernel))
+        s = 0, C, H, W, O, KH, KW, OH, OW, *stride, *padding, *dilation, groups
+        return plan.add("conv", self, x, shape, self._parameters_of_plan(), s=s)
+
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return the gradient with respect to x."""
         x, gy = self._add_gradients(grad_output)

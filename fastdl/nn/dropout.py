@@ -60,6 +60,11 @@ class Dropout(Layer):
         dropout_forward(x, *drawn, y)
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        if not (self.training and self.p > 0):
+            return x
+        return plan.add("dropout", self, x, x.shape, p=self.p, run=self._run((1, *x.shape)), draw=plan.draw())
+
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy mask / (1 - p), with the forward's mask."""
         shape, dtype, drawn = self._recall()

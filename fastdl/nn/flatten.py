@@ -55,6 +55,13 @@ class Flatten(Layer):
             self._kept = x.shape, y.shape, x.dtype
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        first, last = (dim % (len(x.shape) + 1) for dim in (self.start_dim, self.end_dim))
+        if first == 0 < last:
+            raise plan.refusal(f"{self.spec()} joins samples")
+        shape = (1, *x.shape)
+        return x.reshaped((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])[1:])
+
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy in x's shape."""
         x_shape, y_shape, dtype = self._recall()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,12 @@ class Linear(Weighted):
         if mode.enabled:
             self._kept = x, y.shape, W
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        lead, (O, I) = x.shape[:-1], self._weight_shape()
+        if x.shape[-1:] != (I,):
+            raise plan.refusal(f"{self.spec()} runs over the samples")
+        return plan.add("linear", self, x, (*lead, O), self._parameters_of_plan(), rows=prod(lead), I=I, O=O)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return gy W, the gradient with respect to x."""

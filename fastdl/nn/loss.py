@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.array import empty_like, ready
-from fastdl._kernels.loss import loss_backward, loss_forward, loss_sum
+from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -78,6 +78,9 @@ class Loss(Layer):
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         return np.ascontiguousarray(slope * weight, dtype=output.dtype)
 
+    def _reduction_record(self) -> dict[str, int]:
+        return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
+
     def _factor(self, shape: tuple[int, ...]) -> float:
         """What the sum of losses of this shape is multiplied with. The mean of nothing is 0."""
         if self.reduction == "sum":
@@ -136,6 +139,21 @@ class _Elementwise(Loss):
         loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
         gx *= gradient
         return gx
+
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        """The record of this loss for a native program, but for the arrays' places."""
+        rows = np.empty((plan.batch_size, *x.shape), plan.dtype)
+        factors = {"weight": self.weight, "pos_weight": self.pos_weight}
+        if any(f is not None and f.ndim > len(x.shape) and len(f) > 1 for f in factors.values()):
+            raise plan.refusal(f"{self.spec()} weighs the samples of a batch by their places")
+        return {
+            "kind": 0,
+            "code": loss_kinds().index(self.kind),
+            "delta": self._delta,
+            "size": x.size,
+            **{name: 0 if factor is None else self._like(factor, name, rows) for name, factor in factors.items()},
+            **self._reduction_record(),
+        }
 
     def _like(self, factor: NDArray[Any], name: str, x: NDArray[Any]) -> NDArray[Any]:
         """The factor spread over the shape of x."""
@@ -232,6 +250,9 @@ class BCELoss(_Elementwise):
             if array.size and (array.min() < 0 or array.max() > 1):
                 raise ValueError(f"{self.spec()}: expected {name} from 0 to 1, got {array.min()} to {array.max()}")
         return super().forward(output, target)
+
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+        return super()._objective(plan, x, target) | {"high": 1.0}
 
 
 class BCEWithLogitsLoss(_Elementwise):

@@ -171,6 +171,31 @@ class _BatchNorm(_Normalization):
             self._kept = x, mean, inverse, by_batch
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        _, _, running_mean, running_var, batches = self._arrays()
+        C, D = self.num_features, prod(x.shape[1:])
+        by_batch = self.training or batches is None
+        if by_batch and D == 1:
+            plan.at_least(2, self)
+        if by_batch and not (self.training and self.track_running_stats):
+            running_mean = running_var = batches = None
+        return plan.add(
+            "batch_norm",
+            self,
+            x,
+            x.shape,
+            {"W": self.weight, "b": self.bias},
+            kept={"mean": C * plan.dtype.itemsize, "inverse": C * plan.dtype.itemsize},
+            rows=C,
+            I=D,
+            training=int(by_batch),
+            running_mean=0 if running_mean is None else running_mean,
+            running_var=0 if running_var is None else running_var,
+            batches=0 if batches is None else batches,
+            eps=self.eps,
+            momentum=-1.0 if self.momentum is None else self.momentum,
+        )
+
     def _backward(self, grad_output: Array, with_input: bool) -> Any:
         x, mean, inverse, by_batch = self._recall()
         W, *_ = self._arrays()
@@ -318,6 +343,24 @@ class LayerNorm(_Normalization):
         if mode.enabled:
             self._kept = x, mean, inverse
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        self._arrays()
+        n = prod(self.normalized_shape)
+        rows = x.size // n
+        size = rows * plan.batch_size * plan.dtype.itemsize
+        parameters = {"W": self.weight, "b": self.bias}
+        return plan.add(
+            "layer_norm",
+            self,
+            x,
+            x.shape,
+            parameters,
+            kept={"mean": size, "inverse": size},
+            rows=rows,
+            I=n,
+            eps=self.eps,
+        )
 
     def _backward(self, grad_output: Array, with_input: bool) -> Any:
         x, mean, inverse = self._recall()

@@ -69,6 +69,14 @@ class _Pool(Layer):
                 raise ValueError(f"{self.spec()}: expected planes of fewer than 2**31 elements, got {each}")
         return *shape[:2], *outputs
 
+    def _plan_windows(self, plan: Any, x: Any, kind: str, pairs: Any, kept: dict[str, int], **fields: Any) -> Any:
+        shape = self._measured((1, *x.shape))[1:]
+        (C, *image), (_, *output) = x.shape, shape
+        (H, W), (OH, OW) = ((1, *sizes)[-2:] for sizes in (image, output))
+        (KH, KW), stride, padding, dilation = pairs
+        s = 0, C, H, W, C, KH, KW, OH, OW, *stride, *padding, *dilation, 1
+        return plan.add(kind, self, x, shape, kept=kept, s=s, **fields)
+
     def _images(self, array: Array) -> Array:
         return array if self._axes == "HW" else array[:, :, None]
 
@@ -127,6 +135,11 @@ class _MaxPool(_Windows):
         self._kept = x.shape, y.shape, x.dtype, index
         return y
 
+    def _plan(self, plan: Any, x: Any) -> Any:
+        outputs = plan.batch_size * prod(self._measured((1, *x.shape)))
+        kept = {"index": outputs * INDEX.itemsize} if plan.backward else {}
+        return self._plan_windows(plan, x, "max_pool", self._pairs, kept)
+
     def backward(self, grad_output: Array) -> Array:
         """Return gy where the maxima were, summed where they are maxima of several windows."""
         gy, gx, index = self._start_back(grad_output)
@@ -149,6 +162,11 @@ class _AvgPool(_Windows):
         if mode.enabled:
             self._kept = x.shape, y.shape, x.dtype, None
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        pairs, divisor = (*self._pairs[:3], (1, 1)), self.divisor_override or 0
+        count_padding = int(self.count_include_pad)
+        return self._plan_windows(plan, x, "avg_pool", pairs, {}, count_padding=count_padding, divisor=divisor)
 
     def backward(self, grad_output: Array) -> Array:
         """Return what each element's windows send it: gy over their number of places."""
@@ -351,6 +369,9 @@ class AdaptiveAvgPool2d(_Pool):
         if mode.enabled:
             self._kept = x.shape, y.shape, x.dtype, None
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        return self._plan_windows(plan, x, "adaptive_avg_pool", ((1, 1), (1, 1), (0, 0), (1, 1)), {})
 
     def backward(self, grad_output: Array) -> Array:
         """Return what each element's shares send it: gy over their size."""

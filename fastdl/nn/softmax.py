@@ -20,6 +20,7 @@ class _OverAxis(Layer):
 
     _forward: ClassVar[Callable[..., None]]
     _backward: ClassVar[Callable[..., None]]
+    _operation: ClassVar[str]
 
     def __init__(self, dim: int = -1) -> None:
         if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
@@ -36,6 +37,12 @@ class _OverAxis(Layer):
         if mode.enabled:
             self._kept = y
         return y
+
+    def _plan(self, plan: Any, x: Any) -> Any:
+        if self.dim % (len(x.shape) + 1) == 0:
+            raise plan.refusal(f"{self.spec()} runs over the samples")
+        rows, I, O = self._split((1, *x.shape))
+        return plan.add(self._operation, self, x, x.shape, rows=rows, I=I, O=O)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the gradient with respect to x."""
@@ -70,6 +77,7 @@ class Softmax(_OverAxis):
 
     _forward = staticmethod(kernels.softmax_forward)
     _backward = staticmethod(kernels.softmax_backward)
+    _operation = "softmax"
 
 
 class LogSoftmax(_OverAxis):
@@ -87,3 +95,4 @@ class LogSoftmax(_OverAxis):
 
     _forward = staticmethod(kernels.log_softmax_forward)
     _backward = staticmethod(kernels.log_softmax_backward)
+    _operation = "log_softmax"

@@ -100,6 +100,10 @@ class Weighted(Layer):
             )
         self._fitting = W, b
 
+    def _parameters_of_plan(self) -> dict[str, Parameter | None]:
+        self._fit(self.weight._data, None if self.bias is None else self.bias._data)
+        return {"W": self.weight, "b": self.bias}
+
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Each output is a product with as many inputs as a row of W has elements."""
         return prod(output_shape) * prod(self._weight_shape()[1:])

@@ -183,6 +183,17 @@ class Optimizer:
         state = {name: array[flat] for name, array in self._state.items()}
         return Run(self._data[flat], self._grad[flat], state, group, slice(start, stop))
 
+    def _current_runs(self) -> list[Run]:
+        """The runs to step over."""
+        if self._seen != Parameter.changes:
+            self._look_again()
+        return self._runs
+
+    def _count_steps(self, steps: int) -> None:
+        """Count steps that a native program has taken."""
+        for run in self._runs:
+            self._steps[run.members] = [step + steps for step in self._steps[run.members]]
+
     def zero_grad(self) -> None:
         """Set every gradient to zeros, in one pass."""
         if self._seen != Parameter.changes:
@@ -201,12 +212,11 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every trainable parameter by its gradient."""
-        if self._seen != Parameter.changes:
-            self._look_again()
+        runs = self._current_runs()
         for parameter in self._parameters:
             if parameter._forgotten:
                 parameter.zero_grad()
-        for data, grad, state, group, members in self._runs:
+        for data, grad, state, group, members in runs:
             step = self._steps[members.start] + 1
             self.update(data, grad, state, group, step)
             self._steps[members] = [step] * (members.stop - members.start)
@@ -216,6 +226,10 @@ class Optimizer:
     ) -> None:
         """Change data in place; defined by the subclass."""
         raise TypeError(f"{self._name()} has no update: define update(self, data, grad, state, group, step)")
+
+    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        """What `update` does with these, as the fields of a native program's record; none where it is written in Python."""
+        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by parameter number, and the groups' options (torch's layout)."""

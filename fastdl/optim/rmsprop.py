@@ -80,6 +80,17 @@ class RMSprop(Optimizer):
         needs["momentum_buffer"] = any(group["momentum"] for group in groups)
         return tuple(name for name in self.state_names if needs[name])
 
+    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        names = ("lr", "alpha", "eps", "weight_decay", "momentum", "maximize", "eps_inside_sqrt")
+        return {
+            "kind": 1,
+            **{name: group[name] for name in names},
+            "decoupled": group["decoupled_weight_decay"],
+            "first_state": state["square_avg"],
+            "second_state": state["grad_avg"] if group["centered"] else 0,
+            "third_state": state["momentum_buffer"] if group["momentum"] else 0,
+        }
+
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""
         rmsprop_step(

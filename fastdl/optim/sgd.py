@@ -73,6 +73,15 @@ class SGD(Optimizer):
     def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         return self.state_names if any(group["momentum"] for group in groups) else ()
 
+    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
+        names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+        return {
+            "kind": 0,
+            **{name: group[name] for name in names},
+            "decoupled": group["decoupled_weight_decay"],
+            "first_state": state["momentum_buffer"] if group["momentum"] else 0,
+        }
+
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""
         momentum = group["momentum"]

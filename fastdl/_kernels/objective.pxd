@@ -1,0 +1,37 @@
+# The loss at the end of a program, its gradient, and the optimizer's steps; see objective.pyx.
+from fastdl._kernels.table cimport real
+
+cdef enum LossKind:
+    ELEMENTWISE
+    NLL
+    CROSS_ENTROPY
+    CROSS_ENTROPY_OF_PROBABILITIES
+
+# Addresses and sizes as in an Operation: `size` elements of x a sample, C classes at D places.
+cdef struct Objective:
+    Py_ssize_t kind, code
+    Py_ssize_t x, gx, kept, losses, weight, pos_weight
+    Py_ssize_t size, C, D, ignore_index
+    # "mean" divides by what counts, "sum" by one, "batchmean" by the samples.
+    Py_ssize_t mean, batchmean
+    double delta, label_smoothing, low, high
+
+cdef enum OptimizerKind:
+    SGD
+    RMSPROP
+    ADAM
+
+# A stretch of parameters p with gradient g that one step covers.
+cdef struct Update:
+    Py_ssize_t kind, n, step
+    Py_ssize_t p, g, first_state, second_state, third_state
+    Py_ssize_t nesterov, decoupled, maximize, eps_inside_sqrt
+    double lr, weight_decay, momentum, dampening, alpha, eps, beta1, beta2
+
+# The reduced loss; NaN where it cannot be taken (outputs outside of [low, high]).
+cdef double objective_forward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
+cdef void objective_backward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
+cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil
+cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil
+# Whether all gradients were finite.
+cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil

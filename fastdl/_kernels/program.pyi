@@ -1,0 +1,39 @@
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array: TypeAlias = NDArray[Any]
+
+OPERATION: np.dtype[Any]
+OBJECTIVE: np.dtype[Any]
+UPDATE: np.dtype[Any]
+
+class Program:
+    draws: int
+    def __init__(
+        self,
+        operations: Array,
+        objective: Array | None,
+        itemsize: int,
+        input: int,
+        target: int,
+        draws: int,
+        kept: object,
+    ) -> None: ...
+    def train(
+        self,
+        x: Array,
+        t: Array,
+        order: Array | None,
+        batch_size: int,
+        updates: Array,
+        limit_of_values: float,
+        limit_of_norm: float,
+        sums: bool,
+        seed: int,
+        call: int,
+        outputs: Array | None,
+        done: list[Any],
+    ) -> bool: ...
+    def predict(self, x: Array, batch_size: int, y: Array, seed: int, call: int) -> None: ...

@@ -1,0 +1,228 @@
+"""Whole epochs in one call: a model's operations in a row, its loss and its optimizer's steps, without Python between them.
+
+A plan (fastdl.plan) lists the operations with the addresses of parameters and of one arena of memory; here they run.
+"""
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memcpy
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+import numpy as np
+
+from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.objective cimport (
+    Objective, Update, clip_norm, clip_values, objective_backward, objective_forward, take_step,
+)
+from fastdl._kernels.operation cimport (
+    Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
+)
+from fastdl._kernels.table cimport real
+
+cnp.import_array()
+
+# Python looks for Ctrl-C this often, in seconds.
+cdef double PATIENCE = 0.02
+
+
+cdef Operation any_operation
+cdef Objective any_objective
+cdef Update any_update
+# The records as NumPy writes them.
+OPERATION = np.asarray(<Operation[:1]>&any_operation).dtype
+OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype
+UPDATE = np.asarray(<Update[:1]>&any_update).dtype
+
+
+# An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie.
+cdef struct Epoch:
+    Py_ssize_t rows, batch_size, done, steps
+    const int64_t* order
+    const char* x
+    const char* t
+    char* input
+    char* target
+    char* outputs
+    Py_ssize_t x_row, t_row, output_row
+    double limit_of_values, limit_of_norm, total, loss
+    bint sums
+    uint64_t seed, call, draws
+
+
+cdef double now() noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + 1e-9 * t.tv_nsec
+
+
+cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssize_t count, char* to) noexcept nogil:
+    """The rows of these numbers, one behind the other."""
+    cdef Py_ssize_t i, j
+    if size == 8:
+        for i in range(count):
+            (<int64_t*>to)[i] = (<const int64_t*>rows)[order[i]]
+    elif size <= 64 and size % 4 == 0:
+        for i in range(count):
+            for j in range(size // 4):
+                (<float*>(to + i * size))[j] = (<const float*>(rows + order[i] * size))[j]
+    else:
+        for i in range(count):
+            memcpy(to + i * size, rows + order[i] * size, size)
+
+
+cdef bint run_steps(
+    const Operation* operations, Py_ssize_t count, const Objective* objective, Update* updates, Py_ssize_t runs, Epoch* e,
+    real* scratch) noexcept nogil:
+    """Steps until the epoch's end, the patience's end, or a loss that is not finite (False; that step is not taken)."""
+    cdef double start = now()
+    cdef Py_ssize_t i, look = 1, since = 0
+    cdef const char* t
+    cdef Batch batch
+    while e.done < e.rows:
+        batch.N = min(e.batch_size, e.rows - e.done)
+        batch.x, batch.y, batch.seed, batch.call = <void*>(e.x + e.done * e.x_row), NULL, e.seed, e.call
+        t = e.t + e.done * e.t_row
+        if e.order != NULL:
+            gather(e.x, e.x_row, e.order + e.done, batch.N, e.input)
+            gather(e.t, e.t_row, e.order + e.done, batch.N, e.target)
+            batch.x = e.input
+            t = e.target
+        for i in range(count):
+            forward_operation(operations + i, &batch, scratch)
+        e.loss = objective_forward(objective, t, batch.N, scratch)
+        if not isfinite(e.loss):
+            return False
+        if e.outputs != NULL:
+            memcpy(e.outputs + e.done * e.output_row, <void*>objective.x, batch.N * e.output_row)
+        objective_backward(objective, t, batch.N, scratch)
+        for i in range(count - 1, -1, -1):
+            if operations[i].differentiated:
+                backward_operation(operations + i, &batch, scratch)
+        if e.limit_of_values > 0:
+            clip_values(updates, runs, e.limit_of_values, scratch)
+        if e.limit_of_norm > 0:
+            clip_norm(updates, runs, e.limit_of_norm, scratch)
+        take_step(updates, runs, scratch)
+        e.total += e.loss if e.sums else e.loss * batch.N
+        e.call += e.draws
+        e.done += batch.N
+        e.steps += 1
+        since += 1
+        if since >= look:  # reading the clock takes a while, compared with the smallest steps
+            since = 0
+            if now() - start > PATIENCE:
+                return True
+            look = min(2 * look, <Py_ssize_t>64)
+    return True
+
+
+cdef void run_forward(const Operation* operations, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        forward_operation(operations + i, batch, scratch)
+
+
+cdef class Program:
+    """A model's operations, resolved; made by a plan.
+
+    Args:
+        operations: records of OPERATION.
+        objective: a record of OBJECTIVE, or None for a program that only predicts.
+        itemsize: 4 for float32, 8 for float64.
+        input, target: addresses where a batch and its targets are gathered.
+        draws: calls of dropout's stream that a forward takes.
+        kept: whatever the addresses point into.
+    """
+
+    cdef cnp.ndarray operations, objective
+    cdef Py_ssize_t count, itemsize
+    cdef char* input
+    cdef char* target
+    cdef readonly Py_ssize_t draws
+    cdef object kept
+
+    def __init__(self, operations, objective, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target, Py_ssize_t draws, kept):
+        self.operations = np.ascontiguousarray(operations, OPERATION)
+        self.objective = None if objective is None else np.ascontiguousarray(objective, OBJECTIVE)
+        self.count, self.itemsize, self.draws = len(operations), itemsize, draws
+        self.input, self.target, self.kept = <char*>input, <char*>target, kept
+
+    cdef void* scratch(self, Py_ssize_t N, Py_ssize_t last) except? NULL:
+        """Scratch memory for batches of N and for one of `last`."""
+        cdef const Operation* operation = <const Operation*>address(self.operations)
+        cdef Py_ssize_t i, most = 0, planning = 0
+        cdef void* memory
+        for i in range(self.count):
+            planning = max(planning, planning_memory(operation + i))
+        memory = scratch_for(planning)
+        for i in range(self.count):
+            most = max(most, operation_scratch(operation + i, N, self.itemsize, memory))
+            most = max(most, operation_scratch(operation + i, last, self.itemsize, memory))
+        if self.objective is not None:
+            most = max(most, 2 * (<const Objective*>address(self.objective)).C)
+        return scratch_for(most * self.itemsize)
+
+    def train(
+        self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t batch_size, cnp.ndarray updates not None,
+        double limit_of_values, double limit_of_norm, bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list done not None,
+    ):
+        """Take a step for each batch of the rows of x and t that `order` names, or of all; the model's outputs go to `outputs`.
+
+        `done` receives rows, steps, the sum of the losses and the latest loss, also when an exception ends the call.
+        Returns whether all losses were finite; the step of one that was not is not taken.
+        """
+        cdef Epoch e
+        cdef bint fine = True
+        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), rows = all_rows if order is None else cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t N = min(batch_size, rows)
+        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef const Objective* objective = <const Objective*>address(self.objective)
+        cdef Update* update = <Update*>address(updates)
+        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count
+        cdef void* scratch = self.scratch(N, rows % N or N)
+        e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
+        e.order = <int64_t*>address(order)
+        e.x, e.t, e.outputs = <char*>address(x), <char*>address(t), <char*>address(outputs)
+        e.x_row, e.t_row = cnp.PyArray_NBYTES(x) // all_rows, cnp.PyArray_NBYTES(t) // all_rows
+        e.output_row = 0 if outputs is None else cnp.PyArray_NBYTES(outputs) // e.rows
+        e.input, e.target = self.input, self.target
+        e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
+        e.total = e.loss = 0
+        e.seed, e.call, e.draws = seed, call, self.draws
+        try:
+            while fine and e.done < e.rows:
+                with nogil:
+                    if self.itemsize == 4:
+                        fine = run_steps(operations, count, objective, update, runs, &e, <float*>scratch)
+                    else:
+                        fine = run_steps(operations, count, objective, update, runs, &e, <double*>scratch)
+                PyErr_CheckSignals()
+        finally:
+            done[:] = e.done, e.steps, e.total, e.loss
+        return fine
+
+    def predict(self, cnp.ndarray x not None, Py_ssize_t batch_size, cnp.ndarray y not None, uint64_t seed, uint64_t call):
+        """Send the rows of x through, some at a time, and their results to y."""
+        cdef Batch batch
+        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0), count = self.count, done = 0, x_row, y_row
+        cdef void* scratch
+        if rows == 0:
+            return
+        batch_size = min(batch_size, rows)
+        scratch = self.scratch(batch_size, rows % batch_size or batch_size)
+        x_row, y_row = cnp.PyArray_NBYTES(x) // rows, cnp.PyArray_NBYTES(y) // rows
+        while done < rows:
+            batch.N = min(batch_size, rows - done)
+            batch.x, batch.y = <char*>address(x) + done * x_row, <char*>address(y) + done * y_row
+            batch.seed, batch.call = seed, call
+            call += self.draws
+            with nogil:
+                if self.itemsize == 4:
+                    run_forward(operations, count, &batch, <float*>scratch)
+                else:
+                    run_forward(operations, count, &batch, <double*>scratch)
+            done += batch.N
+            PyErr_CheckSignals()

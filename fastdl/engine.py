@@ -1,0 +1,218 @@
+"""Engines: what runs an epoch of training, a native program or a Python loop, with the same results to rounding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl import optim
+from fastdl._kernels.program import UPDATE
+from fastdl.nn.loss import Loss
+from fastdl.nn.module import Module
+from fastdl.nn.parameter import Parameter
+from fastdl.optim.optimizer import Optimizer
+from fastdl.plan import NotPlannedError, Plan, as_defined, record_of
+from fastdl.random import stream
+
+Array = NDArray[Any]
+
+
+class Task(NamedTuple):
+    """What an engine trains, and how gradients are clipped."""
+
+    model: Module
+    criterion: Any
+    optimizer: Any
+    clip_value: float | None
+    clip_norm: float | None
+
+    @property
+    def sums(self) -> bool:
+        """Whether the loss is a sum over samples, else a mean."""
+        return getattr(self.criterion, "reduction", "mean") == "sum"
+
+    def parameters(self) -> list[Parameter]:
+        """The optimizer's parameters."""
+        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+class NotFiniteError(Exception):
+    """A loss that is not finite: its value, the step, counted from 1, and what is known of the cause."""
+
+    def __init__(self, loss: float, step: int, cause: str = "") -> None:
+        super().__init__(loss, step, cause)
+        self.loss, self.step, self.cause = loss, step, cause
+
+
+class Engine(Protocol):
+    """Trains on batches; `name` says which engine it is and why."""
+
+    name: str
+
+    def current(self) -> bool:
+        """Whether the model still is what the engine was made for."""
+        ...
+
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+        """A step for each batch of the rows of x and y that `order` names, or of all; returns the sum of the losses over samples.
+
+        The model's outputs, in the same order, are appended to `outputs`.
+        """
+        ...
+
+
+class PlainEngine:
+    """A Python loop over modules: for every model."""
+
+    def __init__(self, task: Task, why: str) -> None:
+        self.task, self.name = task, f"plain: a Python loop, because {why}"
+
+    def current(self) -> bool:
+        """See Engine."""
+        return True
+
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+        """See Engine."""
+        model, criterion, optimizer, clip_value, clip_norm = self.task
+        parameters, sums, total = self.task.parameters(), self.task.sums, 0.0
+        for step, start in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
+            part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
+            xb, yb = x[part], y[part]
+            optimizer.forget_gradients()
+            output = model(xb)
+            loss = float(criterion(output, yb))
+            if not math.isfinite(loss):
+                raise NotFiniteError(loss, step)
+            model.backward_parameters(criterion.backward())
+            if clip_value is not None:
+                optim.clip_grad_value(parameters, clip_value)
+            if clip_norm is not None:
+                optim.clip_grad_norm(parameters, clip_norm)
+            optimizer.step()
+            total += loss if sums else loss * len(yb)
+            if outputs is not None:
+                outputs.append(output)
+        return total
+
+
+class NativeEngine:
+    """A model's operations, its loss and its optimizer as one native program."""
+
+    name = "native: an epoch in one call"
+
+    def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
+        """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
+        self.task = task
+        model, criterion, optimizer = task.model, task.criterion, task.optimizer
+        if not isinstance(criterion, Loss) or not as_defined(
+            criterion, "_objective", ("__call__", "forward", "backward")
+        ):
+            raise NotPlannedError(f"{type(criterion).__name__} is a loss in Python")
+        if not isinstance(optimizer, Optimizer) or not as_defined(
+            optimizer, "_record", ("update", "step", "forget_gradients")
+        ):
+            raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
+        optimizer.forget_gradients()
+        self._plan = plan = Plan(x.shape[1:], x.dtype, min(batch_size, len(x)), True)
+        own = {id(parameter) for parameter in task.parameters()}
+        foreign = [parameter for parameter in model.parameters() if id(parameter) not in own]
+        self._output = output = plan.through(model, plan.input)
+        objective = criterion._objective(plan, output, y)  # pyright: ignore[reportAttributeAccessIssue]
+        self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), foreign)
+        self._optimizer = optimizer
+        self._changes = Parameter.changes
+        for parameter in task.parameters():
+            if id(parameter) not in plan.learning:
+                parameter.zero_grad()
+            parameter._forgotten = False
+        self._seen = fingerprint(model)
+
+    def current(self) -> bool:
+        """See Engine."""
+        return self._changes == Parameter.changes and self._seen == fingerprint(self.task.model)
+
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+        """See Engine."""
+        task, program, optimizer = self.task, self._program, self._optimizer
+        rows = len(x) if order is None else len(order)
+        least, fewest = self._plan.least_samples, rows % batch_size or batch_size
+        if fewest < least:
+            raise ValueError(
+                f"Trainer.fit: expected at least {least} samples in every batch, for {self._plan.demanding}, got a last batch of"
+                f" {fewest}; write another batch_size"
+            )
+        updates = self._updates()
+        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
+        steps = -(-rows // batch_size)
+        seed, call = stream().take(program.draws * steps) if program.draws else (0, 0)
+        done: list[Any] = []
+        try:
+            fine = program.train(
+                x,
+                y,
+                order,
+                batch_size,
+                updates,
+                task.clip_value or 0,
+                task.clip_norm or 0,
+                task.sums,
+                seed,
+                call,
+                found,
+                done,
+            )
+        finally:
+            optimizer._count_steps(done[1])
+        if not fine:
+            raise NotFiniteError(done[3], done[1] + 1)
+        if outputs is not None and found is not None:
+            outputs.append(found)
+        return done[2]
+
+    def _updates(self) -> Array:
+        optimizer = self._optimizer
+        runs = optimizer._current_runs()
+        updates = np.zeros(len(runs), UPDATE)
+        self._alive = runs
+        for number, (data, grad, state, group, members) in enumerate(runs):
+            record = optimizer._record(state, group) | {"p": data, "g": grad, "n": data.size}
+            record["step"] = optimizer._steps[members.start]
+            updates[number] = record_of(UPDATE, record)
+        return updates
+
+
+def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
+    """The native engine where all parts are fastdl's own, else the plain one."""
+    try:
+        return NativeEngine(task, x, y, batch_size)
+    except NotPlannedError as error:
+        return PlainEngine(task, str(error))
+
+
+# What forward leaves in layers.
+_PASSING = {"_kept", "_fitting", "_shapes", "_dtype"}
+
+
+class _Same:
+    """A value that equals nothing but itself."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+def fingerprint(model: Module) -> list[Any]:
+    """What a plan has read of a model, to be compared: its modules' attributes, by identity."""
+    found: list[Any] = []
+    for module in model.modules():
+        found.append(_Same(module))
+        found += [(name, _Same(value)) for name, value in vars(module).items() if name not in _PASSING]
+        found += [_Same(child) for _, child in module.named_children()]
+    return found
