@@ -1,6 +1,6 @@
 """What a program strives for: the loss of its output, forward beside backward, and the steps that make it small."""
 
-from libc.math cimport NAN, isfinite, sqrt
+from libc.math cimport NAN, sqrt
 from libc.stdint cimport int64_t
 
 from fastdl._kernels.cross_entropy cimport (
