@@ -239,7 +239,7 @@ class Plan:
     def at_least(self, samples: int, module: Module) -> None:
         """A batch must have so many samples, for this module."""
         if samples > self.least_samples:
-            self.least_samples, self.demanding = samples, _spelled(module)
+            self.least_samples, self.demanding = samples, module.spec()
 
     def _storage(self, elements: int) -> Storage:
         return Storage(elements * self.batch_size * self.dtype.itemsize)
@@ -527,14 +527,6 @@ def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:
     owner = next((base for base in kind.__mro__ if name in vars(base)), None)
     own = vars(value)
     return owner is not None and all(getattr(kind, m) is getattr(owner, m) and m not in own for m in methods)
-
-
-def _spelled(module: Module) -> str:
-    """The module's spec, or its class where a subclass has not stored its constructor's arguments."""
-    try:
-        return module.spec()
-    except AttributeError:
-        return type(module).__name__
 
 
 def _take_place(later: Storage, earlier: Storage) -> None:
