@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
 from setuptools.modified import newer_group
 
@@ -19,6 +21,16 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if 
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
 # What an extension must be built again for.
 HEADERS = [str(path) for pattern in ("*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
+
+
+class Build(build):
+    """build that gathers the package anew: modules that are no longer there would stay, and come into the wheel."""
+
+    def run(self) -> None:
+        library = Path(self.build_lib)
+        if Path(self.build_base) in library.parents:
+            shutil.rmtree(library, ignore_errors=True)
+        super().run()
 
 
 class BuildKernels(build_ext):
@@ -94,5 +106,5 @@ setup(
             "initializedcheck": DEBUG,
         },
     ),
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build": Build, "build_ext": BuildKernels},
 )

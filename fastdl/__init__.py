@@ -7,17 +7,22 @@
 (100, 2)
 """
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 try:
     from fastdl._kernels.table import cpu_level as cpu_level
     from fastdl._kernels.table import cpu_levels as cpu_levels
-except ModuleNotFoundError as error:
-    if error.name is None or not error.name.startswith("fastdl._kernels."):
-        raise
-    raise ImportError(
-        "fastdl: the kernels are not built here; write `pip install -e .` (or `pip install .`) in the folder with setup.py"
-    ) from None
+except ImportError as error:
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdl._kernels."):
+        error = ImportError(
+            "fastdl: the kernels are not built here; write `pip install -e .` (or `pip install .`) in the folder with setup.py"
+        )
+    if os.path.basename(sys.argv[0]) == "fastdl":  # the command, whose errors are one line
+        print(f"fastdl: {str(error).removeprefix('fastdl: ')}", file=sys.stderr)
+        sys.exit(2)
+    raise error from None
 
 from fastdl import data as data
 from fastdl import nn as nn

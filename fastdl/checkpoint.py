@@ -164,8 +164,11 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, place)
-    except BaseException:
-        beside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if isinstance(error, OSError) and error.errno:  # of the file that was asked for, not of the one beside it
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
     folder = os.open(place.parent, os.O_RDONLY)
     try:

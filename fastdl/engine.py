@@ -59,7 +59,7 @@ class Engine(Protocol):
         ...
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
-        """A step for each batch of the rows of x and y, in this order; returns the sum of the losses over samples.
+        """A step for each batch of the rows of x and y that `order` names, or of all; returns the sum of the losses over samples.
 
         The model's outputs, in the same order, are appended to `outputs`.
         """
@@ -80,7 +80,7 @@ class PlainEngine:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm = self.task
         parameters, sums, total = self.task.parameters(), self.task.sums, 0.0
-        for step, start in enumerate(range(0, len(x), batch_size), 1):
+        for step, start in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
@@ -131,7 +131,6 @@ class NativeEngine:
         self._own = own
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
-        self._check_batches(len(x), batch_size)
         self._changes = Parameter.changes
         self._seen = fingerprint(model, criterion)
 
@@ -146,19 +145,20 @@ class NativeEngine:
         """See Engine."""
         task, program, optimizer = self.task, self._program, self.task.optimizer
         x, y = _as_read(x), _as_read(y)
-        rows, most = len(x), self._plan.batch_size
-        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != rows:
+        most = self._plan.batch_size
+        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
             raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+        if order is not None:
+            order = np.ascontiguousarray(order, np.int64)
+            if len(order) and not (order.min() >= 0 and order.max() < len(x)):
+                raise ValueError(f"NativeEngine: expected an order of rows below {len(x)}, got others")
+        rows = len(x) if order is None else len(order)
         if not rows:
             return 0.0
         batch_size = min(batch_size, rows)
         if batch_size > most:
             raise ValueError(f"NativeEngine: expected batches of at most {most}, as planned, got {batch_size}")
         self._check_batches(rows, batch_size)
-        if order is not None:
-            order = np.ascontiguousarray(order, np.int64)
-            if len(order) != rows:
-                raise ValueError(f"NativeEngine: expected an order of {rows} rows, got {len(order)}")
         self._begin()
         updates = self._updates()
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)

@@ -199,8 +199,6 @@ class Plan:
             fields: of the operation's record; arrays stand for their addresses.
         """
         parameters = parameters or {}
-        if any(p is not None and p.dtype != self.dtype for p in parameters.values()):
-            raise NotPlannedError(f"{module.spec()} has weights of another dtype")
         learning = any(p is not None and p._requires_grad for p in parameters.values())
         if y is None:
             y = Value(shape, self._storage(prod(shape)), self.backward and (x.differentiated or learning))
@@ -241,7 +239,7 @@ class Plan:
     def at_least(self, samples: int, module: Module) -> None:
         """A batch must have so many samples, for this module."""
         if samples > self.least_samples:
-            self.least_samples, self.demanding = samples, _spelled(module)
+            self.least_samples, self.demanding = samples, module.spec()
 
     def _storage(self, elements: int) -> Storage:
         return Storage(elements * self.batch_size * self.dtype.itemsize)
@@ -276,7 +274,7 @@ class Plan:
             target: bytes of a sample's targets, and the elements of its losses.
             accumulating: parameters whose gradients are added to in each step, not stored.
         """
-        if output.storage is None and objective is not None:
+        if output.storage is None:
             raise NotPlannedError("the model gives back its input")
         self._turn_chains_to_lanes()
         operations, count = self.operations, len(self.operations)
@@ -293,8 +291,7 @@ class Plan:
         for time, operation in enumerate(operations):
             # Outside of fit a backward may be called again, so what it reads stays.
             self._live(operation, time, end if self.outside else end - 1 - time)
-        if output.storage is not None:
-            output.storage.used(count)
+        output.storage.used(count)
         gradients: dict[int, Gradient] = {}
         if self.backward:
             first = None if objective is None else self._places_of_loss(output, places, target[1])
@@ -307,7 +304,7 @@ class Plan:
         arena = self._arena([s for s in [*places.values(), *self._storages(gradients)] if s is not outside])
         base = arena.ctypes.data
         self.arrays.append(arena)
-        if objective is not None and output.storage is not None:
+        if objective is not None:
             start = output.storage.root().offset
             self.output = arena[start : start + output.storage.size].view(self.dtype)
 
@@ -530,14 +527,6 @@ def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:
     owner = next((base for base in kind.__mro__ if name in vars(base)), None)
     own = vars(value)
     return owner is not None and all(getattr(kind, m) is getattr(owner, m) and m not in own for m in methods)
-
-
-def _spelled(module: Module) -> str:
-    """The module's spec, or its class where a subclass has not stored its constructor's arguments."""
-    try:
-        return module.spec()
-    except AttributeError:
-        return type(module).__name__
 
 
 def _take_place(later: Storage, earlier: Storage) -> None:

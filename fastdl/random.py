@@ -49,12 +49,13 @@ def manual_seed(seed: int) -> None:
     default_stream().restart()
 
 
-def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Generator:
+def as_generator(rng: int | np.random.Generator | None = None, name: str = "rng") -> np.random.Generator:
     """The generator that an argument `rng` stands for.
 
     Args:
         rng: None for the process's default generator, an integer of at least 0 for a new generator of that seed, a
             `numpy.random.Generator` for itself.
+        name: the argument's, to open the messages.
 
     Raises:
         TypeError: if rng is of any other kind.
@@ -71,7 +72,7 @@ def as_generator(rng: int | np.random.Generator | None = None) -> np.random.Gene
         return default_generator()
     if isinstance(rng, np.random.Generator):
         return rng
-    return np.random.default_rng(_seed(rng, "rng"))
+    return np.random.default_rng(_seed(rng, name))
 
 
 def permutation(n: int, rng: np.random.Generator) -> NDArray[np.int64]:

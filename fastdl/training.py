@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
-from fastdl.arguments import positive_integer, real_number
+from fastdl.arguments import positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data.augment import Augment, augmented
 from fastdl.engine import Engine, NotFiniteError, Task, engine_for
@@ -122,6 +122,7 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
         augment: Augment | None = None,
+        drop_last: bool = False,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -137,7 +138,7 @@ class Trainer:
         Args:
             x, y: inputs and targets, one row a sample.
             epochs: how often every sample is seen; 0 checks everything and trains nothing.
-            batch_size: samples a step; the last batch of an epoch may be smaller.
+            batch_size: samples a step; the last batch of an epoch may be smaller (see drop_last).
             shuffle: draw a new order of the samples for each epoch.
             seed: of that order and of dropout's masks: the same seed, data, weights and optimizer state give the same
                 bits. None draws from fastdl's default generator, a Generator goes on from where it is.
@@ -148,14 +149,17 @@ class Trainer:
                 returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`. It is given an array
                 of its own and the generator that draws the order, so that a seed repeats what it draws as well. The
                 losses and metrics of training are of what it returns.
+            drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
+                normalization cannot take the statistics of one row.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
 
         Raises:
             TypeError: if an argument is of another kind, or x or y not numeric.
-            ValueError: if there are no samples, x and y differ in length, values are not finite, or numbers are out of
-                range; what model and criterion say of shapes and class indices.
+            ValueError: if there are no samples (with drop_last, less than a batch), x and y differ in length, values are
+                not finite, or numbers are out of range; what model and criterion say of shapes and class indices; if the
+                last batch is one row alone, which the model cannot train on.
             FloatingPointError: if the loss of a step is NaN or infinite; that step is not taken, and `trainer.history`
                 holds the epochs before.
         """
@@ -163,10 +167,12 @@ class Trainer:
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
         if not isinstance(shuffle, (bool, np.bool_)):
             raise TypeError(f"Trainer.fit: expected True or False for shuffle, got {shuffle!r}")
+        drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
         callbacks = _callbacks(callbacks, progress)
         dtype = door.weights_dtype(self.model)
         x, y = door.pair(x, y, dtype, "Trainer.fit")
         self._try_out(x, y)
+        self._try_last_batch(x, batch_size, drop_last)
         if augment is not None:
             if not callable(augment):
                 raise TypeError(
@@ -178,7 +184,7 @@ class Trainer:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
             validation_data = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
             self._try_out(*validation_data)
-        self.rng = as_generator(seed)
+        self.rng = as_generator(seed, "Trainer.fit: seed")
         names = ["loss", *self.metrics]
         if validation_data is not None:
             names += [f"val_{name}" for name in names]
@@ -194,7 +200,9 @@ class Trainer:
                     endings.callback(callback.on_fit_end, self)
                 with _mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
-                        record = self._epoch(x, y, batch_size, shuffle, on_step_end, validation_data, augment)
+                        record = self._epoch(
+                            x, y, batch_size, shuffle, drop_last, on_step_end, validation_data, augment
+                        )
                         history.records.append(record)
                         if self.schedule is not None:
                             self._step_schedule(record)
@@ -238,6 +246,7 @@ class Trainer:
         y: Array,
         batch_size: int,
         shuffle: bool,
+        drop_last: bool,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         validation_data: tuple[Array, Array] | None,
         augment: Augment | None,
@@ -246,6 +255,9 @@ class Trainer:
         lr = float(self.optimizer.param_groups[0]["lr"])
         outputs: list[Array] | None = [] if self.metrics else None
         order = permutation(len(x), self.rng) if shuffle and self.rng is not None else None
+        if drop_last:
+            rows = len(x) - len(x) % batch_size
+            x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
         try:
             if on_step_end or augment is not None:
                 total = self._batch_by_batch(x, y, order, batch_size, outputs, on_step_end, augment)
@@ -253,7 +265,7 @@ class Trainer:
                 total = self._engine(x, y, batch_size).epoch(x, y, order, batch_size, outputs)
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
-        record = {"loss": total if self._task.sums else total / len(y)}
+        record = {"loss": total if self._task.sums else total / (len(y) if order is None else len(order))}
         if outputs is not None:
             output, target = np.concatenate(outputs), y if order is None else y[order]
             for name, metric in self.metrics.items():
@@ -276,7 +288,7 @@ class Trainer:
     ) -> float:
         """An epoch with Python between its steps."""
         total = 0.0
-        for step, first in enumerate(range(0, len(x), batch_size), 1):
+        for step, first in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
             rows = slice(first, first + batch_size) if order is None else order[first : first + batch_size]
             xb, yb = x[rows], y[rows]
             if augment is not None and self.rng is not None:
@@ -334,6 +346,29 @@ class Trainer:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the engine, which belongs to this process and this fit."""
         return {**vars(self), "_latest_engine": None}
+
+    def _try_last_batch(self, x: Array, batch_size: int, drop_last: bool) -> None:
+        """Send a row through the model as training does, where the last batch is one row alone; what that moves is put back."""
+        n, last = len(x), len(x) % batch_size or batch_size
+        if drop_last and n < batch_size:
+            raise ValueError(
+                f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {n}"
+            )
+        if last > 1 or (drop_last and batch_size > 1):
+            return
+        before = [(buffer, buffer.copy()) for buffer in self.model.buffers()]
+        mode = nullcontext() if self.model.training else _mode(self.model, True)
+        try:
+            with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))), mode:
+                self.model(x[:1])
+        except ValueError as error:
+            hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
+            raise ValueError(
+                f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}: {error}"
+            ) from error
+        finally:
+            for buffer, values in before:
+                buffer[...] = values
 
     def _diverged(self, error: NotFiniteError) -> str:
         lr = self.optimizer.param_groups[0]["lr"]

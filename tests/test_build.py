@@ -1,9 +1,13 @@
 """The package as it is installed: what it says unbuilt, what it imports, what it holds."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import fastdl
 
@@ -40,3 +44,20 @@ def test_the_version_is_the_distributions():
 
 def test_sources_are_typed():
     assert (Path(fastdl.__file__).parent / "py.typed").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"FASTDL_CPU": "v9"}, "FASTDL_CPU: expected one of"),
+        ({"FASTDL_NUM_THREADS": "0"}, "FASTDL_NUM_THREADS: expected"),
+    ],
+)
+def test_the_command_says_in_a_line_what_keeps_it_from_starting(tmp_path, setting, said):
+    script = tmp_path / "fastdl"
+    script.write_text("import sys\nfrom fastdl.cli import main\nsys.exit(main(['info']))\n")
+    command, environment = [sys.executable, "-P", script], {**os.environ, **setting}
+    tried = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd="/", env=environment)
+    assert tried.returncode == 2
+    assert tried.stdout == ""
+    assert re.fullmatch(rf"fastdl: {said} .*\n", tried.stderr)

@@ -264,6 +264,15 @@ def test_missing_files_and_folders_are_named_by_the_system(tmp_path):
         load(tmp_path)
 
 
+@pytest.mark.parametrize(("above", "kind"), [("none", FileNotFoundError), ("file", NotADirectoryError)])
+def test_a_place_that_cannot_be_written_to_is_named_as_it_was_asked_for(tmp_path, above, kind):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / above / "model.safetensors"
+    with pytest.raises(kind) as refusal:
+        save(network(), place)
+    assert refusal.value.filename == str(place)
+
+
 @pytest.mark.parametrize(
     ("model", "options", "kind", "message"),
     [

@@ -105,7 +105,7 @@ def test_layers_are_reached_by_index_name_and_slice():
 
 @pytest.mark.parametrize(("index", "error"), [(3, IndexError), (-4, IndexError), ("none", KeyError), (1.5, TypeError)])
 def test_a_layer_that_is_not_there_is_an_error(index, error):
-    with pytest.raises(error):
+    with pytest.raises(error, match=rf"Sequential: expected .*, got {index!r}"):
         nn.Sequential(nn.ReLU(), nn.ReLU(), nn.ReLU())[index]
 
 

@@ -402,6 +402,13 @@ def test_a_batch_has_at_least_one_row(size, error):
         batches(X, Y, size)
 
 
+def test_batches_are_shuffled_and_dropped_by_true_or_false():
+    with pytest.raises(TypeError, match="batches: expected True or False for shuffle, got 1"):
+        batches(X, Y, 2, shuffle=1)
+    with pytest.raises(TypeError, match="batches: expected True or False for drop_last, got 'last'"):
+        batches(X, Y, 2, drop_last="last")
+
+
 @pytest.mark.parametrize(("x", "y", "name"), [([1.0], Y, "x"), (X, None, "y")])
 def test_batches_are_cut_from_arrays(x, y, name):
     with pytest.raises(TypeError, match=f"batches: expected {name} to be an array"):

@@ -153,6 +153,11 @@ def test_apply_fills_an_array_of_any_layout():
     assert (array == init.uniform()((4, 3), rng=0)).all()
 
 
+def test_a_call_with_a_parameter_tells_of_apply():
+    with pytest.raises(TypeError, match=r"^ones\(\): expected a shape.*; write ones\(\)\.apply\(\.\.\.\) to fill it$"):
+        init.ones()(Parameter(np.zeros(2)))  # pyright: ignore[reportArgumentType]
+
+
 def test_apply_refuses_what_it_cannot_fill():
     with pytest.raises(TypeError, match="expected a Parameter or an array, got list"):
         init.ones().apply([0.0])

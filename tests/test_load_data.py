@@ -64,6 +64,14 @@ def test_an_npz_whatever_its_name(tmp_path):
     assert (found.y.tolist(), found.y.dtype, found.classes) == ([0, 1, 3], np.int64, ("0", "1", "2", "3"))
 
 
+@pytest.mark.parametrize("content", [b"", b"junk\n", b"\x80\x00\xff" * 50])
+def test_what_is_no_npz_but_called_one_is_told_as_such(write, content):
+    with pytest.raises(ValueError, match=r"read_npz: expected a sound \.npz file, got .*set\.NPZ"):
+        load_data(write("set.NPZ", content))
+    with pytest.raises(ValueError, match=r"read_npy: expected .*x\.npy"):
+        load_data(write("x.npy", content), write("y.npy", content))
+
+
 def test_two_npy_files_are_inputs_and_targets(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(3.0))
     np.save(tmp_path / "b.npy", np.array([0.5, 1, 2]))

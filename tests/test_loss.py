@@ -216,10 +216,17 @@ def test_class_indices_have_the_scores_shape_without_the_classes(name, shape):
         make()(x, np.zeros(shape, dtype=int))
 
 
-@pytest.mark.parametrize("shape", [(4,), (4, 2), (3, 3), (4, 3, 1)])
-def test_target_probabilities_have_the_scores_shape(shape):
+@pytest.mark.parametrize("shape", [(4, 2), (3, 3), (4, 3, 1), (3,)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_target_probabilities_have_the_scores_shape(shape, kind):
     with pytest.raises(ValueError, match=r"expected target probabilities of the scores' shape \(4, 3\)"):
-        nn.CrossEntropyLoss()(X, np.ones(shape))
+        nn.CrossEntropyLoss()(X, np.ones(shape, kind))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_class_indices_as_floats_are_told_what_to_write(kind):
+    with pytest.raises(TypeError, match=r"expected integer class indices, or .*; write y\.astype\(np\.int64\)"):
+        nn.CrossEntropyLoss()(X, np.ones(4, kind))
 
 
 @pytest.mark.parametrize("name", ["NLLLoss", "CrossEntropyLoss"])

@@ -187,6 +187,15 @@ def test_load_state_dict_wants_real_numbers_and_changes_nothing(value):
     assert snapshot(net) == before
 
 
+def test_load_state_dict_names_an_entry_that_is_ragged_and_changes_nothing():
+    net = Net()
+    before = snapshot(net)
+    state = {name: array + 1 for name, array in net.state_dict().items()}
+    with pytest.raises(ValueError, match=r"load_state_dict: expected an array for affine\.factor, got rows of several"):
+        net.load_state_dict(state | {"affine.factor": [[1], [2, 3]]})
+    assert snapshot(net) == before
+
+
 # Buffers.
 
 

@@ -196,7 +196,7 @@ def test_wrong_arguments_are_told_the_right_ones():
         "entry 1, 'Linear(2)': expected Linear(in_features, out_features, bias=..."
     )
     assert "missing a required argument: 'out_features'" in refusal(["Linear(2)"])
-    assert "unexpected keyword argument 'size'" in refusal(["Linear(2, 2, size=3)"])
+    assert "dtype=...): got an unexpected keyword argument 'size'" in refusal(["Linear(2, 2, size=3)"])
     assert "too many positional arguments" in refusal(["ReLU(1, 2, 3, 4)"])
 
 

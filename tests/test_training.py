@@ -265,7 +265,7 @@ BAD_CALLS = {
     "batch size 1.5": ({"batch_size": 1.5}, TypeError, "batch_size"),
     "epochs -1": ({"epochs": -1}, ValueError, "expected epochs >= 0, got -1"),
     "epochs 2.0": ({"epochs": 2.0}, TypeError, "whole number for epochs, got 2.0"),
-    "seed": ({"seed": -1}, ValueError, "seed"),
+    "seed": ({"seed": -1}, ValueError, r"^Trainer\.fit: seed: expected a seed of at least 0, got -1"),
     "one callback": ({"callbacks": Callback()}, TypeError, r"write callbacks=\[\.\.\.\]"),
     "a callback's class": ({"callbacks": [Callback]}, TypeError, "got the class Callback"),
     "a function": ({"callbacks": [print]}, TypeError, "expected instances of Callback"),

@@ -7,8 +7,8 @@ from fastdl._kernels.operation cimport Batch
 cdef class Program:
     cdef cnp.ndarray operations, objective
     cdef Py_ssize_t count, itemsize, latest_size, latest_scratch, light
-    cdef int latest_threads
     cdef const void* latest_table
+    cdef int latest_threads
     cdef char* input
     cdef char* target
     cdef readonly Py_ssize_t draws

@@ -195,7 +195,7 @@ cdef class Program:
         double limit_of_values, double limit_of_norm, bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs,
         list counts not None, list members not None,
     ):
-        """Take a step for each batch of the rows of x and t, in this order; the model's outputs go to `outputs`.
+        """Take a step for each batch of the rows of x and t that `order` names, or of all; the model's outputs go to `outputs`.
 
         The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
         Returns whether all losses were finite, rows and steps done, the sum of the losses and the latest loss; the step of
@@ -203,7 +203,8 @@ cdef class Program:
         """
         cdef Epoch e
         cdef bint fine = True
-        cdef Py_ssize_t N = min(batch_size, cnp.PyArray_DIM(x, 0))
+        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), rows = all_rows if order is None else cnp.PyArray_SIZE(order)
+        cdef Py_ssize_t N = min(batch_size, rows)
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
@@ -211,10 +212,10 @@ cdef class Program:
         # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
         cdef int threads = use_threads(threads_for(INFINITY))
         cdef void* scratch
-        e.rows, e.batch_size, e.done, e.steps = cnp.PyArray_DIM(x, 0), batch_size, 0, 0
+        e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
         e.order = <int64_t*>address(order)
         e.x, e.t, e.outputs = <char*>address(x), <char*>address(t), <char*>address(outputs)
-        e.x_row, e.t_row = cnp.PyArray_NBYTES(x) // e.rows, cnp.PyArray_NBYTES(t) // e.rows
+        e.x_row, e.t_row = cnp.PyArray_NBYTES(x) // all_rows, cnp.PyArray_NBYTES(t) // all_rows
         e.output_row = 0 if outputs is None else cnp.PyArray_NBYTES(outputs) // e.rows
         e.input, e.target = self.input, self.target
         e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
@@ -269,9 +270,9 @@ cdef class Program:
     cdef int run_batch(self, const Batch* batch, bint forward) except -1:
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t count = self.count
-        cdef int threads = threads_for(INFINITY)
         cdef void* scratch
-        if batch.N != self.latest_size or self.latest_table != table or threads != self.latest_threads:
+        cdef int threads = threads_for(INFINITY)
+        if batch.N != self.latest_size or self.latest_table != table or self.latest_threads != threads:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
             self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
         scratch = scratch_for(self.latest_scratch)

@@ -9,9 +9,14 @@ class Scratch {
 public:
     // Null when there is no memory.
     void* at_least(size_t bytes) {
+#ifdef __SANITIZE_ADDRESS__
+        size = 0;  // a new block of exactly this size each time: what goes beyond it is seen
+        const size_t rounded = bytes ? bytes : 1;
+#else
+        const size_t rounded = (bytes + 4095) / 4096 * 4096 + 4096;
+#endif
         if (bytes > size || !block) {
             std::free(block);
-            const size_t rounded = (bytes + 4095) / 4096 * 4096 + 4096;
             block = nullptr;
             size = posix_memalign(&block, 64, rounded) == 0 ? rounded : 0;
             if (!size) block = nullptr;

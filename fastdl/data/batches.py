@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastdl.arguments import positive_integer
+from fastdl.arguments import positive_integer, true_or_false
 from fastdl.random import as_generator, permutation
 
 
@@ -36,7 +36,7 @@ def batches(
         x (n, ...), y (n, ...); batches (batch_size, ...) of each.
 
     Raises:
-        TypeError: at the call, if x or y is no array, or batch_size no integer.
+        TypeError: at the call, if x or y is no array, batch_size no integer, or shuffle or drop_last no bool.
         ValueError: at the call, if x and y differ in rows, or batch_size is below 1.
 
     Example:
@@ -56,6 +56,7 @@ def batches(
     if len(x) != len(y):
         raise ValueError(f"batches: expected as many rows in x as in y, got {len(x)} and {len(y)}")
     batch_size = positive_integer(batch_size, "batch_size", "batches")
+    shuffle, drop_last = true_or_false(shuffle, "shuffle", "batches"), true_or_false(drop_last, "drop_last", "batches")
     n = len(x)
     starts = range(0, n - batch_size + 1 if drop_last else n, batch_size)
     if not shuffle:

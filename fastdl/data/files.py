@@ -138,8 +138,12 @@ def load_inputs(
 
 
 def file_kind(path: Path, owner: str) -> str:
-    """What a file is by its content: CSV, IDX, .npz, .npy, .bin for CIFAR-10's (by its name) or gzip of anything else."""
-    if path.suffix.lower() == ".bin":
+    """What a file is by its content: CSV, IDX, .npz, .npy, .bin for CIFAR-10's (by its name) or gzip of anything else.
+
+    What its content does not tell is an .npz or .npy by its name, whose reader says what is wrong with it.
+    """
+    named = path.suffix.lower()
+    if named == ".bin":
         return ".bin"
     with opened(path, owner) as (file, zipped):
         head = file.read(6)
@@ -149,7 +153,9 @@ def file_kind(path: Path, owner: str) -> str:
         return "gzip"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ".npz"
-    return ".npy" if head == b"\x93NUMPY" else "CSV"
+    if head == b"\x93NUMPY":
+        return ".npy"
+    return named if named in (".npz", ".npy") else "CSV"
 
 
 def _inputs(x: np.ndarray, dtype: np.dtype, where: str, owner: str) -> np.ndarray:

@@ -203,12 +203,16 @@ class CrossEntropyLoss(_ClassLoss):
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
         target = np.asarray(target)
         if target.dtype.kind == "f":
-            t = ready(target, x.dtype, self)
-            if t.shape != shape:
-                raise ValueError(
-                    f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {t.shape}"
+            if target.shape == (shape[0], *shape[2:]):
+                raise TypeError(
+                    f"{self.spec()}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
+                    f"got {target.dtype} of shape {target.shape}; write y.astype(np.int64) for indices"
                 )
-            t = t.reshape(x.shape)
+            if target.shape != shape:
+                raise ValueError(
+                    f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
+                )
+            t = ready(target, x.dtype, self).reshape(x.shape)
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)
         else:

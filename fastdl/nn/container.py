@@ -152,11 +152,16 @@ class Sequential(Layer):
     def __getitem__(self, index: int | str) -> Module: ...
     def __getitem__(self, index: int | str | slice) -> Module | Sequential:
         """A layer by position or name; a slice is a Sequential of the same layers, under the same names."""
-        if isinstance(index, str):
-            return self._layers[index]
         if isinstance(index, slice):
             return Sequential(dict(list(self._layers.items())[index]))
-        return list(self._layers.values())[index]
+        try:
+            return self._layers[index] if isinstance(index, str) else list(self._layers.values())[index]
+        except LookupError as error:
+            raise type(error)(
+                f"Sequential: expected the name or number of one of {len(self)} layers, got {index!r}"
+            ) from None
+        except TypeError:
+            raise TypeError(f"Sequential: expected an integer, a name or a slice, got {index!r}") from None
 
     def spec(self) -> str:
         """Spell the container with all its layers."""

@@ -215,7 +215,8 @@ def _sizes(owner: Initializer, shape: Any) -> Shape:
         isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes
     )
     if not whole:
-        raise TypeError(f"{owner}: expected a shape, an int or a tuple of ints, got {shape!r}")
+        hint = f"; write {owner}.apply(...) to fill it" if hasattr(shape, "shape") else ""
+        raise TypeError(f"{owner}: expected a shape, an int or a tuple of ints, got {shape!r}{hint}")
     if any(size < 0 for size in sizes):
         raise ValueError(f"{owner}: expected a shape without negative sizes, got {shape!r}")
     return tuple(int(size) for size in sizes)

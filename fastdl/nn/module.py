@@ -185,7 +185,7 @@ class Module:
         own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
-        arrays = {name: np.asarray(state[name]) for name in own if name in state}
+        arrays = {name: _as_array(state[name], name) for name in own if name in state}
         faults = []
         if strict and missing:
             faults.append(f"missing {', '.join(missing)}")
@@ -282,14 +282,21 @@ class Module:
         return 0
 
     def spec(self) -> str:
-        """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`."""
+        """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
+
+        An argument that a subclass has not stored under its name is spelled `...`, which no spec can be read with.
+        """
         import inspect
 
         words = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if name in ("rng", "dtype"):
                 continue
-            value = self._argument(name)
+            try:
+                value = self._argument(name)
+            except AttributeError:
+                words.append("...")
+                continue
             if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
                 words += [_spell(item) for item in value]
             elif parameter.default is inspect.Parameter.empty:
@@ -336,6 +343,14 @@ class Layer(Module):
                 f"{self.spec()}: backward needs a forward before it; call the model on a batch first, outside no_grad()"
             )
         return kept
+
+
+def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
+    """An entry of a state as an array."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
 
 
 def _spell(value: Any) -> str:

@@ -182,7 +182,7 @@ def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module |
     try:
         signature.bind(*arguments, **keywords)
     except TypeError as error:
-        raise ValueError(f"expected {name}({_outline(signature)}), got {error}") from None
+        raise ValueError(f"expected {name}({_outline(signature)}): {error}") from None
     try:
         return makers[name](*arguments, **keywords)
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
