@@ -49,7 +49,8 @@ cdef void activation_forward_kernel(
 
 
 cdef void forward_run(const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).activation_forward[code](x, <real>alpha, <real>beta, y, n)
 
 
@@ -67,7 +68,8 @@ cdef void activation_backward_kernel(
 
 cdef void backward_run(
     const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, gy).activation_backward[code](gy, kept, <real>alpha, <real>beta, gx, n)
 
 

@@ -284,9 +284,10 @@ cdef void conv_backward_weight_kernel(
 
 
 cdef void sum_of_output(Py_ssize_t o, const real* gy, const Convolution& s, bint accumulate, real* gb) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t n, pixels = s.OH * s.OW
     cdef double total = gb[o] if accumulate else 0
+    flush.on()
     for n in range(s.N):
         total += entries(table, gy).sum(gy + (n * s.O + o) * pixels, pixels)
     gb[o] = <real>total

@@ -50,7 +50,7 @@ cdef void cross_entropy_forward_kernel(
     const real* x, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* p, real* y, real* scratch) noexcept nogil:
     """p = softmax(x); y = - sum of weight q log p, log p = (x - top) - log_sum. `target` or `t` is NULL."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t n, d, c
     cdef int64_t k = 0
     cdef real top, log_sum
@@ -58,6 +58,7 @@ cdef void cross_entropy_forward_kernel(
     cdef double total
     cdef const real* row
     cdef real* out
+    flush.on()
     for n in range(N):
         for d in range(D):
             row = x + n * C * D
@@ -86,10 +87,11 @@ cdef void cross_entropy_backward_kernel(
     const real* p, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
     const real* gy, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
     """gx = gy (p sum of weight q - weight q), 0 where the target is ignored. `target` or `t` is NULL."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t n, d, c, at
     cdef int64_t k = 0
     cdef double total, g, q
+    flush.on()
     for n in range(N):
         for d in range(D):
             if t == NULL:

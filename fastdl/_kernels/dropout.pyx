@@ -38,7 +38,8 @@ cdef void dropout_kernel(
 cdef void dropout_run(
     const real* x, uint64_t seed, uint64_t call, uint64_t first, uint32_t threshold, real scale, Py_ssize_t run, real* y,
     Py_ssize_t words) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).dropout(x, seed, call, first, threshold, scale, run, y, words)
 
 

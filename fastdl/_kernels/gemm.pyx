@@ -66,7 +66,8 @@ cdef void product_of_vector(
     Py_ssize_t n, Py_ssize_t k, const real* x, const real* w, Py_ssize_t w_row,
     const real* bias, bint accumulate, int activation, double alpha, double beta, real* y) noexcept nogil:
     """One row times a transposed matrix: a dot product for each element."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, y).multiply_vector(w, w_row, n, k, x, accumulate, bias, y)
     activate(activation, alpha, beta, y, n)
 
@@ -78,8 +79,9 @@ cdef void small_product(
     const real* bias, bint accumulate, int activation, double alpha, double beta,
     real* c, real* scratch) noexcept nogil:
     """One block: A read where it lies, B too where its rows are contiguous."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
+    flush.on()
     if direct:
         entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
     else:
@@ -173,8 +175,9 @@ cdef void block(
     const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b_panels, bint accumulate, const real* bias, int activation,
     double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
     """The tiles of C from (i, j) on. A in panels where a_row is 0; else in place, and then i is 0."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
+    flush.on()
     entries(table, c).multiply(m, n, depth, a + i * depth, a_row, a_column, a_row == 0, b_panels + j * depth,
                                0, accumulate, bias + j if bias != NULL else NULL, False, c + i * c_row + j, c_row)
     if activation > 0:

@@ -102,12 +102,13 @@ cdef void set_of_images(
     Py_ssize_t n, Py_ssize_t g, const Product& p, const Size* offset, const real* x, const real* a, const real* b, real* y,
     real* planes) noexcept nogil:
     """All outputs of one group for the images from n on."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t lanes = entries(table, y).lanes, tile_rows = entries(table, y).tile_rows, columns = p.grid.columns
     cdef Py_ssize_t panels = (p.rows + tile_rows - 1) // tile_rows, height = (p.rows + panels - 1) // panels
     cdef Py_ssize_t images = min(lanes, p.N - n), lines = p.channels * p.across, panel, i, row, u, count, begin, end
     cdef Py_ssize_t out_row = p.pixels * lanes
     cdef real* out = planes + p.channels * plane_size(p) * lanes
+    flush.on()
     interleave(p, x + (n * p.G + g) * p.channels * p.grid.height * p.grid.width, images, planes)
     for panel in range(panels):
         count = min(height, p.rows - panel * height)
@@ -149,11 +150,12 @@ cdef void part_of_correlation(
     Py_ssize_t task, Py_ssize_t parts, const Product& p, const Size* offset, const real* gy, const real* x, real* sums,
     real* planes) noexcept nogil:
     """One group's sets of images of one part."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t g = task // parts, part = task % parts, lanes = entries(table, x).lanes, sets = (p.N + lanes - 1) // lanes
     cdef Py_ssize_t set, n, images, u, begin, end, row, lines = p.channels * p.across, height = p.pixels // p.grid.columns, i
     cdef PatchRuns runs
     cdef real* outputs = planes + p.channels * plane_size(p) * lanes
+    flush.on()
     memset(sums, 0, p.rows * p.channels * p.taps * lanes * sizeof(real))
     runs.images = 1
     runs.a_image = runs.b_image = 0

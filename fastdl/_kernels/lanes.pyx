@@ -65,7 +65,8 @@ cdef void product(
     const real* x, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* bias, Py_ssize_t N, Py_ssize_t L, Py_ssize_t m,
     Py_ssize_t k, real* y) noexcept nogil:
     """y (m, N) = a (m, k) x (k, N) + bias, in whole registers."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).multiply(m, whole_registers(N, entries(table, x).lanes), k, a, a_row, a_column, False, x, L, False, bias,
                                bias != NULL, y, L)
 
@@ -93,8 +94,9 @@ cdef void lanes_backward_weight_kernel(
 cdef void sums(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW,
     real* gb) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t n = whole_registers(N, entries(table, x).lanes)
+    flush.on()
     if gW != NULL:
         entries(table, x).correlate_lanes(O, I, n, gy, L, x, L, accumulate, gW)
     if gb != NULL:
@@ -102,7 +104,8 @@ cdef void sums(
 
 
 cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     if gradient != NULL:
         if not accumulate:
             memset(gradient, 0, n * sizeof(real))

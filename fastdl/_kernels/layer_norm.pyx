@@ -50,7 +50,7 @@ cdef void layer_norm_forward_kernel(
 cdef void forward_rows(
     const real* x, const real* W, const real* b, double eps, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, real* mean,
     real* inverse, real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef double means[TOGETHER]
     cdef double squares[TOGETHER]
     cdef real center[TOGETHER]
@@ -58,6 +58,7 @@ cdef void forward_rows(
     cdef real deviations[TOGETHER]
     cdef Py_ssize_t together = max(<Py_ssize_t>1, min(<Py_ssize_t>TOGETHER, BLOCK // n)), run = min(<Py_ssize_t>BLOCK, n)
     cdef Py_ssize_t i, j, k, row, count, size
+    flush.on()
     for i in range(parts(last - first, together)):
         row = first + i * together
         count = min(together, last - row)
@@ -96,9 +97,10 @@ cdef void layer_norm_backward_kernel(
 cdef void backward_rows(
     const real* gy, const real* x, const real* W, const real* mean, const real* inverse, Py_ssize_t first, Py_ssize_t last,
     Py_ssize_t n, real* gx, real* gW, real* gb) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef real total = 0, product = 0, slope = 0, shift = 0
     cdef Py_ssize_t row, place
+    flush.on()
     if gW != NULL:
         memset(gW, 0, n * sizeof(real))
     if gb != NULL:
@@ -114,7 +116,8 @@ cdef void backward_rows(
 
 
 cdef void sum_tasks(const real* parts_of, Py_ssize_t tasks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     if gradient != NULL:
         if not accumulate:
             memset(gradient, 0, n * sizeof(real))

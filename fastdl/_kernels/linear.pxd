@@ -7,6 +7,10 @@ cdef void linear_forward_kernel(
     int activation, double alpha, double beta, real* y, real* scratch) noexcept nogil
 cdef void linear_backward_input_kernel(
     const real* gy, const real* W, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, real* gx, real* scratch) noexcept nogil
+# Both gradients; any of gW, gb and gx may be NULL.
+cdef void linear_backward_kernel(
+    const real* gy, const real* x, const real* W, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* gx, real* scratch) noexcept nogil
 cdef void linear_backward_weight_kernel(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
     real* scratch) noexcept nogil

@@ -40,8 +40,29 @@ cdef void linear_backward_weight_kernel(
         sum_rows(gy, N, O, gb)
 
 
+cdef void linear_backward_kernel(
+    const real* gy, const real* x, const real* W, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* gx, real* scratch) noexcept nogil:
+    if N == 1:
+        backward_of_row(gy, x, W, I, O, accumulate, gW, gb, gx)
+        return
+    if gW != NULL or gb != NULL:
+        linear_backward_weight_kernel(gy, x, N, I, O, accumulate, gW, gb, scratch)
+    if gx != NULL:
+        linear_backward_input_kernel(gy, W, N, I, O, gx, scratch)
+
+
+cdef void backward_of_row(
+    const real* gy, const real* x, const real* W, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
+    real* gx) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, gy).backward_of_row(gy, x, W, I, O, accumulate, gW, gb, gx)
+
+
 cdef void sum_rows(const real* gy, Py_ssize_t N, Py_ssize_t O, real* gb) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, gy).add_rows(gy, N, O, gb)
 
 

@@ -32,15 +32,17 @@ cdef int loss_code(str kind) except -1:
 cdef void loss_forward_kernel(
     const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n,
     real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).loss_forward[code](x, t, weight, pos_weight, <real>delta, y, n)
 
 
 cdef double loss_sum_kernel(
     const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef double total = 0
     cdef Py_ssize_t chunk, start
+    flush.on()
     for chunk in range((n + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
         total += entries(table, x).loss_sum[code](
@@ -52,7 +54,8 @@ cdef double loss_sum_kernel(
 cdef void loss_backward_kernel(
     const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, double scale, Py_ssize_t n,
     real* gx) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).loss_backward[code](x, t, weight, pos_weight, <real>delta, <real>scale, gx, n)
 
 

@@ -66,11 +66,12 @@ cdef void moments_of(
     const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t n, double* mean,
     double* squares) noexcept nogil:
     """The mean and the sum of squared deviations of each channel, over N rows that begin `stride` elements apart."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef real center[WINDOW]
     cdef real missed[WINDOW]
     cdef real deviations[WINDOW]
     cdef Py_ssize_t i, j, k, rows, width, size
+    flush.on()
     for i in range(parts(N, block)):
         rows = min(block, N - i * block)
         for j in range(parts(channels, WINDOW)):
@@ -87,10 +88,11 @@ cdef void sums_of(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t n,
     const real* mean, double* total, double* product) noexcept nogil:
     """The sums of gy and of gy (x - mean) of each channel, over N rows that begin `stride` elements apart."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef real sums[WINDOW]
     cdef real products[WINDOW]
     cdef Py_ssize_t i, j, k, c, rows, width, place
+    flush.on()
     memset(total, 0, channels * sizeof(double))
     memset(product, 0, channels * sizeof(double))
     for i in range(parts(N, block)):
@@ -177,7 +179,8 @@ cdef void forward_planes(
 cdef void write_rows(
     const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t channels, Py_ssize_t n, const real* mean, const real* factor,
     const real* shift, real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).normalize(x, N, stride, channels, n, mean, factor, shift, y)
 
 
@@ -280,7 +283,8 @@ cdef void backward_planes(
 cdef void write_rows_backward(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t channels, Py_ssize_t n, const real* mean,
     const real* gain, const real* slope, const real* shift, real* gx) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, x).normalize_backward(gy, x, N, stride, channels, n, mean, gain, slope, shift, gx)
 
 

@@ -13,9 +13,7 @@ from fastdl._kernels.lanes cimport (
     to_lanes_kernel,
 )
 from fastdl._kernels.layer_norm cimport layer_norm_backward_kernel, layer_norm_forward_kernel, layer_norm_scratch
-from fastdl._kernels.linear cimport (
-    linear_backward_input_kernel, linear_backward_weight_kernel, linear_forward_kernel, linear_scratch,
-)
+from fastdl._kernels.linear cimport linear_backward_kernel, linear_forward_kernel, linear_scratch
 from fastdl._kernels.norm cimport (
     batch_norm_backward_kernel, batch_norm_evaluate_kernel, batch_norm_forward_kernel, batch_norm_scratch,
 )
@@ -138,11 +136,8 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
             gy, y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), <real*>op.before)
         gy = <const real*>op.before
     if op.kind == LINEAR:
-        if op.gW or op.gb:
-            linear_backward_weight_kernel(
-                gy, x, op.rows * N, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
-        if gx != NULL:
-            linear_backward_input_kernel(gy, <const real*>op.W, op.rows * N, op.I, op.O, gx, scratch)
+        linear_backward_kernel(gy, x, <const real*>op.W, op.rows * N, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, gx,
+                               scratch)
     elif op.kind == CONV:
         if op.gW or op.gb:
             conv_backward_weight_kernel(
@@ -190,7 +185,8 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
 
 
 cdef void move(const real* x, bint adds, Py_ssize_t n, real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     if adds:
         entries(table, x).add_rows(x, 1, n, y)
     else:

@@ -44,7 +44,8 @@ cdef void sgd_step_kernel(
 
 
 cdef void sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real* velocity) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, g).sgd(g, f, p, velocity, n)
 
 
@@ -72,7 +73,8 @@ cdef void rmsprop_step_kernel(
 
 cdef void rmsprop_run(
     const real* g, RMSpropFactors[real] f, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, g).rmsprop(g, f, p, square, mean, velocity, n)
 
 
@@ -102,14 +104,16 @@ cdef void adam_step_kernel(
 
 cdef void adam_run(
     const real* g, AdamFactors[real] f, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, g).adam(g, f, p, mean, square, largest_square, n)
 
 
 cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef double total = 0
     cdef Py_ssize_t chunk
+    flush.on()
     for chunk in range((n + CHUNK - 1) // CHUNK):
         total += entries(table, g).dot(g + chunk * CHUNK, g + chunk * CHUNK, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK))
     return total

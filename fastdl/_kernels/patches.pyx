@@ -65,12 +65,13 @@ cdef void panel_of_pixels(
     Py_ssize_t task, Py_ssize_t panels, Py_ssize_t slice, Py_ssize_t step, const Product& p, const real* x, const real* a,
     const real* b, real* y, Py_ssize_t y_row, real* panel) noexcept nogil:
     """All rows of y for a panel of pixels of one image and group, one slice of the sum."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t tile_rows = entries(table, y).tile_rows, tile_columns = entries(table, y).tile_columns
     cdef Py_ssize_t lanes = entries(table, y).lanes
     cdef Py_ssize_t first = task % panels * tile_columns, count = min(tile_columns, p.pixels - first)
     cdef Py_ssize_t width = lanes if count <= lanes else tile_columns
     cdef Py_ssize_t image = task // panels, g = image % p.G, c = slice * step, channels = min(step, p.channels - c)
+    flush.on()
     entries(table, y).pack_patches(
         x + (image * p.channels + c) * p.grid.height * p.grid.width, p.grid, p.tap, p.taps, channels, first, count, width,
         panel, width)
@@ -214,9 +215,10 @@ cdef void correlate_channels(
     Py_ssize_t c, Py_ssize_t channels, Py_ssize_t g, Py_ssize_t start, Py_ssize_t depth, const Product& p, const real* x,
     const real* outputs, bint accumulate, real* sums, real* lines) noexcept nogil:
     """The rows of gW^T for some channels, one chunk of the sum: their lines in rows, times the outputs in panels."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t tile_columns = entries(table, x).tile_columns, done = 0, n, q, length
     cdef const real* no_bias = NULL
+    flush.on()
     while done < depth:
         n, q = (start + done) // p.pixels, (start + done) % p.pixels
         length = min(tile_columns, p.pixels - q, depth - done)

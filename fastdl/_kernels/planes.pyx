@@ -126,13 +126,14 @@ cdef void rows_of_pixels(
     Py_ssize_t task, const Product& p, const Planes& planes, const Size* offset, const real* x, const real* a, const real* b,
     real* y, real* scratch) noexcept nogil:
     """All outputs of one image and group for some rows of pixels."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, count
     cdef Py_ssize_t rows = min(planes.rows, p.pixels // p.grid.columns - row), columns = p.grid.columns
     cdef Py_ssize_t height = rows_of_panel(p.rows, entries(table, y).tile_rows), panels = (p.rows + height - 1) // height
     cdef Py_ssize_t run = (rows - 1) * planes.pitch + columns, out_row = planes.rows * planes.pitch + BEYOND
     cdef const real* panel
     cdef real* out = scratch + p.channels * planes.size + BEYOND
+    flush.on()
     fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first, planes.pitch, row,
                 planes.size, planes.size, scratch)
     while i < p.rows:
@@ -201,7 +202,7 @@ cdef void part_of_correlation(
     Py_ssize_t task, Py_ssize_t parts, const Product& p, const Planes& planes, const Size* offset, const real* gy, const real* x,
     real* sums, real* scratch) noexcept nogil:
     """One group's images of one part."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t g = task // parts, part = task % parts, n, image, row, rows, run, columns = p.grid.columns
     cdef Py_ssize_t at_once = images_at_once(p, planes), count, i, x_size = p.channels * planes.size
     cdef Py_ssize_t lanes = entries(table, x).lanes, end = p.N * (part + 1) // parts
@@ -211,6 +212,7 @@ cdef void part_of_correlation(
     cdef PatchRuns runs
     cdef real* own_x = scratch
     cdef real* own_gy = scratch + at_once * x_size + BEYOND
+    flush.on()
     outputs.height, outputs.width = p.pixels // columns, columns
     outputs.row_step = outputs.column_step = 1
     origin.row = origin.column = 0

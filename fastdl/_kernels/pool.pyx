@@ -87,8 +87,9 @@ cdef void max_pool_backward_kernel(
 cdef void max_backward_run(
     const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
     real* gx) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    flush.on()
     for plane in range(planes):
         entries(table, gy).max_pool_backward(gy + plane * outputs, index + plane * outputs, rows[0], columns[0], gx + plane * size)
 
@@ -110,8 +111,9 @@ cdef void avg_pool_forward_kernel(
 cdef void avg_forward_run(
     const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
     real* y) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    flush.on()
     for plane in range(planes):
         entries(table, x).avg_pool(x + plane * size, rows[0], columns[0], count_padding, divisor, y + plane * outputs)
 
@@ -140,8 +142,9 @@ cdef void avg_pool_backward_kernel(
 cdef void avg_backward_run(
     const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
     real* gx) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    flush.on()
     for plane in range(planes):
         entries(table, gy).avg_pool_backward(gy + plane * outputs, rows[0], columns[0], count_padding, divisor, gx + plane * size)
 

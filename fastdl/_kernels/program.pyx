@@ -20,7 +20,7 @@ from fastdl._kernels.operation cimport (
     Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
-from fastdl._kernels.threads cimport threads_for, use_threads
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
 
 cnp.import_array()
 
@@ -81,6 +81,8 @@ cdef bint run_steps(
     cdef Py_ssize_t i, look = 1, since = 0
     cdef const char* t
     cdef Batch batch
+    cdef FlushDenormals flush
+    flush.on()  # so that kernels find it done
     while e.done < e.rows:
         batch.N = min(e.batch_size, e.rows - e.done)
         batch.x, batch.seed, batch.call = e.x + e.done * e.x_row, e.seed, e.call
@@ -124,6 +126,8 @@ cdef void run_either(
     bint forward, const Operation* operations, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
     """All operations forward, or from the last to the first backward."""
     cdef Py_ssize_t i
+    cdef FlushDenormals flush
+    flush.on()
     for i in range(count):
         if forward:
             forward_operation(operations + i, batch, scratch)

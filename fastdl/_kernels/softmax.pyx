@@ -15,9 +15,10 @@ cdef Py_ssize_t softmax_scratch(Py_ssize_t n, Py_ssize_t inner) noexcept nogil:
 
 cdef void softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t i, j
     cdef real top, log_sum
+    flush.on()
     for i in range(outer):
         for j in range(inner):
             if inner == 1:
@@ -30,8 +31,9 @@ cdef void softmax_forward_kernel(
 
 cdef void softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t i, j
+    flush.on()
     for i in range(outer):
         for j in range(inner):
             if inner == 1:
@@ -45,8 +47,9 @@ cdef void softmax_backward_kernel(
 
 cdef void log_softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t i, j
+    flush.on()
     for i in range(outer):
         for j in range(inner):
             if inner == 1:
@@ -59,8 +62,9 @@ cdef void log_softmax_forward_kernel(
 
 cdef void log_softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t i, j
+    flush.on()
     for i in range(outer):
         for j in range(inner):
             if inner == 1:

@@ -40,6 +40,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*pack_rows)(const T*, Size, Size, Size, Size, T*) noexcept
         void (*multiply)(Size, Size, Size, const T*, Size, Size, boolean, const T*, Size, boolean, const T*, boolean, T*, Size) noexcept
         void (*multiply_vector)(const T*, Size, Size, Size, const T*, boolean, const T*, T*) noexcept
+        void (*backward_of_row)(const T*, const T*, const T*, Size, Size, boolean, T*, T*, T*) noexcept
         void (*pack_patches)(const T*, const PatchGrid&, const PatchTap*, Size, Size, Size, Size, Size, T*, Size) noexcept
         void (*unpack_line)(const T*, const PatchGrid&, PatchTap, Size, Size, T*) noexcept
         void (*turn)(const T*, Size, Size, Size, boolean, T*, Size) noexcept

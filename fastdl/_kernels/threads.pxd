@@ -1,7 +1,7 @@
 # How many threads a kernel uses, and what each of them does first.
 cdef extern from "denormal.hpp" namespace "fastdl" nogil:
     cdef cppclass FlushDenormals:
-        FlushDenormals() noexcept
+        void on() noexcept
 
 # The threads that `work` scalar operations repay: one for little work, else the setting.
 cdef int threads_for(double work) noexcept nogil

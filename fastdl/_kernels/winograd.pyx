@@ -151,10 +151,11 @@ cdef void point_panel(
     Py_ssize_t task, const Product& p, const Tiles& t, const real* W, Py_ssize_t row_step, Py_ssize_t channel_step, real* points
 ) noexcept nogil:
     """A panel of the product's columns, rows of the weights, for a slice of the channels."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t lanes = entries(table, W).lanes, tile_columns = entries(table, W).tile_columns
     cdef Py_ssize_t row = task // t.slices * tile_columns, rows = min(tile_columns, p.rows - row)
     cdef Py_ssize_t c = task % t.slices * t.of_slice, depth = min(t.of_slice, p.channels - c)
+    flush.on()
     entries(table, W).point_weights(
         W + row * row_step + c * channel_step, row_step, rows, channel_step, depth, p.tap[0].row > p.tap[8].row,
         points + c * t.y_step + row * depth, lanes if rows <= lanes else tile_columns, weights_point(p))
@@ -164,12 +165,13 @@ cdef void block_of_tiles(
     Py_ssize_t task, const Product& p, const Tiles& t, const real* x, const real* weights, const real* b, real* y, real* scratch
 ) noexcept nogil:
     """All rows of y for some strips."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t lanes = entries(table, y).lanes, first = task * t.of_block, strips = min(t.of_block, t.strips - first), point
     cdef Py_ssize_t c
     cdef real* x_points = scratch + t.lines
     cdef real* y_points = x_points + POINTS * x_point(t)
     cdef const real* no_bias = NULL
+    flush.on()
     c = 0
     while c < p.channels:
         bring_image(c, first, strips, p, t, x, scratch, x_points + c, x_point(t))
@@ -270,14 +272,16 @@ cdef void correlation_of_winograd(
 
 
 cdef void add_parts(Py_ssize_t parts, Py_ssize_t size, real* sums) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, sums).add_rows(sums + size, parts - 1, size, sums)
 
 
 cdef void fetch_weights(
     Py_ssize_t row, Py_ssize_t point_step, const Product& p, const Tiles& t, const real* sums, bint accumulate, real* gW
 ) noexcept nogil:
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
+    flush.on()
     entries(table, gW).weights_from_points(
         sums + row * t.x_step, point_step, p.channels, accumulate, gW + row * p.channels * p.taps)
 
@@ -286,9 +290,10 @@ cdef void part_of_correlation(
     Py_ssize_t part, Py_ssize_t parts, const Product& p, const Tiles& t, const real* gy, const real* x, real* sums, real* scratch
 ) noexcept nogil:
     """Some of the blocks, one after another."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t begin = t.blocks * part // parts, lanes = entries(table, x).lanes, block, piece, point
     cdef real* points = scratch + t.lines
+    flush.on()
     for block in range(begin, t.blocks * (part + 1) // parts):
         for piece in range((max(p.channels, p.rows) + lanes - 1) // lanes):
             bring_piece(piece, 1, block, p, t, gy, x, scratch, points)
@@ -314,10 +319,11 @@ cdef void bring_piece(
     Py_ssize_t task, Py_ssize_t pieces, Py_ssize_t block, const Product& p, const Tiles& t, const real* gy, const real* x,
     real* lines, real* points) noexcept nogil:
     """A register of channels of x, and one of gy, to the points, for a piece of a block's strips."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t first = block * t.of_block, strips = min(t.of_block, t.strips - first)
     cdef Py_ssize_t begin = strips * (task % pieces) // pieces, count = strips * (task % pieces + 1) // pieces - begin
     cdef Py_ssize_t c = task // pieces * entries(table, x).lanes, start = begin * t.across
+    flush.on()
     if c < p.channels:
         bring_image(c, first + begin, count, p, t, x, lines, points + start * t.x_step + c, x_point(t))
     if c < p.rows:
@@ -346,9 +352,10 @@ cdef void correlate_point(
     Py_ssize_t point, Py_ssize_t block, const Product& p, const Tiles& t, const real* points, bint accumulate, real* sums
 ) noexcept nogil:
     """The sums of one point over a block."""
-    cdef FlushDenormals _flush
+    cdef FlushDenormals flush
     cdef Py_ssize_t tiles = min(t.of_block, t.strips - block * t.of_block) * t.across
     cdef const real* no_bias = NULL
+    flush.on()
     entries(table, sums).multiply(
         p.rows, p.channels, tiles, points + POINTS * x_point(t) + point * y_point(t), 1, t.y_step, False,
         points + point * x_point(t), t.x_step, accumulate, no_bias, False, sums, t.x_step)

@@ -152,10 +152,7 @@ class _Trace:
 def _title(module: Module) -> str:
     if next(module.children(), None) is not None:
         return type(module).__name__
-    try:
-        return repr(module)
-    except AttributeError:  # a subclass that does not keep its constructor's arguments
-        return type(module).__name__
+    return repr(module)
 
 
 def _shape(array: Any) -> Shape | None:

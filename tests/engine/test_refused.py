@@ -114,9 +114,7 @@ def test_a_subclass_that_changes_nothing_is_planned_even_if_it_cannot_be_spelled
     model = nn.Sequential(Square(4), Norm(4, None))
     trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
     assert trainer.fit(X, Y, epochs=1, batch_size=4).engine.startswith("native")
-    with pytest.raises(
-        ValueError, match=r"one is left for the last batch; write another batch_size than 11.*: Norm"
-    ):
+    with pytest.raises(ValueError, match=r"one is left for the last batch; write another batch_size than 11.*: Norm"):
         trainer.fit(X, Y, epochs=1, batch_size=11)
 
 

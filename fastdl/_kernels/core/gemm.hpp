@@ -190,18 +190,56 @@ void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, boo
     }
 }
 
-// y (n) = W (n, k) x, each element one dot product: the form for a single row of X W^T. R rows of W share the loads of x.
-template <class T, int R> void multiply_vector_rows(const T* w, Size row, Size k, const T* x, bool accumulate, const T* bias, T* y) {
-    Vec<T> part[R] = {};
-    each_register<T>(k, [&](Size p, auto lanes) {
-        const Vec<T> factor = lanes.load(x + p);
-        for (int i = 0; i < R; ++i) part[i] += lanes.load(w + i * row + p) * factor;
-    });
-    for (int i = 0; i < R; ++i) y[i] = sum(part[i]) + ((bias ? bias[i] : T(0)) + (accumulate ? y[i] : T(0)));
-}
+// y (n) = W (n, k) x, each element one dot product: the form for a single row of X W^T. As many rows of W as a register has lanes
+// share the loads of x, and are summed over their lanes together.
 template <class T> void multiply_vector(const T* w, Size row, Size n, Size k, const T* x, bool accumulate, const T* bias, T* y) {
-    Size j = 0;
-    for (; j + 8 <= n; j += 8) multiply_vector_rows<T, 8>(w + j * row, row, k, x, accumulate, bias ? bias + j : bias, y + j);
-    for (; j < n; ++j) multiply_vector_rows<T, 1>(w + j * row, row, k, x, accumulate, bias ? bias + j : bias, y + j);
+    constexpr int W = lanes<T>;
+    for (Size j = 0; j < n; j += W) {
+        const int count = int(n - j < W ? n - j : W);
+        Vec<T> part[W] = {};
+        each_register<T>(k, [&](Size p, auto lanes) {
+            const Vec<T> factor = lanes.load(x + p);
+#pragma GCC unroll 16
+            for (int i = 0; i < W; ++i)
+                if (i < count) part[i] += lanes.load(w + (j + i) * row + p) * factor;
+        });
+        sum_each<T>(part);
+        Vec<T> sum = part[0];
+        if (bias) sum += load_partial(bias + j, count);
+        if (accumulate) sum += load_partial(y + j, count);
+        store_partial(y + j, sum, count);
+    }
+}
+
+// What one row of gradients comes to, in one pass over the weights: gW (O, I) = gy x [+ gW], gb = gy [+ gb], gx = gy W. Each may be
+// null.
+template <class T>
+void backward_of_row(const T* gy, const T* x, const T* w, Size I, Size O, bool accumulate, T* gW, T* gb, T* gx) {
+    constexpr int W = lanes<T>, most = 4;
+    for (Size i = 0; i < I; i += most * W) {
+        const Size left = I - i;
+        const int registers = int(left < most * W ? (left + W - 1) / W : most), last = int(left < most * W ? left - (registers - 1) * W : W);
+        Vec<T> sum[most] = {}, row[most] = {};
+#pragma GCC unroll 4
+        for (int j = 0; j < most; ++j)
+            if (j < registers) row[j] = load_partial(x + i + j * W, j == registers - 1 ? last : W);
+        for (Size o = 0; o < O; ++o) {
+            const Vec<T> g = splat<Vec<T>>(gy[o]);
+#pragma GCC unroll 4
+            for (int j = 0; j < most; ++j) {
+                if (j >= registers) continue;
+                const Size at = o * I + i + j * W;
+                const int count = j == registers - 1 ? last : W;
+                if (gx) sum[j] += g * load_partial(w + at, count);
+                if (gW) store_partial(gW + at, accumulate ? g * row[j] + load_partial(gW + at, count) : g * row[j], count);
+            }
+        }
+        if (gx)
+#pragma GCC unroll 4
+            for (int j = 0; j < most; ++j)
+                if (j < registers) store_partial(gx + i + j * W, sum[j], j == registers - 1 ? last : W);
+    }
+    if (gb)
+        each_register<T>(O, [&](Size o, auto lanes) { lanes.store(gb + o, accumulate ? lanes.load(gb + o) + lanes.load(gy + o) : lanes.load(gy + o)); });
 }
 }  // namespace

@@ -56,7 +56,7 @@ template <class T> struct Runs {
 
 template <class T> constexpr Entries<T> make_entries() {
     return {tile_rows, tile_columns<T>, lanes<T>, direct_tails,
-            pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>,
+            pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>, backward_of_row<T>,
             pack_patches<T>, unpack_line<T>, turn<T>,
             multiply_lines<T>, correlate<T>, sum_registers<T>, copy_rows<T>,
             to_lanes<T>, correlate_lanes<T>, sum_lanes<T>,

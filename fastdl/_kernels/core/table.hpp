@@ -32,6 +32,7 @@ template <class T> struct Entries {
     void (*multiply)(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
                      bool accumulate, const T* bias, bool bias_of_rows, T* c, Size c_row);
     void (*multiply_vector)(const T* w, Size row, Size n, Size k, const T* x, bool accumulate, const T* bias, T* y);
+    void (*backward_of_row)(const T* gy, const T* x, const T* w, Size I, Size O, bool accumulate, T* gW, T* gb, T* gx);
 
     // patches.hpp
     void (*pack_patches)(const T* image, const PatchGrid& grid, const PatchTap* tap, Size taps, Size channels, Size first,
