@@ -41,11 +41,11 @@ class Task(NamedTuple):
 
 
 class NotFiniteError(Exception):
-    """A loss that is not finite: its value, the step, counted from 1, and what is known of the cause."""
+    """A loss or a gradient that is not finite: what it is, the step, counted from 1, and where it came from."""
 
-    def __init__(self, loss: float, step: int, cause: str = "") -> None:
-        super().__init__(loss, step, cause)
-        self.loss, self.step, self.cause = loss, step, cause
+    def __init__(self, what: str, step: int, where: str = "") -> None:
+        super().__init__(what, step, where)
+        self.what, self.step, self.where = what, step, where
 
 
 class Engine(Protocol):
@@ -87,7 +87,7 @@ class PlainEngine:
             output = model(xb)
             loss = float(criterion(output, yb))
             if not math.isfinite(loss):
-                raise NotFiniteError(loss, step)
+                raise NotFiniteError(f"the loss is {loss}", step)
             model.backward_parameters(criterion.backward())
             if clip_value is not None:
                 optim.clip_grad_value(parameters, clip_value)
@@ -181,10 +181,14 @@ class NativeEngine:
             members,
         )
         if not fine:
+            if math.isfinite(loss):
+                raise NotFiniteError(f"the gradient of {self._wild_gradient()} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            raise NotFiniteError(loss, steps + 1)
+            raise NotFiniteError(
+                f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call + program.draws * steps)
+            )
         if outputs is not None and found is not None:
             outputs.append(found)
         return total
@@ -213,6 +217,19 @@ class NativeEngine:
         output = self._plan.output[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
         with no_grad():
             self.task.criterion(output, target)
+
+    def _wild_layer(self, x: Array, seed: int, call: int) -> str:
+        """Words for the first layer whose output for this batch is not finite."""
+        before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
+        number = self._program.first_not_finite(x, seed, call)
+        for buffer, values in before:
+            buffer[...] = values
+        return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
+
+    def _wild_gradient(self) -> str:
+        """The name of the parameter, nearest to the loss, whose gradient is not finite."""
+        wild = [name for name, p in self.task.model.named_parameters() if not np.isfinite(p._grad).all()]
+        return wild[-1] if wild else "a parameter"
 
     def _updates(self) -> Array:
         optimizer = self.task.optimizer

@@ -160,8 +160,9 @@ class Trainer:
             ValueError: if there are no samples (with drop_last, less than a batch), x and y differ in length, values are
                 not finite, or numbers are out of range; what model and criterion say of shapes and class indices; if the
                 last batch is one row alone, which the model cannot train on.
-            FloatingPointError: if the loss of a step is NaN or infinite; that step is not taken, and `trainer.history`
-                holds the epochs before.
+            FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
+                the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
+                Also if a gradient is: that is found while stepping, and the weights hold the step.
         """
         epochs = _epochs(epochs)
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
@@ -296,7 +297,7 @@ class Trainer:
             try:
                 loss = self._engine(x, y, batch_size).epoch(xb, yb, None, len(xb), outputs)
             except NotFiniteError as error:
-                raise NotFiniteError(error.loss, step, error.cause) from None
+                raise NotFiniteError(error.what, step, error.where) from None
             total += loss
             for call in on_step_end:
                 call(self, step, loss if self._task.sums else loss / len(yb))
@@ -373,7 +374,7 @@ class Trainer:
     def _diverged(self, error: NotFiniteError) -> str:
         lr = self.optimizer.param_groups[0]["lr"]
         return (
-            f"Trainer.fit: the loss is {error.loss} in epoch {len(self.history) + 1}, step {error.step}{error.cause};"
+            f"Trainer.fit: {error.what} in epoch {len(self.history) + 1}, step {error.step}{error.where};"
             f" write a smaller lr than {lr:g}, or clip_norm=1.0"
         )
 

@@ -101,19 +101,21 @@ cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* 
 cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil:
     cdef Py_ssize_t i
     cdef Update* u
-    cdef bint finite = True
+    cdef bint finite, all_finite = True
     for i in range(count):
         u = update + i
         u.step += 1
         if u.kind == SGD:
-            sgd_step_kernel(<const real*>u.g, u.lr, u.momentum, u.dampening, u.weight_decay, u.nesterov, u.decoupled, u.maximize,
-                            u.step == 1, u.n, <real*>u.p, <real*>u.first_state)
+            finite = sgd_step_kernel(
+                <const real*>u.g, u.lr, u.momentum, u.dampening, u.weight_decay, u.nesterov, u.decoupled, u.maximize, u.step == 1,
+                u.n, <real*>u.p, <real*>u.first_state)
         elif u.kind == RMSPROP:
-            rmsprop_step_kernel(<const real*>u.g, u.lr, u.alpha, u.eps, u.weight_decay, u.decoupled, u.momentum, u.maximize,
-                                u.eps_inside_sqrt, u.n, <real*>u.p, <real*>u.first_state, <real*>u.second_state,
-                                <real*>u.third_state)
+            finite = rmsprop_step_kernel(
+                <const real*>u.g, u.lr, u.alpha, u.eps, u.weight_decay, u.decoupled, u.momentum, u.maximize, u.eps_inside_sqrt, u.n,
+                <real*>u.p, <real*>u.first_state, <real*>u.second_state, <real*>u.third_state)
         else:
-            adam_step_kernel(<const real*>u.g, u.lr, u.beta1, u.beta2, u.eps, u.weight_decay, u.decoupled, u.maximize,
-                             u.eps_inside_sqrt, u.step, u.n, <real*>u.p, <real*>u.first_state, <real*>u.second_state,
-                             <real*>u.third_state)
-    return finite
+            finite = adam_step_kernel(
+                <const real*>u.g, u.lr, u.beta1, u.beta2, u.eps, u.weight_decay, u.decoupled, u.maximize, u.eps_inside_sqrt, u.step,
+                u.n, <real*>u.p, <real*>u.first_state, <real*>u.second_state, <real*>u.third_state)
+        all_finite = all_finite and finite
+    return all_finite

@@ -22,11 +22,11 @@ cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
     return p + start if p != NULL else NULL
 
 
-cdef void sgd_step_kernel(
+cdef bint sgd_step_kernel(
     const real* g, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled, bint maximize,
     bint first, Py_ssize_t n, real* p, real* momentum_buffer) noexcept nogil:
     cdef SGDFactors[real] f
-    cdef Py_ssize_t chunk
+    cdef Py_ssize_t chunk, failed = 0
     f.lr = <real>lr
     f.sign = -1 if maximize else 1
     f.decay = 0 if decoupled else <real>weight_decay
@@ -36,24 +36,25 @@ cdef void sgd_step_kernel(
     f.from_velocity = <real>momentum if nesterov else 1
     f.from_gradient = 1 if nesterov else 0
     if n <= CHUNK:  # starting a team of one takes longer than the step
-        sgd_run(g, f, n, p, momentum_buffer)
-        return
+        return sgd_run(g, f, n, p, momentum_buffer)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        sgd_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
-                after(momentum_buffer, chunk * CHUNK))
+        failed += not sgd_run(
+            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
+            after(momentum_buffer, chunk * CHUNK))
+    return failed == 0
 
 
-cdef void sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real* velocity) noexcept nogil:
+cdef bint sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real* velocity) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    entries(table, g).sgd(g, f, p, velocity, n)
+    return entries(table, g).sgd(g, f, p, velocity, n)
 
 
-cdef void rmsprop_step_kernel(
+cdef bint rmsprop_step_kernel(
     const real* g, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum, bint maximize,
     bint eps_inside_sqrt, Py_ssize_t n, real* p, real* square_avg, real* grad_avg, real* momentum_buffer) noexcept nogil:
     cdef RMSpropFactors[real] f
-    cdef Py_ssize_t chunk
+    cdef Py_ssize_t chunk, failed = 0
     f.lr = <real>lr
     f.sign = -1 if maximize else 1
     f.decay = 0 if decoupled else <real>weight_decay
@@ -64,26 +65,27 @@ cdef void rmsprop_step_kernel(
     f.outer_eps = 0 if eps_inside_sqrt else <real>eps
     f.momentum = <real>momentum
     if n <= CHUNK:
-        rmsprop_run(g, f, n, p, square_avg, grad_avg, momentum_buffer)
-        return
+        return rmsprop_run(g, f, n, p, square_avg, grad_avg, momentum_buffer)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        rmsprop_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
-                    square_avg + chunk * CHUNK, after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
+        failed += not rmsprop_run(
+            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
+            after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
+    return failed == 0
 
 
-cdef void rmsprop_run(
+cdef bint rmsprop_run(
     const real* g, RMSpropFactors[real] f, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    entries(table, g).rmsprop(g, f, p, square, mean, velocity, n)
+    return entries(table, g).rmsprop(g, f, p, square, mean, velocity, n)
 
 
-cdef void adam_step_kernel(
+cdef bint adam_step_kernel(
     const real* g, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
     bint eps_inside_sqrt, Py_ssize_t step, Py_ssize_t n, real* p, real* exp_avg, real* exp_avg_sq,
     real* max_exp_avg_sq) noexcept nogil:
     cdef AdamFactors[real] f
-    cdef Py_ssize_t chunk
+    cdef Py_ssize_t chunk, failed = 0
     f.sign = -1 if maximize else 1
     f.decay = 0 if decoupled else <real>weight_decay
     f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
@@ -95,18 +97,19 @@ cdef void adam_step_kernel(
     f.step = <real>(lr / (1 - beta1 ** step))
     f.unbias = <real>(1 / (1 - beta2 ** step))
     if n <= CHUNK:
-        adam_run(g, f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
-        return
+        return adam_run(g, f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        adam_run(g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
-                 exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
+        failed += not adam_run(
+            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
+            exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
+    return failed == 0
 
 
-cdef void adam_run(
+cdef bint adam_run(
     const real* g, AdamFactors[real] f, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    entries(table, g).adam(g, f, p, mean, square, largest_square, n)
+    return entries(table, g).adam(g, f, p, mean, square, largest_square, n)
 
 
 cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:

@@ -17,7 +17,7 @@ from fastdl._kernels.objective cimport (
     Objective, Update, clip_norm, clip_values, objective_backward, objective_forward, take_step,
 )
 from fastdl._kernels.operation cimport (
-    Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
+    FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
@@ -76,9 +76,13 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
 cdef bint run_steps(
     const Operation* operations, Py_ssize_t count, const Objective* objective, Update* updates, Py_ssize_t runs, Epoch* e,
     real* scratch) noexcept nogil:
-    """Steps until the epoch's end, the patience's end, or a loss that is not finite (False; that step is not taken)."""
+    """Steps until the epoch's end, the patience's end, or what is not finite (False).
+
+    The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
+    """
     cdef double start = now()
     cdef Py_ssize_t i, look = 1, since = 0
+    cdef bint finite
     cdef const char* t
     cdef Batch batch
     cdef FlushDenormals flush
@@ -108,11 +112,13 @@ cdef bint run_steps(
             clip_values(updates, runs, e.limit_of_values, scratch)
         if e.limit_of_norm > 0:
             clip_norm(updates, runs, e.limit_of_norm, scratch)
-        take_step(updates, runs, scratch)
+        finite = take_step(updates, runs, scratch)
         e.total += e.loss if e.sums else e.loss * batch.N
         e.call += e.draws
         e.done += batch.N
         e.steps += 1
+        if not finite:
+            return False
         since += 1
         if since >= look:  # reading the clock takes a while, compared with the smallest steps
             since = 0
@@ -133,6 +139,19 @@ cdef void run_either(
             forward_operation(operations + i, batch, scratch)
         elif operations[count - 1 - i].differentiated:
             backward_operation(operations + count - 1 - i, batch, scratch)
+
+
+cdef bint finite_output(const Operation* op, Py_ssize_t N, real* _) noexcept nogil:
+    cdef const real* y = <const real*>op.y
+    cdef bint in_lanes = op.L and op.kind != FROM_LANES
+    cdef Py_ssize_t i, j, row = op.L if in_lanes else op.y_size
+    if op.kind == MOVE:  # which writes a part
+        return True
+    for i in range(op.y_size if in_lanes else N):
+        for j in range(N if in_lanes else op.y_size):
+            if not isfinite(y[i * row + j]):
+                return False
+    return True
 
 
 cdef Py_ssize_t place(parameter, bint gradient) except? -1:
@@ -202,8 +221,8 @@ cdef class Program:
         """Take a step for each batch of the rows of x and t that `order` names, or of all; the model's outputs go to `outputs`.
 
         The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
-        Returns whether all losses were finite, rows and steps done, the sum of the losses and the latest loss; the step of
-        a loss that is not finite is not taken.
+        Returns whether all losses and gradients were finite, rows and steps done, the sum of the losses and the latest loss;
+        the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True
@@ -240,6 +259,25 @@ cdef class Program:
                 counts[members[run]] = [update[run].step] * (members[run].stop - members[run].start)
             use_threads(threads)
         return fine, e.done, e.steps, e.total, e.loss
+
+    def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
+        """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
+        cdef Batch batch
+        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef Py_ssize_t i, N = cnp.PyArray_DIM(x, 0)
+        cdef void* scratch = scratch_for(self.scratch_size(N, N))
+        batch.N, batch.x, batch.y, batch.gy, batch.gx = N, address(x), NULL, NULL, NULL
+        batch.seed, batch.call = seed, call
+        for i in range(self.count):
+            if self.itemsize == 4:
+                forward_operation(operations + i, &batch, <float*>scratch)
+                if not finite_output(operations + i, N, <float*>scratch):
+                    return i
+            else:
+                forward_operation(operations + i, &batch, <double*>scratch)
+                if not finite_output(operations + i, N, <double*>scratch):
+                    return i
+        return -1
 
     cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch

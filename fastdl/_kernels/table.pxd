@@ -82,9 +82,9 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*layer_norm_sums)(const T*, const T*, const T*, T, T*, T*, Size) noexcept
         void (*layer_norm_backward)(const T*, const T*, const T*, T, T, T, T, T*, T*, T*, Size) noexcept
         void (*dropout)(const T*, uint64_t, uint64_t, uint64_t, uint32_t, T, Size, T*, Size) noexcept
-        void (*sgd)(const T*, const SGDFactors[T]&, T*, T*, Size) noexcept
-        void (*rmsprop)(const T*, const RMSpropFactors[T]&, T*, T*, T*, T*, Size) noexcept
-        void (*adam)(const T*, const AdamFactors[T]&, T*, T*, T*, T*, Size) noexcept
+        boolean (*sgd)(const T*, const SGDFactors[T]&, T*, T*, Size) noexcept
+        boolean (*rmsprop)(const T*, const RMSpropFactors[T]&, T*, T*, T*, T*, Size) noexcept
+        boolean (*adam)(const T*, const AdamFactors[T]&, T*, T*, T*, T*, Size) noexcept
 
     cdef cppclass Table:
         const char* level

@@ -261,3 +261,37 @@ def test_a_forked_child_trains_natively_on_one_thread(threads):
     finally:
         child.kill()
         child.join()
+
+
+@pytest.mark.parametrize("width", [8, 100])
+@pytest.mark.parametrize("batch_size", [1, 25])
+def test_the_first_layer_is_named_whose_output_leaves_the_numbers(width, batch_size):
+    norm = nn.BatchNorm1d(width, dtype=F).eval()
+    model = nn.Sequential(
+        nn.Linear(4, width, rng=0, dtype=F),
+        nn.ReLU(),
+        norm,
+        nn.Linear(width, width, dtype=F),
+        nn.Linear(width, 2, dtype=F),
+    )
+    model[3].weight.data = np.full((width, width), 1e308)
+    before = norm.state_dict()
+    trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
+    with pytest.raises(FloatingPointError, match="epoch 1, step 1, first in the output of layer 3 Linear; write a"):
+        trainer.fit(100 + np.abs(X[:50]), Y[:50], epochs=1, batch_size=batch_size, shuffle=False)
+    for name, value in norm.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.RMSprop, optim.Adam])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_gradient_that_is_not_finite_is_named(optimizer, momentum):
+    options = {} if optimizer is optim.Adam else {"momentum": momentum}
+    model = nn.Sequential(nn.Linear(4, 8, rng=0, dtype=F), nn.Linear(8, 2, rng=1, dtype=F))
+    model[0].weight.data, model[0].bias.data = np.zeros((8, 4)), np.zeros(8)
+    model[1].weight.data = np.full((2, 8), 1e200)
+    trainer = Trainer(model, nn.MAELoss(), optimizer(model.parameters(), **options))
+    x = np.full_like(X, 1e200)
+    with pytest.raises(FloatingPointError, match=r"the gradient of 0.weight is not finite in epoch 1, step 1; write a"):
+        trainer.fit(x, Y, epochs=1, batch_size=8, shuffle=False)
+    assert trainer.optimizer.state_dict()["state"][0]["step"] == 1

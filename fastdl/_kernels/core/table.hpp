@@ -101,9 +101,9 @@ template <class T> struct Entries {
     void (*dropout)(const T* x, uint64_t seed, uint64_t call, uint64_t first, uint32_t threshold, T scale, Size run, T* y, Size words);
 
     // update.hpp
-    void (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);
-    void (*rmsprop)(const T* g, const RMSpropFactors<T>& f, T* p, T* square, T* mean, T* velocity, Size n);
-    void (*adam)(const T* g, const AdamFactors<T>& f, T* p, T* mean, T* square, T* largest_square, Size n);
+    bool (*sgd)(const T* g, const SGDFactors<T>& f, T* p, T* velocity, Size n);
+    bool (*rmsprop)(const T* g, const RMSpropFactors<T>& f, T* p, T* square, T* mean, T* velocity, Size n);
+    bool (*adam)(const T* g, const AdamFactors<T>& f, T* p, T* mean, T* square, T* largest_square, Size n);
 };
 
 struct Table {
