@@ -14,9 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
-from fastdl._kernels.call import Kept
-from fastdl.nn.flat import Flat
-from fastdl.nn.flat import backward as flat_backward
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 
@@ -64,13 +61,15 @@ class Sequential(Layer):
         return self
 
     # The programs that run in place of the layers, once there are some.
-    _flat: Flat | None = None
+    _flat: Any = None
 
     def forward(self, x: Any) -> Any:
         """Return the last layer's output."""
         keeps = mode.enabled
         flat = self._flat
         if flat is None:
+            from fastdl.nn.flat import Flat
+
             flat = self._flat = Flat()
         call = flat.calls[keeps]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
@@ -99,8 +98,8 @@ class Sequential(Layer):
 
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
-        if type(self._kept) is Kept:
-            return flat_backward(self._kept, grad_output, True, self)
+        if self._flat is not None and self._flat.kept(self._kept):
+            return self._flat.backward(self, grad_output, True)
         for layer, left in self._places():
             layer._kept = left
             grad_output = layer.backward(grad_output)
@@ -111,8 +110,8 @@ class Sequential(Layer):
         if type(self).backward is not Sequential.backward:
             self.backward(grad_output)  # a subclass has its own
             return
-        if type(self._kept) is Kept:
-            flat_backward(self._kept, grad_output, False, self)
+        if self._flat is not None and self._flat.kept(self._kept):
+            self._flat.backward(self, grad_output, False)
             return
         places = self._places()
         for number, (layer, left) in enumerate(places, 1 - len(places)):

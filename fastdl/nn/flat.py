@@ -49,6 +49,23 @@ class Flat:
             return None
         return call.forward(x, module if keeps else None)
 
+    @staticmethod
+    def kept(value: Any) -> bool:
+        """Whether this is what a program's forward has kept."""
+        return type(value) is Kept
+
+    def backward(self, module: Module, grad_output: Any, with_input: bool) -> Any:
+        """What a container's backward does with what its program has kept."""
+        kept: Kept = module._kept
+        if not kept.current():
+            raise RuntimeError(
+                f"{module.spec()}: the model was changed after the latest forward; call the model on a batch again"
+            )
+        gy, y = ready(grad_output, kept.y.dtype, module), kept.y
+        if gy.shape != y.shape:
+            raise ValueError(f"{module.spec()}: expected a gradient of shape {y.shape}, got {gy.shape}")
+        return kept.backward(gy, with_input)
+
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
@@ -83,15 +100,3 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
         plan.differentiating(),
         stream,
     )
-
-
-def backward(kept: Kept, grad_output: Any, with_input: bool, module: Module) -> Any:
-    """What a container's backward does with what its program has kept."""
-    if not kept.current():
-        raise RuntimeError(
-            f"{module.spec()}: the model was changed after the latest forward; call the model on a batch again"
-        )
-    gy, y = ready(grad_output, kept.y.dtype, module), kept.y
-    if gy.shape != y.shape:
-        raise ValueError(f"{module.spec()}: expected a gradient of shape {y.shape}, got {gy.shape}")
-    return kept.backward(gy, with_input)

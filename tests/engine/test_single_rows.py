@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fastdl import nn, optim
-from fastdl.engine import NativeEngine, PlainEngine, Task
+from fastdl.engine import PlainEngine, Task
+from fastdl.native import NativeEngine
 
 
 def trained(engine, make, x, y, epochs=3):

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from twins import Parts, compare
 
 from fastdl import nn, optim
-from fastdl.engine import NativeEngine, Task
+from fastdl.engine import Task
+from fastdl.native import NativeEngine
 from fastdl.plan import LINE, Plan
 
 F = np.float64

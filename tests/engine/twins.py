@@ -7,7 +7,8 @@ from unittest import mock
 import numpy as np
 
 from fastdl import Trainer, nn, optim, training
-from fastdl.engine import NativeEngine, PlainEngine, Task
+from fastdl.engine import PlainEngine, Task
+from fastdl.native import NativeEngine
 from fastdl.random import Stream, drawing_from
 
 # What rounding may do, relative to the largest magnitude of an array and absolutely.

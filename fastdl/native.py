@@ -1,0 +1,202 @@
+"""The native engine: a model, its loss and its optimizer as one program, an epoch in one call."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.program import UPDATE
+from fastdl.engine import NotFiniteError, Task
+from fastdl.nn.grad_mode import no_grad
+from fastdl.nn.loss import Loss
+from fastdl.nn.module import Module
+from fastdl.nn.parameter import Parameter
+from fastdl.optim.optimizer import Optimizer
+from fastdl.plan import NotPlannedError, Plan, as_defined, record_of
+from fastdl.random import stream
+
+Array = NDArray[Any]
+
+
+class NativeEngine:
+    """A model's operations, its loss and its optimizer as one native program."""
+
+    name = "native: an epoch in one call"
+
+    def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
+        """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
+        self.task = task
+        model, criterion, optimizer = task.model, task.criterion, task.optimizer
+        if not isinstance(criterion, Loss) or not as_defined(
+            criterion, "_objective", ("__call__", "forward", "backward")
+        ):
+            raise NotPlannedError(f"{type(criterion).__name__} is a loss in Python")
+        if criterion.reduction == "none":
+            raise NotPlannedError("the loss is not reduced to one number")
+        if not is_native(optimizer):
+            raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
+        optimizer.forget_gradients()
+        self._plan = plan = Plan(x.shape[1:], x.dtype, min(batch_size, len(x)), True)
+        own = task.parameters()
+        if any(parameter.dtype != x.dtype for parameter in own):
+            raise NotPlannedError(f"the optimizer's parameters are of another dtype than the input's {x.dtype}")
+        numbers = {id(parameter) for parameter in own}
+        self._foreign = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
+        self._output = output = plan.through(model, plan.input)
+        objective = criterion._objective(plan, output, y)  # pyright: ignore[reportAttributeAccessIssue]
+        self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), self._foreign)
+        self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
+        self._own = own
+        # Their gradients are zeros in every step.
+        self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
+        self._changes = Parameter.changes
+        self._seen = fingerprint(model, criterion)
+
+    def current(self) -> bool:
+        """See Engine."""
+        model, criterion, optimizer, *_ = self.task
+        return (
+            self._changes == Parameter.changes and self._seen == fingerprint(model, criterion) and is_native(optimizer)
+        )
+
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+        """See Engine."""
+        task, program, optimizer = self.task, self._program, self.task.optimizer
+        x, y = _as_read(x), _as_read(y)
+        most = self._plan.batch_size
+        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
+            raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+        if order is not None:
+            order = np.ascontiguousarray(order, np.int64)
+            if len(order) and not (order.min() >= 0 and order.max() < len(x)):
+                raise ValueError(f"NativeEngine: expected an order of rows below {len(x)}, got others")
+        rows = len(x) if order is None else len(order)
+        if not rows:
+            return 0.0
+        batch_size = min(batch_size, rows)
+        if batch_size > most:
+            raise ValueError(f"NativeEngine: expected batches of at most {most}, as planned, got {batch_size}")
+        self._check_batches(rows, batch_size)
+        self._begin()
+        updates = self._updates()
+        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
+        steps = -(-rows // batch_size)
+        seed, call = stream().take(program.draws * steps) if program.draws else (0, 0)
+        members = [run.members for run in self._runs]
+        fine, done, steps, total, loss = program.train(
+            x,
+            y,
+            order,
+            batch_size,
+            updates,
+            task.clip_value or 0,
+            task.clip_norm or 0,
+            task.sums,
+            seed,
+            call,
+            found,
+            optimizer._steps,
+            members,
+        )
+        if not fine:
+            if math.isfinite(loss):
+                raise NotFiniteError(f"the gradient of {self._wild_gradient()} is not finite", steps)
+            optimizer.forget_gradients()
+            batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
+            self._explain(y[batch])
+            raise NotFiniteError(
+                f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call + program.draws * steps)
+            )
+        if outputs is not None and found is not None:
+            outputs.append(found)
+        return total
+
+    def _check_batches(self, rows: int, batch_size: int) -> None:
+        """Every batch must have the samples that the layers ask for."""
+        plan, fewest = self._plan, rows % min(batch_size, rows or 1) or batch_size
+        if rows and fewest < plan.least_samples:
+            raise ValueError(
+                f"Trainer.fit: expected at least {plan.least_samples} samples in every batch, for {plan.demanding},"
+                f" got a last batch of {fewest}; write another batch_size"
+            )
+
+    def _begin(self) -> None:
+        """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""
+        for parameter in self._idle:
+            parameter.zero_grad()
+        for parameter in self._own:
+            parameter._forgotten = False
+        for parameter in self._foreign:
+            if parameter._forgotten:
+                parameter.zero_grad()
+
+    def _explain(self, target: Array) -> None:
+        """Let the loss raise its own error for the latest batch's outputs, where it has one."""
+        output = self._plan.output[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
+        with no_grad():
+            self.task.criterion(output, target)
+
+    def _wild_layer(self, x: Array, seed: int, call: int) -> str:
+        """Words for the first layer whose output for this batch is not finite."""
+        before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
+        number = self._program.first_not_finite(x, seed, call)
+        for buffer, values in before:
+            buffer[...] = values
+        return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
+
+    def _wild_gradient(self) -> str:
+        """The name of the parameter, nearest to the loss, whose gradient is not finite."""
+        wild = [name for name, p in self.task.model.named_parameters() if not np.isfinite(p._grad).all()]
+        return wild[-1] if wild else "a parameter"
+
+    def _updates(self) -> Array:
+        optimizer = self.task.optimizer
+        self._runs = runs = optimizer._current_runs()
+        updates = np.zeros(len(runs), UPDATE)
+        for number, (data, grad, state, group, members) in enumerate(runs):
+            record = optimizer._record(state, group) | {"p": data, "g": grad, "n": data.size}
+            record["step"] = optimizer._steps[members.start]
+            updates[number] = record_of(UPDATE, record)
+        return updates
+
+
+# What forward leaves in layers.
+_PASSING = {"_kept", "_fitting", "_shapes", "_dtype"}
+
+
+class _Same:
+    """A value that equals nothing but itself."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+def is_native(optimizer: Any) -> bool:
+    """Whether a native program can take this optimizer's steps."""
+    methods = ("update", "step", "forget_gradients")
+    return isinstance(optimizer, Optimizer) and as_defined(optimizer, "_record", methods)
+
+
+def _as_read(array: Array) -> Array:
+    """The array as a program reads it."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
+
+
+def fingerprint(model: Module, criterion: Loss) -> list[Any]:
+    """What a plan has read of a model and a loss, to be compared: their attributes, by identity, and a loss' arrays."""
+    found: list[Any] = [(name, _Same(value)) for name, value in vars(criterion).items() if name not in _PASSING]
+    found += [value.tobytes() for value in vars(criterion).values() if isinstance(value, np.ndarray)]
+    for module in model.modules():
+        found.append(_Same(module))
+        found += [(name, _Same(value)) for name, value in vars(module).items() if name not in _PASSING]
+        found += [_Same(child) for _, child in module.named_children()]
+    return found
