@@ -24,8 +24,6 @@ Array = NDArray[Any]
 class NativeEngine:
     """A model's operations, its loss and its optimizer as one native program."""
 
-    name = "native: an epoch in one call"
-
     def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
         """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
         self.task = task
@@ -50,6 +48,7 @@ class NativeEngine:
         self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), self._foreign)
         self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
         self._own = own
+        self.name = f"native: one program over {plan.nbytes:,} bytes of planned memory"
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._changes = Parameter.changes
