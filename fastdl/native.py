@@ -15,7 +15,8 @@ from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
-from fastdl.plan import NotPlannedError, Plan, as_defined, record_of
+from fastdl.plan import NotPlannedError, Plan, as_defined
+from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]

@@ -7,51 +7,23 @@ that list follow the gradients' places, the lifetimes of all arrays, and their a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from functools import cache
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.lanes import lanes_length
 from fastdl._kernels.program import OBJECTIVE, OPERATION, Program
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.plan.arena import Storage, arena
+from fastdl.plan.chains import in_lanes
+from fastdl.plan.operations import IN_PLACE, KINDS, READS_X, READS_Y, Gradient, Operation, Shape, Value, record_of
 
 Array = NDArray[Any]
-Shape = tuple[int, ...]
-Address = Callable[["Storage | None"], int]
-LINE = 64
+Address = Callable[[Storage | None], int]
 # What stands for the address of an array outside of the arena, where 0 means none.
 OUTSIDE = 1
-
-# The operations' kinds, numbered as in operation.pxd.
-KINDS = (
-    "linear",
-    "conv",
-    "activation",
-    "softmax",
-    "log_softmax",
-    "max_pool",
-    "avg_pool",
-    "adaptive_avg_pool",
-    "batch_norm",
-    "layer_norm",
-    "dropout",
-    "move",
-    "to_lanes",
-    "from_lanes",
-    "lanes_linear",
-)
-# Whose backward reads x, and whose reads y; and whose y may take the place of an x that nobody reads any more.
-READS_X = {"linear", "lanes_linear", "conv", "batch_norm", "layer_norm"}
-READS_Y = {"softmax", "log_softmax"}
-IN_PLACE = {"activation", "dropout"}
-
-# Linear layers in a row compute with one sample in each lane where all are as narrow as this, and samples fill some registers.
-NARROW = 64
 # Multiply-adds that take less time than giving the GIL away and taking it again.
 LIGHT = 20_000
 FEWEST_SAMPLES = 16
@@ -59,83 +31,6 @@ FEWEST_SAMPLES = 16
 
 class NotPlannedError(ValueError):
     """A model that native programs cannot run, and why."""
-
-
-@dataclass(eq=False)
-class Storage:
-    """An array in the arena: so many bytes, from its first use to its last."""
-
-    size: int
-    first: int = -1
-    last: int = -1
-    offset: int = -1
-    place_of: Storage | None = None
-
-    def used(self, time: int) -> None:
-        """Extend the lifetime to this time."""
-        if self.place_of is not None:
-            self.place_of.used(time)
-            return
-        self.first = time if self.first < 0 else min(self.first, time)
-        self.last = max(self.last, time)
-
-    def root(self) -> Storage:
-        """The storage whose memory this one takes."""
-        return self if self.place_of is None else self.place_of.root()
-
-
-@dataclass(eq=False)
-class Value:
-    """What an operation reads or yields: its shape without the batch's axis, and whether its gradient is wanted.
-
-    A shared one is read by several operations.
-    """
-
-    shape: Shape
-    storage: Storage | None
-    differentiated: bool
-    shared: bool = False
-
-    @property
-    def size(self) -> int:
-        """Elements of one sample."""
-        return prod(self.shape)
-
-    def for_several(self) -> Value:
-        """The same value, to be read by several operations."""
-        return Value(self.shape, self.storage, self.differentiated, True)
-
-    def reshaped(self, shape: Shape) -> Value:
-        """The same memory in another shape."""
-        return Value(shape, self.storage, self.differentiated, self.shared)
-
-
-@dataclass(eq=False)
-class Operation:
-    """One operation of the list: its record's fields, its values, and the storages it keeps for backward."""
-
-    kind: str
-    name: str
-    x: Value
-    y: Value
-    fields: dict[str, Any]
-    parameters: dict[str, Parameter | None]
-    kept: dict[str, Storage] = field(default_factory=dict)
-
-    def learning(self) -> bool:
-        """Whether a parameter of its own is differentiated."""
-        return any(p is not None and p._requires_grad for p in self.parameters.values())
-
-
-@dataclass(eq=False)
-class Gradient:
-    """An operation's gradients: gy (None outside), before a fused activation, gx, what gx is added to; whether a move adds."""
-
-    gy: Storage | None
-    before: Storage | None = None
-    gx: Storage | None = None
-    total: Storage | None = None
-    adds: bool = False
 
 
 class Plan:
@@ -276,7 +171,7 @@ class Plan:
         """
         if output.storage is None:
             raise NotPlannedError("the model gives back its input")
-        self._turn_chains_to_lanes()
+        self.operations = in_lanes(self.operations, self.batch_size, self.dtype.itemsize)
         operations, count = self.operations, len(self.operations)
         end = 2 * count + 1
         places: dict[str, Storage] = {}
@@ -301,12 +196,12 @@ class Plan:
                 if operation.x.storage is None:
                     gathered.used(end - 1 - time if self._backward_reads(operation, "x") else time)
         self._share_places(end, gradients, outside)
-        arena = self._arena([s for s in [*places.values(), *self._storages(gradients)] if s is not outside])
-        base = arena.ctypes.data
-        self.arrays.append(arena)
+        memory = arena(s for s in [*places.values(), *self._storages(gradients)] if s is not outside)
+        base, self.nbytes = memory.ctypes.data, memory.nbytes
+        self.arrays.append(memory)
         if objective is not None:
             start = output.storage.root().offset
-            self.output = arena[start : start + output.storage.size].view(self.dtype)
+            self.output = memory[start : start + output.storage.size].view(self.dtype)
 
         def address(storage: Storage | None) -> int:
             if storage is None or storage is outside:
@@ -334,46 +229,9 @@ class Plan:
             address(places.get("input")),
             address(places.get("target")),
             self.draws,
-            LIGHT // max(1, sum(_work(operation) for operation in operations)),
+            LIGHT // max(1, sum(operation.work() for operation in operations)),
             self.arrays,
         )
-
-    def _turn_chains_to_lanes(self) -> None:
-        """Let narrow linear layers in a row, and the activations between them, compute with one sample in each lane."""
-        if self.batch_size < FEWEST_SAMPLES:
-            return
-        turned: list[Operation] = []
-        chain: list[Operation] = []
-        for operation in [*self.operations, None]:
-            if operation is not None and _narrow(operation) and (not chain or operation.x is chain[-1].y):
-                chain.append(operation)
-                continue
-            turned += self._in_lanes(chain)
-            chain = []
-            if operation is not None and _narrow(operation):
-                chain = [operation]
-            elif operation is not None:
-                turned.append(operation)
-        self.operations = turned
-
-    def _in_lanes(self, chain: list[Operation]) -> list[Operation]:
-        """A chain of operations between two that turn samples into lanes and back, where that pays."""
-        if sum(operation.kind == "linear" for operation in chain) < 2:
-            return chain
-        length = lanes_length(self.batch_size)
-
-        def in_lanes(value: Value) -> Value:
-            return Value(value.shape, Storage(value.size * length * self.dtype.itemsize), value.differentiated)
-
-        x = in_lanes(chain[0].x)
-        found = [Operation("to_lanes", chain[0].name, chain[0].x, x, {"L": length}, {})]
-        for operation in chain:
-            y = in_lanes(operation.y)
-            kind = {"linear": "lanes_linear"}.get(operation.kind, operation.kind)
-            fields = operation.fields | {"L": length}
-            found.append(Operation(kind, operation.name, x, y, fields, operation.parameters))
-            x = y
-        return [*found, Operation("from_lanes", chain[-1].name, x, chain[-1].y, {"L": length}, {})]
 
     def _backward_reads(self, operation: Operation, which: str) -> bool:
         """Whether an operation's backward reads its x or its y."""
@@ -444,37 +302,18 @@ class Plan:
                 continue
             x, y = operation.x.storage, operation.y.storage
             if x is not None and y is not None and y is not outside and x.root().last == time:
-                _take_place(y.root(), x.root())
+                y.root().take_place_of(x.root())
             gradient = gradients.get(time)
             if gradient is None or gradient.gy is None or gradient.gx is None or gradient.total is not None:
                 continue
             if gradient.gx is not self._outside_gradient and gradient.gy.root().last == end - 1 - time:
-                _take_place(gradient.gx.root(), gradient.gy.root())
+                gradient.gx.root().take_place_of(gradient.gy.root())
 
     def _storages(self, gradients: dict[int, Gradient]) -> list[Storage]:
         every = [value.storage for each in self.operations for value in (each.x, each.y)]
         every += [storage for each in self.operations for storage in each.kept.values()]
         every += [storage for g in gradients.values() for storage in (g.gy, g.before, g.gx, g.total)]
         return list({id(s): s for s in every if s is not None and s is not self._outside_gradient}.values())
-
-    def _arena(self, storages: list[Storage]) -> Array:
-        """Memory for all storages: each at the lowest place that is free for its lifetime."""
-        placed: list[Storage] = []
-        own = {id(s): s for s in storages if s.place_of is None and s.first >= 0}
-        size = 0
-        for storage in sorted(own.values(), key=lambda s: (-s.size, s.first)):
-            others = [s for s in placed if s.first <= storage.last and storage.first <= s.last]
-            storage.offset = 0
-            for other in sorted(others, key=lambda s: s.offset):
-                if storage.offset + _rounded(storage.size) <= other.offset:
-                    break
-                storage.offset = max(storage.offset, other.offset + _rounded(other.size))
-            placed.append(storage)
-            size = max(size, storage.offset + _rounded(storage.size))
-        self.nbytes = size
-        raw = np.zeros(size + LINE, np.uint8)
-        start = -raw.ctypes.data % LINE
-        return raw[start : start + size]
 
     def _record(
         self, operation: Operation, gradient: Gradient | None, address: Address, written: set[int]
@@ -508,44 +347,9 @@ class Plan:
         return fields
 
 
-def _narrow(operation: Operation) -> bool:
-    """Whether an operation may compute in lanes."""
-    if operation.kind not in ("linear", "activation") or max(operation.x.size, operation.y.size) > NARROW:
-        return False
-    return operation.kind == "activation" or operation.fields["rows"] == 1
-
-
-def _work(operation: Operation) -> int:
-    """About how many multiply-adds a sample takes."""
-    weight = operation.parameters.get("W")
-    return operation.y.size * (1 if weight is None else prod(weight.shape[1:]) or 1)
-
-
 def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:
     """Whether these methods are those of the class that defines `name`, not a subclass' or the instance's own."""
     kind = type(value)
     owner = next((base for base in kind.__mro__ if name in vars(base)), None)
     own = vars(value)
     return owner is not None and all(getattr(kind, m) is getattr(owner, m) and m not in own for m in methods)
-
-
-def _take_place(later: Storage, earlier: Storage) -> None:
-    later.place_of = earlier
-    earlier.used(later.first)
-    earlier.used(later.last)
-
-
-def _rounded(size: int) -> int:
-    return -(-size // LINE) * LINE
-
-
-def record_of(dtype: np.dtype[Any], fields: dict[str, Any]) -> tuple[Any, ...]:
-    """A record with these fields, arrays standing for their addresses, and zeros elsewhere."""
-    record = _zeros(dtype) | fields
-    return tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in record.values())
-
-
-@cache
-def _zeros(dtype: np.dtype[Any]) -> dict[str, Any]:
-    zero = np.zeros((), dtype)
-    return {name: zero[name].item() for name in dtype.names or ()}

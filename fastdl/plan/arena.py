@@ -1,0 +1,65 @@
+"""The arena: one block of memory for all arrays of a program, used again as soon as an array is dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LINE = 64
+
+
+@dataclass(eq=False)
+class Storage:
+    """An array in the arena: so many bytes, from its first use to its last."""
+
+    size: int
+    first: int = -1
+    last: int = -1
+    offset: int = -1
+    place_of: Storage | None = None
+
+    def used(self, time: int) -> None:
+        """Extend the lifetime to this time."""
+        if self.place_of is not None:
+            self.place_of.used(time)
+            return
+        self.first = time if self.first < 0 else min(self.first, time)
+        self.last = max(self.last, time)
+
+    def root(self) -> Storage:
+        """The storage whose memory this one takes."""
+        return self if self.place_of is None else self.place_of.root()
+
+    def take_place_of(self, earlier: Storage) -> None:
+        """Stand from now on where an array of the same size stood that nobody needs any more."""
+        self.place_of = earlier
+        earlier.used(self.first)
+        earlier.used(self.last)
+
+
+def arena(storages: Iterable[Storage]) -> NDArray[Any]:
+    """Memory for all storages: each at the lowest place that is free for its lifetime, the largest first."""
+    own = {id(s): s for s in storages if s.place_of is None and s.first >= 0}
+    placed: list[Storage] = []
+    size = 0
+    for storage in sorted(own.values(), key=lambda s: (-s.size, s.first)):
+        others = [s for s in placed if s.first <= storage.last and storage.first <= s.last]
+        storage.offset = 0
+        for other in sorted(others, key=lambda s: s.offset):
+            if storage.offset + rounded(storage.size) <= other.offset:
+                break
+            storage.offset = max(storage.offset, other.offset + rounded(other.size))
+        placed.append(storage)
+        size = max(size, storage.offset + rounded(storage.size))
+    raw = np.zeros(size + LINE, np.uint8)
+    start = -raw.ctypes.data % LINE
+    return raw[start : start + size]
+
+
+def rounded(size: int) -> int:
+    """The size in whole cache lines."""
+    return -(-size // LINE) * LINE
