@@ -177,8 +177,8 @@ class Trainer:
 
         Example:
             >>> from fastdl import data, nn, optim
-            >>> x, y = data.ball(300, rng=0)
-            >>> model = nn.Sequential(nn.Linear(3, 8, rng=1), nn.Tanh(), nn.Linear(8, 2, rng=2))
+            >>> x, y = data.disk(300, rng=0)
+            >>> model = nn.Sequential(nn.Linear(2, 8, rng=1), nn.Tanh(), nn.Linear(8, 2, rng=2))
             >>> trainer = Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.05))
             >>> rng = np.random.default_rng(3)
             >>> history = trainer.fit(lambda: data.batches(x, y, 50, rng=rng), epochs=20)
