@@ -369,6 +369,7 @@ def test_one_row_for_a_batch_normalization_is_told_with_its_batch(number):
         with patched, pytest.raises(ValueError, match=rf"^Trainer\.fit, epoch 1, batch {number}: BatchNorm1d\(6\): "):
             trainer.fit(batches, epochs=1)
         assert model.training
+        assert (trainer.history.names == ()) == (number == 1)
 
 
 def test_an_iterable_without_batches_is_refused():

@@ -164,7 +164,7 @@ def test_the_second_extremes_are_tried_too(in_file, monkeypatch):
     for target in (y, in_file(y)):
         trainer = make_trainer()
         trainer.criterion = nn.CrossEntropyLoss(ignore_index=-100)
-        with pytest.raises(ValueError, match="got -3"):
+        with pytest.raises(ValueError, match=r"got -3.*tried on rows .*52"):
             trainer.fit(X, target, epochs=1, batch_size=16)
 
 
@@ -229,6 +229,16 @@ def test_whole_fits_with_validation_hold_a_few_batches(sparse, kind):
     assert x.nbytes >= 32 * MEGABYTE
     call = lambda: long_rows().fit(x, y, epochs=2, batch_size=2, validation_data=(x[:8], y[:8]))  # noqa: E731
     assert grown(call) < 24 * MEGABYTE
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_native_engine_too_holds_a_few_batches(sparse, step):
+    """Also of rows that do not lie as it reads them."""
+    x, y = sparse((64, MEGABYTE // 2), np.float32)[:, ::step], np.arange(64) % 3
+    model = nn.Sequential(nn.Linear(x.shape[1], 3, rng=0))
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+    assert grown(lambda: trainer.fit(x, y, epochs=1, batch_size=2)) < 32 * MEGABYTE < x.nbytes
+    assert trainer.history.engine.startswith("native")
 
 
 @pytest.mark.parametrize("kind", [np.uint8, "<f4", ">f8"])
