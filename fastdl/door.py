@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl.mapped import Mapped, blocks, lies_in_file
 from fastdl.nn.module import Module
 
 Array = NDArray[Any]
+Rows: TypeAlias = Array | Mapped
 
 
 def weights_dtype(model: Module) -> np.dtype[Any]:
@@ -17,8 +19,10 @@ def weights_dtype(model: Module) -> np.dtype[Any]:
     return next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
 
 
-def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Array:
+def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     """x as a C-contiguous array of dtype with rows, all of it finite; `owner` opens the messages.
+
+    An array that lies in a file stays there: what has to be converted is converted when it is read.
 
     Raises:
         TypeError: if x is not numeric.
@@ -31,11 +35,13 @@ def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Array:
         Traceback (most recent call last):
         ValueError: Trainer.fit: expected finite values in x, got NaN or infinite ones (first in row 1)
     """
-    return _finite(_rows(x, "x", owner), dtype, "x", owner)
+    return _finite(_converted(_rows(x, "x", owner), dtype), "x", owner)
 
 
-def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Array:
+def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     """y as a C-contiguous array with rows: integers, which are class indices, as int64, floats in dtype and finite.
+
+    An array that lies in a file stays there, as with `inputs`.
 
     Raises:
         TypeError: if y is not numeric, or bool, which may be either.
@@ -51,23 +57,28 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Array:
             f"{owner}: expected numbers for y, got bool; write y.astype(np.int64) for classes, np.float32 for values"
         )
     if array.dtype.kind in "iu":
-        return np.ascontiguousarray(array, np.int64)
-    return _finite(array, dtype, "y", owner)
+        return _converted(array, np.dtype(np.int64))
+    return _finite(_converted(array, dtype), "y", owner)
 
 
-def pair(x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], owner: str) -> tuple[Array, Array]:
-    """Inputs and targets of the same number of samples, at least one.
+def pair(x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], owner: str) -> tuple[Rows, Rows]:
+    """Inputs and targets of the same number of samples, at least one; those in files stay there.
 
     Raises:
         TypeError, ValueError: those of `inputs` and `targets`.
         ValueError: if there are no samples, or not as many in y as in x.
     """
-    x, y = inputs(x, dtype, owner), targets(y, dtype, owner)
-    if len(x) != len(y):
-        raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(x)} and {len(y)}")
-    if len(x) == 0:
+    samples, truth = inputs(x, dtype, owner), targets(y, dtype, owner)
+    if len(samples) != len(truth):
+        raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(samples)} and {len(truth)}")
+    if len(samples) == 0:
         raise ValueError(f"{owner}: expected at least one sample, got none")
-    return x, y
+    return samples, truth
+
+
+def in_memory(rows: Rows) -> Array:
+    """All of the rows as an array, read from their file where they lie in one."""
+    return rows[:] if isinstance(rows, Mapped) else rows
 
 
 def _rows(value: ArrayLike, name: str, owner: str) -> Array:
@@ -82,11 +93,23 @@ def _rows(value: ArrayLike, name: str, owner: str) -> Array:
     return array
 
 
-def _finite(array: Array, dtype: np.dtype[Any], name: str, owner: str) -> Array:
+def _converted(array: Array, dtype: np.dtype[Any]) -> Rows:
+    if lies_in_file(array):
+        flags = array.flags
+        ready = array.dtype == dtype and array.dtype.isnative and flags.c_contiguous and flags.aligned
+        return array if ready else Mapped(array, dtype)
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype)
-    finite = np.isfinite(array)
-    if not finite.all():
-        row = int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
-        raise ValueError(f"{owner}: expected finite values in {name}, got NaN or infinite ones (first in row {row})")
+        return np.ascontiguousarray(array, dtype)
+
+
+def _finite(array: Rows, name: str, owner: str) -> Rows:
+    if isinstance(array, Mapped) and array.finite:
+        return array
+    for first, block in blocks(array):
+        finite = np.isfinite(block)
+        if not finite.all():
+            row = first + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
+            raise ValueError(
+                f"{owner}: expected finite values in {name}, got NaN or infinite ones (first in row {row})"
+            )
     return array

@@ -47,6 +47,11 @@ class Engine(Protocol):
     name: str
     task: Task
 
+    @property
+    def most(self) -> float:
+        """The most rows of a batch."""
+        ...
+
     def current(self) -> bool:
         """Whether the model still is what the engine was made for."""
         ...
@@ -61,6 +66,8 @@ class Engine(Protocol):
 
 class PlainEngine:
     """A Python loop over modules: for every model."""
+
+    most = math.inf
 
     def __init__(self, task: Task, why: str) -> None:
         self.task, self.name = task, f"plain: a Python loop, because {why}"

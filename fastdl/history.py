@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
+RESERVED = ("epoch", "loss", "lr", "seconds")
 
 
 class History:
@@ -55,3 +60,31 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.records[-1].items()) if self.records else ""
         return f"History({len(self)} epochs{'; last: ' if last else ''}{last})"
+
+
+def named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
+    """The metrics by the names that a history gives them.
+
+    Raises:
+        TypeError, ValueError: if they are no functions, or their names are missing, taken or a history's own.
+
+    Example:
+        >>> from fastdl.metrics import accuracy
+        >>> list(named_metrics([accuracy]))
+        ['accuracy']
+    """
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise TypeError(f"Trainer: expected a list or dictionary of functions for metrics, got {metrics!r}")
+    listed: Iterable[tuple[Any, Any]] = (
+        metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", ""), m) for m in metrics]
+    )
+    named: dict[str, Any] = {}
+    for name, metric in listed:
+        if not callable(metric):
+            raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {metric!r}")
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise ValueError(f"Trainer: expected a name for each metric, got {name!r}; write a dictionary of names")
+        if name in RESERVED or name.startswith("val_") or name in named:
+            raise ValueError(f"Trainer: expected metric names apart from each other and the history's, got {name!r}")
+        named[name] = metric
+    return named

@@ -38,7 +38,8 @@ class NativeEngine:
         if not is_native(optimizer):
             raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
         optimizer.forget_gradients()
-        self._plan = plan = Plan(x.shape[1:], x.dtype, min(batch_size, len(x)), True)
+        self.most = min(batch_size, len(x))
+        self._plan = plan = Plan(x.shape[1:], x.dtype, self.most, True)
         own = task.parameters()
         if any(parameter.dtype != x.dtype for parameter in own):
             raise NotPlannedError(f"the optimizer's parameters are of another dtype than the input's {x.dtype}")
@@ -66,7 +67,6 @@ class NativeEngine:
         """See Engine."""
         task, program, optimizer = self.task, self._program, self.task.optimizer
         x, y = _as_read(x), _as_read(y)
-        most = self._plan.batch_size
         if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
             raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
         if order is not None:
@@ -77,9 +77,10 @@ class NativeEngine:
         if not rows:
             return 0.0
         batch_size = min(batch_size, rows)
-        if batch_size > most:
-            raise ValueError(f"NativeEngine: expected batches of at most {most}, as planned, got {batch_size}")
+        if batch_size > self.most:
+            raise ValueError(f"NativeEngine: expected batches of at most {self.most}, as planned, got {batch_size}")
         self._check_batches(rows, batch_size)
+        self._check_targets(y, batch_size)
         self._begin()
         updates = self._updates()
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
@@ -119,9 +120,20 @@ class NativeEngine:
         plan, fewest = self._plan, rows % min(batch_size, rows or 1) or batch_size
         if rows and fewest < plan.least_samples:
             raise ValueError(
-                f"Trainer.fit: expected at least {plan.least_samples} samples in every batch, for {plan.demanding},"
-                f" got a last batch of {fewest}; write another batch_size"
+                f"{plan.demanding}: expected at least {plan.least_samples} samples in every batch, got {fewest};"
+                " write batches of other sizes"
             )
+
+    def _check_targets(self, target: Array, batch_size: int) -> None:
+        """Programs read targets as they are, so the loss must take them all; else it says what is wrong."""
+        shape = self._output.shape
+        if self.task.criterion._takes(target, shape):
+            return
+        for first in range(0, len(target), batch_size):
+            part = target[first : first + batch_size]
+            if not self.task.criterion._takes(part, shape):
+                with no_grad():
+                    self.task.criterion(np.full((len(part), *shape), 0.5, self._rows[0]), part)
 
     def _begin(self) -> None:
         """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""

@@ -109,7 +109,7 @@ def decision_regions(
     if scaling is not None and not isinstance(scaling, Standardize):
         raise TypeError(f"decision_regions: expected a Standardize or None for scaling, got {type(scaling).__name__}")
     dtype = door.weights_dtype(model)
-    points, truth = door.pair(x, y, dtype, "decision_regions")
+    points, truth = map(door.in_memory, door.pair(x, y, dtype, "decision_regions"))
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"decision_regions: expected x of shape (n, 2), got {points.shape}")
     if truth.ndim > 1 or truth.dtype.kind == "f":

@@ -1,28 +1,32 @@
-"""Trainer: fit a model to arrays, evaluate it, predict with it."""
+"""Trainer: fit a model to arrays or batches, evaluate it, predict with it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
-from fastdl.arguments import positive_integer, real_number, true_or_false
+from fastdl.arguments import positive_integer, real_number
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data.augment import Augment, augmented
+from fastdl.door import Rows, in_memory
 from fastdl.engine import Engine, NotFiniteError, Task, engine_for
+from fastdl.feed import Feed, Source, feed_of
 from fastdl.history import History as History
+from fastdl.history import Metric, named_metrics
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.random import Stream, as_generator, drawing_from, permutation
+from fastdl.prediction import outputs, training_mode
+from fastdl.prediction import predict as predict
+from fastdl.random import Stream, as_generator, drawing_from
+from fastdl.trial import try_rows
 
 Array = NDArray[Any]
-Metric = Callable[[Array, Array], float]
-RESERVED = ("epoch", "loss", "lr", "seconds")
 
 
 class Trainer:
@@ -94,7 +98,7 @@ class Trainer:
         self.schedule: Any = schedule
         self.clip_norm = _limit(clip_norm, "clip_norm")
         self.clip_value = _limit(clip_value, "clip_value")
-        self.metrics = _named(metrics)
+        self.metrics = named_metrics(metrics)
         self.history = History(())
         self.rng: np.random.Generator | None = None
         self._stopping = False
@@ -111,12 +115,12 @@ class Trainer:
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Source,
+        y: ArrayLike | None = None,
         *,
         epochs: int,
-        batch_size: int,
-        shuffle: bool = True,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
         seed: int | np.random.Generator | None = None,
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         callbacks: Iterable[Callback] = (),
@@ -127,7 +131,12 @@ class Trainer:
         """Train for a number of epochs, from where model and optimizer stand.
 
         Everything that does not fit together is said before anything changes: the arrays are looked through, and a few
-        of their rows, those with the lowest and highest targets among them, go through model and criterion.
+        of their rows, those with the lowest and highest targets among them, go through model and criterion. Of batches
+        from an iterable, the first is looked at then and each other when it comes; what is wrong with one is said with
+        its number, and the steps before it stay taken.
+
+        Data may be larger than memory. A memory-mapped array (np.memmap, np.load(mmap_mode="r")) stays in its file and is
+        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch.
 
         Ctrl-C ends the fit as a finished one: it returns, `history.interrupted` is True, and model and optimizer stand
         where the latest step left them. A program that fits in a loop asks for it.
@@ -136,10 +145,12 @@ class Trainer:
         mode (a frozen batch norm) stays so.
 
         Args:
-            x, y: inputs and targets, one row a sample.
+            x, y: inputs and targets, one row a sample. Or, for x alone, an iterable of batches (xb, yb), of sizes as they
+                come, which is iterated anew in each epoch, or a function of no arguments that returns one. A generator is
+                enough for one epoch: `fit(lambda: generate(...), epochs=9)` makes one for each. Its errors pass through.
             epochs: how often every sample is seen; 0 checks everything and trains nothing.
-            batch_size: samples a step; the last batch of an epoch may be smaller (see drop_last).
-            shuffle: draw a new order of the samples for each epoch.
+            batch_size: samples a step; the last batch of an epoch may be smaller (see drop_last). Not for batches.
+            shuffle: draw a new order of the samples for each epoch, which None does with arrays. Not for batches.
             seed: of that order and of dropout's masks: the same seed, data, weights and optimizer state give the same
                 bits. None draws from fastdl's default generator, a Generator goes on from where it is.
             validation_data: (x, y), evaluated after each epoch.
@@ -150,44 +161,52 @@ class Trainer:
                 of its own and the generator that draws the order, so that a seed repeats what it draws as well. The
                 losses and metrics of training are of what it returns.
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
-                normalization cannot take the statistics of one row.
+                normalization cannot take the statistics of one row. Not for batches.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
 
         Raises:
-            TypeError: if an argument is of another kind, or x or y not numeric.
-            ValueError: if there are no samples (with drop_last, less than a batch), x and y differ in length, values are
-                not finite, or numbers are out of range; what model and criterion say of shapes and class indices; if the
-                last batch is one row alone, which the model cannot train on.
+            TypeError: if an argument is of another kind or does not go with batches, or x or y not numeric.
+            ValueError: if there are no batches or samples (with drop_last, less than a batch), x and y differ in length,
+                values are not finite, numbers are out of range, or a batch has samples of another shape than the first;
+                what model and criterion say of shapes and class indices; if the last batch is one row alone, which the
+                model cannot train on.
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+
+        Example:
+            >>> from fastdl import data, nn, optim
+            >>> x, y = data.disk(300, rng=0)
+            >>> model = nn.Sequential(nn.Linear(2, 8, rng=1), nn.Tanh(), nn.Linear(8, 2, rng=2))
+            >>> trainer = Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters(), lr=0.05))
+            >>> rng = np.random.default_rng(3)
+            >>> history = trainer.fit(lambda: data.batches(x, y, 50, rng=rng), epochs=20)
+            >>> len(history), history["loss"][-1] < history["loss"][0]
+            (20, True)
         """
         epochs = _epochs(epochs)
-        batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
-        if not isinstance(shuffle, (bool, np.bool_)):
-            raise TypeError(f"Trainer.fit: expected True or False for shuffle, got {shuffle!r}")
-        drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
         callbacks = _callbacks(callbacks, progress)
         dtype = door.weights_dtype(self.model)
-        x, y = door.pair(x, y, dtype, "Trainer.fit")
-        self._try_out(x, y)
-        self._try_last_batch(x, batch_size, drop_last)
-        if augment is not None:
-            if not callable(augment):
-                raise TypeError(
-                    f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}"
-                )
-            augmented(augment, x[:1].copy(), np.random.default_rng(0), "Trainer.fit")
+        feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+        if augment is not None and not callable(augment):
+            raise TypeError(f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}")
+        rng = as_generator(seed, "Trainer.fit: seed")
+        validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
-            validation_data = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
-            self._try_out(*validation_data)
-        self.rng = as_generator(seed, "Trainer.fit: seed")
+            validation = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
+        feed.try_out(self.model, self.criterion)
+        row = feed.row()
+        if augment is not None and row is not None:
+            augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
+        if validation is not None:
+            try_rows(self.model, self.criterion, *validation)
+        self.rng = rng
         names = ["loss", *self.metrics]
-        if validation_data is not None:
+        if validation is not None:
             names += [f"val_{name}" for name in names]
         self.history = history = History((*names, "lr", "seconds"), "none: no epoch was run")
         self._latest_engine = None
@@ -199,11 +218,10 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_fit_begin(self, epochs)
                     endings.callback(callback.on_fit_end, self)
-                with _mode(self.model, True) if not self.model.training else nullcontext():
+                with training_mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
-                        record = self._epoch(
-                            x, y, batch_size, shuffle, drop_last, on_step_end, validation_data, augment
-                        )
+                        feed.begin(len(history) + 1, rng)
+                        record = self._epoch(feed, on_step_end, validation, augment)
                         history.records.append(record)
                         if self.schedule is not None:
                             self._step_schedule(record)
@@ -221,7 +239,7 @@ class Trainer:
         The outputs of all samples are gathered and judged at once: exact whatever the batch size.
 
         Args:
-            x, y: as for `fit`.
+            x, y: arrays as for `fit`; of a memory-mapped x, a batch is in memory at a time.
             batch_size: samples that go through the model at a time.
 
         Returns:
@@ -230,11 +248,12 @@ class Trainer:
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        x, y = door.pair(x, y, door.weights_dtype(self.model), "Trainer.evaluate")
-        return self._judge(predict(self.model, x, batch_size), y)
+        rows, truth = door.pair(x, y, door.weights_dtype(self.model), "Trainer.evaluate")
+        batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
+        return self._judge(outputs(self.model, rows, batch_size), truth)
 
     def predict(self, x: ArrayLike, batch_size: int = 1024) -> Array:
-        """The model's outputs for x, in evaluation mode: see `fastdl.training.predict`."""
+        """The model's outputs for x, in evaluation mode: see `fastdl.prediction.predict`."""
         return predict(self.model, x, batch_size)
 
     def stop(self) -> None:
@@ -243,79 +262,78 @@ class Trainer:
 
     def _epoch(
         self,
-        x: Array,
-        y: Array,
-        batch_size: int,
-        shuffle: bool,
-        drop_last: bool,
+        feed: Feed,
         on_step_end: list[Callable[[Trainer, int, float], None]],
-        validation_data: tuple[Array, Array] | None,
+        validation: tuple[Rows, Rows] | None,
         augment: Augment | None,
     ) -> dict[str, float]:
         start = time.perf_counter()
         lr = float(self.optimizer.param_groups[0]["lr"])
-        outputs: list[Array] | None = [] if self.metrics else None
-        order = permutation(len(x), self.rng) if shuffle and self.rng is not None else None
-        if drop_last:
-            rows = len(x) - len(x) % batch_size
-            x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
+        seen: tuple[list[Array], list[Array]] | None = ([], []) if self.metrics else None
+        whole = None if on_step_end or augment is not None else feed.whole()
         try:
-            if on_step_end or augment is not None:
-                total = self._batch_by_batch(x, y, order, batch_size, outputs, on_step_end, augment)
+            if whole is None:
+                total, count = self._batch_by_batch(feed, seen, on_step_end, augment)
             else:
-                total = self._engine(x, y, batch_size).epoch(x, y, order, batch_size, outputs)
+                total, count = self._in_one_call(*whole, seen)
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
-        record = {"loss": total if self._task.sums else total / (len(y) if order is None else len(order))}
-        if outputs is not None:
-            output, target = np.concatenate(outputs), y if order is None else y[order]
+        record = {"loss": total if self._task.sums else total / count}
+        if seen is not None:
+            output, target = map(np.concatenate, seen)
             for name, metric in self.metrics.items():
                 record[name] = float(metric(output, target))
-        if validation_data is not None:
-            xv, yv = validation_data
-            judged = self._judge(predict(self.model, xv), yv)
+        if validation is not None:
+            judged = self._judge(outputs(self.model, validation[0]), validation[1])
             record |= {f"val_{name}": value for name, value in judged.items()}
         return record | {"lr": lr, "seconds": time.perf_counter() - start}
 
+    def _in_one_call(
+        self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
+    ) -> tuple[float, int]:
+        """An epoch, or a batch, without Python between its steps; the sum of losses over samples, and their number."""
+        engine = self._engine(x, y, min(batch_size, len(x)))
+        total = engine.epoch(x, y, order, batch_size, None if seen is None else seen[0])
+        if seen is not None:
+            seen[1].append(y if order is None else y[order])
+        return total, len(y) if order is None else len(order)
+
     def _batch_by_batch(
         self,
-        x: Array,
-        y: Array,
-        order: Array | None,
-        batch_size: int,
-        outputs: list[Array] | None,
+        feed: Feed,
+        seen: tuple[list[Array], list[Array]] | None,
         on_step_end: list[Callable[[Trainer, int, float], None]],
         augment: Augment | None,
-    ) -> float:
-        """An epoch with Python between its steps."""
-        total = 0.0
-        for step, first in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
-            rows = slice(first, first + batch_size) if order is None else order[first : first + batch_size]
-            xb, yb = x[rows], y[rows]
+    ) -> tuple[float, int]:
+        """An epoch with Python between its steps; the sum of losses over samples, and their number."""
+        total, count = 0.0, 0
+        for step, (x, y) in enumerate(feed.batches(own=seen is not None or augment is not None), 1):
             if augment is not None and self.rng is not None:
-                xb = augmented(augment, xb.copy() if order is None else xb, self.rng, "Trainer.fit")
+                x = augmented(augment, x, self.rng, "Trainer.fit")
             try:
-                loss = self._engine(x, y, batch_size).epoch(xb, yb, None, len(xb), outputs)
+                with feed.telling(step):
+                    loss, rows = self._in_one_call(x, y, None, len(x), seen)
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, step, error.where) from None
-            total += loss
+            total, count = total + loss, count + rows
             for call in on_step_end:
-                call(self, step, loss if self._task.sums else loss / len(yb))
-        return total
+                call(self, step, loss if self._task.sums else loss / rows)
+        return total, count
 
-    def _engine(self, x: Array, y: Array, batch_size: int) -> Engine:
-        """The engine of this fit, made anew when a callback has changed the model."""
+    def _engine(self, x: Array, y: Array, rows: int) -> Engine:
+        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
         self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
         engine = self._latest_engine
-        if engine is None or engine.task != self._task or not engine.current():
-            engine = self._latest_engine = engine_for(self._task, x, y, batch_size)
+        if engine is None or engine.most < rows or engine.task != self._task or not engine.current():
+            engine = self._latest_engine = engine_for(self._task, x, y, rows)
             self.history.engine = engine.name
         return engine
 
-    def _judge(self, output: Array, y: Array) -> dict[str, float]:
+    def _judge(self, output: Array, y: Rows) -> dict[str, float]:
+        target = in_memory(y)
         with no_grad():
-            loss = float(self.criterion(output, y))
-        return {"loss": loss} | {name: float(metric(output, y)) for name, metric in self.metrics.items()}
+            loss = float(self.criterion(output, target))
+        return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
 
     def _step_schedule(self, record: dict[str, float]) -> None:
         if isinstance(self.schedule, optim.Schedule):
@@ -323,53 +341,9 @@ class Trainer:
         else:
             self.schedule.step()
 
-    def _try_out(self, x: Array, y: Array) -> None:
-        """Send two rows through model and criterion, those of extreme targets, and of the second to extreme class indices.
-
-        Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
-        """
-        rows = list(range(min(len(y), 2)))
-        if y.dtype.kind == "i" and y.size:
-            flat = y.ravel()
-            low, high = flat.min(), flat.max()
-            inner_low, inner_high = np.where(flat == low, high, flat), np.where(flat == high, low, flat)
-            places = (flat.argmin(), flat.argmax(), inner_low.argmin(), inner_high.argmax())
-            rows = sorted({*rows, *(int(place) // (y.size // len(y)) for place in places)})
-        elif y.size:
-            rows = sorted({*rows, *(int(place) // (y.size // len(y)) for place in (y.argmin(), y.argmax()))})
-        with no_grad(), np.errstate(all="ignore"):
-            output = predict(self.model, x[rows])
-            try:
-                self.criterion(output, y[rows])
-            except ValueError as error:
-                raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
-
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the engine, which belongs to this process and this fit."""
         return {**vars(self), "_latest_engine": None}
-
-    def _try_last_batch(self, x: Array, batch_size: int, drop_last: bool) -> None:
-        """Send a row through the model as training does, where the last batch is one row alone; what that moves is put back."""
-        n, last = len(x), len(x) % batch_size or batch_size
-        if drop_last and n < batch_size:
-            raise ValueError(
-                f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {n}"
-            )
-        if last > 1 or (drop_last and batch_size > 1):
-            return
-        before = [(buffer, buffer.copy()) for buffer in self.model.buffers()]
-        mode = nullcontext() if self.model.training else _mode(self.model, True)
-        try:
-            with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))), mode:
-                self.model(x[:1])
-        except ValueError as error:
-            hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
-            raise ValueError(
-                f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}: {error}"
-            ) from error
-        finally:
-            for buffer, values in before:
-                buffer[...] = values
 
     def _diverged(self, error: NotFiniteError) -> str:
         lr = self.optimizer.param_groups[0]["lr"]
@@ -377,51 +351,6 @@ class Trainer:
             f"Trainer.fit: {error.what} in epoch {len(self.history) + 1}, step {error.step}{error.where};"
             f" write a smaller lr than {lr:g}, or clip_norm=1.0"
         )
-
-
-def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
-    """The model's outputs for x, in evaluation mode and under no_grad; the model's own modes are restored.
-
-    To predict from many threads at once, put the model into evaluation mode before: then nothing of it is touched.
-
-    Args:
-        model: any Module.
-        x: inputs, converted to the weights' dtype; NaN and infinite values are an error.
-        batch_size: samples that go through the model at a time.
-
-    Shape:
-        x (n, ...) gives (n, ...) as the model has it; n may be 0.
-
-    Raises:
-        TypeError: if model is no Module, x is not numeric or batch_size no integer.
-        ValueError: if x has no rows, values are not finite, or batch_size is below 1; what the model says of shapes.
-
-    Example:
-        >>> from fastdl import nn
-        >>> predict(nn.ReLU(), [[-1.0, 2.0], [3.0, -4.0]], batch_size=1)
-        array([[0., 2.],
-               [3., 0.]], dtype=float32)
-    """
-    if not isinstance(model, Module):
-        raise TypeError(f"predict: expected a fastdl Module for model, got {type(model).__name__}")
-    batch_size = positive_integer(batch_size, "batch_size", "predict")
-    x = door.inputs(x, door.weights_dtype(model), "predict")
-    with no_grad(), _mode(model, False):
-        if len(x) <= batch_size:
-            return np.asarray(model(x))
-        return np.concatenate([model(x[i : i + batch_size]) for i in range(0, len(x), batch_size)])
-
-
-@contextmanager
-def _mode(model: Module, training: bool) -> Iterator[None]:
-    changed = [module for module in model.modules() if module.training != training]
-    try:
-        for module in changed:
-            module.training = training
-        yield
-    finally:
-        for module in changed:
-            module.training = not training
 
 
 def _epochs(epochs: object) -> int:
@@ -444,24 +373,6 @@ def _callbacks(callbacks: Iterable[Callback], progress: bool | None) -> list[Cal
     if progress is not False and not any(isinstance(callback, ProgressBar) for callback in listed):
         listed.append(ProgressBar(progress))
     return listed
-
-
-def _named(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:
-    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f"Trainer: expected a list or dictionary of functions for metrics, got {metrics!r}")
-    listed: Iterable[tuple[Any, Any]] = (
-        metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", ""), m) for m in metrics]
-    )
-    named: dict[str, Any] = {}
-    for name, metric in listed:
-        if not callable(metric):
-            raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {metric!r}")
-        if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"Trainer: expected a name for each metric, got {name!r}; write a dictionary of names")
-        if name in RESERVED or name.startswith("val_") or name in named:
-            raise ValueError(f"Trainer: expected metric names apart from each other and the history's, got {name!r}")
-        named[name] = metric
-    return named
 
 
 def _limit(value: float | None, name: str) -> float | None:

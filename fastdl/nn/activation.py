@@ -33,6 +33,8 @@ class Activation(Layer):
         x and y have the same shape, any.
     """
 
+    _keeps_shape = True
+
     def __init__(
         self,
         function: Callable[[NDArray[Any]], NDArray[Any]],
@@ -77,6 +79,7 @@ class _Elementwise(Layer):
     """An activation of the core: f and f' are named there."""
 
     kind: str
+    _keeps_shape = True
     _keeps_output: ClassVar[bool]
     _alpha: float = 0.0
     _beta: float = 0.0
@@ -239,6 +242,8 @@ class Identity(Layer):
 
     Source: torch.nn.Identity (which takes and forgets any arguments; this one takes none).
     """
+
+    _keeps_shape = True
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x."""

@@ -65,6 +65,11 @@ class _ClassLoss(Loss):
             )
         return indices.reshape(shape[0], prod(shape[2:])), count
 
+    def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
+        if target.dtype.kind == "f":
+            return True
+        return count_targets(np.ascontiguousarray(target), shape[0], self.ignore_index)[1] < 0
+
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
         weight = None if self.weight is None else self.weight.astype(plan.dtype)
@@ -74,7 +79,7 @@ class _ClassLoss(Loss):
         wanted = (np.dtype(np.int64), x.shape[1:]) if classes else (plan.dtype, x.shape)
         if (target.dtype, target.shape[1:]) != wanted:
             raise plan.refusal(f"targets for {type(self).__name__} are {target.dtype} of shape {target.shape}")
-        if classes and count_targets(np.ascontiguousarray(target), x.shape[0], self.ignore_index)[1] >= 0:
+        if not self._takes(target, x.shape):
             raise plan.refusal(f"a target is none of {x.shape[0]} classes")
         return {
             "C": x.shape[0],

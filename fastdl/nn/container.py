@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import ready
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
+from fastdl.nn.refusal import name_giver
 
 
 class Sequential(Layer):
@@ -80,14 +81,19 @@ class Sequential(Layer):
         return kept.y
 
     def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
-        if not keeps:
-            for layer in self._layers.values():
-                x = layer.forward(x)
-            return x
         kept = []
-        for layer in self._layers.values():
-            x = layer.forward(x)
-            kept.append(layer._kept)
+        layers = iter(self._layers.values())
+        try:
+            if not keeps:
+                for layer in layers:
+                    x = layer.forward(x)
+                return x
+            for layer in layers:
+                x = layer.forward(x)
+                kept.append(layer._kept)
+        except ValueError as error:
+            name_giver(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
+            raise
         self._kept = kept
         return x
 

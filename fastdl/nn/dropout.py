@@ -44,6 +44,8 @@ class Dropout(Layer):
     2014.
     """
 
+    _keeps_shape = True
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = real_number(p, "p", type(self).__name__, low=0, high=1)
 

@@ -78,6 +78,10 @@ class Loss(Layer):
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         return np.ascontiguousarray(slope * weight, dtype=output.dtype)
 
+    def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
+        """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
+        return True
+
     def _reduction_record(self) -> dict[str, int]:
         return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
 
@@ -253,8 +257,11 @@ class BCELoss(_Elementwise):
                 raise ValueError(f"{self.spec()}: expected {name} from 0 to 1, got {array.min()} to {array.max()}")
         return super().forward(output, target)
 
+    def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
+        return not target.size or 0 <= target.min() <= target.max() <= 1
+
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
-        if target.size and not 0 <= target.min() <= target.max() <= 1:
+        if not self._takes(target, x.shape):
             raise plan.refusal("targets lie outside of 0 to 1")
         return super()._objective(plan, x, target) | {"high": 1.0}
 

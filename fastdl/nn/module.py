@@ -53,6 +53,8 @@ class Module:
 
     training: bool = True
     _buffer_names: tuple[str, ...] = ()
+    # Whether the output always has the input's shape.
+    _keeps_shape: bool = False
 
     def forward(self, x: Any) -> Any:
         """Return the output for input x; defined by the subclass."""

@@ -24,6 +24,7 @@ _BUFFERS = "running_mean", "running_var", "num_batches_tracked"
 class _Normalization(Layer):
     """y = (x - mean) / sqrt(var + eps) W + b, where W and b may be missing."""
 
+    _keeps_shape = True
     weight: Parameter | None
     bias: Parameter | None
     # The size and arrays that the kernels have last been given, and their dtype (None for none): a user may assign others.

@@ -18,6 +18,7 @@ from fastdl.nn.module import Layer
 class _OverAxis(Layer):
     """y = f(x) along axis `dim`, backward from y."""
 
+    _keeps_shape = True
     _forward: ClassVar[Callable[..., None]]
     _backward: ClassVar[Callable[..., None]]
     _operation: ClassVar[str]

@@ -1,0 +1,257 @@
+"""Feeds: what `Trainer.fit` is fed with, arrays that it deals into batches or an iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import chain, islice
+from types import FunctionType
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastdl import door, trial
+from fastdl.arguments import positive_integer, true_or_false
+from fastdl.mapped import Mapped
+from fastdl.nn.module import Module
+from fastdl.random import permutation
+
+Array = NDArray[Any]
+Pair: TypeAlias = tuple[Array, Array]
+# What `fit` takes as batches: pairs (x, y), or a function of no arguments that returns them.
+Source: TypeAlias = Iterable[tuple[ArrayLike, ArrayLike]] | Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]]
+AGAIN = "write a function that makes them anew for each epoch, as in fit(lambda: batches(...), epochs=...)"
+
+
+class Feed(Protocol):
+    """Gives each epoch its batches; nothing is read beyond what it checks before the first."""
+
+    def try_out(self, model: Module, criterion: Any) -> None:
+        """Find out before the first step whether data, model and criterion fit together."""
+        ...
+
+    def row(self) -> Array | None:
+        """An array of its own with one sample; None where none was looked at."""
+        ...
+
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+        """Begin an epoch; epochs are counted from 1."""
+        ...
+
+    def whole(self) -> tuple[Array, Array, Array | None, int] | None:
+        """x, y, the order of the rows and the size of batches, where an engine may run through the epoch in one call."""
+        ...
+
+    def batches(self, own: bool) -> Iterator[Pair]:
+        """The epoch's batches; `own` asks for arrays that nobody else holds."""
+        ...
+
+    def telling(self, step: int) -> AbstractContextManager[None]:
+        """Let errors in the block name the batch of this step, where its rows have not been looked through before."""
+        ...
+
+
+class Samples:
+    """Arrays of samples, in memory or in files, dealt into batches."""
+
+    def __init__(
+        self, x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], batch_size: int | None, shuffle: bool, drop_last: bool
+    ) -> None:
+        self._batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
+        self._shuffle, self._drop_last = shuffle, drop_last
+        self._x, self._y = door.pair(x, y, dtype, "Trainer.fit")
+        self._order: Array | None = None
+        if drop_last and len(self._x) < self._batch_size:
+            raise ValueError(
+                f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {len(self._x)}"
+            )
+
+    def try_out(self, model: Module, criterion: Any) -> None:
+        """See Feed."""
+        trial.try_rows(model, criterion, self._x, self._y)
+        n, batch_size = len(self._x), self._batch_size
+        if (n % batch_size or batch_size) > 1 or (self._drop_last and batch_size > 1):
+            return
+        try:
+            trial.try_row_alone(model, self._x)
+        except ValueError as error:
+            hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
+            raise ValueError(
+                f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}: {error}"
+            ) from error
+
+    def row(self) -> Array | None:
+        """See Feed."""
+        return self._x[:1].copy()
+
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+        """See Feed."""
+        self._order = permutation(len(self._x), rng) if self._shuffle else None
+        self._rows = len(self._x) - (len(self._x) % self._batch_size if self._drop_last else 0)
+
+    def whole(self) -> tuple[Array, Array, Array | None, int] | None:
+        """See Feed."""
+        x, y, rows = self._x, self._y, self._rows
+        if isinstance(x, Mapped) or isinstance(y, Mapped):
+            return None
+        if self._order is None:
+            return x[:rows], y[:rows], None, self._batch_size
+        return x, y, self._order[:rows], self._batch_size
+
+    def batches(self, own: bool) -> Iterator[Pair]:
+        """See Feed."""
+        for first in range(0, self._rows, self._batch_size):
+            part = slice(first, min(first + self._batch_size, self._rows))
+            if self._order is not None:
+                yield self._x[self._order[part]], self._y[self._order[part]]
+            elif own:
+                yield self._x[part].copy(), self._y[part].copy()
+            else:
+                yield self._x[part], self._y[part]
+
+    def telling(self, step: int) -> AbstractContextManager[None]:
+        """See Feed."""
+        return nullcontext()
+
+
+class Batches:
+    """An iterable of batches, or a function that returns one, asked anew in each epoch."""
+
+    def __init__(self, source: Source, dtype: np.dtype[Any], epochs: int) -> None:
+        self._source, self._dtype, self._epochs, self._epoch = source, dtype, epochs, 1
+        self._coming: Iterator[Any] | None = None
+        self._samples: tuple[Any, ...] | None = None
+        self._row: Array | None = None
+
+    def try_out(self, model: Module, criterion: Any) -> None:
+        """Draw the first batch, with which the first epoch will begin, and try it."""
+        coming = self._batches()
+        if coming is self._source:
+            if self._epochs == 0:
+                return  # the batch would be lost
+            # An __iter__ in Python may well begin again.
+            if self._epochs > 1 and not isinstance(type(coming).__iter__, FunctionType):
+                raise ValueError(
+                    f"Trainer.fit: expected batches for {self._epochs} epochs,"
+                    f" got a {type(coming).__name__}, which gives them once; {AGAIN}"
+                )
+        first = list(islice(coming, 1))
+        if not first:
+            raise ValueError("Trainer.fit: expected at least one batch, got none")
+        self._coming = chain(first, coming)
+        x, y = self._ready(first[0], 1, False)
+        self._row = x[:1].copy()
+        with self.telling(1):
+            trial.try_rows(model, criterion, x, y)
+            if len(x) == 1:
+                trial.try_row_alone(model, x)
+
+    def row(self) -> Array | None:
+        """See Feed."""
+        return self._row
+
+    def begin(self, epoch: int, rng: np.random.Generator) -> None:
+        """See Feed."""
+        self._epoch = epoch
+        if self._coming is None:
+            self._coming = self._batches()
+
+    def whole(self) -> None:
+        """See Feed."""
+
+    def batches(self, own: bool) -> Iterator[Pair]:
+        """See Feed."""
+        coming, self._coming, step = self._coming, None, 0
+        assert coming is not None
+        for step, batch in enumerate(coming, 1):
+            yield self._ready(batch, step, own)
+        if step == 0:
+            raise ValueError(f"Trainer.fit, epoch {self._epoch}: expected at least one batch, got none; {AGAIN}")
+
+    @contextmanager
+    def telling(self, step: int) -> Iterator[None]:
+        """See Feed."""
+        try:
+            yield
+        except (TypeError, ValueError) as error:
+            if len(error.args) == 1:
+                error.args = (f"{self._place(step)}: {error}",)
+            raise
+
+    def _place(self, step: int) -> str:
+        return f"Trainer.fit, epoch {self._epoch}, batch {step}"
+
+    def _batches(self) -> Iterator[Any]:
+        source: Any = self._source
+        if not hasattr(type(source), "__iter__") and callable(source):
+            source = source()
+        if not hasattr(type(source), "__iter__") and not hasattr(type(source), "__getitem__"):
+            raise TypeError(
+                f"Trainer.fit: expected arrays x and y, or an iterable of batches (x, y), got {type(source).__name__}"
+            )
+        return iter(source)
+
+    def _ready(self, batch: Any, step: int, own: bool) -> Pair:
+        place = self._place(step)
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+            count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
+            raise TypeError(f"{place}: expected a pair (x, y), got {type(batch).__name__}{count}")
+        x, y = map(door.in_memory, door.pair(batch[0], batch[1], self._dtype, place))
+        found = x.shape[1:], y.shape[1:], y.dtype
+        wanted = self._samples = self._samples or found
+        for name, one, other in zip("xy", wanted, found, strict=False):
+            if one != other:
+                raise ValueError(f"{place}: expected samples of shape {one} in {name}, as in batch 1, got {other}")
+        if wanted != found:
+            raise TypeError(f"{place}: expected y of {wanted[2]}, as in batch 1, got {y.dtype}")
+        return (x.copy(), y.copy()) if own else (x, y)
+
+
+def feed_of(
+    x: ArrayLike | Source,
+    y: ArrayLike | None,
+    dtype: np.dtype[Any],
+    *,
+    epochs: int,
+    batch_size: int | None,
+    shuffle: bool | None,
+    drop_last: bool,
+) -> Feed:
+    """What `fit` is fed with, as its arguments say.
+
+    Raises:
+        TypeError: if an argument is of another kind, or does not go with an iterable of batches.
+        ValueError: as `door.pair`.
+
+    Example:
+        >>> pairs = [([[1.0, 2.0]], [0]), ([[3.0, 4.0], [5.0, 6.0]], [1, 0])]
+        >>> options = {"epochs": 1, "batch_size": None, "shuffle": None, "drop_last": False}
+        >>> feed = feed_of(pairs, None, np.dtype(np.float32), **options)
+        >>> feed.begin(1, np.random.default_rng(0))
+        >>> [len(x) for x, y in feed.batches(own=False)]
+        [1, 2]
+    """
+    shuffle = None if shuffle is None else true_or_false(shuffle, "shuffle", "Trainer.fit")
+    drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
+    array = hasattr(x, "__array__") or hasattr(x, "__array_interface__")
+    if y is None and array:
+        raise TypeError(
+            f"Trainer.fit: expected y beside x, got {type(x).__name__} alone; write fit(x, y, ...) or fit(batches, ...)"
+        )
+    sequence = isinstance(x, (Sequence, Set, Mapping))
+    if y is not None and (array or sequence or not (callable(x) or hasattr(type(x), "__iter__"))):
+        return Samples(x, y, dtype, batch_size, shuffle is not False, drop_last)  # pyright: ignore[reportArgumentType]
+    unwanted = {
+        "y": None if y is None else type(y).__name__,
+        "batch_size": batch_size,
+        "shuffle": shuffle or None,
+        "drop_last": drop_last or None,
+    }
+    for name, value in unwanted.items():
+        if value is not None:
+            raise TypeError(
+                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {value};"
+                " batches are taken as they come"
+            )
+    return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]

@@ -1,0 +1,73 @@
+"""Trials: what is found out about model, criterion and data before the first step, leaving no trace."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.door import Rows
+from fastdl.mapped import blocks
+from fastdl.nn.grad_mode import no_grad
+from fastdl.nn.module import Module
+from fastdl.prediction import outputs, training_mode
+from fastdl.random import Stream, drawing_from
+
+Array = NDArray[Any]
+
+
+def try_rows(model: Module, criterion: Any, x: Rows, y: Rows) -> None:
+    """Send two rows through model and criterion, those of extreme targets, and of the second to extreme class indices.
+
+    Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
+
+    Raises:
+        ValueError: what model and criterion say of them, with the numbers of the rows where it is the criterion.
+    """
+    rows = sorted({*range(min(len(y), 2)), *_rows_of_extremes(y)})
+    with no_grad(), np.errstate(all="ignore"):
+        output = outputs(model, x[rows])
+        try:
+            criterion(output, y[rows])
+        except ValueError as error:
+            raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
+
+
+def try_row_alone(model: Module, x: Rows) -> None:
+    """Send the first row through the model as training does; what that moves is put back.
+
+    Raises:
+        ValueError: what the model says of a batch of one.
+    """
+    before = [(buffer, buffer.copy()) for buffer in model.buffers()]
+    mode = nullcontext() if model.training else training_mode(model, True)
+    try:
+        with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))), mode:
+            model(x[:1])
+    finally:
+        for buffer, values in before:
+            buffer[...] = values
+
+
+def _rows_of_extremes(y: Rows) -> set[int]:
+    if not y.size:
+        return set()
+    each = y.size // len(y)
+    places, values = [], []
+    for first, block in blocks(y):
+        flat = block.ravel()
+        found = _extremes(flat)
+        places += [first * each + place for place in found]
+        values += [flat[place] for place in found]
+    return {places[place] // each for place in _extremes(np.array(values))}
+
+
+def _extremes(flat: Array) -> list[int]:
+    """The places of the lowest and the highest, and of integers those of the next lowest and highest as well."""
+    found = [flat.argmin(), flat.argmax()]
+    if flat.dtype.kind == "i":
+        low, high = flat[found[0]], flat[found[1]]
+        found += [np.where(flat == low, high, flat).argmin(), np.where(flat == high, low, flat).argmax()]
+    return sorted(int(place) for place in found)
