@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.program import UPDATE
 from fastdl.engine import NotFiniteError, Task
+from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
-from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
 from fastdl.plan import NotPlannedError, Plan, as_defined
@@ -20,6 +20,8 @@ from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]
+# What of an optimizer a native program replaces.
+STEPPING = {"update", "step", "forget_gradients"}
 
 
 class NativeEngine:
@@ -54,13 +56,16 @@ class NativeEngine:
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._changes = Parameter.changes
-        self._seen = fingerprint(model, criterion)
+        self._watch, self._contents = watch(model, criterion), contents(criterion)
 
     def current(self) -> bool:
         """See Engine."""
-        model, criterion, optimizer, *_ = self.task
+        _, criterion, optimizer, *_ = self.task
         return (
-            self._changes == Parameter.changes and self._seen == fingerprint(model, criterion) and is_native(optimizer)
+            self._changes == Parameter.changes
+            and self._watch.unchanged()
+            and self._contents == contents(criterion)
+            and not STEPPING & vars(optimizer).keys()
         )
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
@@ -175,26 +180,9 @@ class NativeEngine:
         return updates
 
 
-# What forward leaves in layers.
-_PASSING = {"_kept", "_fitting", "_shapes", "_dtype"}
-
-
-class _Same:
-    """A value that equals nothing but itself."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and self.value is other.value
-
-    __hash__ = None  # pyright: ignore[reportAssignmentType]
-
-
 def is_native(optimizer: Any) -> bool:
     """Whether a native program can take this optimizer's steps."""
-    methods = ("update", "step", "forget_gradients")
-    return isinstance(optimizer, Optimizer) and as_defined(optimizer, "_record", methods)
+    return isinstance(optimizer, Optimizer) and as_defined(optimizer, "_record", STEPPING)
 
 
 def _as_read(array: Array) -> Array:
@@ -203,12 +191,8 @@ def _as_read(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
-def fingerprint(model: Module, criterion: Loss) -> list[Any]:
-    """What a plan has read of a model and a loss, to be compared: their attributes, by identity, and a loss' arrays."""
-    found: list[Any] = [(name, _Same(value)) for name, value in vars(criterion).items() if name not in _PASSING]
-    found += [value.tobytes() for value in vars(criterion).values() if isinstance(value, np.ndarray)]
-    for module in model.modules():
-        found.append(_Same(module))
-        found += [(name, _Same(value)) for name, value in vars(module).items() if name not in _PASSING]
-        found += [_Same(child) for _, child in module.named_children()]
-    return found
+def contents(criterion: Loss) -> list[bytes]:
+    """A loss' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
+    return [
+        value.tobytes() for name, value in vars(criterion).items() if name != "_kept" and isinstance(value, np.ndarray)
+    ]

@@ -67,6 +67,14 @@ class Flat:
         return kept.backward(gy, with_input)
 
 
+def watch(module: Module, *others: object) -> Watch:
+    """Tells whether a module, its parts and some other objects still hold what they hold now."""
+    modules = list(module.modules())
+    dictionaries = [vars(each) for each in (*modules, *others)]
+    dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
+    return Watch(dictionaries, PASSING, list(module.parameters()), Parameter)
+
+
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
     from fastdl.plan import Plan
@@ -82,17 +90,13 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
         return program, plan, output
 
     program, plan, output = make()
-    modules = list(module.modules())
-    for each in modules if keeps else ():
+    for each in module.modules() if keeps else ():
         if isinstance(each, Layer):
             each._kept = None  # a backward of its own must not meet what an earlier forward has left
-    dictionaries = [vars(each) for each in modules]
-    dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
-    watch = Watch(dictionaries, PASSING, list(module.parameters()), Parameter)
     return Call(
         program,
         lambda: make()[0],
-        watch,
+        watch(module),
         x,
         output.shape,
         plan.least_samples,
