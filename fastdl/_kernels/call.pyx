@@ -6,6 +6,7 @@ holds what it kept any more.
 
 cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItem, PyDict_Size
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
@@ -25,6 +26,8 @@ cdef class Watch:
     """
 
     cdef list entries, sizes, parameters
+    # Dictionary, name and value of each entry, one behind the other; the list above holds them.
+    cdef PyObject** looked_at
     cdef object kind
     cdef readonly object moves
 
@@ -33,18 +36,31 @@ cdef class Watch:
         self.entries = [
             (each, name, value) for each in dictionaries for name, value in each.items() if name not in passing
         ]
+        self.looked_at = <PyObject**>PyMem_Malloc(3 * max(1, len(self.entries)) * sizeof(PyObject*))
+        if self.looked_at == NULL:
+            raise MemoryError("fastdl: no memory to watch a model with")
+        for number, (each, name, value) in enumerate(self.entries):
+            self.looked_at[3 * number] = <PyObject*>each
+            self.looked_at[3 * number + 1] = <PyObject*>name
+            self.looked_at[3 * number + 2] = <PyObject*>value
         self.parameters = [(each, each.dtype, each.shape, each._requires_grad) for each in parameters]
         self.kind, self.moves = kind, kind.changes
+
+    def __dealloc__(self):
+        PyMem_Free(self.looked_at)
 
     cpdef bint unchanged(self) except -1:
         """Tell whether everything is as it was."""
         cdef tuple entry
+        cdef PyObject** place = self.looked_at
+        cdef PyObject** end = place + 3 * len(self.entries)
         for entry in self.sizes:
             if PyDict_Size(<object>entry[0]) != <Py_ssize_t>entry[1]:
                 return False
-        for entry in self.entries:
-            if PyDict_GetItem(<object>entry[0], <object>entry[1]) != <PyObject*>entry[2]:
+        while place < end:
+            if PyDict_GetItem(<object>place[0], <object>place[1]) != place[2]:
                 return False
+            place += 3
         moves = self.kind.changes
         if moves is not self.moves:
             for entry in self.parameters:

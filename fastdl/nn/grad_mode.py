@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
 
+from fastdl._kernels.grad_mode import Mode, Pause
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-class _Mode(threading.local):
-    enabled = True
-
-
-mode = _Mode()
+mode = Mode()
 
 
 def is_grad_enabled() -> bool:
@@ -22,7 +19,7 @@ def is_grad_enabled() -> bool:
     return mode.enabled
 
 
-class no_grad:  # noqa: N801 - torch's name
+class no_grad(Pause):  # noqa: N801 - torch's name
     """Keep nothing for backward inside the block (or the decorated function), in the calling thread.
 
     A model in evaluation mode is not changed by a forward inside, so one model may serve many threads at once. In training
@@ -38,12 +35,7 @@ class no_grad:  # noqa: N801 - torch's name
     Source: torch.no_grad.
     """
 
-    def __enter__(self) -> None:
-        self._outer = mode.enabled
-        mode.enabled = False
-
-    def __exit__(self, *exception: object) -> None:
-        mode.enabled = self._outer
+    __slots__ = ()
 
     def __call__(self, function: _Function) -> _Function:
         @wraps(function)
