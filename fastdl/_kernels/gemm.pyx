@@ -15,13 +15,14 @@ from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
 
-# Long slices, because each passes over all of C, and longer ones yet where the rows are few; a band of A (1 MB) and a strip
-# of B (2 MB) stay within reach of one core.
+# Long slices, because each passes over all of C, and longer ones yet where the rows are few; a band of A (at most 1 MB) and a
+# strip of B (2 MB) stay within reach of one core. Many rows are cut into even bands of at most BAND.
 cdef enum:
     SLICE = 512
-    BAND = 504
     STRIP = 1024
-    BLOCK_ROWS = 252
+    BAND = 350
+    FEW_ROWS = 504
+    ROWS_OF_LONG_SLICES = 316
     WIDEST_TILE = 64
     PERIOD = 4096
     SMALL = 32768
@@ -32,12 +33,12 @@ cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
 
 
 cdef Py_ssize_t slice_length(Py_ssize_t m) noexcept nogil:
-    return 2 * SLICE if m <= BLOCK_ROWS + WIDEST_TILE else SLICE
+    return 2 * SLICE if m <= ROWS_OF_LONG_SLICES else SLICE
 
 
 cdef Py_ssize_t gemm_scratch(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     """The number of elements of scratch that gemm_kernel needs."""
-    return min(k, slice_length(m)) * (min(m, <Py_ssize_t>BAND) + min(n, <Py_ssize_t>STRIP) + 2 * WIDEST_TILE)
+    return min(k, slice_length(m)) * (min(m, <Py_ssize_t>FEW_ROWS) + min(n, <Py_ssize_t>STRIP) + 2 * WIDEST_TILE)
 
 
 cdef void gemm_kernel(
@@ -103,11 +104,10 @@ cdef void blocked_product(
     """
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tile_columns = entries(table, c).tile_columns
     cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), (n + tile_columns - 1) // tile_columns)
-    cdef Py_ssize_t band = BAND // tile_rows * tile_rows
-    cdef bint few_rows = m <= band, in_place = few_rows and max(a_row, a_column) * sizeof(real) % PERIOD != 0
-    cdef Py_ssize_t block_rows = band if few_rows else max(BLOCK_ROWS // tile_rows, 1) * tile_rows
+    cdef bint few_rows = m <= FEW_ROWS, in_place = few_rows and max(a_row, a_column) * sizeof(real) % PERIOD != 0
+    cdef Py_ssize_t bands = 1 if few_rows else (m + BAND - 1) // BAND, band = round_up((m + bands - 1) // bands, tile_rows)
     cdef Py_ssize_t longest = slice_length(m)
-    cdef Py_ssize_t strip, slice, in_band, width, depth, height, blocks, block_columns, chunks, task
+    cdef Py_ssize_t strip, slice, in_band, width, depth, height, half, task
     cdef const real* a_slice
     cdef const real* b_slice
     cdef const real* b_strip
@@ -127,11 +127,6 @@ cdef void blocked_product(
             for in_band in range((m + band - 1) // band):
                 height = min(m - in_band * band, band)
                 c_band = c + in_band * band * n + strip * STRIP
-                blocks = (height + block_rows - 1) // block_rows
-                # Few blocks of rows: they are cut into chunks of columns as well, so that there are pieces for several threads.
-                chunks = max(min(8 // blocks, width // (2 * tile_columns)), 1)
-                block_columns = round_up((width + chunks - 1) // chunks, tile_columns)
-                chunks = (width + block_columns - 1) // block_columns
                 a_slice = a + in_band * band * a_row + slice * longest * a_column
                 with parallel(num_threads=threads):
                     if not in_place:
@@ -139,7 +134,7 @@ cdef void blocked_product(
                             pack_rows(task * tile_rows, height, depth, a_slice, a_row, a_column, a_panels)
                     if few_rows:
                         for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
-                            block_of_few_rows(
+                            columns_of_few_rows(
                                 task * tile_columns, height, width, depth, a_slice if in_place else a_panels,
                                 a_row if in_place else 0, a_column, b_slice, b_row, b_column,
                                 scratch + threadid() * tile_columns * depth, accumulate or slice > 0,
@@ -149,11 +144,14 @@ cdef void blocked_product(
                             for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
                                 pack_columns(task * tile_columns, width, depth, b_slice, b_row, b_column,
                                              scratch + task * tile_columns * depth)
-                        for task in prange(blocks * chunks, schedule="static"):
-                            block(
-                                task // chunks * block_rows, task % chunks * block_columns, block_rows, block_columns, height,
-                                width, depth, a_panels, 0, 0, scratch, accumulate or slice > 0, strip_bias if last else NULL,
-                                activation if last else 0, alpha, beta, c_band, n)
+                        # Half a band a task, so that an odd number of panels is shared evenly.
+                        half = round_up((height + 1) // 2, tile_rows)
+                        for task in prange((width + tile_columns - 1) // tile_columns * 2, schedule="static"):
+                            columns_of_band(
+                                task // 2 * tile_columns, min(half, height - task % 2 * half), width, depth,
+                                a_panels + task % 2 * half * depth, 0, 0, scratch + task // 2 * tile_columns * depth,
+                                accumulate or slice > 0, strip_bias if last else NULL, activation if last else 0, alpha, beta,
+                                c_band + task % 2 * half * n, n)
 
 
 cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
@@ -170,30 +168,28 @@ cdef void pack_rows(Py_ssize_t start, Py_ssize_t height, Py_ssize_t depth, const
     entries(table, panels).pack_rows(a + start * a_row, a_row, a_column, count, depth, panels + start * depth)
 
 
-cdef void block(
-    Py_ssize_t i, Py_ssize_t j, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth,
-    const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b_panels, bint accumulate, const real* bias, int activation,
-    double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
-    """The tiles of C from (i, j) on. A in panels where a_row is 0; else in place, and then i is 0."""
+cdef void columns_of_band(
+    Py_ssize_t j, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b_panel, bint accumulate, const real* bias, int activation, double alpha, double beta, real* c,
+    Py_ssize_t c_row) noexcept nogil:
+    """The columns of C under one panel of B. A in panels where a_row is 0, else in place."""
     cdef FlushDenormals flush
-    cdef Py_ssize_t m = min(rows, height - i), n = min(columns, width - j), row
+    cdef Py_ssize_t count = min(width - j, <Py_ssize_t>entries(table, c).tile_columns), row
     flush.on()
-    entries(table, c).multiply(m, n, depth, a + i * depth, a_row, a_column, a_row == 0, b_panels + j * depth,
-                               0, accumulate, bias + j if bias != NULL else NULL, False, c + i * c_row + j, c_row)
+    entries(table, c).multiply(height, count, depth, a, a_row, a_column, a_row == 0, b_panel, 0, accumulate,
+                               bias + j if bias != NULL else NULL, False, c + j, c_row)
     if activation > 0:
-        for row in range(m):
-            activate(activation, alpha, beta, c + (i + row) * c_row + j, n)
+        for row in range(height):
+            activate(activation, alpha, beta, c + row * c_row + j, count)
 
 
-cdef void block_of_few_rows(
+cdef void columns_of_few_rows(
     Py_ssize_t j, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
     const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias, int activation,
     double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
-    """All rows of C under one panel of B, which is packed and used at once."""
+    """The same, with a panel of B that nobody else needs: it is packed and used at once."""
     pack_columns(j, width, depth, b, b_row, b_column, panel)
-    # The panel's first column stands at 0 here, at j in C.
-    block(0, 0, height, entries(table, c).tile_columns, height, width - j, depth, a, a_row, a_column, panel, accumulate,
-          bias + j if bias != NULL else NULL, activation, alpha, beta, c + j, c_row)
+    columns_of_band(j, height, width, depth, a, a_row, a_column, panel, accumulate, bias, activation, alpha, beta, c, c_row)
 
 
 def gemm(

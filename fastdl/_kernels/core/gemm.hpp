@@ -52,7 +52,7 @@ template <class T, int S = lanes<T> / 2> inline void sum_each(Vec<T> (&r)[lanes<
 
 // Lines lie in the source as they will in the panel. Rows are far apart there, which no hardware prefetcher foresees.
 template <class T> void pack_lines(const T* s, Size along, Size count, Size depth, Size width, T* panel) {
-    constexpr int W = lanes<T>, ahead = 16;
+    constexpr int W = lanes<T>, ahead = 4;
     for (Size p = 0; p < depth; ++p, s += along, panel += width) {
         Size j = 0;
         for (; j + W <= count; j += W) {
@@ -122,24 +122,30 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
     if constexpr (layout != Layout::contiguous_rows) a_row = 1;
     if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
     constexpr bool partial_line = direct_tails && layout != Layout::panels;
-    // C is needed last: ask for it first.
-    for (int i = 0; i < R; ++i) {
-        __builtin_prefetch(c + i * c_row, 1, 2);
-        __builtin_prefetch(c + i * c_row + (NV - 1) * lanes<T>, 1, 2);
-    }
     Vec<T> sum[R][NV] = {};
-    // Unrolled, so that counting takes few of the ports that multiply.
+    // C is needed last and asked for on the way, a few rows at a time: all at once they fill the queue that B comes through.
+    const Size stretch = k < 128 ? k : (k + 3) / 4;
+    int row = 0;
+    for (Size from = 0; from < k; from += stretch) {
 #pragma GCC unroll 4
-    for (Size p = 0; p < k; ++p) {
-        Vec<T> line[NV];
+        for (const int stop = row + (R + 3) / 4; row < stop && row < R; ++row) {
+            __builtin_prefetch(c + row * c_row, 1, 2);
+            __builtin_prefetch(c + row * c_row + (NV - 1) * lanes<T>, 1, 2);
+        }
+        const Size end = from + stretch < k ? from + stretch : k;
+        // Unrolled, so that counting takes few of the ports that multiply.
+#pragma GCC unroll 4
+        for (Size p = from; p < end; ++p) {
+            Vec<T> line[NV];
 #pragma GCC unroll 2
-        for (int j = 0; j < NV; ++j)
-            line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
+            for (int j = 0; j < NV; ++j)
+                line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
 #pragma GCC unroll 14
-        for (int i = 0; i < R; ++i) {
-            const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
+            for (int i = 0; i < R; ++i) {
+                const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
 #pragma GCC unroll 2
-            for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
+                for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
+            }
         }
     }
 #pragma GCC unroll 2
