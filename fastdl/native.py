@@ -55,6 +55,7 @@ class NativeEngine:
         self.name = f"native: one program over {plan.nbytes:,} bytes of planned memory"
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
+        self._weights = [(w._data, number) for number, w in plan.alone()]
         self._changes = Parameter.changes
         self._watch, self._contents = watch(model, criterion), contents(criterion)
 
@@ -91,7 +92,6 @@ class NativeEngine:
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
         steps = -(-rows // batch_size)
         seed, call = stream().take(program.draws * steps) if program.draws else (0, 0)
-        members = [run.members for run in self._runs]
         fine, done, steps, total, loss = program.train(
             x,
             y,
@@ -105,7 +105,7 @@ class NativeEngine:
             call,
             found,
             optimizer._steps,
-            members,
+            self._members,
         )
         if not fine:
             if math.isfinite(loss):
@@ -166,18 +166,34 @@ class NativeEngine:
 
     def _wild_gradient(self) -> str:
         """The name of the parameter, nearest to the loss, whose gradient is not finite."""
-        wild = [name for name, p in self.task.model.named_parameters() if not np.isfinite(p._grad).all()]
+        named = self.task.model.named_parameters()
+        # Some gradients went into their parameters at once.
+        wild = [name for name, p in named if not (np.isfinite(p._grad).all() and np.isfinite(p._data).all())]
         return wild[-1] if wild else "a parameter"
 
     def _updates(self) -> Array:
+        """Records of the optimizer's steps: a run in one, but for weights that an operation's backward may step over alone."""
         optimizer = self.task.optimizer
-        self._runs = runs = optimizer._current_runs()
-        updates = np.zeros(len(runs), UPDATE)
-        for number, (data, grad, state, group, members) in enumerate(runs):
-            record = optimizer._record(state, group) | {"p": data, "g": grad, "n": data.size}
-            record["step"] = optimizer._steps[members.start]
-            updates[number] = record_of(UPDATE, record)
-        return updates
+        records: list[tuple[Any, ...]] = []
+        self._members: list[slice] = []
+        for data, grad, state, group, members in optimizer._current_runs():
+            fields = optimizer._record(state, group) | {"step": optimizer._steps[members.start]}
+            for part, operation in self._parts(data):
+                pieces = {name: v[part] if isinstance(v, np.ndarray) else v for name, v in fields.items()}
+                pieces |= {"p": data[part], "g": grad[part], "n": data[part].size, "operation": operation}
+                records.append(record_of(UPDATE, pieces))
+                self._members.append(members)
+        return np.array(records, UPDATE)
+
+    def _parts(self, data: Array) -> list[tuple[slice, int]]:
+        """A run cut into the weights of single operations, with these's numbers, and what lies between them (-1)."""
+        parts, done = [], 0
+        places = {(w.ctypes.data - data.ctypes.data) // data.itemsize: (w.size, n) for w, n in self._weights}
+        for start, (size, number) in sorted(places.items()):
+            if 0 <= start < data.size:
+                parts += [(slice(done, start), -1), (slice(start, start + size), number)]
+                done = start + size
+        return [(part, number) for part, number in [*parts, (slice(done, data.size), -1)] if part.start < part.stop]
 
 
 def is_native(optimizer: Any) -> bool:

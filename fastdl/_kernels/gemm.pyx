@@ -7,6 +7,7 @@ shape only, and an element of C is the sum over k in ascending order, so neither
 
 cimport numpy as cnp
 from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY
 
 from fastdl._kernels.activation cimport activation_code
 from fastdl._kernels.array cimport address, scratch_for
@@ -24,6 +25,8 @@ cdef enum:
     FEW_ROWS = 504
     ROWS_OF_LONG_SLICES = 316
     WIDEST_TILE = 64
+    TAKEN_BAND = 84
+    FEWEST_TAKEN = 32768
     PERIOD = 4096
     SMALL = 32768
 
@@ -127,6 +130,7 @@ cdef void blocked_product(
             for in_band in range((m + band - 1) // band):
                 height = min(m - in_band * band, band)
                 c_band = c + in_band * band * n + strip * STRIP
+                half = round_up((height + 1) // 2, tile_rows)
                 a_slice = a + in_band * band * a_row + slice * longest * a_column
                 with parallel(num_threads=threads):
                     if not in_place:
@@ -145,13 +149,52 @@ cdef void blocked_product(
                                 pack_columns(task * tile_columns, width, depth, b_slice, b_row, b_column,
                                              scratch + task * tile_columns * depth)
                         # Half a band a task, so that an odd number of panels is shared evenly.
-                        half = round_up((height + 1) // 2, tile_rows)
                         for task in prange((width + tile_columns - 1) // tile_columns * 2, schedule="static"):
                             columns_of_band(
                                 task // 2 * tile_columns, min(half, height - task % 2 * half), width, depth,
                                 a_panels + task % 2 * half * depth, 0, 0, scratch + task // 2 * tile_columns * depth,
                                 accumulate or slice > 0, strip_bias if last else NULL, activation if last else 0, alpha, beta,
                                 c_band + task % 2 * half * n, n)
+
+
+cdef bint bands_suit(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """Whether product_by_bands does as well: one slice, all of B in a cache, and an own memory for C worth avoiding."""
+    return k <= SLICE and n * k <= STRIP * SLICE and m * n >= FEWEST_TAKEN
+
+
+cdef Py_ssize_t bands_scratch(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    if not bands_suit(m, n, k):
+        return 0
+    return (n + WIDEST_TILE) * k + threads_for(INFINITY) * (TAKEN_BAND + WIDEST_TILE) * (n + k)
+
+
+cdef void product_by_bands(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+    const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b, Py_ssize_t b_row, Py_ssize_t b_column, Taker take, void* taker, real* scratch) noexcept nogil:
+    """Bands of rows of C go to `take` as they are made, by several threads, in memory that is used again: C is never whole."""
+    cdef Py_ssize_t tile_rows = entries(table, scratch).tile_rows, tile_columns = entries(table, scratch).tile_columns
+    cdef Py_ssize_t band = round_up(TAKEN_BAND, tile_rows), task
+    cdef int threads = threads_for(2.0 * m * n * k)
+    cdef real* memory = scratch + round_up(n, tile_columns) * k
+    with parallel(num_threads=threads):
+        for task in prange((n + tile_columns - 1) // tile_columns, schedule="static"):
+            pack_columns(task * tile_columns, n, k, b, b_row, b_column, scratch + task * tile_columns * k)
+        for task in prange((m + band - 1) // band, schedule="dynamic"):
+            taken_band(task * band, min(band, m - task * band), n, k, a, a_row, a_column, scratch, take, taker,
+                       memory + threadid() * band * (n + k))
+
+
+cdef void taken_band(
+    Py_ssize_t first, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
+    const real* b_panels, Taker take, void* taker, real* memory) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef real* c = memory + round_up(rows, entries(table, memory).tile_rows) * k
+    cdef const real* no_bias = NULL
+    flush.on()
+    entries(table, memory).pack_rows(a + first * a_row, a_row, a_column, rows, k, memory)
+    entries(table, memory).multiply(rows, n, k, memory, 0, 0, True, b_panels, 0, False, no_bias, False, c, n)
+    take(taker, first * n, rows * n, c)
 
 
 cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,

@@ -1,5 +1,6 @@
 # Linear: y = x W^T + b and its gradients, as C functions; see linear.pyx. N rows, I inputs, O outputs.
 from fastdl._kernels.table cimport real
+from fastdl._kernels.update cimport Update
 
 cdef Py_ssize_t linear_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil
 cdef void linear_forward_kernel(
@@ -14,3 +15,7 @@ cdef void linear_backward_kernel(
 cdef void linear_backward_weight_kernel(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
     real* scratch) noexcept nogil
+# The weights' step in place of their gradient, where that suits.
+cdef bint step_suits(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil
+cdef void linear_backward_step_kernel(
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, Update* update, real* scratch) noexcept nogil

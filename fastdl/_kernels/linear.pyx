@@ -4,16 +4,17 @@ cimport numpy as cnp
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
+from fastdl._kernels.gemm cimport bands_scratch, bands_suit, gemm_kernel, gemm_scratch, product_by_bands
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
+from fastdl._kernels.update cimport Update, take_part
 
 cnp.import_array()
 
 
 cdef Py_ssize_t linear_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
-    """The number of elements of scratch that each of the three kernels needs at most."""
-    return max(gemm_scratch(N, O, I), gemm_scratch(N, I, O), gemm_scratch(O, I, N))
+    """The number of elements of scratch that each of the kernels needs at most."""
+    return max(gemm_scratch(N, O, I), gemm_scratch(N, I, O), gemm_scratch(O, I, N), bands_scratch(O, I, N))
 
 
 cdef void linear_forward_kernel(
@@ -50,6 +51,25 @@ cdef void linear_backward_kernel(
         linear_backward_weight_kernel(gy, x, N, I, O, accumulate, gW, gb, scratch)
     if gx != NULL:
         linear_backward_input_kernel(gy, W, N, I, O, gx, scratch)
+
+
+cdef bint step_suits(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+    return N > 1 and bands_suit(O, I, N)
+
+
+cdef void linear_backward_step_kernel(
+    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t O, Update* update, real* scratch) noexcept nogil:
+    """Take the weights' step with their gradient, a band of rows at a time, while it is in cache."""
+    update.taken = 1
+    product_by_bands(O, I, N, gy, 1, O, x, I, 1, take_floats if real is float else take_doubles, update, scratch)
+
+
+cdef void take_floats(void* update, Py_ssize_t start, Py_ssize_t n, const void* g) noexcept nogil:
+    take_part(<Update*>update, start, n, <const float*>g)
+
+
+cdef void take_doubles(void* update, Py_ssize_t start, Py_ssize_t n, const void* g) noexcept nogil:
+    take_part(<Update*>update, start, n, <const double*>g)
 
 
 cdef void backward_of_row(

@@ -1,4 +1,4 @@
-# The loss at the end of a program, its gradient, and the optimizer's steps; see objective.pyx.
+# The loss at the end of a program and its gradient; see objective.pyx.
 from fastdl._kernels.table cimport real
 
 cdef enum LossKind:
@@ -16,22 +16,6 @@ cdef struct Objective:
     Py_ssize_t mean, batchmean
     double delta, label_smoothing, low, high
 
-cdef enum OptimizerKind:
-    SGD
-    RMSPROP
-    ADAM
-
-# A stretch of parameters p with gradient g that one step covers.
-cdef struct Update:
-    Py_ssize_t kind, n, step
-    Py_ssize_t p, g, first_state, second_state, third_state
-    Py_ssize_t nesterov, decoupled, maximize, eps_inside_sqrt
-    double lr, weight_decay, momentum, dampening, alpha, eps, beta1, beta2
-
 # The reduced loss; NaN where it cannot be taken (outputs outside of [low, high]).
 cdef double objective_forward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
 cdef void objective_backward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
-cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil
-cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil
-# Whether all gradients were finite.
-cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil

@@ -1,14 +1,13 @@
-"""What a program strives for: the loss of its output, forward beside backward, and the steps that make it small."""
+"""What a program strives for: the loss of its output, forward beside backward."""
 
-from libc.math cimport NAN, sqrt
+from libc.math cimport NAN
 from libc.stdint cimport int64_t
 
 from fastdl._kernels.cross_entropy cimport (
     cross_entropy_backward_kernel, cross_entropy_forward_kernel, nll_backward_kernel, nll_forward_kernel,
 )
 from fastdl._kernels.loss cimport loss_backward_kernel, loss_sum_kernel
-from fastdl._kernels.optim cimport adam_step_kernel, rmsprop_step_kernel, sgd_step_kernel, squared_norm_kernel
-from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.table cimport real
 
 
 cdef double divisor(const Objective* o, const int64_t* target, Py_ssize_t N, const real* weight) noexcept nogil:
@@ -78,44 +77,3 @@ cdef void objective_backward(const Objective* o, const void* target, Py_ssize_t 
             kept, k, <const real*>NULL, weight, o.ignore_index, o.label_smoothing, <const real*>gy, N, o.C, o.D, gx)
     else:
         cross_entropy_backward_kernel(kept, NULL, t, weight, 0, o.label_smoothing, <const real*>gy, N, o.C, o.D, gx)
-
-
-cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(count):
-        entries(table, _).clamp(<real>-limit, <real>limit, <real*>update[i].g, update[i].n)
-
-
-cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:
-    """All gradients together times limit / (norm + 1e-6), where that is below 1."""
-    cdef Py_ssize_t i
-    cdef double total = 0, factor
-    for i in range(count):
-        total += squared_norm_kernel(<const real*>update[i].g, update[i].n)
-    factor = limit / (sqrt(total) + 1e-6)
-    if not factor >= 1:
-        for i in range(count):
-            entries(table, _).scale(<real>factor, <real*>update[i].g, update[i].n)
-
-
-cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef Update* u
-    cdef bint finite, all_finite = True
-    for i in range(count):
-        u = update + i
-        u.step += 1
-        if u.kind == SGD:
-            finite = sgd_step_kernel(
-                <const real*>u.g, u.lr, u.momentum, u.dampening, u.weight_decay, u.nesterov, u.decoupled, u.maximize, u.step == 1,
-                u.n, <real*>u.p, <real*>u.first_state)
-        elif u.kind == RMSPROP:
-            finite = rmsprop_step_kernel(
-                <const real*>u.g, u.lr, u.alpha, u.eps, u.weight_decay, u.decoupled, u.momentum, u.maximize, u.eps_inside_sqrt, u.n,
-                <real*>u.p, <real*>u.first_state, <real*>u.second_state, <real*>u.third_state)
-        else:
-            finite = adam_step_kernel(
-                <const real*>u.g, u.lr, u.beta1, u.beta2, u.eps, u.weight_decay, u.decoupled, u.maximize, u.eps_inside_sqrt, u.step,
-                u.n, <real*>u.p, <real*>u.first_state, <real*>u.second_state, <real*>u.third_state)
-        all_finite = all_finite and finite
-    return all_finite

@@ -29,6 +29,8 @@ cdef struct Operation:
     Py_ssize_t differentiated, gy, gx, total, before
     # Parameters and gradients, which are stored or accumulated.
     Py_ssize_t W, b, gW, gb, accumulate
+    # The step of W, where one is for W alone: a batch that `steps` takes it in backward, and then gW is not written.
+    Py_ssize_t update
     # The activation, or the one that follows a product in the same operation (0 for none); whether its derivative reads y.
     Py_ssize_t activation, keeps_output
     double alpha, beta
@@ -59,6 +61,7 @@ cdef struct Batch:
     const void* gy
     void* gx
     unsigned long long seed, call
+    bint steps
 
 # Elements of scratch for a batch of N, and bytes of memory that finding this out takes.
 cdef Py_ssize_t operation_scratch(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil

@@ -13,7 +13,9 @@ from fastdl._kernels.lanes cimport (
     to_lanes_kernel,
 )
 from fastdl._kernels.layer_norm cimport layer_norm_backward_kernel, layer_norm_forward_kernel, layer_norm_scratch
-from fastdl._kernels.linear cimport linear_backward_kernel, linear_forward_kernel, linear_scratch
+from fastdl._kernels.linear cimport (
+    linear_backward_kernel, linear_backward_step_kernel, linear_forward_kernel, linear_scratch, step_suits,
+)
 from fastdl._kernels.norm cimport (
     batch_norm_backward_kernel, batch_norm_evaluate_kernel, batch_norm_forward_kernel, batch_norm_scratch,
 )
@@ -25,6 +27,7 @@ from fastdl._kernels.softmax cimport (
 )
 from fastdl._kernels.table cimport PatchTap, PoolAxis, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
+from fastdl._kernels.update cimport Update
 
 
 cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil:
@@ -121,11 +124,13 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
 
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t N = batch.N, i
+    cdef bint steps
     cdef const real* x = input_of(op, batch, scratch)
     cdef const real* y = output_of(op, batch, scratch)
     cdef const real* gy = <const real*>op.gy if op.gy else <const real*>batch.gy
     cdef real* gx = <real*>batch.gx if op.gx == OUTSIDE else <real*>op.gx
     cdef real* total = <real*>batch.gx if op.total == OUTSIDE else <real*>op.total
+    cdef real* gW = <real*>op.gW
     cdef PoolAxis rows, columns
     if op.total == OUTSIDE and total == NULL:
         gx = NULL
@@ -136,8 +141,13 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
             gy, y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), <real*>op.before)
         gy = <const real*>op.before
     if op.kind == LINEAR:
-        linear_backward_kernel(gy, x, <const real*>op.W, op.rows * N, op.I, op.O, op.accumulate, <real*>op.gW, <real*>op.gb, gx,
-                               scratch)
+        steps = op.update and batch.steps and step_suits(op.rows * N, op.I, op.O)
+        if steps:
+            gW = NULL
+        linear_backward_kernel(gy, x, <const real*>op.W, op.rows * N, op.I, op.O, op.accumulate, gW,
+                               <real*>op.gb, gx, scratch)
+        if steps:  # after gx, which is for the weights before
+            linear_backward_step_kernel(gy, x, op.rows * N, op.I, op.O, <Update*>op.update, scratch)
     elif op.kind == CONV:
         if op.gW or op.gb:
             conv_backward_weight_kernel(

@@ -5,6 +5,7 @@ A plan (fastdl.plan) lists the operations with the addresses of parameters and o
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cython.parallel cimport prange
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy
@@ -13,14 +14,13 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 import numpy as np
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.objective cimport (
-    Objective, Update, clip_norm, clip_values, objective_backward, objective_forward, take_step,
-)
+from fastdl._kernels.objective cimport Objective, objective_backward, objective_forward
 from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
+from fastdl._kernels.update cimport Update, clip_norm, clip_values, take_step
 
 cnp.import_array()
 
@@ -69,7 +69,7 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
             for j in range(size // 4):
                 (<float*>(to + i * size))[j] = (<const float*>(rows + order[i] * size))[j]
     else:
-        for i in range(count):
+        for i in prange(count, num_threads=threads_for(<double>count * size), schedule="static"):
             memcpy(to + i * size, rows + order[i] * size, size)
 
 
@@ -82,7 +82,7 @@ cdef bint run_steps(
     """
     cdef double start = now()
     cdef Py_ssize_t i, look = 1, since = 0
-    cdef bint finite
+    cdef bint finite, clips = e.limit_of_values > 0 or e.limit_of_norm > 0
     cdef const char* t
     cdef Batch batch
     cdef FlushDenormals flush
@@ -91,6 +91,8 @@ cdef bint run_steps(
         batch.N = min(e.batch_size, e.rows - e.done)
         batch.x, batch.seed, batch.call = e.x + e.done * e.x_row, e.seed, e.call
         batch.y, batch.gy, batch.gx = NULL, NULL, NULL
+        # A call leaves the gradients of its last step to whoever asks for them.
+        batch.steps = not clips and e.done + batch.N < e.rows
         t = e.t + e.done * e.t_row
         if e.order != NULL:
             gather(e.x, e.x_row, e.order + e.done, batch.N, e.input)
@@ -228,7 +230,7 @@ cdef class Program:
         cdef bint fine = True
         cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), rows = all_rows if order is None else cnp.PyArray_SIZE(order)
         cdef Py_ssize_t N = min(batch_size, rows)
-        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
         cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run
@@ -244,6 +246,9 @@ cdef class Program:
         e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
         e.total = e.loss = 0
         e.seed, e.call, e.draws = seed, call, self.draws
+        for run in range(runs):
+            if update[run].operation >= 0:
+                operations[update[run].operation].update = <Py_ssize_t>(update + run)
         try:
             scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
             while fine and e.done < e.rows:
@@ -257,6 +262,8 @@ cdef class Program:
             # Here, since Python code would let a second Ctrl-C in between.
             for run in range(runs):
                 counts[members[run]] = [update[run].step] * (members[run].stop - members[run].start)
+                if update[run].operation >= 0:
+                    operations[update[run].operation].update = 0
             use_threads(threads)
         return fine, e.done, e.steps, e.total, e.loss
 

@@ -6,6 +6,7 @@ that list follow the gradients' places, the lifetimes of all arrays, and their a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
@@ -151,6 +152,12 @@ class Plan:
             for number, operation in enumerate(self.operations)
         ]
         return [(number, parameters) for number, parameters in reversed(learning) if parameters]
+
+    def alone(self) -> list[tuple[int, Parameter]]:
+        """The weights that one linear operation reads and no other one: its number, W."""
+        users = Counter(id(p) for each in self.operations for p in each.parameters.values())
+        weights = [(n, each.parameters["W"]) for n, each in enumerate(self.operations) if each.kind == "linear"]
+        return [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
 
     # --- from the list to a program
 
