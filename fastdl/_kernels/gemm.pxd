@@ -10,6 +10,10 @@ cdef void gemm_kernel(
     const real* bias, bint accumulate, int activation, double alpha, double beta,
     real* c, real* scratch) noexcept nogil
 
+# Fewer elements are stored as fast as they are handed over.
+cdef enum:
+    FEWEST_TAKEN = 32768
+
 # Some rows of a product, for whoever wants them now: their elements start at number `start` of C.
 ctypedef void (*Taker)(void* taker, Py_ssize_t start, Py_ssize_t n, const void* elements) noexcept nogil
 cdef bint bands_suit(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil

@@ -26,7 +26,6 @@ cdef enum:
     ROWS_OF_LONG_SLICES = 316
     WIDEST_TILE = 64
     TAKEN_BAND = 84
-    FEWEST_TAKEN = 32768
     PERIOD = 4096
     SMALL = 32768
 

@@ -14,6 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 import numpy as np
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.objective cimport Objective, objective_backward, objective_forward
 from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
@@ -35,6 +36,8 @@ cdef Update any_update
 OPERATION = np.asarray(<Operation[:1]>&any_operation).dtype
 OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype
 UPDATE = np.asarray(<Update[:1]>&any_update).dtype
+# Weights of so many elements may be stepped over alone, by the operation that they belong to.
+FEWEST_ALONE = FEWEST_TAKEN
 
 
 # An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie.

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.program import OBJECTIVE, OPERATION, Program
+from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage, arena
@@ -154,10 +154,11 @@ class Plan:
         return [(number, parameters) for number, parameters in reversed(learning) if parameters]
 
     def alone(self) -> list[tuple[int, Parameter]]:
-        """The weights that one linear operation reads and no other one: its number, W."""
+        """The large weights that one linear operation reads and no other one: its number, W."""
         users = Counter(id(p) for each in self.operations for p in each.parameters.values())
         weights = [(n, each.parameters["W"]) for n, each in enumerate(self.operations) if each.kind == "linear"]
-        return [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
+        alone = [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
+        return [(number, w) for number, w in alone if w.size >= FEWEST_ALONE]
 
     # --- from the list to a program
 
