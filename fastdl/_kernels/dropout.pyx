@@ -20,7 +20,8 @@ cdef enum:
 
 
 cdef void dropout_kernel(
-    const real* x, double p, uint64_t seed, uint64_t call, Py_ssize_t run, Py_ssize_t n, real* y) noexcept nogil:
+    const real* x, double p, uint64_t seed, uint64_t call, Py_ssize_t run, Py_ssize_t first, Py_ssize_t n, real* y) noexcept nogil:
+    cdef Py_ssize_t begin = first // (4 * run) if run > 0 else 0
     cdef Py_ssize_t words = n // run if run > 0 else 0, chunk, size = 4 * ((CHUNK // 4 + run - 1) // max(<Py_ssize_t>1, run))
     cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
     cdef double threshold = floor(p * 4294967296.0 + 0.5)
@@ -28,11 +29,11 @@ cdef void dropout_kernel(
     cdef uint32_t least = 0 if all_dropped else <uint32_t>threshold
     cdef real scale = 0 if all_dropped else <real>(1 / (1 - p))
     if words <= size:
-        dropout_run(x, seed, call, 0, least, scale, run, y, words)
+        dropout_run(x, seed, call, begin, least, scale, run, y, words)
         return
     for chunk in prange((words + size - 1) // size, num_threads=threads, schedule="static"):
-        dropout_run(x + chunk * size * run, seed, call, chunk * size // 4, least, scale, run, y + chunk * size * run,
-                    min(size, words - chunk * size))
+        dropout_run(x + chunk * size * run, seed, call, begin + chunk * size // 4, least, scale, run,
+                    y + chunk * size * run, min(size, words - chunk * size))
 
 
 cdef void dropout_run(
@@ -47,18 +48,18 @@ def dropout_forward(cnp.ndarray x not None, double p, uint64_t seed, uint64_t ca
     """y = x mask / (1 - p), a word of the mask for each `run` of elements."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
     if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        dropout_kernel(<float*>address(x), p, seed, call, run, n, <float*>address(y))
+        dropout_kernel(<float*>address(x), p, seed, call, run, 0, n, <float*>address(y))
     else:
-        dropout_kernel(<double*>address(x), p, seed, call, run, n, <double*>address(y))
+        dropout_kernel(<double*>address(x), p, seed, call, run, 0, n, <double*>address(y))
 
 
 def dropout_backward(cnp.ndarray gy not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray gx not None):
     """gx = gy mask / (1 - p), with the forward's mask."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(gy)
     if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        dropout_kernel(<float*>address(gy), p, seed, call, run, n, <float*>address(gx))
+        dropout_kernel(<float*>address(gy), p, seed, call, run, 0, n, <float*>address(gx))
     else:
-        dropout_kernel(<double*>address(gy), p, seed, call, run, n, <double*>address(gx))
+        dropout_kernel(<double*>address(gy), p, seed, call, run, 0, n, <double*>address(gx))
 
 
 def philox(uint64_t seed, uint64_t call, uint64_t first, cnp.ndarray words not None):

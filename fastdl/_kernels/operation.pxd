@@ -27,8 +27,12 @@ cdef struct Operation:
     # Backward: gy, gx (0 where nobody wants it, OUTSIDE for the batch's), and where gx is added to when x has another gradient
     # already. `before` is the gradient before the activation that follows a product: gy itself, where that may be written.
     Py_ssize_t differentiated, gy, gx, total, before
+    # Which of them live within a block of samples: sums of the numbers below. Their addresses count from the block's own memory.
+    Py_ssize_t own
     # Parameters and gradients, which are stored or accumulated.
     Py_ssize_t W, b, gW, gb, accumulate
+    # Where the gradients of a block of samples stand among such sums; see blocks.pyx.
+    Py_ssize_t sums
     # The step of W, where one is for W alone: a batch that `steps` takes it in backward, and then gW is not written.
     Py_ssize_t update
     # The activation, or the one that follows a product in the same operation (0 for none); whether its derivative reads y.
@@ -53,9 +57,18 @@ cdef struct Operation:
 cdef enum:
     OUTSIDE = 1
 
-# What differs from batch to batch: its size, the arrays outside of the arena, and the words that dropout draws.
+cdef enum:
+    OWN_GY = 1
+    OWN_GX = 2
+    OWN_TOTAL = 4
+    OWN_BEFORE = 8
+
+# What differs from batch to batch: its size, the arrays outside of the arena, and the words that dropout draws. One block of
+# `blocks` begins with sample `first`; its gradients of parameters go to `sums`, other gradients into its own `memory`.
 cdef struct Batch:
-    Py_ssize_t N
+    Py_ssize_t N, first, block, blocks
+    void* sums
+    char* memory
     const void* x
     void* y
     const void* gy
@@ -66,5 +79,8 @@ cdef struct Batch:
 # Elements of scratch for a batch of N, and bytes of memory that finding this out takes.
 cdef Py_ssize_t operation_scratch(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
 cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil
+# Elements of a convolution's parameters, 0 of others.
+cdef Py_ssize_t size_of_W(const Operation* op) noexcept nogil
+cdef Py_ssize_t size_of_b(const Operation* op) noexcept nogil
 cdef void forward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil

@@ -65,11 +65,34 @@ cdef PoolAxis axis_of(const Operation* op, bint columns) noexcept nogil:
 
 
 cdef inline const real* input_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
-    return <const real*>op.x if op.x else <const real*>batch.x
+    return (<const real*>op.x if op.x else <const real*>batch.x) + batch.first * op.x_size
 
 
 cdef inline real* output_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
-    return <real*>op.y if op.y else <real*>batch.y
+    return (<real*>op.y if op.y else <real*>batch.y) + batch.first * op.y_size
+
+
+cdef inline int32_t* index_of(const Operation* op, const Batch* batch) noexcept nogil:
+    return <int32_t*>op.index + batch.first * op.y_size if op.index else NULL
+
+
+cdef inline Py_ssize_t outside(Py_ssize_t address, bint own, const Batch* batch) noexcept nogil:
+    return <Py_ssize_t>batch.gx if address == OUTSIDE and not own else address
+
+
+cdef inline real* gradient(Py_ssize_t address, bint own, Py_ssize_t size, const Batch* batch, real* _) noexcept nogil:
+    """Where a gradient with `size` elements a sample stands for the batch, or block; NULL where nobody wants it."""
+    if own:
+        return <real*>(batch.memory + address)
+    return <real*>address + batch.first * size if address else NULL
+
+
+cdef Py_ssize_t size_of_W(const Operation* op) noexcept nogil:
+    return op.s.O * (op.s.C // op.s.G) * op.s.KH * op.s.KW if op.kind == CONV else 0
+
+
+cdef Py_ssize_t size_of_b(const Operation* op) noexcept nogil:
+    return op.s.O if op.kind == CONV else 0
 
 
 cdef void forward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
@@ -92,7 +115,7 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
         log_softmax_forward_kernel(x, op.rows * N, op.I, op.O, y, scratch)
     elif op.kind == MAX_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
-        max_pool_forward_kernel(x, &rows, &columns, op.s.C * N, y, <int32_t*>op.index)
+        max_pool_forward_kernel(x, &rows, &columns, op.s.C * N, y, index_of(op, batch))
     elif op.kind == AVG_POOL or op.kind == ADAPTIVE_AVG_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
         avg_pool_forward_kernel(x, &rows, &columns, op.count_padding, op.divisor, op.s.C * N, y)
@@ -108,7 +131,7 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
         layer_norm_forward_kernel(
             x, <real*>op.W, <real*>op.b, op.eps, op.rows * N, op.I, <real*>op.mean, <real*>op.inverse, y)
     elif op.kind == DROPOUT:
-        dropout_kernel(x, op.p, batch.seed, batch.call + op.draw, op.run, op.x_size * N, y)
+        dropout_kernel(x, op.p, batch.seed, batch.call + op.draw, op.run, batch.first * op.x_size, op.x_size * N, y)
     elif op.kind == MOVE:
         for i in range(N):
             move(x + i * op.x_size + op.x_start, op.adds, op.I, y + i * op.y_size + op.y_start)
@@ -127,19 +150,29 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
     cdef bint steps
     cdef const real* x = input_of(op, batch, scratch)
     cdef const real* y = output_of(op, batch, scratch)
-    cdef const real* gy = <const real*>op.gy if op.gy else <const real*>batch.gy
-    cdef real* gx = <real*>batch.gx if op.gx == OUTSIDE else <real*>op.gx
-    cdef real* total = <real*>batch.gx if op.total == OUTSIDE else <real*>op.total
+    cdef const real* gy = gradient(
+        op.gy if op.gy or op.own & OWN_GY else <Py_ssize_t>batch.gy, op.own & OWN_GY, op.y_size, batch, scratch)
+    cdef real* gx = gradient(outside(op.gx, op.own & OWN_GX, batch), op.own & OWN_GX, op.x_size, batch, scratch)
+    cdef real* total = gradient(outside(op.total, op.own & OWN_TOTAL, batch), op.own & OWN_TOTAL, op.x_size, batch, scratch)
+    cdef real* before = gradient(op.before, op.own & OWN_BEFORE, op.y_size, batch, scratch)
     cdef real* gW = <real*>op.gW
+    cdef real* gb = <real*>op.gb
+    cdef bint accumulate = op.accumulate
+    cdef real* own
     cdef PoolAxis rows, columns
-    if op.total == OUTSIDE and total == NULL:
+    if op.total == OUTSIDE and not op.own and total == NULL:
         gx = NULL
     if gx == NULL and not (op.gW or op.gb):
         return
     if op.activation and op.kind != ACTIVATION:
         activation_backward_kernel(
-            gy, y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), <real*>op.before)
-        gy = <const real*>op.before
+            gy, y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), before)
+        gy = before
+    if batch.sums != NULL:
+        own = <real*>batch.sums + op.sums * batch.blocks
+        gW = own + batch.block * size_of_W(op) if gW != NULL else NULL
+        gb = own + batch.blocks * size_of_W(op) + batch.block * size_of_b(op) if gb != NULL else NULL
+        accumulate = False
     if op.kind == LINEAR:
         steps = op.update and batch.steps and step_suits(op.rows * N, op.I, op.O)
         if steps:
@@ -150,8 +183,7 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
             linear_backward_step_kernel(gy, x, op.rows * N, op.I, op.O, <Update*>op.update, scratch)
     elif op.kind == CONV:
         if op.gW or op.gb:
-            conv_backward_weight_kernel(
-                gy, x, of_batch(op.s, N), op.accumulate, <real*>op.gW, <real*>op.gb, scratch)
+            conv_backward_weight_kernel(gy, x, of_batch(op.s, N), accumulate, gW, gb, scratch)
         if gx != NULL:
             conv_backward_input_kernel(gy, <const real*>op.W, of_batch(op.s, N), gx, scratch)
     elif op.kind == ACTIVATION:
@@ -163,7 +195,7 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
         log_softmax_backward_kernel(gy, y, op.rows * N, op.I, op.O, gx, scratch)
     elif op.kind == MAX_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
-        max_pool_backward_kernel(gy, <const int32_t*>op.index, &rows, &columns, op.s.C * N, gx)
+        max_pool_backward_kernel(gy, index_of(op, batch), &rows, &columns, op.s.C * N, gx)
     elif op.kind == AVG_POOL or op.kind == ADAPTIVE_AVG_POOL:
         rows, columns = axis_of(op, False), axis_of(op, True)
         avg_pool_backward_kernel(gy, &rows, &columns, op.count_padding, op.divisor, op.s.C * N, gx)
@@ -176,7 +208,7 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
             gy, x, <const real*>op.W, <const real*>op.mean, <const real*>op.inverse, op.accumulate, op.rows * N,
             op.I, gx, <real*>op.gW, <real*>op.gb, scratch)
     elif op.kind == DROPOUT:
-        dropout_kernel(gy, op.p, batch.seed, batch.call + op.draw, op.run, op.x_size * N, gx)
+        dropout_kernel(gy, op.p, batch.seed, batch.call + op.draw, op.run, batch.first * op.x_size, op.x_size * N, gx)
     elif op.kind == MOVE:
         for i in range(N):
             move(gy + i * op.y_size + op.y_start, op.adds_back, op.I, gx + i * op.x_size + op.x_start)

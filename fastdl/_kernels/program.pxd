@@ -2,11 +2,13 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
+from fastdl._kernels.blocks cimport Blocks
 from fastdl._kernels.operation cimport Batch
 
 cdef class Program:
     cdef cnp.ndarray operations, objective
     cdef Py_ssize_t count, itemsize, latest_size, latest_scratch, light
+    cdef Blocks blocks
     cdef const void* latest_table
     cdef int latest_threads
     cdef char* input

@@ -8,6 +8,7 @@ Array: TypeAlias = NDArray[Any]
 OPERATION: np.dtype[Any]
 OBJECTIVE: np.dtype[Any]
 UPDATE: np.dtype[Any]
+FEWEST_ALONE: int
 
 class Program:
     draws: int
@@ -21,6 +22,7 @@ class Program:
         draws: int,
         light: int,
         kept: object,
+        blocks: tuple[int, ...],
     ) -> None: ...
     def train(
         self,

@@ -8,12 +8,13 @@ from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import numpy as np
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.blocks cimport Blocks, blocks_scratch, run_blocks
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.objective cimport Objective, objective_backward, objective_forward
 from fastdl._kernels.operation cimport (
@@ -76,9 +77,17 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
             memcpy(to + i * size, rows + order[i] * size, size)
 
 
+cdef Batch new_batch(Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept nogil:
+    """A whole batch, of which no other array is outside of the arena."""
+    cdef Batch batch
+    memset(&batch, 0, sizeof(batch))
+    batch.N, batch.x, batch.seed, batch.call = N, x, seed, call
+    return batch
+
+
 cdef bint run_steps(
-    const Operation* operations, Py_ssize_t count, const Objective* objective, Update* updates, Py_ssize_t runs, Epoch* e,
-    real* scratch) noexcept nogil:
+    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, Update* updates,
+    Py_ssize_t runs, Epoch* e, real* scratch) noexcept nogil:
     """Steps until the epoch's end, the patience's end, or what is not finite (False).
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
@@ -87,13 +96,12 @@ cdef bint run_steps(
     cdef Py_ssize_t i, look = 1, since = 0
     cdef bint finite, clips = e.limit_of_values > 0 or e.limit_of_norm > 0
     cdef const char* t
-    cdef Batch batch
+    cdef Batch batch = new_batch(0, NULL, e.seed, 0)
     cdef FlushDenormals flush
     flush.on()  # so that kernels find it done
     while e.done < e.rows:
-        batch.N = min(e.batch_size, e.rows - e.done)
-        batch.x, batch.seed, batch.call = e.x + e.done * e.x_row, e.seed, e.call
-        batch.y, batch.gy, batch.gx = NULL, NULL, NULL
+        batch.N, batch.call = min(e.batch_size, e.rows - e.done), e.call
+        batch.x = e.x + e.done * e.x_row
         # A call leaves the gradients of its last step to whoever asks for them.
         batch.steps = not clips and e.done + batch.N < e.rows
         t = e.t + e.done * e.t_row
@@ -102,7 +110,9 @@ cdef bint run_steps(
             gather(e.t, e.t_row, e.order + e.done, batch.N, e.target)
             batch.x = e.input
             t = e.target
-        for i in range(count):
+        if blocks.count:
+            run_blocks(blocks, True, operations, &batch, scratch)
+        for i in range(blocks.count, count):
             forward_operation(operations + i, &batch, scratch)
         e.loss = objective_forward(objective, t, batch.N, scratch)
         if not isfinite(e.loss):
@@ -110,9 +120,11 @@ cdef bint run_steps(
         if e.outputs != NULL:
             memcpy(e.outputs + e.done * e.output_row, <void*>objective.x, batch.N * e.output_row)
         objective_backward(objective, t, batch.N, scratch)
-        for i in range(count - 1, -1, -1):
+        for i in range(count - 1, blocks.count - 1, -1):
             if operations[i].differentiated:
                 backward_operation(operations + i, &batch, scratch)
+        if blocks.count:
+            run_blocks(blocks, False, operations, &batch, scratch)
         if e.limit_of_values > 0:
             clip_values(updates, runs, e.limit_of_values, scratch)
         if e.limit_of_norm > 0:
@@ -190,15 +202,18 @@ cdef class Program:
         draws: calls of dropout's stream that a forward takes.
         light: so many samples take less time than giving the GIL away and taking it again.
         kept: whatever the addresses point into.
+        blocks: how a batch in training is cut: the fields of Blocks but the last.
     """
 
     def __init__(self, operations, objective, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target, Py_ssize_t draws,
-                 Py_ssize_t light, kept):
+                 Py_ssize_t light, kept, blocks):
         self.operations = np.ascontiguousarray(operations, OPERATION)
         self.objective = None if objective is None else np.ascontiguousarray(objective, OBJECTIVE)
         self.count, self.itemsize, self.draws = len(operations), itemsize, draws
         self.input, self.target, self.kept = <char*>input, <char*>target, kept
         self.latest_size, self.light = -1, light
+        self.blocks.count, self.blocks.size, self.blocks.sums, self.blocks.memory = blocks
+        self.blocks.own = 0
 
     def __reduce__(self):
         raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
@@ -216,6 +231,8 @@ cdef class Program:
             most = max(most, operation_scratch(operation + i, last, self.itemsize, memory))
         if self.objective is not None:
             most = max(most, 2 * (<const Objective*>address(self.objective)).C)
+        if self.objective is not None:
+            most = max(most, blocks_scratch(&self.blocks, operation, N, last, self.itemsize, memory))
         return most * self.itemsize
 
     def train(
@@ -257,9 +274,9 @@ cdef class Program:
             while fine and e.done < e.rows:
                 with nogil:
                     if self.itemsize == 4:
-                        fine = run_steps(operations, count, objective, update, runs, &e, <float*>scratch)
+                        fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
                     else:
-                        fine = run_steps(operations, count, objective, update, runs, &e, <double*>scratch)
+                        fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
                 PyErr_CheckSignals()
         finally:
             # Here, since Python code would let a second Ctrl-C in between.
@@ -272,12 +289,10 @@ cdef class Program:
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
-        cdef Batch batch
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t i, N = cnp.PyArray_DIM(x, 0)
+        cdef Batch batch = new_batch(N, address(x), seed, call)
         cdef void* scratch = scratch_for(self.scratch_size(N, N))
-        batch.N, batch.x, batch.y, batch.gy, batch.gx = N, address(x), NULL, NULL, NULL
-        batch.seed, batch.call = seed, call
         for i in range(self.count):
             if self.itemsize == 4:
                 forward_operation(operations + i, &batch, <float*>scratch)
@@ -290,21 +305,18 @@ cdef class Program:
         return -1
 
     cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
-        cdef Batch batch
-        batch.N = cnp.PyArray_DIM(x, 0)
-        batch.x, batch.y, batch.seed, batch.call = address(x), address(y), seed, call
+        cdef Batch batch = new_batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
+        batch.y = address(y)
         return self.run_batch(&batch, True)
 
     cdef int backward(
         self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed, uint64_t call) except -1:
-        cdef Batch batch
+        cdef Batch batch = new_batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef tuple entry
         for entry in gradients:
             operations[<Py_ssize_t>entry[0]].accumulate = accumulates(<tuple>entry[1])
-        batch.N = cnp.PyArray_DIM(x, 0)
-        batch.x, batch.y, batch.gy, batch.gx = address(x), address(y), address(gy), address(gx)
-        batch.seed, batch.call = seed, call
+        batch.y, batch.gy, batch.gx = address(y), address(gy), address(gx)
         return self.run_batch(&batch, False)
 
     cdef int bind(self, list parameters, object moves) except -1:
@@ -343,7 +355,7 @@ cdef class Program:
 
     def predict(self, cnp.ndarray x not None, Py_ssize_t batch_size, cnp.ndarray y not None, uint64_t seed, uint64_t call):
         """Send the rows of x through, some at a time, and their results to y."""
-        cdef Batch batch
+        cdef Batch batch = new_batch(0, NULL, seed, 0)
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0), count = self.count, done = 0, x_row, y_row
         cdef void* scratch
@@ -355,7 +367,7 @@ cdef class Program:
         while done < rows:
             batch.N = min(batch_size, rows - done)
             batch.x, batch.y = <char*>address(x) + done * x_row, <char*>address(y) + done * y_row
-            batch.seed, batch.call = seed, call
+            batch.call = call
             call += self.draws
             with nogil:
                 if self.itemsize == 4:

@@ -21,6 +21,8 @@ class Storage:
     last: int = -1
     offset: int = -1
     place_of: Storage | None = None
+    # Whether it stands in a block's own memory.
+    own: bool = False
 
     def used(self, time: int) -> None:
         """Extend the lifetime to this time."""
@@ -42,22 +44,28 @@ class Storage:
 
 
 def arena(storages: Iterable[Storage]) -> NDArray[Any]:
-    """Memory for all storages: each at the lowest place that is free for its lifetime, the largest first."""
-    own = {id(s): s for s in storages if s.place_of is None and s.first >= 0}
-    placed: list[Storage] = []
-    size = 0
-    for storage in sorted(own.values(), key=lambda s: (-s.size, s.first)):
-        others = [s for s in placed if s.first <= storage.last and storage.first <= s.last]
-        storage.offset = 0
-        for other in sorted(others, key=lambda s: s.offset):
-            if storage.offset + rounded(storage.size) <= other.offset:
-                break
-            storage.offset = max(storage.offset, other.offset + rounded(other.size))
-        placed.append(storage)
-        size = max(size, storage.offset + rounded(storage.size))
+    """Memory for all storages, from the first line of a cache on."""
+    size = placed(storages)
     raw = np.zeros(size + LINE, np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size]
+
+
+def placed(storages: Iterable[Storage]) -> int:
+    """Give each storage the lowest place that is free for its lifetime, the largest first; returns the bytes of all."""
+    own = {id(s): s for s in storages if s.place_of is None and s.first >= 0}
+    others: list[Storage] = []
+    size = 0
+    for storage in sorted(own.values(), key=lambda s: (-s.size, s.first)):
+        present = [s for s in others if s.first <= storage.last and storage.first <= s.last]
+        storage.offset = 0
+        for other in sorted(present, key=lambda s: s.offset):
+            if storage.offset + rounded(storage.size) <= other.offset:
+                break
+            storage.offset = max(storage.offset, other.offset + rounded(other.size))
+        others.append(storage)
+        size = max(size, storage.offset + rounded(storage.size))
+    return size
 
 
 def rounded(size: int) -> int:

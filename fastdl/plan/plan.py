@@ -18,6 +18,7 @@ from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage, arena
+from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks
 from fastdl.plan.chains import in_lanes
 from fastdl.plan.operations import IN_PLACE, KINDS, READS_X, READS_Y, Gradient, Operation, Shape, Value, record_of
 
@@ -57,6 +58,7 @@ class Plan:
         # Where the latest batch's results stand.
         self.output = np.empty(0, dtype)
         self.learning: set[int] = set()
+        self.blocks = Blocks()
         self._names: list[str] = []
         self._outside_gradient = self._storage(prod(shape))
         # The batch: its memory is the caller's where batches are read where they lie.
@@ -181,6 +183,8 @@ class Plan:
             raise NotPlannedError("the model gives back its input")
         self.operations = in_lanes(self.operations, self.batch_size, self.dtype.itemsize)
         operations, count = self.operations, len(self.operations)
+        if objective is not None:
+            self.blocks = in_blocks(operations, self.batch_size)
         end = 2 * count + 1
         places: dict[str, Storage] = {}
         # Shuffled batches are gathered into the arena; forward is at 0 to count - 1, the loss at count, backward behind it.
@@ -204,7 +208,8 @@ class Plan:
                 if operation.x.storage is None:
                     gathered.used(end - 1 - time if self._backward_reads(operation, "x") else time)
         self._share_places(end, gradients, outside)
-        memory = arena(s for s in [*places.values(), *self._storages(gradients)] if s is not outside)
+        self.blocks = live_in_blocks(self.blocks, end, self.batch_size, self._storages(gradients))
+        memory = arena(s for s in [*places.values(), *self._storages(gradients)] if s is not outside and not s.own)
         base, self.nbytes = memory.ctypes.data, memory.nbytes
         self.arrays.append(memory)
         if objective is not None:
@@ -214,7 +219,9 @@ class Plan:
         def address(storage: Storage | None) -> int:
             if storage is None or storage is outside:
                 return 0
-            return OUTSIDE if storage is self._outside_gradient else base + storage.root().offset
+            if storage is self._outside_gradient:
+                return OUTSIDE
+            return storage.root().offset + (0 if storage.root().own else base)
 
         records = np.zeros(count, OPERATION)
         written = {id(parameter) for parameter in accumulating}
@@ -239,6 +246,7 @@ class Plan:
             self.draws,
             LIGHT // max(1, sum(operation.work() for operation in operations)),
             self.arrays,
+            self.blocks,
         )
 
     def _backward_reads(self, operation: Operation, which: str) -> bool:
@@ -343,6 +351,8 @@ class Plan:
             fields["differentiated"] = int(gradient.gx is not None or bool(learning))
             fields |= {"gy": address(gradient.gy), "gx": address(gradient.gx), "total": address(gradient.total)}
             fields |= {"before": address(gradient.before or gradient.gy), "adds_back": int(gradient.adds)}
+            places = (gradient.gy, gradient.gx, gradient.total, gradient.before or gradient.gy)
+            fields["own"] = sum(1 << bit for bit, place in enumerate(places) if place is not None and place.root().own)
             for name, parameter in learning.items():
                 fields[f"g{name}"] = parameter._grad
             # A parameter that stands in several places is stored by the last of them, which comes first, and added to by others.

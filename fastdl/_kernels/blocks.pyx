@@ -1,0 +1,109 @@
+"""A batch cut into blocks of samples that go through several operations before the next block comes.
+
+What a block leaves stays in a cache until the next operation reads it, and threads meet once, not at every operation. That
+is possible where samples do not meet either: convolutions, pooling, activations, dropout. The cut depends on the plan only; each
+block sums its own gradients of the parameters, and these are added up in the blocks' order: threads do not change a bit.
+
+Scratch: for each thread the gradients within a block and an operation's; then for each parameter the gradients of block 0, 1, ...
+"""
+
+from cython.parallel cimport prange, threadid
+from libc.math cimport INFINITY
+from libc.string cimport memset
+
+from fastdl._kernels.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
+from fastdl._kernels.table cimport entries, table
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
+
+# A line of cache between what two threads write.
+cdef enum:
+    LINE = 16
+
+
+cdef Py_ssize_t blocks_of(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
+    return (N + blocks.size - 1) // blocks.size
+
+
+cdef int at_once(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
+    """How many blocks go at a time, each by one thread; one, by all threads, where there are more of them than blocks."""
+    cdef int threads = threads_for(INFINITY)
+    return threads if threads <= blocks_of(blocks, N) else 1
+
+
+cdef Py_ssize_t blocks_scratch(
+    Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    if blocks.count == 0:
+        return 0
+    blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
+                                                 own_scratch(blocks, operations, last, itemsize, memory))
+    return blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + blocks_of(blocks, N) * blocks.sums
+
+
+cdef Py_ssize_t own_scratch(
+    const Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    """Elements for the operations of one block at a time, of a batch of N."""
+    cdef int threads = use_threads(1 if at_once(blocks, N) > 1 else threads_for(INFINITY))
+    cdef Py_ssize_t i, most = 0
+    for i in range(blocks.count):
+        most = max(most, operation_scratch(operations + i, min(blocks.size, N), itemsize, memory))
+        most = max(most, operation_scratch(operations + i, N % blocks.size, itemsize, memory))
+    use_threads(threads)
+    return (most + 2 * LINE - 1) // LINE * LINE
+
+
+cdef void run_blocks(
+    const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t count = blocks_of(blocks, batch.N), block, i
+    cdef int many = at_once(blocks, batch.N)
+    cdef real* sums = scratch + blocks.own * many
+    if many == 1:
+        for block in range(count):
+            run_block(block, count, blocks, forward, operations, batch, scratch, sums)
+    else:
+        for block in prange(count, num_threads=many, schedule="static"):
+            block_by_one_thread(block, count, blocks, forward, operations, batch, scratch + threadid() * blocks.own, sums)
+    if not forward:
+        for i in range(blocks.count - 1, -1, -1):
+            add_sums(operations + i, count, sums)
+
+
+cdef void block_by_one_thread(
+    Py_ssize_t block, Py_ssize_t count, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
+    real* scratch, real* sums) noexcept nogil:
+    cdef int threads = use_threads(1)
+    run_block(block, count, blocks, forward, operations, batch, scratch, sums)
+    use_threads(threads)
+
+
+cdef void run_block(
+    Py_ssize_t block, Py_ssize_t count, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
+    real* scratch, real* sums) noexcept nogil:
+    cdef FlushDenormals flush
+    cdef Batch own = batch[0]
+    cdef Py_ssize_t i
+    flush.on()
+    own.first, own.N = block * blocks.size, min(blocks.size, batch.N - block * blocks.size)
+    own.sums, own.block, own.blocks, own.memory = sums, block, count, <char*>scratch
+    scratch += blocks.memory // <Py_ssize_t>sizeof(real)
+    for i in range(blocks.count):
+        if forward:
+            forward_operation(operations + i, &own, scratch)
+        elif operations[blocks.count - 1 - i].differentiated:
+            backward_operation(operations + blocks.count - 1 - i, &own, scratch)
+
+
+cdef void add_sums(const Operation* op, Py_ssize_t count, const real* sums) noexcept nogil:
+    """The gradients of one operation's parameters, from those of the blocks."""
+    cdef const real* own = sums + op.sums * count
+    if op.gW:
+        add_rows(own, count, size_of_W(op), op.accumulate, <real*>op.gW)
+    if op.gb:
+        add_rows(own + count * size_of_W(op), count, size_of_b(op), op.accumulate, <real*>op.gb)
+
+
+cdef void add_rows(const real* rows, Py_ssize_t count, Py_ssize_t n, bint accumulate, real* total) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    if not accumulate:
+        memset(total, 0, n * sizeof(real))
+    entries(table, rows).add_rows(rows, count, n, total)
