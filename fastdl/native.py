@@ -166,9 +166,13 @@ class NativeEngine:
 
     def _wild_gradient(self) -> str:
         """The name of the parameter, nearest to the loss, whose gradient is not finite."""
-        named = self.task.model.named_parameters()
-        # Some gradients went into their parameters at once.
-        wild = [name for name, p in named if not (np.isfinite(p._grad).all() and np.isfinite(p._data).all())]
+        # The gradients of some weights may have gone into these at once.
+        alone = {id(w) for w, _ in self._weights}
+        wild = [
+            name
+            for name, p in self.task.model.named_parameters()
+            if not np.isfinite(p._grad).all() or (id(p._data) in alone and not np.isfinite(p._data).all())
+        ]
         return wild[-1] if wild else "a parameter"
 
     def _updates(self) -> Array:
