@@ -13,7 +13,7 @@ from libc.string cimport memset
 
 from fastdl._kernels.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
 from fastdl._kernels.table cimport entries, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
+from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 
 # A line of cache between what two threads write.
 cdef enum:
@@ -42,12 +42,12 @@ cdef Py_ssize_t blocks_scratch(
 cdef Py_ssize_t own_scratch(
     const Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
     """Elements for the operations of one block at a time, of a batch of N."""
-    cdef int threads = use_threads(1 if at_once(blocks, N) > 1 else threads_for(INFINITY))
+    cdef int threads = hold_threads(1 if at_once(blocks, N) > 1 else threads_for(INFINITY))
     cdef Py_ssize_t i, most = 0
     for i in range(blocks.count):
         most = max(most, operation_scratch(operations + i, min(blocks.size, N), itemsize, memory))
         most = max(most, operation_scratch(operations + i, N % blocks.size, itemsize, memory))
-    use_threads(threads)
+    hold_threads(threads)
     return (most + 2 * LINE - 1) // LINE * LINE
 
 
@@ -70,9 +70,9 @@ cdef void run_blocks(
 cdef void block_by_one_thread(
     Py_ssize_t block, Py_ssize_t count, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
     real* scratch, real* sums) noexcept nogil:
-    cdef int threads = use_threads(1)
+    cdef int threads = hold_threads(1)
     run_block(block, count, blocks, forward, operations, batch, scratch, sums)
-    use_threads(threads)
+    hold_threads(threads)
 
 
 cdef void run_block(

@@ -21,7 +21,7 @@ from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for, use_threads
+from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 from fastdl._kernels.update cimport Update, clip_norm, clip_values, take_step
 
 cnp.import_array()
@@ -254,8 +254,6 @@ cdef class Program:
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
         cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run
-        # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
-        cdef int threads = use_threads(threads_for(INFINITY))
         cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
         e.order = <int64_t*>address(order)
@@ -269,6 +267,8 @@ cdef class Program:
         for run in range(runs):
             if update[run].operation >= 0:
                 operations[update[run].operation].update = <Py_ssize_t>(update + run)
+        # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
+        hold_threads(threads_for(INFINITY))
         try:
             scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
             while fine and e.done < e.rows:
@@ -284,7 +284,7 @@ cdef class Program:
                 counts[members[run]] = [update[run].step] * (members[run].stop - members[run].start)
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
-            use_threads(threads)
+            hold_threads(0)
         return fine, e.done, e.steps, e.total, e.loss
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
@@ -340,17 +340,19 @@ cdef class Program:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
             self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
         scratch = scratch_for(self.latest_scratch)
-        if self.itemsize == 4:
-            if batch.N <= self.light:
+        if batch.N <= self.light:
+            if self.itemsize == 4:
                 run_either(forward, operations, count, batch, <float*>scratch)
             else:
-                with nogil:
-                    run_either(forward, operations, count, batch, <float*>scratch)
-        elif batch.N <= self.light:
-            run_either(forward, operations, count, batch, <double*>scratch)
-        else:
-            with nogil:
                 run_either(forward, operations, count, batch, <double*>scratch)
+            return 0
+        hold_threads(threads)
+        with nogil:
+            if self.itemsize == 4:
+                run_either(forward, operations, count, batch, <float*>scratch)
+            else:
+                run_either(forward, operations, count, batch, <double*>scratch)
+        hold_threads(0)
         return 0
 
     def predict(self, cnp.ndarray x not None, Py_ssize_t batch_size, cnp.ndarray y not None, uint64_t seed, uint64_t call):
@@ -362,17 +364,21 @@ cdef class Program:
         if rows == 0:
             return
         batch_size = min(batch_size, rows)
-        scratch = scratch_for(self.scratch_size(batch_size, rows % batch_size or batch_size))
         x_row, y_row = cnp.PyArray_NBYTES(x) // rows, cnp.PyArray_NBYTES(y) // rows
-        while done < rows:
-            batch.N = min(batch_size, rows - done)
-            batch.x, batch.y = <char*>address(x) + done * x_row, <char*>address(y) + done * y_row
-            batch.call = call
-            call += self.draws
-            with nogil:
-                if self.itemsize == 4:
-                    run_either(True, operations, count, &batch, <float*>scratch)
-                else:
-                    run_either(True, operations, count, &batch, <double*>scratch)
-            done += batch.N
-            PyErr_CheckSignals()
+        hold_threads(threads_for(INFINITY))
+        try:
+            scratch = scratch_for(self.scratch_size(batch_size, rows % batch_size or batch_size))
+            while done < rows:
+                batch.N = min(batch_size, rows - done)
+                batch.x, batch.y = <char*>address(x) + done * x_row, <char*>address(y) + done * y_row
+                batch.call = call
+                call += self.draws
+                with nogil:
+                    if self.itemsize == 4:
+                        run_either(True, operations, count, &batch, <float*>scratch)
+                    else:
+                        run_either(True, operations, count, &batch, <double*>scratch)
+                done += batch.N
+                PyErr_CheckSignals()
+        finally:
+            hold_threads(0)

@@ -24,6 +24,11 @@ inline void set_openmp_threads(int n) {
     (void)n;
 #endif
 }
+// What the calling thread is held to, whatever the setting becomes meanwhile; 0 for nothing.
+inline int& held_threads() {
+    static thread_local int held = 0;
+    return held;
+}
 inline int openmp_version() {
 #if FASTDL_OPENMP
     return _OPENMP;

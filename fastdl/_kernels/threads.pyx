@@ -5,6 +5,7 @@ import os
 cdef extern from "threads.hpp" namespace "fastdl" nogil:
     int openmp_threads()
     void set_openmp_threads(int n)
+    int& held_threads()
     int openmp_version()
     void watch_forks()
 
@@ -15,14 +16,16 @@ cdef int setting = openmp_threads()
 
 
 cdef int threads_for(double work) noexcept nogil:
-    if work < WORTH_A_TEAM or setting == 1:
+    cdef int held
+    if work < WORTH_A_TEAM:
         return 1
-    return min(setting, openmp_threads())
+    held = held_threads()
+    return held if held else min(setting, openmp_threads())
 
 
-cdef int use_threads(int n) noexcept nogil:
-    cdef int before = openmp_threads()
-    set_openmp_threads(n)
+cdef int hold_threads(int n) noexcept nogil:
+    cdef int before = held_threads()
+    (&held_threads())[0] = n
     return before
 
 

@@ -138,3 +138,18 @@ def test_a_model_called_again_with_more_threads_finds_no_scratch_too_small(kind,
         y = its(x)
         results.append((y.tobytes(), its.backward(np.ones_like(y)).tobytes()))
     assert len(set(results)) == 1
+
+
+def test_more_threads_in_the_middle_of_a_prediction_find_no_scratch_too_small(threads):
+    model = images(np.float32).eval()
+    x = np.random.default_rng(0).standard_normal((6000, 2, 16, 16)).astype(np.float32)
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()))
+    fastdl.set_num_threads(1)
+    want = trainer.predict(x, batch_size=200)
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(lambda: [trainer.predict(x, batch_size=200) for _ in range(5)])
+        while not running.done():
+            for n in (8, 1):
+                fastdl.set_num_threads(n)
+    for found in running.result():
+        np.testing.assert_array_equal(found, want)
