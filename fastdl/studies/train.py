@@ -1,0 +1,43 @@
+"""Training one case, with fastdl or with PyTorch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastdl import Trainer, nn, optim
+from fastdl.history import History, Metric
+from fastdl.studies.study import Case
+
+
+def trainer_for(
+    case: Case,
+    model: nn.Module,
+    criterion: nn.Loss,
+    optimizer: optim.Optimizer,
+    metrics: Mapping[str, Metric] | None = None,
+) -> Any:
+    """fastdl's Trainer, or where the case's framework is PyTorch a twin of it that trains a copy there.
+
+    The twin begins from the same weights and, of the same seed, sees the same batches.
+    """
+    if case.get("framework") == "PyTorch":
+        from fastdl.studies.pytorch import Twin
+
+        return Twin(model, criterion, optimizer, metrics=metrics or {})
+    return Trainer(model, criterion, optimizer, metrics=metrics or {})
+
+
+def fit(trainer: Any, x: Any, t: Any, **options: Any) -> tuple[History, float]:
+    """`trainer.fit` and the seconds that it took.
+
+    Raises:
+        KeyboardInterrupt: if Ctrl-C ended it: the run does not count.
+    """
+    start = time.perf_counter()
+    history = trainer.fit(x, t, progress=False, **options)
+    seconds = time.perf_counter() - start
+    if history.interrupted:
+        raise KeyboardInterrupt
+    return history, seconds
