@@ -31,6 +31,9 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """List the studies, or run one or all of them."""
     if arguments.name is None:
+        for name in ("quick", "runs", "epochs", "seed", "out"):
+            if getattr(arguments, name):
+                raise ValueError(f"--{name}: expected a study's name beside it, got none; `fastdl study` lists them")
         _list()
         return
     from fastdl.studies.run import run as run_study

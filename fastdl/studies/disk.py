@@ -88,7 +88,7 @@ def network(
         >>> network(np.random.default_rng(0), sizes=(2, 3, 2))
         Sequential(
           (0): Linear(2, 3)
-          (1): ReLU
+          (1): ReLU()
           (2): Linear(3, 2)
         )
     """

@@ -50,6 +50,7 @@ class Twin:
         self.model = _layer(torch, model)
         self.model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in model.state_dict().items()})
         self.metrics = dict(metrics or {})
+        self._sums = getattr(criterion, "reduction", "mean") == "sum"
         self._batchmean = getattr(criterion, "reduction", "mean") == "batchmean"
         reduction = {"reduction": "sum"} if self._batchmean else {}
         self.criterion = _like(getattr(torch.nn, type(criterion).__name__), criterion, reduction)
@@ -81,21 +82,21 @@ class Twin:
             order = permutation(len(x), rng) if shuffle else None
             rows = (xs, ts) if order is None else (xs[order], ts[order])
             loss = self._epoch(*rows, batch_size)
-            record = {"loss": loss / len(x)}
+            record = {"loss": loss if self._sums else loss / len(x)}
             if validation_data is not None:
                 record |= {f"val_{name}": value for name, value in self.evaluate(*validation_data).items()}
             history.records.append(record | {"seconds": time.perf_counter() - start})
         return history
 
     def _epoch(self, xs: Any, ts: Any, batch_size: int) -> float:
-        """The loop that one writes with PyTorch; the sum of losses over samples."""
+        """The loop that one writes with PyTorch; the sum of losses over the epoch's samples."""
         total = 0.0
         for x, t in zip(xs.split(batch_size), ts.split(batch_size), strict=True):
             self.optimizer.zero_grad()
             loss = self._loss(self.model(x), t)
             loss.backward()
             self.optimizer.step()
-            total += loss.item() * len(x)
+            total += loss.item() * (1 if self._sums else len(x))
         return total
 
     def evaluate(self, x: np.ndarray, t: np.ndarray) -> dict[str, float]:
@@ -144,6 +145,7 @@ def _optimizer(torch: Any, optimizer: optim.Optimizer, model: Any) -> Any:
     ours, theirs = signature(type(optimizer)).parameters, signature(kind).parameters
     options = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     for key in options.keys() - theirs.keys():
-        if options.pop(key) != ours[key].default:
+        value = options.pop(key)
+        if key in ours and value != ours[key].default:  # others are what the class stands for
             raise ValueError(f"{name}: expected the default of {key}, which torch does not have")
     return kind(model.parameters(), **options)

@@ -113,7 +113,7 @@ def markdown(study: Study, results: Results, pictures: list[str] | None) -> str:
             for name, value in study.changed().items()
         )
         text.append(
-            f"**These are not the paper's settings:** {', '.join(changed)}. So its figures are not to be reached."
+            f"**These are not the paper's settings:** {', '.join(changed)}. So nothing is held against its figures."
         )
     runs = study.settings.runs
     text.append(f"Mean ± standard deviation over {runs} run{'s' * (runs > 1)}; {PAPER}: its own figure.")

@@ -137,7 +137,7 @@ def verdict(values: NDArray[np.float64], figure: Figure) -> str:
 
     Example:
         >>> figure = Figure("error [%]", 2.0, "Table I", rounding=0.05)
-        >>> verdict(np.array([1.8, 2.1]), figure), verdict(np.array([2.0, 9.0, 9.1]), figure)
+        >>> verdict(np.array([1.8, 2.1]), figure), verdict(np.array([2.0, 9.0, 9.1, 9.2]), figure)
         ('reached', 'reached by some runs')
     """
     open_to = figure.spread + figure.rounding
