@@ -27,7 +27,8 @@ TEST = "test error [%]"
 @about("disk-sgd")
 def test_a_loss_summed_over_the_batch_learns_the_disk_faster_than_one_averaged(results):
     averaged, summed = (
-        results.one(TEST, activation="ReLU", **{"loss over the batch": loss}).mean for loss in ("averaged", "summed")
+        results.one(TEST, activation="ReLU", inputs="as drawn", **{"loss over the batch": loss}).mean
+        for loss in ("averaged", "summed")
     )
     assert summed < averaged - 10
 

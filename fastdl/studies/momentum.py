@@ -88,7 +88,6 @@ class Momentum(Study):
         fall = ", ".join(f"{loss} {a:.3g} % at {low:g}, {b:.3g} % at {high:g}" for loss, (a, b) in ends.items())
         ours = results.where(weights=OURS, framework="fastdl")
         train, above = (float(np.mean([results.of(name, case).mean for case in ours])) for name in (TRAIN, TEST))
-        losses = {loss: float(np.mean([test(loss, m) for m in self.settings.momenta])) for loss in LOSSES}
         found = [
             Finding("Errors fall as the momentum grows", all(a > b for a, b in ends.values()), fall),
             Finding(
@@ -96,12 +95,15 @@ class Momentum(Study):
                 above > train,
                 f"{above:.3g} % and {train:.3g} %, on average",
             ),
-            Finding(
-                "MSE gives lower errors than cross entropy",
-                losses["MSE"] < losses["cross entropy"],
-                ", ".join(f"{loss} {value:.3g} %" for loss, value in losses.items()) + ", test, over all momenta",
-            ),
         ]
+        for weights in (OURS, TORCHS):
+            mse, entropy = (
+                float(np.mean([test(loss, m, weights=weights) for m in self.settings.momenta])) for loss in LOSSES
+            )
+            numbers = f"{mse:.3g} % and {entropy:.3g} %, test, over all momenta"
+            found.append(
+                Finding(f"With {weights} weights MSE gives lower errors than cross entropy", mse < entropy, numbers)
+            )
         for framework in FRAMEWORKS:
             if results.has(framework=framework):
                 own = test("MSE", low, weights=TORCHS, framework=framework)
@@ -116,8 +118,8 @@ class Momentum(Study):
         """Train and test error over the momentum, as the paper's Fig. 6 shows them."""
         figure, axes = picture.panels("error [%]", "momentum", len(LOSSES), list(LOSSES))
         for ax, loss in zip(axes, LOSSES, strict=True):
-            sides = [(f, w) for f, w in (("fastdl", OURS), ("PyTorch", TORCHS)) if results.has(framework=f, weights=w)]
-            for i, (framework, weights) in enumerate(sides):
+            other = "PyTorch" if results.has(framework="PyTorch") else "fastdl"
+            for i, (framework, weights) in enumerate((("fastdl", OURS), (other, TORCHS))):
                 for j, measure in enumerate((TEST, TRAIN)):
                     found = results.line(measure, "momentum", loss=loss, weights=weights, framework=framework)
                     label = f"{framework}, {weights} weights, {measure.split()[0]}"

@@ -55,11 +55,12 @@ def line(
     ax.plot(x, mean, color=colour, linestyle=STYLES[i % len(STYLES)], marker=marker, markersize=5, label=label)
     if deviation is None:
         return
-    spread = np.asarray(deviation, float)
+    above = np.asarray(deviation, float)
+    below = np.minimum(above, mean) if (mean >= 0).all() else above  # what cannot be negative is not drawn so
     if few:
-        ax.errorbar(x, mean, spread, fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
+        ax.errorbar(x, mean, (below, above), fmt="none", ecolor=colour, elinewidth=1, capsize=2.5)
     else:
-        ax.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(x, mean - below, mean + above, color=colour, alpha=0.2, linewidth=0)
 
 
 def dots(ax: Axes, names: Sequence[str], mean: ArrayLike, deviation: ArrayLike) -> None:

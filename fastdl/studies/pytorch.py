@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +69,11 @@ class Twin:
         validation_data: tuple[np.ndarray, np.ndarray] | None = None,
         progress: bool | None = None,
     ) -> History:
-        """Train; the history holds loss and seconds, and with validation data val_loss and metrics after each epoch."""
+        """Train; the history holds loss and seconds, and with validation data val_loss and metrics after each epoch.
+
+        Raises:
+            FloatingPointError: if the loss of a step is NaN or infinite; that step is not taken.
+        """
         rng = np.random.default_rng(seed)
         xs, ts = self.torch.from_numpy(x), self.torch.from_numpy(t)
         names = [
@@ -76,7 +81,7 @@ class Twin:
             *(["val_loss", *(f"val_{name}" for name in self.metrics)] if validation_data else []),
             "seconds",
         ]
-        history = History(names, self.torch.__version__)
+        self.history = history = History(names, self.torch.__version__)
         for _ in range(epochs):
             start = time.perf_counter()
             order = permutation(len(x), rng) if shuffle else None
@@ -94,9 +99,12 @@ class Twin:
         for x, t in zip(xs.split(batch_size), ts.split(batch_size), strict=True):
             self.optimizer.zero_grad()
             loss = self._loss(self.model(x), t)
+            value = loss.item()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"the loss is {value}")
             loss.backward()
             self.optimizer.step()
-            total += loss.item() * (1 if self._sums else len(x))
+            total += value * (1 if self._sums else len(x))
         return total
 
     def evaluate(self, x: np.ndarray, t: np.ndarray) -> dict[str, float]:

@@ -117,8 +117,10 @@ class Results:
         return [case[along] for case in cases], [s.mean for s in spreads], [s.deviation for s in spreads]
 
     def curve(self, name: str, **entries: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Mean and deviation of a curve over the runs of a case, place by place."""
-        curves = np.array([run[name] for run in self._runs[key(self.case(**entries))]], np.float64)
+        """Mean and deviation of a curve over the runs of a case, place by place; NaN from where a run has ended."""
+        found = [run[name] for run in self._runs[key(self.case(**entries))]]
+        longest = max(map(len, found))
+        curves = np.array([curve + [math.nan] * (longest - len(curve)) for curve in found], np.float64)
         return curves.mean(axis=0), curves.std(axis=0, ddof=1) if len(curves) > 1 else np.zeros(curves.shape[1])
 
     def judged(self, figure: Figure) -> list[tuple[Case, Spread, str]]:

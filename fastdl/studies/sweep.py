@@ -36,7 +36,7 @@ def sweep(study: Study, store: Store, processes: int | None = None) -> None:
     tasks = [(case, run) for run in range(study.settings.runs) for case in cases]
     pending = [(case, run) for case, run in tasks if (key(case), run) not in store.done]
     if processes is None:
-        processes = 1 if study.timed or study.is_quick else len(os.sched_getaffinity(0))
+        processes = 1 if study.timed or study.is_quick else _cores()
     processes = min(processes, len(pending))
     if study.timed and pending:
         _warm_up(study, [case for case, run in pending if run == pending[0][1]])
@@ -47,7 +47,7 @@ def sweep(study: Study, store: Store, processes: int | None = None) -> None:
                 store.keep(case, run, found)
                 advance()
         except KeyboardInterrupt:
-            kept = sum((key(case), run) in store.done for case, run in tasks)
+            kept = len(Store(store.path.parent, study).done)  # read again: it may have been interrupted while writing
             raise KeyboardInterrupt(
                 f"interrupted after {kept} of {len(tasks)} runs of {study.name}, kept in {store.path.parent};"
                 " the same command goes on from there"
@@ -57,6 +57,11 @@ def sweep(study: Study, store: Store, processes: int | None = None) -> None:
 def runnable(study: Study) -> list[Case]:
     """The cases, without those of PyTorch where it is not installed."""
     return [case for case in study.cases() if case.get("framework") != "PyTorch" or pytorch.installed()]
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _measure(study: Study, task: Task) -> Measured:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastdl import Trainer, nn, optim
 from fastdl.history import History, Metric
@@ -29,15 +29,26 @@ def trainer_for(
     return Trainer(model, criterion, optimizer, metrics=metrics or {})
 
 
-def fit(trainer: Any, x: Any, t: Any, **options: Any) -> tuple[History, float]:
-    """`trainer.fit` and the seconds that it took.
+class Fitted(NamedTuple):
+    """What a fit came to: its history, the seconds that it took, and whether the loss became NaN or infinite on the way."""
+
+    history: History
+    seconds: float
+    diverged: bool
+
+
+def fit(trainer: Any, x: Any, t: Any, **options: Any) -> Fitted:
+    """`trainer.fit`, with the time that it took; where the loss diverges it ends before that step, in both frameworks.
 
     Raises:
         KeyboardInterrupt: if Ctrl-C ended it: the run does not count.
     """
-    start = time.perf_counter()
-    history = trainer.fit(x, t, progress=False, **options)
+    start, diverged = time.perf_counter(), False
+    try:
+        trainer.fit(x, t, progress=False, **options)
+    except FloatingPointError:
+        diverged = True
     seconds = time.perf_counter() - start
-    if history.interrupted:
+    if trainer.history.interrupted:
         raise KeyboardInterrupt
-    return history, seconds
+    return Fitted(trainer.history, seconds, diverged)
