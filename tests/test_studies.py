@@ -84,6 +84,9 @@ def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
     again = Toy()
     run(again, tmp_path)
     assert again.measured == 1
+    third = Toy()
+    run(third, tmp_path)
+    assert third.measured == 0
     assert len(path.read_text().splitlines()) == 9
     path.write_bytes(path.read_bytes()[:20])  # the first line is cut off
     again = Toy()
@@ -151,12 +154,15 @@ def test_an_error_in_a_process_is_raised_and_finished_runs_are_kept(tmp_path):
 def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
     command = [sys.executable, "-P", "-m", "fastdl", "study", "momentum", "--runs", "500", "--out", str(tmp_path)]
     path = tmp_path / "momentum.runs.jsonl"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
         deadline = time.monotonic() + 60
         while not (path.exists() and path.read_bytes().count(b"\n") > 3) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         errors = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert errors.count("\n") == 1
     kept = path.read_bytes().count(b"\n") - 1

@@ -9,11 +9,13 @@ A study is a subclass of `Study` in a file of its own, which reads like the pape
    one.
 3. `cases()`: the sweep, a dictionary for each thing that is trained. Its entry "framework", where it has one, becomes the
    columns of the table ("fastdl", "PyTorch"); cases that need PyTorch are left out where it is not installed.
-4. `measure(case, rng)`: one run. Data, weights and order are drawn from `rng`, which is the same for all cases of a run, so
-   that they differ in nothing but the case. It returns numbers by name, with the unit in brackets, "test error [%]", and
-   lists for curves.
+4. `measure(case, rng)`: one run. Make data, model, loss and optimizer with fastdl; `train.trainer_for(case, ...)` and
+   `train.fit` train them in the case's framework (a loss that diverges ends the fit: `.diverged`). Everything is drawn from
+   `rng`, which is the same for all cases of a run, so that they differ in nothing but the case. Returns numbers by name, with
+   the unit in brackets, "test error [%]", and lists for curves.
 5. `figures`: the paper's numbers, each with its place. The report holds each against ours.
 6. `findings(results)`: what the paper claims, each with whether it holds in what was measured here, computed.
+   `remarks(results)`: why a figure is not reached, from cases that check the reason.
 7. `draw(results)`: pictures by name, made with `picture`.
 8. `timed = True` where times are measured: then its runs go one by one, alone, in one process.
 
