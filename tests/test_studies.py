@@ -2,6 +2,7 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -167,6 +168,25 @@ def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
     assert errors.count("\n") == 1
     kept = path.read_bytes().count(b"\n") - 1
     assert f"interrupted after {kept} of " in errors
+
+
+def test_ctrl_c_while_processes_start_leaves_none(tmp_path, monkeypatch):
+    """It is held back while they start, and raised when the mask is lifted."""
+    mask = signal.pthread_sigmask
+
+    def interrupted(how, signals):
+        before = mask(how, signals)
+        if how == signal.SIG_SETMASK and multiprocessing.active_children():
+            raise KeyboardInterrupt
+        return before
+
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    study = studies.find("momentum")(runs=5, epochs=2000)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 200 runs"):
+        sweep(study, Store(tmp_path, study), 2)
+    for child in multiprocessing.active_children():
+        child.join(5)
+    assert not multiprocessing.active_children()
 
 
 def test_the_report_sets_the_paper_beside_ours(tmp_path):

@@ -79,12 +79,12 @@ def _in_processes(study: Study, tasks: list[Task], processes: int) -> Iterator[t
     """Runs as they finish. Workers are fresh processes on one thread each, which never hear of Ctrl-C."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _one_thread)
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:  # workers start here, with the mask
-        futures = {pool.submit(_measure, study, task): task for task in tasks}
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     try:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:  # workers start here, with the mask
+            futures = {pool.submit(_measure, study, task): task for task in tasks}
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:
