@@ -1,4 +1,4 @@
-"""The `fastdl` command: train, evaluate, predict, info. Errors are one line and exit code 2, Ctrl-C is 130."""
+"""The `fastdl` command: train, evaluate, predict, study, info. Errors are one line and exit code 2, Ctrl-C is 130."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import fastdl
-from fastdl.commands import evaluate, info, predict, train
+from fastdl.commands import evaluate, info, predict, study, train
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="fastdl", description="Deep learning on CPUs.")
     parser.add_argument("--version", action="version", version=f"fastdl {fastdl.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (train, evaluate, predict, info):
+    for command in (train, evaluate, predict, study, info):
         command.add(commands)
     return parser
 

@@ -12,7 +12,7 @@ import pytest
 import fastdl
 
 README = Path(__file__).parent.parent / "README.md"
-EXTRAS = {"fastdl.plot": "matplotlib", "fastdl.data.digits": "sklearn"}
+EXTRAS = {"fastdl.plot": "matplotlib", "fastdl.studies.picture": "matplotlib", "fastdl.data.digits": "sklearn"}
 MODULES = [
     m.name
     for m in pkgutil.walk_packages(fastdl.__path__, "fastdl.")

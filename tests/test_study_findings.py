@@ -1,0 +1,68 @@
+"""Each study, run in seconds, points the way that its paper points."""
+
+import pytest
+
+from fastdl import studies
+from fastdl.studies import pytorch
+from fastdl.studies.run import run
+
+
+@pytest.fixture
+def results(request, tmp_path, monkeypatch):
+    """The quick results of the study that a test is about, without PyTorch."""
+    monkeypatch.setattr(pytorch, "installed", lambda: False)
+    study = studies.find(request.param)(quick=True)
+    found = run(study, tmp_path)
+    assert (tmp_path / f"{study.name}.md").read_text().startswith(f"# {study.name}: ")
+    return found
+
+
+def about(name):
+    return pytest.mark.parametrize("results", [name], indirect=True)
+
+
+TEST = "test error [%]"
+
+
+@about("disk-sgd")
+def test_a_loss_summed_over_the_batch_learns_the_disk_faster_than_one_averaged(results):
+    averaged, summed = (
+        results.one(TEST, activation="ReLU", inputs="as drawn", **{"loss over the batch": loss}).mean
+        for loss in ("averaged", "summed")
+    )
+    assert summed < averaged - 10
+
+
+@about("momentum")
+@pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
+@pytest.mark.parametrize("weights", ["paper's", "PyTorch's"])
+def test_momentum_lowers_the_error(results, loss, weights):
+    none, much = (results.one(TEST, loss=loss, weights=weights, momentum=m).mean for m in (0.0, 0.9))
+    assert much < none / 2
+
+
+@about("initialization")
+def test_larger_initial_parameters_are_better_up_to_one(results):
+    errors = [results.one(TEST, a=a).mean for a in (0.2, 0.5, 1.0)]
+    assert errors[0] > errors[1] + 10
+    assert errors[1] > errors[2] + 5
+
+
+@about("vectorization")
+def test_naive_loops_are_slower_by_a_large_factor(results):
+    times = {case["way"]: results.of("time [s]", case).mean for case in results.cases}
+    for way in ("explicit loop", "fit"):
+        assert times["naive loops over arrays"] > 20 * times[way]
+        assert times["naive loops over lists"] > 3 * times[way]
+    errors = {results.of(TEST, case).mean for case in results.cases}
+    assert max(errors) - min(errors) <= 1
+
+
+def test_every_study_is_held_to_its_direction():
+    tested = {
+        mark.args[1][0]
+        for test in globals().values()
+        for mark in getattr(test, "pytestmark", [])
+        if mark.args[0] == "results"
+    }
+    assert tested == set(studies.NAMES)
