@@ -33,6 +33,28 @@ def test_a_loss_summed_over_the_batch_learns_the_disk_faster_than_one_averaged(r
     assert summed < averaged - 10
 
 
+@about("optimizers")
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh"])
+def test_rmsprop_and_adam_end_lower_than_sgd(results, activation):
+    entries = {"loss over the batch": "averaged", "activation": activation}
+    ends = {
+        name: results.one("train loss at the end", optimizer=name, **entries).mean
+        for name in ("SGD", "Adam", "RMSProp")
+    }
+    assert max(ends["RMSProp"], ends["Adam"]) < 0.8 * ends["SGD"]
+
+
+@about("optimizers")
+def test_a_summed_loss_lets_sgd_lead_and_then_makes_it_noisy(results):
+    entries = {"loss over the batch": "summed", "activation": "ReLU"}
+    noises = {
+        name: results.one("noise of the train loss [%]", optimizer=name, **entries).mean for name in ("SGD", "Adam")
+    }
+    assert noises["SGD"] > 2 * noises["Adam"]
+    early = {name: results.curve("train loss", optimizer=name, **entries)[0][2] for name in ("SGD", "Adam")}
+    assert early["SGD"] < early["Adam"] - 0.05
+
+
 @about("momentum")
 @pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
 @pytest.mark.parametrize("weights", ["paper's", "PyTorch's"])
