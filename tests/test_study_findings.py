@@ -55,6 +55,13 @@ def test_a_summed_loss_lets_sgd_lead_and_then_makes_it_noisy(results):
     assert early["SGD"] < early["Adam"] - 0.05
 
 
+@about("dropout")
+def test_dropout_lowers_the_error_on_clean_points_and_raises_it_on_noisy_ones(results):
+    for measure, sign in ((TEST, 1), ("train error [%]", -1)):
+        without, dropped = (results.one(measure, dropout=dropout).mean for dropout in ("none", "0.5"))
+        assert sign * (without - dropped) > 1
+
+
 @about("momentum")
 @pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
 @pytest.mark.parametrize("weights", ["paper's", "PyTorch's"])

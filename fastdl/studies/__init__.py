@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 NAMES = (
     "disk-sgd",
     "optimizers",
+    "dropout",
     "momentum",
     "initialization",
     "vectorization",
