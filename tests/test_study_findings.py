@@ -3,7 +3,7 @@
 import pytest
 
 from fastdl import studies
-from fastdl.studies import pytorch
+from fastdl.studies import disk_accuracy, pytorch
 from fastdl.studies.run import run
 
 
@@ -22,6 +22,14 @@ def about(name):
 
 
 TEST = "test error [%]"
+
+
+@about("disk-accuracy")
+def test_the_disk_is_learned_unless_decay_is_not_scaled_by_the_rate(results):
+    accuracies = {case["weight decay"]: results.of("test accuracy [%]", case).mean for case in results.cases}
+    none, outright, scaled = (accuracies[decay] for decay in disk_accuracy.DECAYS)
+    assert min(none, scaled) > 85
+    assert outright < 70
 
 
 @about("disk-sgd")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fastdl.studies.study import Study
 
 NAMES = (
+    "disk-accuracy",
     "disk-sgd",
     "optimizers",
     "dropout",
