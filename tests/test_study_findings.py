@@ -78,6 +78,20 @@ def test_momentum_lowers_the_error(results, loss, weights):
     assert much < none / 2
 
 
+@about("learning-rate")
+def test_relu_and_the_papers_weights_learn_at_lower_rates(results):
+    def errors(activation, weights):
+        return dict(zip(*results.line(TEST, "rate", activation=activation, weights=weights)[:2], strict=True))
+
+    for weights in ("paper's", "PyTorch's"):
+        relu, tanh = (errors(activation, weights) for activation in ("ReLU", "Tanh"))
+        assert relu[0.01] < tanh[0.01] - 1
+        assert relu[0.0001] > relu[0.01] + 5
+    for activation in ("ReLU", "Tanh"):
+        assert errors(activation, "paper's")[0.01] < errors(activation, "PyTorch's")[0.01] - 10
+        assert errors(activation, "PyTorch's")[0.1] < 12
+
+
 @about("initialization")
 def test_larger_initial_parameters_are_better_up_to_one(results):
     errors = [results.one(TEST, a=a).mean for a in (0.2, 0.5, 1.0)]

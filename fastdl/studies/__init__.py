@@ -31,6 +31,7 @@ NAMES = (
     "optimizers",
     "dropout",
     "momentum",
+    "learning-rate",
     "initialization",
     "vectorization",
 )
