@@ -92,6 +92,15 @@ def test_relu_and_the_papers_weights_learn_at_lower_rates(results):
         assert errors(activation, "PyTorch's")[0.1] < 12
 
 
+@about("epochs")
+@pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
+@pytest.mark.parametrize("weights", ["paper's", "PyTorch's"])
+def test_more_epochs_lower_the_error(results, loss, weights):
+    few, some, many = results.line(TEST, "epochs", loss=loss, weights=weights)[1]
+    assert few > some - 1
+    assert few > many + 3
+
+
 @about("initialization")
 def test_larger_initial_parameters_are_better_up_to_one(results):
     errors = [results.one(TEST, a=a).mean for a in (0.2, 0.5, 1.0)]

@@ -32,6 +32,7 @@ NAMES = (
     "dropout",
     "momentum",
     "learning-rate",
+    "epochs",
     "initialization",
     "vectorization",
 )
