@@ -108,6 +108,13 @@ def test_larger_initial_parameters_are_better_up_to_one(results):
     assert errors[1] > errors[2] + 5
 
 
+@about("batch-size")
+def test_larger_batches_take_less_time(results):
+    times = {case["batch"]: results.values("training time [s]", case).min() for case in results.cases}
+    assert times[1] > 1.2 * times[10]
+    assert times[1] > 1.5 * times[1000]
+
+
 @about("vectorization")
 def test_naive_loops_are_slower_by_a_large_factor(results):
     times = {case["way"]: results.of("time [s]", case).mean for case in results.cases}

@@ -34,6 +34,7 @@ NAMES = (
     "learning-rate",
     "epochs",
     "initialization",
+    "batch-size",
     "vectorization",
 )
 
