@@ -122,7 +122,7 @@ class DiskAccuracy(Study):
         """Why the paper's decay is not as its text has it, and what the batch does."""
         s, sentences = self.settings, []
         outright, scaled = (results.one(TEST, batch=s.batch, **{"weight decay": decay}) for decay in (OUTRIGHT, SCALED))
-        if outright.mean < scaled.mean - ALIKE:
+        if outright.mean + outright.deviation < scaled.mean - scaled.deviation:
             sentences.append(
                 f"Not scaled by the rate, a decay of {s.decay:g} is one of {s.decay / s.rate:g} in PyTorch's terms and ends at"
                 f" {outright} %; scaled by the rate it ends at {scaled} %. So its equation (1) with this"
