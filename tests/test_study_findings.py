@@ -3,7 +3,7 @@
 import pytest
 
 from fastdl import studies
-from fastdl.studies import pytorch
+from fastdl.studies import disk_accuracy, pytorch
 from fastdl.studies.run import run
 
 
@@ -24,6 +24,14 @@ def about(name):
 TEST = "test error [%]"
 
 
+@about("disk-accuracy")
+def test_the_disk_is_learned_unless_decay_is_not_scaled_by_the_rate(results):
+    accuracies = {case["weight decay"]: results.of("test accuracy [%]", case).mean for case in results.cases}
+    none, outright, scaled = (accuracies[decay] for decay in disk_accuracy.DECAYS)
+    assert min(none, scaled) > 85
+    assert outright < 70
+
+
 @about("disk-sgd")
 def test_a_loss_summed_over_the_batch_learns_the_disk_faster_than_one_averaged(results):
     averaged, summed = (
@@ -31,6 +39,35 @@ def test_a_loss_summed_over_the_batch_learns_the_disk_faster_than_one_averaged(r
         for loss in ("averaged", "summed")
     )
     assert summed < averaged - 10
+
+
+@about("optimizers")
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh"])
+def test_rmsprop_and_adam_end_lower_than_sgd(results, activation):
+    entries = {"loss over the batch": "averaged", "activation": activation}
+    ends = {
+        name: results.one("train loss at the end", optimizer=name, **entries).mean
+        for name in ("SGD", "Adam", "RMSProp")
+    }
+    assert max(ends["RMSProp"], ends["Adam"]) < 0.8 * ends["SGD"]
+
+
+@about("optimizers")
+def test_a_summed_loss_lets_sgd_lead_and_then_makes_it_noisy(results):
+    entries = {"loss over the batch": "summed", "activation": "ReLU"}
+    noises = {
+        name: results.one("noise of the train loss [%]", optimizer=name, **entries).mean for name in ("SGD", "Adam")
+    }
+    assert noises["SGD"] > 2 * noises["Adam"]
+    early = {name: results.curve("train loss", optimizer=name, **entries)[0][2] for name in ("SGD", "Adam")}
+    assert early["SGD"] < early["Adam"] - 0.05
+
+
+@about("dropout")
+def test_dropout_lowers_the_error_on_clean_points_and_raises_it_on_noisy_ones(results):
+    for measure, sign in ((TEST, 1), ("train error [%]", -1)):
+        without, dropped = (results.one(measure, dropout=dropout).mean for dropout in ("none", "0.5"))
+        assert sign * (without - dropped) > 1
 
 
 @about("momentum")
@@ -41,11 +78,41 @@ def test_momentum_lowers_the_error(results, loss, weights):
     assert much < none / 2
 
 
+@about("learning-rate")
+def test_relu_and_the_papers_weights_learn_at_lower_rates(results):
+    def errors(activation, weights):
+        return dict(zip(*results.line(TEST, "rate", activation=activation, weights=weights)[:2], strict=True))
+
+    for weights in ("paper's", "PyTorch's"):
+        relu, tanh = (errors(activation, weights) for activation in ("ReLU", "Tanh"))
+        assert relu[0.01] < tanh[0.01] - 1
+        assert relu[0.0001] > relu[0.01] + 5
+    for activation in ("ReLU", "Tanh"):
+        assert errors(activation, "paper's")[0.01] < errors(activation, "PyTorch's")[0.01] - 10
+        assert errors(activation, "PyTorch's")[0.1] < 12
+
+
+@about("epochs")
+@pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
+@pytest.mark.parametrize("weights", ["paper's", "PyTorch's"])
+def test_more_epochs_lower_the_error(results, loss, weights):
+    few, some, many = results.line(TEST, "epochs", loss=loss, weights=weights)[1]
+    assert few > some - 1
+    assert few > many + 3
+
+
 @about("initialization")
 def test_larger_initial_parameters_are_better_up_to_one(results):
     errors = [results.one(TEST, a=a).mean for a in (0.2, 0.5, 1.0)]
     assert errors[0] > errors[1] + 10
     assert errors[1] > errors[2] + 5
+
+
+@about("batch-size")
+def test_larger_batches_take_less_time(results):
+    times = {case["batch"]: results.values("training time [s]", case).min() for case in results.cases}
+    assert times[1] > 1.2 * times[10]
+    assert times[1] > 1.5 * times[1000]
 
 
 @about("vectorization")

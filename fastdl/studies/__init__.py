@@ -25,7 +25,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastdl.studies.study import Study
 
-NAMES = ("disk-sgd", "momentum", "initialization", "vectorization")
+NAMES = (
+    "disk-accuracy",
+    "disk-sgd",
+    "optimizers",
+    "dropout",
+    "momentum",
+    "learning-rate",
+    "epochs",
+    "initialization",
+    "batch-size",
+    "vectorization",
+)
 
 
 def find(name: str) -> type[Study]:

@@ -16,6 +16,8 @@ from fastdl.nn import init
 from fastdl.nn.init import Initializer
 
 SIZES = (2, 25, 25, 25, 2)
+# Of the disk that covers half of the unit square.
+RADIUS = 1 / math.sqrt(2 * math.pi)
 # The initializers of weight and bias for a layer of so many inputs; torch's where they are None.
 Weights = Callable[[int], tuple[Initializer | None, Initializer | None]]
 

@@ -86,6 +86,20 @@ def paper_points(ax: Axes, x: ArrayLike, y: ArrayLike, label: str) -> None:
     ax.plot(np.asarray(x), np.asarray(y), color="black", linestyle="", marker="x", markersize=9, label=label, zorder=4)
 
 
+def classified(ax: Axes, x: ArrayLike, taken: ArrayLike, right: ArrayLike, radius: float) -> None:
+    """Points of the unit square taken for outside or inside of the disk in its middle, the wrong ones crossed."""
+    from matplotlib.patches import Circle
+
+    x, taken, right = np.asarray(x), np.asarray(taken), np.asarray(right)
+    for side, (name, marker) in enumerate((("taken for outside", "s"), ("taken for inside", "o"))):
+        shown = x[taken == side]
+        ax.plot(*shown.T, linestyle="", marker=marker, markersize=3, color=COLOURS[side], label=name)
+    wrong = x[taken != right]
+    ax.plot(*wrong.T, linestyle="", marker="x", markersize=5, color="black", label="wrong")
+    ax.add_patch(Circle((0.5, 0.5), radius, fill=False, color="black", linewidth=1.2))
+    ax.set_aspect("equal")
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
