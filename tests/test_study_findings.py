@@ -58,6 +58,19 @@ def test_naive_loops_are_slower_by_a_large_factor(results):
     assert max(errors) - min(errors) <= 1
 
 
+@about("batchnorm")
+@pytest.mark.parametrize("output", ["ReLU", "none"])
+def test_batch_normalization_learns_what_the_same_net_without_does_not(results, output):
+    told, without, steps, both = (
+        results.one("test accuracy", change=change, output=output, framework="fastdl").mean
+        for change in ("as told", "no batch normalization", "an epoch is one mini-batch", "both of these")
+    )
+    assert told > 0.95
+    assert without < told - 0.2
+    assert both < told - 0.05
+    assert steps < told
+
+
 def test_every_study_is_held_to_its_direction():
     tested = {
         mark.args[1][0]
