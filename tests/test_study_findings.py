@@ -65,8 +65,7 @@ def test_batch_normalization_learns_what_the_same_net_without_does_not(results, 
         results.one("test accuracy", change=change, output=output, framework="fastdl").mean
         for change in ("as told", "no batch normalization", "an epoch is one mini-batch", "both of these")
     )
-    assert told > 0.95
-    assert without < told - 0.2
+    assert told > without + 0.2
     assert both < told - 0.05
     assert steps < told
 

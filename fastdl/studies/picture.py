@@ -74,9 +74,10 @@ def dots(ax: Axes, names: Sequence[str], mean: ArrayLike, deviation: ArrayLike) 
 def runs(ax: Axes, names: Sequence[str], values: Sequence[ArrayLike]) -> None:
     """A row of dots for each name, from top to bottom: every run, and their mean as a stroke."""
     places = list(range(len(names)))[::-1]
-    for place, each in zip(places, values, strict=True):
-        ax.plot(np.asarray(each), np.full(np.shape(each), place), "o", color=COLOURS[0], alpha=0.45, markersize=6)
-        ax.plot([np.mean(each)], [place], "|", color="black", markersize=14, markeredgewidth=1.8)
+    for place, given in zip(places, values, strict=True):
+        each = np.asarray(given, float)
+        ax.plot(each, np.full(len(each), place), "o", color=COLOURS[0], alpha=0.45, markersize=6)
+        ax.plot([each.mean()], [place], "|", color="black", markersize=14, markeredgewidth=1.8)
     ax.set_yticks(places, list(names))
     ax.set_ylim(-0.6, len(names) - 0.4)
 
