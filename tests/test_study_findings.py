@@ -70,6 +70,17 @@ def test_batch_normalization_learns_what_the_same_net_without_does_not(results, 
     assert steps < told
 
 
+@about("convolution")
+def test_the_convolutional_net_learns_when_tuned_and_given_more_images(results):
+    told, tuned, more = (
+        results.one("test accuracy", framework="fastdl", **{"set-up": setup}).mean
+        for setup in ("as told", "tuned", "tuned, more images")
+    )
+    assert more > max(told, tuned) + 0.1
+    for case in results.cases:
+        assert abs(results.of("label 1 [%]", case).mean - 50) < 4
+
+
 def test_every_study_is_held_to_its_direction():
     tested = {
         mark.args[1][0]
