@@ -12,6 +12,8 @@ def results(request, tmp_path, monkeypatch):
     """The quick results of the study that a test is about, without PyTorch."""
     monkeypatch.setattr(pytorch, "installed", lambda: False)
     study = studies.find(request.param)(quick=True)
+    if study.needs_sklearn:
+        pytest.importorskip("sklearn")
     found = run(study, tmp_path)
     assert (tmp_path / f"{study.name}.md").read_text().startswith(f"# {study.name}: ")
     return found
@@ -79,6 +81,13 @@ def test_the_convolutional_net_learns_when_tuned_and_given_more_images(results):
     assert more > max(told, tuned) + 0.1
     for case in results.cases:
         assert abs(results.of("label 1 [%]", case).mean - 50) < 4
+
+
+@about("cross-validation")
+@pytest.mark.parametrize("activation", ["ReLU", "Tanh"])
+def test_a_search_finds_high_rate_and_momentum_the_best(results, activation):
+    scores, _ = results.curve("accuracies over the grid", activation=activation, **{"set-up": "as told"})
+    assert scores[-1] > scores[0] + 10  # the grid goes from low to high momentum and rate
 
 
 def test_every_study_is_held_to_its_direction():

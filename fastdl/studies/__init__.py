@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastdl.studies.study import Study
 
-NAMES = ("disk-sgd", "momentum", "initialization", "vectorization", "batchnorm", "convolution")
+NAMES = ("disk-sgd", "momentum", "initialization", "vectorization", "batchnorm", "convolution", "cross-validation")
 
 
 def find(name: str) -> type[Study]:
