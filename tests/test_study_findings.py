@@ -90,6 +90,19 @@ def test_a_search_finds_high_rate_and_momentum_the_best(results, activation):
     assert scores[-1] > scores[0] + 10  # the grid goes from low to high momentum and rate
 
 
+@about("activations")
+def test_relu_learns_and_sigmoid_does_so_only_in_a_shallow_net(results):
+    deep, shallow = (
+        {
+            activation: results.one(TEST.replace("error", "accuracy"), activation=activation, **setup).mean
+            for activation in ("ReLU", "Sigmoid")
+        }
+        for setup in ({"set-up": "as told", "framework": "fastdl"}, {"set-up": "one hidden layer, standardized"})
+    )
+    assert deep["ReLU"] > deep["Sigmoid"] + 20
+    assert min(shallow.values()) > 80
+
+
 def test_every_study_is_held_to_its_direction():
     tested = {
         mark.args[1][0]

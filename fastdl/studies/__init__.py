@@ -25,7 +25,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastdl.studies.study import Study
 
-NAMES = ("disk-sgd", "momentum", "initialization", "vectorization", "batchnorm", "convolution", "cross-validation")
+NAMES = (
+    "disk-sgd",
+    "momentum",
+    "initialization",
+    "vectorization",
+    "batchnorm",
+    "convolution",
+    "cross-validation",
+    "activations",
+)
 
 
 def find(name: str) -> type[Study]:
