@@ -103,6 +103,15 @@ def test_relu_learns_and_sigmoid_does_so_only_in_a_shallow_net(results):
     assert min(shallow.values()) > 80
 
 
+@about("label-noise")
+@pytest.mark.parametrize("loss", ["MSE", "cross entropy"])
+def test_wrong_labels_raise_the_error_by_less_than_their_share(results, loss):
+    _, errors, _ = results.line(TEST, "noise", loss=loss, epochs=100, framework="fastdl")
+    assert errors[0] < 10
+    assert errors[1] < 16
+    assert errors[2] > errors[0] + 5
+
+
 def test_every_study_is_held_to_its_direction():
     tested = {
         mark.args[1][0]

@@ -34,6 +34,7 @@ NAMES = (
     "convolution",
     "cross-validation",
     "activations",
+    "label-noise",
 )
 
 

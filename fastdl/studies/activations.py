@@ -66,8 +66,8 @@ class Activations(Study):
     )
     setup = (
         "1000 points to train and 1000 to test, as they are drawn; 2-25-25-25-2; MSE, averaged over all outputs; SGD for 100"
-        " epochs with the paper's choices: rate 0.01, batch 16, momentum 0.8 for ReLU, 0.1, 50, 0.9 for Tanh, 0.1, 100, 0.9 for Sigmoid;"
-        " weights Xavier normal, biases 0."
+        " epochs with the paper's choices: rate 0.01, batch 16, momentum 0.8 for ReLU, 0.1, 50, 0.9 for Tanh, 0.1, 100, 0.9 for"
+        " Sigmoid; weights Xavier normal, biases 0."
     )
     choices = (
         "The number of runs is not given: 15.",
