@@ -112,6 +112,13 @@ def test_wrong_labels_raise_the_error_by_less_than_their_share(results, loss):
     assert errors[2] > errors[0] + 5
 
 
+@about("digits")
+def test_digits_are_learned_by_each_net_and_best_by_the_convolutional_one(results):
+    dense, regular, convolutional, sklearn = (results.of("test accuracy [%]", case).mean for case in results.cases)
+    assert min(dense, regular, sklearn) > 80
+    assert convolutional > dense + 1
+
+
 def test_every_study_is_held_to_its_direction():
     tested = {
         mark.args[1][0]

@@ -35,6 +35,7 @@ NAMES = (
     "cross-validation",
     "activations",
     "label-noise",
+    "digits",
 )
 
 
