@@ -133,6 +133,7 @@ class Digits(Study):
         seconds = np.concatenate([results.values(TIME, case) for case in results.cases])
         axes[1].set_xscale("log")
         axes[1].set_xlim(10 ** np.floor(np.log10(seconds.min())), 10 ** np.ceil(np.log10(seconds.max())))
+        figure.set_size_inches(9.8, 1.4 + 0.65 * len(names))
         return {"": picture.finished(figure)}
 
 
