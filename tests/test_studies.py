@@ -12,6 +12,7 @@ import time
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import cli, studies
 from fastdl.studies import pytorch, report
 from fastdl.studies import run as room
@@ -260,6 +261,33 @@ def test_a_figure_is_reached_by_the_mean_by_some_runs_or_not(values, better, exp
 def test_a_study_without_a_setting_refuses_it():
     with pytest.raises(ValueError, match="toy: expected no --folds"):
         Toy(folds=3)
+
+
+def test_a_study_that_needs_scikit_learn_is_refused_without_it_before_anything_runs(tmp_path, monkeypatch):
+    study = Toy()
+    study.needs_sklearn = True
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"toy: expected scikit-learn, .*fastdl-nn\[sklearn\]"):
+        run(study, tmp_path)
+    assert study.measured == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_runs_that_are_not_timed_have_one_thread_and_leave_the_setting_alone(tmp_path):
+    class Threads(Toy):
+        def measure(self, case, rng):
+            return {ERROR: float(fastdl.get_num_threads())}
+
+    before = fastdl.get_num_threads()
+    fastdl.set_num_threads(2)
+    try:
+        study = Threads()
+        store = Store(tmp_path, study)
+        sweep(study, store, 1)
+        assert fastdl.get_num_threads() == 2
+    finally:
+        fastdl.set_num_threads(before)
+    assert {measured[ERROR] for measured in store.done.values()} == {1.0}
 
 
 @pytest.mark.parametrize("name", studies.NAMES)

@@ -48,6 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     folders = [options.writable_folder(out / name if together else out) for name in names]
     summary = options.writable_file(out.with_name(f"{out.name}.md")) if together else None
     for study, folder in zip(chosen, folders, strict=True):
+        study.refuse_without_sklearn()
         Store(folder, study)  # what is refused is refused before anything runs
     reports = []
     for study, folder in zip(chosen, folders, strict=True):

@@ -30,12 +30,18 @@ NAMES = (
     "disk-sgd",
     "optimizers",
     "dropout",
+    "cross-validation",
+    "activations",
     "momentum",
     "learning-rate",
     "epochs",
     "initialization",
     "batch-size",
     "vectorization",
+    "batchnorm",
+    "convolution",
+    "label-noise",
+    "digits",
 )
 
 

@@ -71,6 +71,38 @@ def dots(ax: Axes, names: Sequence[str], mean: ArrayLike, deviation: ArrayLike) 
     ax.set_ylim(-0.6, len(names) - 0.4)
 
 
+def runs(ax: Axes, names: Sequence[str], values: Sequence[ArrayLike]) -> None:
+    """A row of dots for each name, from top to bottom: every run, and their mean as a stroke."""
+    places = list(range(len(names)))[::-1]
+    for place, given in zip(places, values, strict=True):
+        each = np.asarray(given, float)
+        ax.plot(each, np.full(len(each), place), "o", color=COLOURS[0], alpha=0.45, markersize=6)
+        ax.plot([each.mean()], [place], "|", color="black", markersize=14, markeredgewidth=1.8)
+    ax.set_yticks(places, list(names))
+    ax.set_ylim(-0.6, len(names) - 0.4)
+
+
+def cells(ax: Axes, values: ArrayLike, x: Sequence[float], y: Sequence[float], low: float, high: float) -> None:
+    """A table of numbers in grey: a row for each y, from the bottom, a column for each x; low is white."""
+    rows = np.asarray(values, float)
+    ax.imshow(rows, cmap="Greys", vmin=low, vmax=high + (high - low) / 2, origin="lower", aspect="auto")
+    for (i, j), value in np.ndenumerate(rows):
+        ax.text(
+            j, i, f"{value:.1f}", ha="center", va="center", color="white" if value > (low + 3 * high) / 4 else "black"
+        )
+    ax.set_xticks(range(len(x)), [f"{each:g}" for each in x])
+    ax.set_yticks(range(len(y)), [f"{each:g}" for each in y])
+    ax.grid(False)
+
+
+def framed(ax: Axes, column: int, row: int, label: str) -> None:
+    """A frame around one of the `cells`."""
+    ax.plot([column], [row], "s", markersize=34, markerfacecolor="none", markeredgecolor=COLOURS[1], markeredgewidth=2)
+    ax.plot(
+        [], [], "s", markersize=10, markerfacecolor="none", markeredgecolor=COLOURS[1], markeredgewidth=2, label=label
+    )
+
+
 def paper(
     ax: Axes, value: float, label: str, spread: float = 0.0, upright: bool = False, style: Any = (0, (6, 3))
 ) -> None:

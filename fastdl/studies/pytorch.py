@@ -82,9 +82,12 @@ class Twin:
             "seconds",
         ]
         self.history = history = History(names, self.torch.__version__)
-        for _ in range(epochs):
+        drops = any(isinstance(layer, self.torch.nn.Dropout) and layer.p > 0 for layer in self.model.modules())
+        for epoch in range(epochs):
             start = time.perf_counter()
             order = permutation(len(x), rng) if shuffle else None
+            if drops and epoch == 0:  # where fastdl draws its dropout's seed, so that later epochs are shuffled alike
+                self.torch.manual_seed(int(rng.integers(2**64, dtype=np.uint64)))
             rows = (xs, ts) if order is None else (xs[order], ts[order])
             loss = self._epoch(*rows, batch_size)
             record = {"loss": loss if self._sums else loss / len(x)}

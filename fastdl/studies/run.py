@@ -21,9 +21,10 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
         processes: see `sweep`.
 
     Raises:
-        ValueError: before anything runs, if the folder holds other results.
+        ValueError: before anything runs, if the folder holds other results or scikit-learn is missing.
         KeyboardInterrupt: on Ctrl-C; finished runs are kept.
     """
+    study.refuse_without_sklearn()
     store = Store(folder, study)
     sweep(study, store, processes)
     results = Results(runnable(study), store.done)

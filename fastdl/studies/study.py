@@ -17,7 +17,8 @@ A study is a subclass of `Study` in a file of its own, which reads like the pape
 6. `findings(results)`: what the paper claims, each with whether it holds in what was measured here, computed.
    `remarks(results)`: why a figure is not reached, from cases that check the reason.
 7. `draw(results)`: pictures by name, made with `picture`.
-8. `timed = True` where times are measured: then its runs go one by one, alone, in one process.
+8. `timed = True` where times are measured: then its runs go one by one, alone, in one process. `needs_sklearn = True` where
+   scikit-learn is needed, an extra: without it the study is refused before it runs.
 
 `disk_sgd.py` is a small one to begin from. Its name goes into `NAMES` of `fastdl/studies/__init__.py`, the direction of its
 findings into `tests/test_study_findings.py`.
@@ -25,6 +26,7 @@ findings into `tests/test_study_findings.py`.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -120,6 +122,7 @@ class Study:
     quick: ClassVar[Settings]
     figures: ClassVar[Sequence[Figure]] = ()
     timed: ClassVar[bool] = False
+    needs_sklearn: ClassVar[bool] = False
 
     def __init__(self, quick: bool = False, seed: int = 0, **changes: Any) -> None:
         chosen = {name: value for name, value in changes.items() if value is not None}
@@ -148,6 +151,17 @@ class Study:
     def draw(self, results: Results) -> dict[str, Picture]:
         """The pictures by name; the name "" stands for the study's own."""
         return {}
+
+    def refuse_without_sklearn(self) -> None:
+        """Look for what the study needs beside fastdl.
+
+        Raises:
+            ValueError: if scikit-learn is needed and not installed.
+        """
+        if self.needs_sklearn and importlib.util.find_spec("sklearn") is None:
+            raise ValueError(
+                f'{self.name}: expected scikit-learn, which it needs; write pip install "fastdl-nn[sklearn]"'
+            )
 
     def changed(self) -> dict[str, Any]:
         """The settings, the number of runs aside, that are not the paper's."""

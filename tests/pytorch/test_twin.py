@@ -46,6 +46,15 @@ def test_the_twin_ends_where_fastdl_ends(loss, optimizer, shuffle):
     np.testing.assert_allclose(history["val_accuracy"], our_history["val_accuracy"], atol=0.02)
 
 
+def test_a_twin_with_dropout_sees_the_same_batches():
+    losses = {}
+    for kind in (Twin, Trainer):
+        model = disk.network(np.random.default_rng(1), last=[nn.Dropout(1e-9)])  # drops nothing, but draws
+        parts = kind(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1))
+        losses[kind] = parts.fit(POINTS.x, POINTS.y, epochs=4, batch_size=25, seed=2, progress=False)["loss"]
+    np.testing.assert_allclose(losses[Twin], losses[Trainer], rtol=1e-4)
+
+
 def test_convolutions_norms_and_dropout_are_copied_with_their_arguments():
     model = nn.Sequential(
         *(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4, momentum=0.3), nn.ReLU(), nn.MaxPool2d(2)),
