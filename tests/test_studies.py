@@ -186,7 +186,7 @@ def test_ctrl_c_while_processes_start_leaves_none(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 200 runs"):
         sweep(study, Store(tmp_path, study), 2)
     for child in multiprocessing.active_children():
-        child.join(5)
+        child.join(60)
     assert not multiprocessing.active_children()
 
 
