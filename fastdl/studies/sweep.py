@@ -97,8 +97,10 @@ def _in_processes(study: Study, tasks: list[Task], processes: int) -> Iterator[t
             yield futures[future], future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
+        while children := set(multiprocessing.active_children()) - before:  # one may just be starting
+            for child in children:
+                child.kill()
+                child.join()
 
 
 def _one_thread() -> None:
