@@ -14,9 +14,14 @@ from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cdef enum:
     # Elements of planes that a thread works on at a time, and how far a run may read past its end.
-    BLOCK = 12288
+    BLOCK = 24576
     BEYOND = 256
+    # Rows of weights up to which it always pays. With more of them, it pays where there are few lines, but more than a copy costs.
     FEW_ROWS = 16
+    FEW_LINES = 256
+    LINES_OF_COPY = 16
+    # Sums that keep the multipliers busy.
+    FEWEST_SUMS = 10
     # How far a tap may lie from its pixel.
     FAR = 65536
     # Parts of a gradient's sum, each with registers of its own; the most elements of these.
@@ -89,7 +94,10 @@ cdef bint planes_fit(const Product& p) noexcept nogil:
 
 
 cdef bint planes_suit(const Product& p) noexcept nogil:
-    return p.rows <= FEW_ROWS and planes_fit(p)
+    cdef Py_ssize_t lines = p.channels * p.taps
+    if not planes_fit(p):
+        return False
+    return p.rows <= FEW_ROWS or lines <= FEW_LINES and (lines >= LINES_OF_COPY or p.grid.columns % LANES == 0)
 
 
 cdef Py_ssize_t rows_of_panel(Py_ssize_t rows, Py_ssize_t tile_rows) noexcept nogil:
@@ -128,22 +136,30 @@ cdef void rows_of_pixels(
     """All outputs of one image and group for some rows of pixels."""
     cdef FlushDenormals flush
     cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, count
-    cdef Py_ssize_t rows = min(planes.rows, p.pixels // p.grid.columns - row), columns = p.grid.columns
+    cdef Py_ssize_t rows = min(planes.rows, p.pixels // p.grid.columns - row), columns = p.grid.columns, k = planes.k
+    cdef Py_ssize_t lanes = entries(table, y).lanes
     cdef Py_ssize_t height = rows_of_panel(p.rows, entries(table, y).tile_rows), panels = (p.rows + height - 1) // height
     cdef Py_ssize_t run = (rows - 1) * planes.pitch + columns, out_row = planes.rows * planes.pitch + BEYOND
     cdef const real* panel
+    cdef const real* bias
+    cdef real* to
     cdef real* out = scratch + p.channels * planes.size + BEYOND
     flush.on()
     fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first, planes.pitch, row,
                 planes.size, planes.size, scratch)
     while i < p.rows:
         count = min(height, p.rows - i)
-        panel = a + (g * panels + i // height) * entries(table, y).tile_rows * planes.k
-        entries(table, y).multiply_lines(
-            count, run, planes.k, panel, scratch, offset, b + g * p.rows + i if b != NULL else NULL, out, out_row)
-        for j in range(count):
-            entries(table, y).copy_rows(
-                out + j * out_row, planes.pitch, rows, columns, y + (image * p.rows + i + j) * p.pixels + row * columns, columns)
+        panel = a + (g * panels + i // height) * entries(table, y).tile_rows * k
+        bias = b + g * p.rows + i if b != NULL else NULL
+        to = y + (image * p.rows + i) * p.pixels + row * columns
+        if columns % lanes == 0 and columns // lanes * count >= FEWEST_SUMS:  # each row of pixels is whole registers
+            for j in range(rows):
+                entries(table, y).multiply_lines(
+                    count, columns, k, panel, scratch + j * planes.pitch, offset, bias, to + j * columns, p.pixels)
+        else:
+            entries(table, y).multiply_lines(count, run, k, panel, scratch, offset, bias, out, out_row)
+            for j in range(count):
+                entries(table, y).copy_rows(out + j * out_row, planes.pitch, rows, columns, to + j * p.pixels, columns)
         i += count
 
 
