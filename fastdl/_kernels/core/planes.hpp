@@ -24,14 +24,14 @@ void multiply_lines_tile(Size k, const T* a, const T* b, const Size* offset, con
             for (int i = 0; i < R; ++i) factor[i] = splat<Vec<T>>(a[i]);
 #pragma GCC unroll 8
             for (int j = 0; j < NV; ++j) {
-                const Vec<T> x = load(line + j * lanes<T>);
+                const Vec<T> x = held(line + j * lanes<T>);
 #pragma GCC unroll 14
                 for (int i = 0; i < R; ++i) sum[i][j] += factor[i] * x;
             }
         } else {
             Vec<T> x[NV];
 #pragma GCC unroll 8
-            for (int j = 0; j < NV; ++j) x[j] = load(line + j * lanes<T>);
+            for (int j = 0; j < NV; ++j) x[j] = held(line + j * lanes<T>);
 #pragma GCC unroll 14
             for (int i = 0; i < R; ++i) {
                 const Vec<T> factor = splat<Vec<T>>(a[i]);
@@ -85,10 +85,10 @@ void correlate_tile(const PatchRuns& runs, const T* a, Size a_row, const T* b, c
             for (Size q = 0; q < runs.pixels; q += lanes<T>) {
                 Vec<T> read[S];
 #pragma GCC unroll 5
-                for (int s = 0; s < S; ++s) read[s] = load(line[s] + q);
+                for (int s = 0; s < S; ++s) read[s] = held(line[s] + q);
 #pragma GCC unroll 5
                 for (int i = 0; i < R; ++i) {
-                    const Vec<T> g = load(gy + i * a_row + q);
+                    const Vec<T> g = held(gy + i * a_row + q);
 #pragma GCC unroll 5
                     for (int s = 0; s < S; ++s) sum[i][s] += g * read[s];
                 }

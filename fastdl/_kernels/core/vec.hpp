@@ -55,6 +55,16 @@ template <class T> inline Vec<T> load(const T* p) {
     __builtin_memcpy(&v, p, sizeof v);
     return v;
 }
+// A load that stays in its register: gcc would rather read memory again for each multiplication, which costs a port.
+template <class T> inline Vec<T> held(const T* p) {
+    Vec<T> v = load(p);
+#if defined(__x86_64__)
+    asm("" : "+v"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
+#endif
+    return v;
+}
 template <class T> inline void store(T* p, Vec<T> v) { __builtin_memcpy(p, &v, sizeof v); }
 
 // The first n lanes (0 <= n <= lanes); the others are read as zero and never written. keep_first sets the others to zero,
