@@ -25,9 +25,9 @@ cdef struct Operation:
     Py_ssize_t kind
     Py_ssize_t x, y, x_size, y_size
     # Backward: gy, gx (0 where nobody wants it, OUTSIDE for the batch's), and where gx is added to when x has another gradient
-    # already. `before` is the gradient before the activation that follows a product: gy itself, where that may be written.
+    # already. `before` is the gradient before the activation that follows: gy itself, where that may be written.
     Py_ssize_t differentiated, gy, gx, total, before
-    # Which of them live within a block of samples: sums of the numbers below. Their addresses count from the block's own memory.
+    # Which of x, y and gradients live within a block of samples: sums of the numbers below. Their addresses count from the block's own memory.
     Py_ssize_t own
     # Parameters and gradients, which are stored or accumulated.
     Py_ssize_t W, b, gW, gb, accumulate
@@ -35,7 +35,7 @@ cdef struct Operation:
     Py_ssize_t sums
     # The step of W, where one is for W alone: a batch that `steps` takes it in backward, and then gW is not written.
     Py_ssize_t update
-    # The activation, or the one that follows a product in the same operation (0 for none); whether its derivative reads y.
+    # The activation, or the one that follows in the same operation (0 for none); whether its derivative reads y.
     Py_ssize_t activation, keeps_output
     double alpha, beta
     # Linear: rows of a sample, inputs, outputs. Softmax: rows, I elements, O behind them. Normalization: rows or channels, elements.
@@ -58,13 +58,15 @@ cdef enum:
     OUTSIDE = 1
 
 cdef enum:
-    OWN_GY = 1
-    OWN_GX = 2
-    OWN_TOTAL = 4
-    OWN_BEFORE = 8
+    OWN_X = 1
+    OWN_Y = 2
+    OWN_GY = 4
+    OWN_GX = 8
+    OWN_TOTAL = 16
+    OWN_BEFORE = 32
 
 # What differs from batch to batch: its size, the arrays outside of the arena, and the words that dropout draws. One block of
-# `blocks` begins with sample `first`; its gradients of parameters go to `sums`, other gradients into its own `memory`.
+# `blocks` begins with sample `first`; its gradients of parameters go to `sums`, what lives within it into its own `memory`.
 cdef struct Batch:
     Py_ssize_t N, first, block, blocks
     void* sums
@@ -82,5 +84,6 @@ cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil
 # Elements of a convolution's parameters, 0 of others.
 cdef Py_ssize_t size_of_W(const Operation* op) noexcept nogil
 cdef Py_ssize_t size_of_b(const Operation* op) noexcept nogil
+cdef real* output_of(const Operation* op, const Batch* batch, real* like) noexcept nogil
 cdef void forward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil

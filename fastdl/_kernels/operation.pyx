@@ -65,10 +65,14 @@ cdef PoolAxis axis_of(const Operation* op, bint columns) noexcept nogil:
 
 
 cdef inline const real* input_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+    if op.own & OWN_X:
+        return <const real*>(batch.memory + op.x)
     return (<const real*>op.x if op.x else <const real*>batch.x) + batch.first * op.x_size
 
 
-cdef inline real* output_of(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+cdef real* output_of(const Operation* op, const Batch* batch, real* like) noexcept nogil:
+    if op.own & OWN_Y:
+        return <real*>(batch.memory + op.y)
     return (<real*>op.y if op.y else <real*>batch.y) + batch.first * op.y_size
 
 
@@ -105,8 +109,6 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
                               scratch)
     elif op.kind == CONV:
         conv_forward_kernel(x, <real*>op.W, <real*>op.b, of_batch(op.s, N), y, scratch)
-        if op.activation:
-            activation_forward_kernel(<const real*>y, op.activation, op.alpha, op.beta, op.y_size * N, y)
     elif op.kind == ACTIVATION:
         activation_forward_kernel(x, op.activation, op.alpha, op.beta, op.x_size * (op.L if op.L else N), y)
     elif op.kind == SOFTMAX:
@@ -141,8 +143,8 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
         from_lanes_kernel(x, N, op.x_size, op.L, y)
     elif op.kind == LANES_LINEAR:
         lanes_forward_kernel(x, <real*>op.W, <real*>op.b, N, op.L, op.I, op.O, y)
-        if op.activation:
-            activation_forward_kernel(<const real*>y, op.activation, op.alpha, op.beta, op.y_size * op.L, y)
+    if op.activation and op.kind != ACTIVATION and op.kind != LINEAR:  # a product of rows applies it itself
+        activation_forward_kernel(<const real*>y, op.activation, op.alpha, op.beta, op.y_size * (op.L if op.L else N), y)
 
 
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:

@@ -19,6 +19,7 @@ cdef class Program:
     cdef object bound
     cdef int bind(self, list parameters, object moves) except -1
     cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1
+    cdef Py_ssize_t first_wild_of(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept
     cdef int run_batch(self, const Batch* batch, bint forward) except -1
     # One batch through; y is its result, and backward may follow.
     cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1

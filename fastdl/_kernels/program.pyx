@@ -18,7 +18,7 @@ from fastdl._kernels.blocks cimport Blocks, blocks_scratch, run_blocks
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.objective cimport Objective, objective_backward, objective_forward
 from fastdl._kernels.operation cimport (
-    FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, planning_memory,
+    FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
 )
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
@@ -158,10 +158,21 @@ cdef void run_either(
             backward_operation(operations + count - 1 - i, batch, scratch)
 
 
-cdef bint finite_output(const Operation* op, Py_ssize_t N, real* _) noexcept nogil:
-    cdef const real* y = <const real*>op.y
+cdef Py_ssize_t first_wild(
+    const Operation* operations, Py_ssize_t first, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
+    """The number of the first operation, from `first` to below `count`, that yields what is not finite; else `count`."""
+    cdef Py_ssize_t i
+    for i in range(first, count):
+        forward_operation(operations + i, batch, scratch)
+        if not finite_output(operations + i, batch, scratch):
+            return i
+    return count
+
+
+cdef bint finite_output(const Operation* op, const Batch* batch, real* like) noexcept nogil:
+    cdef const real* y = output_of(op, batch, like)
     cdef bint in_lanes = op.L and op.kind != FROM_LANES
-    cdef Py_ssize_t i, j, row = op.L if in_lanes else op.y_size
+    cdef Py_ssize_t i, j, N = batch.N, row = op.L if in_lanes else op.y_size
     if op.kind == MOVE:  # which writes a part
         return True
     for i in range(op.y_size if in_lanes else N):
@@ -289,20 +300,24 @@ cdef class Program:
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
-        cdef const Operation* operations = <const Operation*>address(self.operations)
-        cdef Py_ssize_t i, N = cnp.PyArray_DIM(x, 0)
+        cdef Py_ssize_t N = cnp.PyArray_DIM(x, 0), in_blocks = self.blocks.count, size = self.blocks.size if in_blocks else N
+        cdef Py_ssize_t count = self.count, found = in_blocks
         cdef Batch batch = new_batch(N, address(x), seed, call)
-        cdef void* scratch = scratch_for(self.scratch_size(N, N))
-        for i in range(self.count):
-            if self.itemsize == 4:
-                forward_operation(operations + i, &batch, <float*>scratch)
-                if not finite_output(operations + i, N, <float*>scratch):
-                    return i
-            else:
-                forward_operation(operations + i, &batch, <double*>scratch)
-                if not finite_output(operations + i, N, <double*>scratch):
-                    return i
-        return -1
+        batch.memory = <char*>scratch_for(self.scratch_size(N, N))
+        for batch.first in range(0, N if in_blocks else 0, size):
+            batch.N = min(size, N - batch.first)
+            found = min(found, self.first_wild_of(0, in_blocks, &batch))
+        if found == in_blocks:
+            batch.first, batch.N = 0, N
+            found = self.first_wild_of(in_blocks, count, &batch)
+        return found if found < count else -1
+
+    cdef Py_ssize_t first_wild_of(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
+        cdef const Operation* operations = <const Operation*>address(self.operations)
+        cdef char* scratch = batch.memory + self.blocks.memory
+        if self.itemsize == 4:
+            return first_wild(operations, first, count, batch, <float*>scratch)
+        return first_wild(operations, first, count, batch, <double*>scratch)
 
     cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch = new_batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)

@@ -138,7 +138,8 @@ class _MaxPool(_Windows):
     def _plan(self, plan: Any, x: Any) -> Any:
         outputs = plan.batch_size * prod(self._measured((1, *x.shape)))
         kept = {"index": outputs * INDEX.itemsize} if plan.backward else {}
-        return self._plan_windows(plan, x, "max_pool", self._pairs, kept)
+        x, activation = plan.behind_maximum(x)
+        return self._plan_windows(plan, x, "max_pool", self._pairs, kept, **activation)
 
     def backward(self, grad_output: Array) -> Array:
         """Return gy where the maxima were, summed where they are maxima of several windows."""

@@ -44,11 +44,11 @@ def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
 
 
 def live_in_blocks(blocks: Blocks, end: int, batch_size: int, storages: list[Storage]) -> Blocks:
-    """Let gradients within a block stand in its own memory, and what blocks share live while any block may need it."""
+    """Let what lives within a block stand in its own memory, and what blocks share live while any block may need it."""
     if not blocks.operations:
         return blocks
     roots = [storage for storage in storages if storage.place_of is None and storage.first >= 0]
-    within = [storage for storage in roots if storage.first >= end - blocks.operations]
+    within = [s for s in roots if s.last < blocks.operations or s.first >= end - blocks.operations]
     for storage in within:
         storage.own, storage.size = True, storage.size // batch_size * blocks.size
     for storage in roots:

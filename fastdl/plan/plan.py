@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.activation import activation_kinds
 from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -24,6 +25,9 @@ from fastdl.plan.operations import IN_PLACE, KINDS, READS_X, READS_Y, Gradient, 
 
 Array = NDArray[Any]
 Address = Callable[[Storage | None], int]
+# An activation in an operation's record, and the code of one.
+ACTIVATION = ("activation", "alpha", "beta", "keeps_output")
+RELU = activation_kinds().index("relu")
 # What stands for the address of an array outside of the arena, where 0 means none.
 OUTSIDE = 1
 # Multiply-adds that take less time than giving the GIL away and taking it again.
@@ -122,8 +126,21 @@ class Plan:
             return False
         if latest.fields.get("activation") or x.shared:
             return False
-        latest.fields |= {"activation": code, "alpha": alpha, "beta": beta, "keeps_output": True}
+        latest.fields |= dict(zip(ACTIVATION, (code, alpha, beta, True), strict=True))
         return True
+
+    def behind_maximum(self, x: Value) -> tuple[Value, dict[str, Any]]:
+        """What a pooling of maxima reads instead of x, and the activation to apply to them: a ReLU that has yielded x.
+
+        max relu(x) = relu(max x), and the gradient goes to the same place, for ReLU joins no two different positive numbers.
+        """
+        latest = self.operations[-1] if self.operations else None
+        if latest is None or latest.y.storage is not x.storage or x.shared or latest.fields.get("activation") != RELU:
+            return x, {}
+        activation = {name: latest.fields.pop(name) for name in ACTIVATION}
+        if latest.kind == "activation":
+            x = self.operations.pop().x
+        return x, activation
 
     def refusal(self, why: str) -> NotPlannedError:
         """The error by which a layer says that it cannot be planned."""
@@ -346,13 +363,13 @@ class Plan:
         fields |= {name: address(storage) for name, storage in operation.kept.items()}
         for name, parameter in operation.parameters.items():
             fields[name] = 0 if parameter is None else parameter._data
+        places = [operation.x.storage, operation.y.storage]
         if gradient is not None:
             learning = {n: p for n, p in operation.parameters.items() if p is not None and p._requires_grad}
             fields["differentiated"] = int(gradient.gx is not None or bool(learning))
             fields |= {"gy": address(gradient.gy), "gx": address(gradient.gx), "total": address(gradient.total)}
             fields |= {"before": address(gradient.before or gradient.gy), "adds_back": int(gradient.adds)}
-            places = (gradient.gy, gradient.gx, gradient.total, gradient.before or gradient.gy)
-            fields["own"] = sum(1 << bit for bit, place in enumerate(places) if place is not None and place.root().own)
+            places += [gradient.gy, gradient.gx, gradient.total, gradient.before or gradient.gy]
             for name, parameter in learning.items():
                 fields[f"g{name}"] = parameter._grad
             # A parameter that stands in several places is stored by the last of them, which comes first, and added to by others.
@@ -361,6 +378,7 @@ class Plan:
                 raise NotPlannedError(f"{operation.name} shares one of its parameters, or one is not the optimizer's")
             fields["accumulate"] = int(True in before)
             written |= {id(p) for p in learning.values()}
+        fields["own"] = sum(1 << bit for bit, place in enumerate(places) if place is not None and place.root().own)
         self.arrays += [value for value in fields.values() if isinstance(value, np.ndarray)]
         return fields
 
