@@ -74,6 +74,16 @@ def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: f
     return number
 
 
+def limit(value: float | None, name: str, owner: str) -> float | None:
+    """A number above 0, or None."""
+    if value is None:
+        return None
+    number = real_number(value, name, owner, low=0)
+    if number == 0:
+        raise ValueError(f"{owner}: expected a number above 0 or None for {name}, got 0")
+    return number
+
+
 def one_of(choices: tuple[str, ...], value: Any, name: str, owner: str) -> str:
     """The value when it is one of the choices; else an error that names the argument."""
     if not isinstance(value, str):
@@ -88,3 +98,8 @@ def true_or_false(value: Any, name: str, owner: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{owner}: expected True or False for {name}, got {value!r}")
     return bool(value)
+
+
+def kind_of(value: object) -> str:
+    """What a message calls a value: its class, or the class that it is."""
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

@@ -6,9 +6,10 @@ import io
 import math
 import os
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastdl.arguments import positive_integer, real_number
+from fastdl.arguments import kind_of, positive_integer, real_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,10 @@ class Callback:
     def on_fit_end(self, trainer: Trainer) -> None:
         """Called when the fit ends, be it by an exception or by Ctrl-C."""
 
+    def awaits_epochs(self) -> bool:
+        """Whether `on_epoch_end` does anything: fits that no one awaits an epoch of run several in one native call."""
+        return type(self).on_epoch_end is not Callback.on_epoch_end
+
 
 class ProgressBar(Callback):
     """A bar of epochs with the latest loss and metrics, on standard error.
@@ -78,6 +83,10 @@ class ProgressBar(Callback):
                 return
             raise ImportError("ProgressBar: needs tqdm; write pip install tqdm, or fit(..., progress=False)") from None
         self._bar = tqdm(total=epochs, unit="epoch", dynamic_ncols=True, file=sys.stderr)
+
+    def awaits_epochs(self) -> bool:
+        """Whether the bar is drawn."""
+        return self._bar is not None
 
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Move the bar on."""
@@ -244,6 +253,27 @@ class CSVLog(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def listed(callbacks: Iterable[Callback], progress: bool | None) -> list[Callback]:
+    """The callbacks of a fit as its arguments say, with a bar unless progress is False or there is one.
+
+    Raises:
+        TypeError: if they are not instances of Callback.
+    """
+    if isinstance(callbacks, Callback):
+        raise TypeError(
+            f"Trainer.fit: expected a list for callbacks, got a {kind_of(callbacks)}; write callbacks=[...]"
+        )
+    if not isinstance(callbacks, Iterable):
+        raise TypeError(f"Trainer.fit: expected a list for callbacks, got {kind_of(callbacks)}")
+    found = list(callbacks)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise TypeError(f"Trainer.fit: expected instances of Callback for callbacks, got {kind_of(callback)}")
+    if progress is not False and not any(isinstance(callback, ProgressBar) for callback in found):
+        found.append(ProgressBar(progress))
+    return found
 
 
 def _usual_mode(monitor: str) -> Literal["min", "max"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -42,8 +42,9 @@ class NotFiniteError(Exception):
 
 
 class Engine(Protocol):
-    """Trains on batches; `name` says which engine it is and why."""
+    """Trains on batches; `name` says which engine it is and why; a native one also runs epochs in a row (NativeEngine.epochs)."""
 
+    native: ClassVar[bool]
     name: str
     task: Task
 
@@ -67,6 +68,7 @@ class Engine(Protocol):
 class PlainEngine:
     """A Python loop over modules: for every model."""
 
+    native = False
     most = math.inf
 
     def __init__(self, task: Task, why: str) -> None:

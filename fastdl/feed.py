@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from types import FunctionType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,13 +15,24 @@ from fastdl import door, trial
 from fastdl.arguments import positive_integer, true_or_false
 from fastdl.mapped import Mapped
 from fastdl.nn.module import Module
-from fastdl.random import permutation
+from fastdl.random import order_seeds, permutation
 
 Array = NDArray[Any]
 Pair: TypeAlias = tuple[Array, Array]
 # What `fit` takes as batches: pairs (x, y), or a function of no arguments that returns them.
 Source: TypeAlias = Iterable[tuple[ArrayLike, ArrayLike]] | Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]]
 AGAIN = "write a function that makes them anew for each epoch, as in fit(lambda: batches(...), epochs=...)"
+
+
+class Ahead(NamedTuple):
+    """Epochs to come: arrays, how many rows each takes, the seeds of their orders (None: as they lie), how many they are."""
+
+    x: Array
+    y: Array
+    rows: int
+    seeds: Array | None
+    epochs: int
+    batch_size: int
 
 
 class Feed(Protocol):
@@ -41,6 +52,10 @@ class Feed(Protocol):
 
     def whole(self) -> tuple[Array, Array, Array | None, int] | None:
         """x, y, the order of the rows and the size of batches, where an engine may run through the epoch in one call."""
+        ...
+
+    def ahead(self, epochs: int, rng: np.random.Generator) -> Ahead | None:
+        """So many coming epochs, where an engine may run through them all in one call."""
         ...
 
     def batches(self, own: bool) -> Iterator[Pair]:
@@ -98,6 +113,13 @@ class Samples:
         if self._order is None:
             return x[:rows], y[:rows], None, self._batch_size
         return x, y, self._order[:rows], self._batch_size
+
+    def ahead(self, epochs: int, rng: np.random.Generator) -> Ahead | None:
+        """See Feed."""
+        if isinstance(self._x, Mapped) or isinstance(self._y, Mapped):
+            return None
+        seeds = order_seeds(epochs, rng) if self._shuffle else None
+        return Ahead(self._x, self._y, self._rows, seeds, epochs, self._batch_size)
 
     def batches(self, own: bool) -> Iterator[Pair]:
         """See Feed."""
@@ -158,6 +180,9 @@ class Batches:
             self._coming = self._batches()
 
     def whole(self) -> None:
+        """See Feed."""
+
+    def ahead(self, epochs: int, rng: np.random.Generator) -> None:
         """See Feed."""
 
     def batches(self, own: bool) -> Iterator[Pair]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,16 @@ from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]
+# What a finished epoch came to: the sum of the losses over samples, and seconds.
+Ended: TypeAlias = tuple[float, float]
 # What of an optimizer a native program replaces.
 STEPPING = {"update", "step", "forget_gradients"}
 
 
 class NativeEngine:
     """A model's operations, its loss and its optimizer as one native program."""
+
+    native = True
 
     def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
         """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
@@ -71,10 +75,7 @@ class NativeEngine:
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
         """See Engine."""
-        task, program, optimizer = self.task, self._program, self.task.optimizer
-        x, y = _as_read(x), _as_read(y)
-        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
-            raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+        x, y = self._as_planned(x, y)
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
             if len(order) and not (order.min() >= 0 and order.max() < len(x)):
@@ -82,6 +83,46 @@ class NativeEngine:
         rows = len(x) if order is None else len(order)
         if not rows:
             return 0.0
+        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
+        ended: list[Ended] = []
+        self._run(x, y, order, rows, None, 1, batch_size, found, ended)
+        if outputs is not None and found is not None:
+            outputs.append(found)
+        return ended[0][0]
+
+    def epochs(
+        self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: list[Ended]
+    ) -> None:
+        """So many epochs with nothing between them, each over the first `rows` of an order of its own.
+
+        An order is shuffled by its one of `seeds`; without these rows come as they lie. What each epoch came to is appended
+        to `ended`, also when an exception ends the call.
+        """
+        x, y = self._as_planned(x, y)
+        order = None if seeds is None else np.empty(len(x), np.int64)
+        self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
+
+    def _as_planned(self, x: Array, y: Array) -> tuple[Array, Array]:
+        """The arrays as a program reads them, where their rows are those that it was planned for."""
+        x, y = _as_read(x), _as_read(y)
+        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
+            raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+        return x, y
+
+    def _run(
+        self,
+        x: Array,
+        y: Array,
+        order: Array | None,
+        rows: int,
+        seeds: Array | None,
+        epochs: int,
+        batch_size: int,
+        outputs: Array | None,
+        ended: list[Ended],
+    ) -> None:
+        """Epochs in one call: see Program.train."""
+        task, program, optimizer = self.task, self._program, self.task.optimizer
         batch_size = min(batch_size, rows)
         if batch_size > self.most:
             raise ValueError(f"NativeEngine: expected batches of at most {self.most}, as planned, got {batch_size}")
@@ -89,36 +130,39 @@ class NativeEngine:
         self._check_targets(y, batch_size)
         self._begin()
         updates = self._updates()
-        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
-        steps = -(-rows // batch_size)
-        seed, call = stream().take(program.draws * steps) if program.draws else (0, 0)
-        fine, done, steps, total, loss = program.train(
-            x,
-            y,
-            order,
-            batch_size,
-            updates,
-            task.clip_value or 0,
-            task.clip_norm or 0,
-            task.sums,
-            seed,
-            call,
-            found,
-            optimizer._steps,
-            self._members,
-        )
+        draws = program.draws * -(-rows // batch_size)
+        seed, call = stream().take(draws * epochs) if draws else (0, 0)
+        try:
+            fine, done, steps, loss = program.train(
+                x,
+                y,
+                order,
+                rows,
+                seeds,
+                epochs,
+                batch_size,
+                updates,
+                task.clip_value or 0,
+                task.clip_norm or 0,
+                task.sums,
+                seed,
+                call,
+                outputs,
+                optimizer._steps,
+                self._members,
+                ended,
+            )
+        finally:
+            if draws and len(ended) < epochs:
+                stream().give_back(draws * (epochs - len(ended) - 1))
         if not fine:
             if math.isfinite(loss):
                 raise NotFiniteError(f"the gradient of {self._wild_gradient()} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            raise NotFiniteError(
-                f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call + program.draws * steps)
-            )
-        if outputs is not None and found is not None:
-            outputs.append(found)
-        return total
+            call += draws * len(ended) + program.draws * steps
+            raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
 
     def _check_batches(self, rows: int, batch_size: int) -> None:
         """Every batch must have the samples that the layers ask for."""

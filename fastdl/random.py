@@ -83,8 +83,13 @@ def permutation(n: int, rng: np.random.Generator) -> NDArray[np.int64]:
         [0, 3, 1, 2, 4]
     """
     order = np.empty(n, np.int64)
-    shuffle(int(rng.integers(2**64, dtype=np.uint64)), order)
+    shuffle(int(order_seeds(1, rng)[0]), order)
     return order
+
+
+def order_seeds(epochs: int, rng: np.random.Generator) -> NDArray[np.uint64]:
+    """The seeds of the orders of so many epochs: those that as many calls of `permutation` would draw from rng."""
+    return rng.integers(2**64, size=epochs, dtype=np.uint64)
 
 
 class Stream:
@@ -119,6 +124,11 @@ class Stream:
             first = self._calls
             self._calls += calls
             return self._seed, first
+
+    def give_back(self, calls: int) -> None:
+        """Take back so many of the calls taken last, which were not made after all."""
+        with self._lock:
+            self._calls -= calls
 
     def restart(self) -> None:
         """Draw another seed at the next call, and count from 0 again."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
-from fastdl.arguments import positive_integer, real_number
-from fastdl.callbacks import Callback, ProgressBar
+from fastdl.arguments import kind_of, limit, positive_integer
+from fastdl.callbacks import Callback, listed
 from fastdl.data.augment import Augment, augmented
 from fastdl.door import Rows, in_memory
 from fastdl.engine import Engine, NotFiniteError, Task, engine_for
@@ -23,10 +23,15 @@ from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.prediction import outputs, training_mode
 from fastdl.prediction import predict as predict
-from fastdl.random import Stream, as_generator, drawing_from
+from fastdl.random import Stream, as_generator, drawing_from, order_seeds
 from fastdl.trial import try_rows
 
+if TYPE_CHECKING:
+    from fastdl.native import NativeEngine
+
 Array = NDArray[Any]
+# How long one call may run through epochs that nobody watches.
+CALL_SECONDS = 0.05
 
 
 class Trainer:
@@ -85,19 +90,19 @@ class Trainer:
         if not isinstance(model, Module):
             raise TypeError(f"Trainer: expected a fastdl Module for model, got {type(model).__name__}")
         if not (callable(criterion) and callable(getattr(criterion, "backward", None))):
-            raise TypeError(f"Trainer: expected a loss with backward() for criterion, got {_kind(criterion)}")
+            raise TypeError(f"Trainer: expected a loss with backward() for criterion, got {kind_of(criterion)}")
         if getattr(criterion, "reduction", "mean") == "none":
             raise ValueError("Trainer: expected a criterion that gives one number, got reduction='none'; write 'mean'")
         if not all(hasattr(optimizer, name) for name in ("param_groups", "zero_grad", "step")):
-            raise TypeError(f"Trainer: expected an optimizer, got {_kind(optimizer)}")
+            raise TypeError(f"Trainer: expected an optimizer, got {kind_of(optimizer)}")
         if schedule is not None and not callable(getattr(schedule, "step", None)):
-            raise TypeError(f"Trainer: expected a schedule with step() or None, got {_kind(schedule)}")
+            raise TypeError(f"Trainer: expected a schedule with step() or None, got {kind_of(schedule)}")
         self.model = model
         self.criterion: Any = criterion
         self.optimizer: Any = optimizer
         self.schedule: Any = schedule
-        self.clip_norm = _limit(clip_norm, "clip_norm")
-        self.clip_value = _limit(clip_value, "clip_value")
+        self.clip_norm = limit(clip_norm, "clip_norm", "Trainer")
+        self.clip_value = limit(clip_value, "clip_value", "Trainer")
         self.metrics = named_metrics(metrics)
         self.history = History(())
         self.rng: np.random.Generator | None = None
@@ -187,7 +192,7 @@ class Trainer:
             (20, True)
         """
         epochs = _epochs(epochs)
-        callbacks = _callbacks(callbacks, progress)
+        callbacks = listed(callbacks, progress)
         dtype = door.weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
@@ -196,7 +201,7 @@ class Trainer:
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {_kind(validation_data)}")
+                raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
             validation = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
         feed.try_out(self.model, self.criterion)
         row = feed.row()
@@ -218,8 +223,12 @@ class Trainer:
                 for callback in callbacks:
                     callback.on_fit_begin(self, epochs)
                     endings.callback(callback.on_fit_end, self)
+                watched = self.metrics or self.schedule or validation or augment or on_step_end
+                unwatched = not watched and not any(callback.awaits_epochs() for callback in callbacks)
                 with training_mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
+                        if unwatched and self._epochs_ahead(feed, epochs - len(history), rng):
+                            continue
                         feed.begin(len(history) + 1, rng)
                         record = self._epoch(feed, on_step_end, validation, augment)
                         history.records.append(record)
@@ -288,6 +297,33 @@ class Trainer:
             record |= {f"val_{name}": value for name, value in judged.items()}
         return record | {"lr": lr, "seconds": time.perf_counter() - start}
 
+    def _epochs_ahead(self, feed: Feed, epochs: int, rng: np.random.Generator) -> bool:
+        """Run as many of the coming epochs as fit into CALL_SECONDS in one call, where the first has shown what one takes.
+
+        They are recorded as if they had been run one by one; the generator goes on from the latest that was begun.
+        """
+        engine = self._current_engine()
+        if engine is None or not engine.native:
+            return False
+        epochs = min(epochs, int(CALL_SECONDS / max(self.history.records[-1]["seconds"], 1e-9)))
+        before = rng.bit_generator.state
+        if epochs < 2 or (ahead := feed.ahead(epochs, rng)) is None:
+            return False
+        lr = float(self.optimizer.param_groups[0]["lr"])
+        ended: list[tuple[float, float]] = []
+        try:
+            try:
+                cast("NativeEngine", engine).epochs(*ahead, ended)
+            finally:
+                per = 1 if self._task.sums else ahead.rows
+                self.history.records += [{"loss": total / per, "lr": lr, "seconds": spent} for total, spent in ended]
+                if len(ended) < epochs and ahead.seeds is not None:
+                    rng.bit_generator.state = before
+                    order_seeds(len(ended) + 1, rng)
+        except NotFiniteError as error:
+            raise FloatingPointError(self._diverged(error)) from None
+        return True
+
     def _in_one_call(
         self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
     ) -> tuple[float, int]:
@@ -320,11 +356,16 @@ class Trainer:
                 call(self, step, loss if self._task.sums else loss / rows)
         return total, count
 
-    def _engine(self, x: Array, y: Array, rows: int) -> Engine:
-        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
+    def _current_engine(self) -> Engine | None:
+        """The engine of this fit, where it is made and the model still what it was made for."""
         self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
         engine = self._latest_engine
-        if engine is None or engine.most < rows or engine.task != self._task or not engine.current():
+        return engine if engine is not None and engine.task == self._task and engine.current() else None
+
+    def _engine(self, x: Array, y: Array, rows: int) -> Engine:
+        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
+        engine = self._current_engine()
+        if engine is None or engine.most < rows:
             engine = self._latest_engine = engine_for(self._task, x, y, rows)
             self.history.engine = engine.name
         return engine
@@ -359,30 +400,3 @@ def _epochs(epochs: object) -> int:
     if epochs < 0:
         raise ValueError(f"Trainer.fit: expected epochs >= 0, got {epochs}")
     return int(epochs)
-
-
-def _callbacks(callbacks: Iterable[Callback], progress: bool | None) -> list[Callback]:
-    if isinstance(callbacks, Callback):
-        raise TypeError(f"Trainer.fit: expected a list for callbacks, got a {_kind(callbacks)}; write callbacks=[...]")
-    if not isinstance(callbacks, Iterable):
-        raise TypeError(f"Trainer.fit: expected a list for callbacks, got {_kind(callbacks)}")
-    listed = list(callbacks)
-    for callback in listed:
-        if not isinstance(callback, Callback):
-            raise TypeError(f"Trainer.fit: expected instances of Callback for callbacks, got {_kind(callback)}")
-    if progress is not False and not any(isinstance(callback, ProgressBar) for callback in listed):
-        listed.append(ProgressBar(progress))
-    return listed
-
-
-def _limit(value: float | None, name: str) -> float | None:
-    if value is None:
-        return None
-    limit = real_number(value, name, "Trainer", low=0)
-    if limit == 0:
-        raise ValueError(f"Trainer: expected a number above 0 or None for {name}, got 0")
-    return limit
-
-
-def _kind(value: object) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__

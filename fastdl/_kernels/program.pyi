@@ -29,6 +29,9 @@ class Program:
         x: Array,
         t: Array,
         order: Array | None,
+        rows: int,
+        seeds: Array | None,
+        epochs: int,
         batch_size: int,
         updates: Array,
         limit_of_values: float,
@@ -39,6 +42,7 @@ class Program:
         outputs: Array | None,
         counts: list[int],
         members: list[slice],
-    ) -> tuple[bool, int, int, float, float]: ...
+        ended: list[tuple[float, float]],
+    ) -> tuple[bool, int, int, float]: ...
     def first_not_finite(self, x: Array, seed: int, call: int) -> int: ...
     def predict(self, x: Array, batch_size: int, y: Array, seed: int, call: int) -> None: ...

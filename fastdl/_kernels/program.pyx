@@ -20,6 +20,7 @@ from fastdl._kernels.objective cimport Objective, objective_backward, objective_
 from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
 )
+from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 from fastdl._kernels.update cimport Update, clip_norm, clip_values, take_step
@@ -44,7 +45,7 @@ FEWEST_ALONE = FEWEST_TAKEN
 # An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie.
 cdef struct Epoch:
     Py_ssize_t rows, batch_size, done, steps
-    const int64_t* order
+    int64_t* order
     const char* x
     const char* t
     char* input
@@ -247,24 +248,29 @@ cdef class Program:
         return most * self.itemsize
 
     def train(
-        self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t batch_size, cnp.ndarray updates not None,
-        double limit_of_values, double limit_of_norm, bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs,
-        list counts not None, list members not None,
+        self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t rows, cnp.ndarray seeds,
+        Py_ssize_t epochs, Py_ssize_t batch_size, cnp.ndarray updates not None, double limit_of_values, double limit_of_norm,
+        bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list counts not None, list members not None,
+        list ended not None,
     ):
-        """Take a step for each batch of the rows of x and t that `order` names, or of all; the model's outputs go to `outputs`.
+        """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
 
-        The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
-        Returns whether all losses and gradients were finite, rows and steps done, the sum of the losses and the latest loss;
+        Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
+        outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, and
+        the finished epochs in `ended`, with the sum of their losses and their seconds, also when an exception ends the call.
+
+        Returns whether all losses and gradients were finite, and of the latest epoch rows and steps done and the latest loss;
         the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True
-        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), rows = all_rows if order is None else cnp.PyArray_SIZE(order)
-        cdef Py_ssize_t N = min(batch_size, rows)
+        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), N = min(batch_size, rows)
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
-        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run
+        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch
+        cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
+        cdef double start
         cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
         e.order = <int64_t*>address(order)
@@ -282,13 +288,23 @@ cdef class Program:
         hold_threads(threads_for(INFINITY))
         try:
             scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
-            while fine and e.done < e.rows:
-                with nogil:
-                    if self.itemsize == 4:
-                        fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
-                    else:
-                        fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
-                PyErr_CheckSignals()
+            for epoch in range(epochs):
+                start = now()
+                e.done = e.steps = 0
+                e.total = 0
+                while fine and e.done < e.rows:
+                    with nogil:
+                        if shuffles != NULL and e.done == 0:
+                            shuffle_kernel(shuffles[epoch], all_rows, e.order)
+                        if self.itemsize == 4:
+                            fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
+                        else:
+                            fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
+                    if fine and e.done == e.rows:
+                        ended.append((e.total, now() - start))
+                    PyErr_CheckSignals()
+                if not fine:
+                    break
         finally:
             # Here, since Python code would let a second Ctrl-C in between.
             for run in range(runs):
@@ -296,7 +312,7 @@ cdef class Program:
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
             hold_threads(0)
-        return fine, e.done, e.steps, e.total, e.loss
+        return fine, e.done, e.steps, e.loss
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
