@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,8 +21,8 @@ from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]
-# What a finished epoch came to: the sum of the losses over samples, and seconds.
-Ended: TypeAlias = tuple[float, float]
+# Called after an epoch with the sum of its losses over samples, and its seconds.
+Ended: TypeAlias = Callable[[float, float], object]
 # What of an optimizer a native program replaces.
 STEPPING = {"update", "step", "forget_gradients"}
 
@@ -84,19 +85,18 @@ class NativeEngine:
         if not rows:
             return 0.0
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
-        ended: list[Ended] = []
-        self._run(x, y, order, rows, None, 1, batch_size, found, ended)
+        totals: list[float] = []
+        self._run(x, y, order, rows, None, 1, batch_size, found, lambda total, _: totals.append(total))
         if outputs is not None and found is not None:
             outputs.append(found)
-        return ended[0][0]
+        return totals[0]
 
     def epochs(
-        self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: list[Ended]
+        self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
     ) -> None:
         """So many epochs with nothing between them, each over the first `rows` of an order of its own.
 
-        An order is shuffled by its one of `seeds`; without these rows come as they lie. What each epoch came to is appended
-        to `ended`, also when an exception ends the call.
+        An order is shuffled by its one of `seeds`; without these rows come as they lie. `ended` is called after each epoch.
         """
         x, y = self._as_planned(x, y)
         order = None if seeds is None else np.empty(len(x), np.int64)
@@ -119,7 +119,7 @@ class NativeEngine:
         epochs: int,
         batch_size: int,
         outputs: Array | None,
-        ended: list[Ended],
+        ended: Ended,
     ) -> None:
         """Epochs in one call: see Program.train."""
         task, program, optimizer = self.task, self._program, self.task.optimizer
@@ -132,36 +132,32 @@ class NativeEngine:
         updates = self._updates()
         draws = program.draws * -(-rows // batch_size)
         seed, call = stream().take(draws * epochs) if draws else (0, 0)
-        try:
-            fine, done, steps, loss = program.train(
-                x,
-                y,
-                order,
-                rows,
-                seeds,
-                epochs,
-                batch_size,
-                updates,
-                task.clip_value or 0,
-                task.clip_norm or 0,
-                task.sums,
-                seed,
-                call,
-                outputs,
-                optimizer._steps,
-                self._members,
-                ended,
-            )
-        finally:
-            if draws and len(ended) < epochs:
-                stream().give_back(draws * (epochs - len(ended) - 1))
+        fine, epoch, done, steps, loss = program.train(
+            x,
+            y,
+            order,
+            rows,
+            seeds,
+            epochs,
+            batch_size,
+            updates,
+            task.clip_value or 0,
+            task.clip_norm or 0,
+            task.sums,
+            seed,
+            call,
+            outputs,
+            optimizer._steps,
+            self._members,
+            ended,
+        )
         if not fine:
             if math.isfinite(loss):
                 raise NotFiniteError(f"the gradient of {self._wild_gradient()} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            call += draws * len(ended) + program.draws * steps
+            call += draws * epoch + program.draws * steps
             raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
 
     def _check_batches(self, rows: int, batch_size: int) -> None:

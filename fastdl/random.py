@@ -125,11 +125,6 @@ class Stream:
             self._calls += calls
             return self._seed, first
 
-    def give_back(self, calls: int) -> None:
-        """Take back so many of the calls taken last, which were not made after all."""
-        with self._lock:
-            self._calls -= calls
-
     def restart(self) -> None:
         """Draw another seed at the next call, and count from 0 again."""
         with self._lock:

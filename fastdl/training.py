@@ -309,19 +309,20 @@ class Trainer:
         before = rng.bit_generator.state
         if epochs < 2 or (ahead := feed.ahead(epochs, rng)) is None:
             return False
-        lr = float(self.optimizer.param_groups[0]["lr"])
-        ended: list[tuple[float, float]] = []
+        records, first = self.history.records, len(self.history)
+        lr, per = float(self.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+
+        def ended(total: float, seconds: float) -> None:
+            records.append({"loss": total / per, "lr": lr, "seconds": seconds})
+
         try:
-            try:
-                cast("NativeEngine", engine).epochs(*ahead, ended)
-            finally:
-                per = 1 if self._task.sums else ahead.rows
-                self.history.records += [{"loss": total / per, "lr": lr, "seconds": spent} for total, spent in ended]
-                if len(ended) < epochs and ahead.seeds is not None:
-                    rng.bit_generator.state = before
-                    order_seeds(len(ended) + 1, rng)
+            cast("NativeEngine", engine).epochs(*ahead, ended)
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
+        finally:
+            if len(records) < first + epochs and ahead.seeds is not None:
+                rng.bit_generator.state = before
+                order_seeds(len(records) - first + 1, rng)
         return True
 
     def _in_one_call(

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,7 +43,7 @@ class Program:
         outputs: Array | None,
         counts: list[int],
         members: list[slice],
-        ended: list[tuple[float, float]],
-    ) -> tuple[bool, int, int, float]: ...
+        ended: Callable[[float, float], object],
+    ) -> tuple[bool, int, int, int, float]: ...
     def first_not_finite(self, x: Array, seed: int, call: int) -> int: ...
     def predict(self, x: Array, batch_size: int, y: Array, seed: int, call: int) -> None: ...

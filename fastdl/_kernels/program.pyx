@@ -251,16 +251,16 @@ cdef class Program:
         self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t rows, cnp.ndarray seeds,
         Py_ssize_t epochs, Py_ssize_t batch_size, cnp.ndarray updates not None, double limit_of_values, double limit_of_norm,
         bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list counts not None, list members not None,
-        list ended not None,
+        ended not None,
     ):
         """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
 
         Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
-        outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, and
-        the finished epochs in `ended`, with the sum of their losses and their seconds, also when an exception ends the call.
+        outputs, of one epoch, go to `outputs`. After each epoch `ended` is called with the sum of its losses and its seconds.
+        The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
 
-        Returns whether all losses and gradients were finite, and of the latest epoch rows and steps done and the latest loss;
-        the step of a loss that is not finite is not taken.
+        Returns whether all losses and gradients were finite, the latest epoch, its rows and steps done, and the latest loss; the
+        step of a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True
@@ -268,7 +268,7 @@ cdef class Program:
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
-        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch
+        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
         cdef double start
         cdef void* scratch
@@ -301,7 +301,7 @@ cdef class Program:
                         else:
                             fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
                     if fine and e.done == e.rows:
-                        ended.append((e.total, now() - start))
+                        ended(e.total, now() - start)
                     PyErr_CheckSignals()
                 if not fine:
                     break
@@ -312,7 +312,7 @@ cdef class Program:
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
             hold_threads(0)
-        return fine, e.done, e.steps, e.loss
+        return fine, epoch, e.done, e.steps, e.loss
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""

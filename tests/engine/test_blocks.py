@@ -5,7 +5,7 @@ import pytest
 from twins import Parts, compare, epochs
 
 import fastdl
-from fastdl import nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl.engine import Task
 from fastdl.native import NativeEngine
 from fastdl.plan import blocks
@@ -150,6 +150,18 @@ def test_bits_do_not_depend_on_the_number_of_threads(model, threads):
     for other in results[1:]:
         for key, values in results[0].items():
             np.testing.assert_array_equal(other[key], values, err_msg=key)
+
+
+@pytest.mark.parametrize("row", [0, 20, 39])
+def test_a_loss_that_is_no_number_names_the_layer_whichever_block_has_it(row):
+    make, x, y = task(dropping, np.float32)
+    parts = make()
+    parts.model[4].weight.data = np.full_like(parts.model[4].weight.data, 1e25)
+    x = x / 1e6
+    x[row] = 1e20  # its product with these weights overflows, the others' do not
+    trainer = Trainer(*parts[:3])
+    with pytest.raises(FloatingPointError, match="first in the output of layer 4 Conv2d"):
+        trainer.fit(x[:BATCH], y[:BATCH], epochs=1, batch_size=BATCH, shuffle=False)
 
 
 def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):

@@ -111,6 +111,23 @@ def test_an_activation_that_others_bypass_is_not_fused_into_the_product_before()
     assert kinds == [("linear", 0), ("activation", 1), ("linear", 4), ("move", 0), ("move", 0)]
 
 
+@pytest.mark.parametrize(
+    ("layers", "kinds"),
+    [
+        ([nn.ReLU(), nn.MaxPool1d(2)], [("conv", 0), ("max_pool", 1)]),
+        ([nn.BatchNorm1d(2), nn.ReLU(), nn.MaxPool1d(2)], [("conv", 0), ("batch_norm", 0), ("max_pool", 1)]),
+        ([nn.Tanh(), nn.MaxPool1d(2)], [("conv", 4), ("max_pool", 0)]),
+        ([nn.ReLU(), nn.AvgPool1d(2)], [("conv", 1), ("avg_pool", 0)]),
+        ([nn.ReLU(), nn.Residual(nn.MaxPool1d(3, 1, 1))], [("conv", 1), ("max_pool", 0), ("move", 0), ("move", 0)]),
+    ],
+    ids=["after a convolution", "after a normalization", "not Tanh", "not a mean", "not what is read beside it"],
+)
+def test_a_relu_goes_behind_a_pooling_of_maxima(layers, kinds):
+    plan = Plan((1, 8), np.dtype(np.float32), 4, True)
+    plan.through(nn.Sequential(nn.Conv1d(1, 2, 3), *layers), plan.input)
+    assert [(operation.kind, operation.fields.get("activation", 0)) for operation in plan.operations] == kinds
+
+
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus)
 
 
