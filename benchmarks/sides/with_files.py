@@ -37,6 +37,7 @@ def import_time(package: str, threads: int) -> Reading:
     """Milliseconds that a new interpreter, NumPy already imported, takes for the package."""
     folder(package)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode beside it
     command = [sys.executable, "-P", "-c", IMPORT.format(package=package)]
 
     def read() -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -181,7 +180,9 @@ def from_spelling(name: str, *args: Any, **arguments: Any) -> Initializer:
     """
     if name in INITIALIZERS:
         return INITIALIZERS[name](*args, **arguments)
-    nearest = difflib.get_close_matches(name, INITIALIZERS, n=1, cutoff=0)
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name, INITIALIZERS, n=1, cutoff=0)
     raise ValueError(f"no initializer named {name!r}; nearest: {nearest[0]}")
 
 

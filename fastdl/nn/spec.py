@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
 import math
 import os
@@ -209,7 +208,9 @@ def _outline(signature: inspect.Signature) -> str:
 
 def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
     lower = {word.lower(): word for word in known}
-    nearest = difflib.get_close_matches(name[:60].lower(), lower, n=1, cutoff=0.5)
+    from difflib import get_close_matches
+
+    nearest = get_close_matches(name[:60].lower(), lower, n=1, cutoff=0.5)
     return f"no {kind} named {_short(name)!r}" + (f"; nearest: {lower[nearest[0]]}" if nearest else "")
 
 
