@@ -211,6 +211,20 @@ def test_other_settings_than_the_papers_are_said_and_not_judged(tmp_path):
     assert "reached." not in text
 
 
+def test_a_number_that_is_not_finite_is_null_in_the_json(tmp_path):
+    class Diverging(Toy):
+        def measure(self, case, rng):
+            return {ERROR: float("inf" if case["rate"] == 0.5 else "nan")}
+
+    run(Diverging(), tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    record = json.loads((tmp_path / "toy.json").read_text(), parse_constant=refuse)
+    assert {result["mean"] for result in record["results"]} == {None}
+
+
 def test_markdown_csv_and_json_tell_the_same(tmp_path):
     results = run(Toy(), tmp_path)
     record = json.loads((tmp_path / "toy.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import platform
 from collections.abc import Sequence
@@ -180,8 +181,8 @@ def record(study: Study, results: Results) -> dict[str, Any]:
 
 
 def as_json(study: Study, results: Results) -> str:
-    """`record` as text."""
-    return json.dumps(record(study, results), indent=1) + "\n"
+    """`record` as text; a number that is not finite, which JSON does not know, is null."""
+    return json.dumps(_finite(record(study, results)), indent=1, allow_nan=False) + "\n"
 
 
 def as_csv(study: Study, results: Results) -> str:
@@ -241,6 +242,14 @@ def _paper(study: Study, measure: str, case: Case) -> float | None:
 
 def _numbers(spread: Spread) -> dict[str, Any]:
     return dict(zip(("mean", "deviation", "runs"), spread, strict=True))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _listed(value: Any) -> str:

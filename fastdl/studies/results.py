@@ -86,7 +86,7 @@ class Results:
         values = self.values(measure, case)
         if not len(values):
             return Spread(math.nan, math.nan, 0)
-        return Spread(float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else 0.0, len(values))
+        return Spread(float(values.mean()), deviation(values), len(values))
 
     def seconds(self, framework: str) -> float:
         """How long all runs of a framework took, one after the other."""
@@ -131,6 +131,17 @@ class Results:
         ]
 
 
+def deviation(values: NDArray[np.float64]) -> float:
+    """The standard deviation over n - 1; 0 of a single value, NaN where one is not finite.
+
+    Example:
+        >>> deviation(np.array([1.0, 3.0])), deviation(np.array([5.0]))
+        (1.4142135623730951, 0.0)
+    """
+    with np.errstate(invalid="ignore"):
+        return float(values.std(ddof=1)) if len(values) > 1 else 0.0
+
+
 def verdict(values: NDArray[np.float64], figure: Figure) -> str:
     """Whether runs reach a paper's figure.
 
@@ -143,7 +154,7 @@ def verdict(values: NDArray[np.float64], figure: Figure) -> str:
         ('reached', 'reached by some runs')
     """
     open_to = figure.spread + figure.rounding
-    error = 2 * values.std(ddof=1) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    error = 2 * deviation(values) / math.sqrt(len(values))
     lowest, highest, mean = values.min() - figure.value, values.max() - figure.value, values.mean() - figure.value
     # A mean far off may have a large error: some run has to come near as well.
     not_above = lowest <= open_to or figure.better == "higher"
