@@ -133,6 +133,24 @@ template <class T> struct Largest {
     }
 };
 
+constexpr bool of_pairs(Form<2, 2>) { return true; }
+template <int Stride, int Taps> constexpr bool of_pairs(Form<Stride, Taps>) { return false; }
+
+// The same for windows of two by two, their four elements compared at once; false where one of these may be no number.
+template <class T, class Reach> inline bool largest_of_four(const T* x, Size width, Reach reach, Largest<T>& largest) {
+    typedef typename Register<T>::Integer Integer;
+    const AllLanes<Vec<T>> all;
+    const Two<T> top = load_two(x, reach), bottom = load_two(x + width, reach);
+    const Vec<T> a = even_places(top.first, top.second, all), b = odd_places(top.first, top.second, all);
+    const Vec<T> c = even_places(bottom.first, bottom.second, all), d = odd_places(bottom.first, bottom.second, all);
+    if (any_nan((a + b) + (c + d))) return false;
+    const Vec<T> value = larger(larger(d, c), larger(b, a));
+    const Mask<T> zero{}, below = zero + Integer(width);
+    largest.value = value;
+    largest.offset = value == a ? zero : value == b ? zero + 1 : value == c ? below : below + 1;
+    return true;
+}
+
 // One output; returns the position of its maximum, -1 where the window holds nothing. In a register, so that nothing branches.
 template <class T>
 inline Size max_of_window(const T* x, Size width, Window row, Size row_step, Window column, Size step, T* y) {
@@ -166,7 +184,8 @@ template <class T> void max_pool(const T* x, const PoolAxis& rows, const PoolAxi
                 const Size start = corner + p * columns.stride;
                 Largest<T> largest;
                 auto see = [&](Vec<T> v, Mask<T> offset) { largest.see(v, offset); };
-                each_tap(x + start, form, row.taps, row_step, columns, lanes, see);
+                if (!of_pairs(form) || row.taps != 2 || !largest_of_four(x + start, row_step, lanes, largest))
+                    each_tap(x + start, form, row.taps, row_step, columns, lanes, see);
                 lanes.store(y + first + p, largest.value);
                 if (index) {
                     const Mask<T> corners = Integer(start) + Integer(columns.stride) * count_up<T>(AllLanes<Vec<T>>{});
@@ -192,19 +211,21 @@ inline void max_pool_backward_2x2(const T* gy, const int32_t* index, const PoolA
     typedef typename Register<T>::Integer Integer;
     const AllLanes<Vec<T>> all;
     Size position = 0;  // of the row of gx
-    for (Size o = 0; o < rows.outputs; ++o, gy += columns.outputs, index += columns.outputs)
-        for (Size i = 0; i < window_of(rows, o).taps; ++i, position += width, gx += width) {
-            cover<T>(columns.inside_end, [&](Size p, auto lanes) {
-                const Vec<T> g = lanes.load(gy + p);
-                const Mask<T> where = load_positions<T>(index + p, lanes) - Integer(position + 2 * p), place = count_up<T>(all);
-                const Two<T> v = {
-                    first_half_twice(where, all) == place ? first_half_twice(g, all) : Vec<T>{},
-                    second_half_twice(where - FASTDL_LEVEL::lanes<T>, all) == place ? second_half_twice(g, all) : Vec<T>{}};
-                store_two(gx + 2 * p, v, lanes);
-            });
+    for (Size o = 0; o < rows.outputs; ++o, gy += columns.outputs, index += columns.outputs) {
+        const Size taps = window_of(rows, o).taps;
+        cover<T>(columns.inside_end, [&](Size p, auto lanes) {
+            const Vec<T> g = lanes.load(gy + p), first = first_half_twice(g, all), second = second_half_twice(g, all);
+            const Mask<T> at = load_positions<T>(index + p, lanes) - Integer(position + 2 * p), place = count_up<T>(all);
+            Mask<T> at_first = first_half_twice(at, all), at_second = second_half_twice(at, all) - FASTDL_LEVEL::lanes<T>;
+            for (Size i = 0; i < taps; ++i, at_first -= Integer(width), at_second -= Integer(width)) {
+                const Two<T> v = {at_first == place ? first : Vec<T>{}, at_second == place ? second : Vec<T>{}};
+                store_two(gx + i * width + 2 * p, v, lanes);
+            }
+        });
+        for (Size i = 0; i < taps; ++i, position += width, gx += width)
             for (Size w = 2 * columns.inside_end; w < width; ++w)
                 gx[w] = w / 2 < columns.outputs && index[w / 2] == position + w ? gy[w / 2] : 0;
-        }
+    }
     clear(gx, rows.size * width - position);
 }
 

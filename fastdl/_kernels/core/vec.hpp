@@ -273,6 +273,22 @@ template <class V> inline V larger_or_nan(V v, V other) {
 #endif
 }
 
+// Whether any lane is a NaN.
+template <class V> inline bool any_nan(V v) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Element<V>) == 4) return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q);
+    else return _mm512_cmp_pd_mask((__m512d)v, (__m512d)v, _CMP_UNORD_Q);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)(v != v));
+#elif defined(__x86_64__)
+    return _mm_movemask_ps((__m128)(v != v));
+#else
+    bool found = false;
+    for (int i = 0; i < lanes<Element<V>>; ++i) found |= v[i] != v[i];
+    return found;
+#endif
+}
+
 // Numbers 0 to N - 1 as a type, for shuffles.
 template <int... I> struct Lanes {};
 template <int N, int... I> struct CountUp : CountUp<N - 1, N - 1, I...> {};
