@@ -23,8 +23,9 @@ class Callback:
     Every method is given the trainer: `trainer.history` holds the epochs so far, `trainer.stop()` ends the fit after
     the current epoch. An exception ends the fit; `on_fit_end` follows every `on_fit_begin` that came through.
 
-    Cost: `on_epoch_end` is one Python call an epoch. `on_step_end` is one a step (0.1 us and what it does itself), is
-    only called where a subclass defines it, and keeps a whole epoch from running in one native call.
+    Cost: only what a subclass defines is called. `on_epoch_end` is one Python call an epoch, and keeps several epochs from
+    running in one native call, which saves some fifty microseconds an epoch where nobody watches. `on_step_end` is one
+    call a step (0.1 us and what it does itself), and keeps an epoch's steps from running in one.
 
     Example:
         >>> class Patience(Callback):
