@@ -25,7 +25,9 @@ html_title = f"fastdl {version}"
 html_show_sphinx = False
 html_copy_source = False
 
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True
+add_module_names = False
 autodoc_typehints = "none"
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
