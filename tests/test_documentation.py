@@ -12,12 +12,6 @@ import pytest
 import fastdl
 
 README = Path(__file__).parent.parent / "README.md"
-DOCS = README.parent / "docs"
-# Reports of studies are made by a command, and hold no code.
-PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not {"_build", "studies"} & {*page.relative_to(DOCS).parts}]
-OPTIONAL = re.compile(
-    r"^ *(?:from|import) (torch|sklearn|matplotlib|onnxruntime|onnx|fastdl\.estimators)\b", re.MULTILINE
-)
 EXTRAS = {"fastdl.plot": "matplotlib", "fastdl.studies.picture": "matplotlib", "fastdl.data.digits": "sklearn"}
 MODULES = [
     m.name
@@ -44,6 +38,13 @@ def test_the_examples_in_the_readme_run(tmp_path, monkeypatch):
     exec("\n".join(block for block in blocks if digits or "data.digits()" not in block), {})
 
 
+DOCS = README.parent / "docs"
+# Reports of studies are made by a command, and hold no code.
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not {"_build", "studies"} & {*page.relative_to(DOCS).parts}]
+OPTIONAL = {name: name for name in ("torch", "sklearn", "matplotlib", "onnx", "onnxruntime", "fastdl.estimators")}
+OPTIONAL |= {"fastdl.onnx": "onnx", "fastdl.plot": "matplotlib"}
+
+
 def code_of(page):
     """The blocks marked `python`, each on the lines that it has on the page; those marked `py` are only shown."""
     text = page.read_text(encoding="utf-8")
@@ -54,8 +55,9 @@ def code_of(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_the_examples_on_a_page_run(page, tmp_path, monkeypatch, threads):
     blocks = list(code_of(page))
-    for package in {found for block in blocks for found in OPTIONAL.findall(block)}:
-        pytest.importorskip(package)
+    for name in re.findall(r"^ *(?:from|import) ([\w.]+)", "\n".join(blocks), re.MULTILINE):
+        if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
+            pytest.skip(f"{OPTIONAL[name]} is not installed")
     monkeypatch.chdir(tmp_path)
     fastdl.manual_seed(0)
     namespace = {"__name__": "page"}
