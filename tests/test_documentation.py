@@ -1,4 +1,4 @@
-"""The examples in docstrings and in the README run and give what they show."""
+"""The examples in docstrings, in the README and on the pages of the site run and give what they show."""
 
 import doctest
 import importlib
@@ -36,6 +36,43 @@ def test_the_examples_in_the_readme_run(tmp_path, monkeypatch):
     assert len(blocks) == 4
     digits = importlib.util.find_spec("sklearn") is not None
     exec("\n".join(block for block in blocks if digits or "data.digits()" not in block), {})
+
+
+DOCS = README.parent / "docs"
+# Reports of studies are made by a command, and hold no code.
+PAGES = [page for page in sorted(DOCS.rglob("*.md")) if not {"_build", "studies"} & {*page.relative_to(DOCS).parts}]
+OPTIONAL = {name: name for name in ("torch", "sklearn", "matplotlib", "onnx", "onnxruntime", "fastdl.estimators")}
+OPTIONAL |= {"fastdl.onnx": "onnx", "fastdl.plot": "matplotlib"}
+
+
+def code_of(page):
+    """The blocks marked `python`, each on the lines that it has on the page; those marked `py` are only shown."""
+    text = page.read_text(encoding="utf-8")
+    for found in re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        yield "\n" * (text[: found.start()].count("\n") + 1) + found[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_examples_on_a_page_run(page, tmp_path, monkeypatch, threads):
+    blocks = list(code_of(page))
+    for name in re.findall(r"^ *(?:from|import) ([\w.]+)", "\n".join(blocks), re.MULTILINE):
+        if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
+            pytest.skip(f"{OPTIONAL[name]} is not installed")
+    monkeypatch.chdir(tmp_path)
+    fastdl.manual_seed(0)
+    namespace = {"__name__": "page"}
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_a_page_shows_code_without_prompts(page):
+    assert not re.search(r"^```(pycon|doctest)|^>>> ", page.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", ["index", "quickstart", "own_layer", "migration/torch", "migration/sklearn"])
+def test_the_pages_that_newcomers_copy_from_hold_code(name):
+    assert list(code_of(DOCS / f"{name}.md"))
 
 
 def test_the_readme_shows_two_commands():
