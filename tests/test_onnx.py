@@ -3,7 +3,9 @@
 import copy
 import inspect
 import pickle
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +22,7 @@ import onnx.reference
 
 import fastdl.onnx
 from fastdl.onnx.graph import Graph
-from fastdl.onnx.table import LAYERS, fill
+from fastdl.onnx.table import LAYERS, OPERATORS, fill
 
 fill()
 FEW = 3
@@ -335,6 +337,12 @@ def test_two_inputs_give_two_gradients(path):
         model(a)
 
 
+def test_import_fastdl_is_enough_to_get_there(python):
+    code = "import sys, fastdl; assert 'fastdl.onnx' not in sys.modules; print(fastdl.onnx.load.__name__)"
+    done = python(code)
+    assert (done.stdout, done.stderr) == ("load\n", "")
+
+
 # --- layers of one's own
 
 
@@ -375,6 +383,30 @@ def test_a_layer_of_ones_own_says_what_it_is(path):
     assert_equal(fastdl.onnx.load(path)(x), model(x))
 
 
+def test_layers_may_be_called_as_the_inputs_and_outputs_are(path):
+    model = nn.Sequential({"output": nn.Linear(2, 3, rng=0), "input": nn.ReLU(), "body": nn.Linear(3, 2, rng=1)})
+    fastdl.onnx.export(model, path, 2)
+    x = np.ones((2, 2), np.float32)
+    assert_equal(computed(path, x), model(x))
+    assert list(fastdl.onnx.load(path).state_dict()) == list(model.state_dict())
+
+
+def test_a_window_that_passes_the_end_by_more_than_its_size_is_written_too(path):
+    model = nn.Sequential(nn.MaxPool2d(2, 3, dilation=3, ceil_mode=True))
+    x = -1 - np.random.default_rng(0).random((2, 1, 5, 5), dtype=np.float32)
+    fastdl.onnx.export(model, path, (1, 5, 5))
+    assert model(x).shape == (2, 1, 2, 2)
+    assert_equal(computed(path, x), model(x))
+    assert nn.to_spec(fastdl.onnx.load(path)) == nn.to_spec(model)
+
+
+def test_a_model_without_layers_passes_its_input_on(path):
+    fastdl.onnx.export(nn.Sequential(), path, 2)
+    x = np.ones((3, 2), np.float32)
+    assert_equal(computed(path, x), x)
+    assert_equal(fastdl.onnx.load(path)(x), x)
+
+
 def test_a_subclass_that_computes_the_same_is_exported_as_its_class(path):
     fastdl.onnx.export(Renamed(3, 4), path, 3)
     assert operators(path) == ["Gemm"]
@@ -390,6 +422,16 @@ class Silent(Module):
         return x
 
 
+class Odd(Silent):
+    """A layer that says what cannot be."""
+
+    def __init__(self, operator):
+        self.operator = operator
+
+    def to_onnx(self, graph, x):
+        return self.operator and graph.node(self.operator, x.name)
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "kind", "message"),
     [
@@ -397,6 +439,8 @@ class Silent(Module):
         (Doubled(2, 3), 2, TypeError, r"got Doubled\(2, 3\) with a forward in Python"),
         (nn.Activation(np.sin, np.cos), 2, TypeError, r"got Activation\(sin, cos\)"),
         (nn.MSELoss(), 2, TypeError, r"got MSELoss\(\)"),
+        (Odd("Ln"), 2, ValueError, "onnx.export: expected a model that onnx's checker accepts, got this from it: .*Ln"),
+        (Odd(None), 2, TypeError, r"to_onnx of Odd\(.*\) to return the name of a node's output, got None"),
         ("model", 2, TypeError, "expected a fastdl Module, got str"),
         (
             nn.Linear(2, 3),
@@ -547,3 +591,43 @@ def test_a_missing_onnx_is_named_with_its_extra(monkeypatch, path):
     for call in (lambda: fastdl.onnx.export(nn.ReLU(), path, 2), lambda: fastdl.onnx.load(path)):
         with pytest.raises(ImportError, match=r'needs onnx; write pip install "fastdl-nn\[onnx\]"'):
             call()
+
+
+# --- the page about it
+
+PAGE = Path(__file__).parent.parent / "docs" / "onnx.md"
+
+
+def rows(heading):
+    """The first two columns of the table under a heading."""
+    table = PAGE.read_text(encoding="utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    cells = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    return {
+        name: set(re.findall("`([A-Z][A-Za-z0-9]*)`", text))
+        for names, text in cells
+        for name in re.findall("`(.*?)`", names)
+    }
+
+
+def test_the_examples_on_the_page_run_as_they_are(tmp_path, monkeypatch):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 3
+    exec("\n".join(blocks), {})
+    x = np.ones((2, 3), np.float32)
+    assert_equal(fastdl.onnx.load("scaled.onnx")(x), computed("scaled.onnx", x))
+
+
+def test_the_page_names_every_layer_and_every_operator():
+    assert rows("Layers that are written").keys() == {layer.__name__ for layer in LAYERS}
+    assert rows("Operators that are read").keys() == OPERATORS.keys()
+
+
+@pytest.mark.parametrize("case", LAYER_CASES, ids=str)
+def test_the_page_tells_the_operators_of_a_layer(case, path):
+    told = rows("Layers that are written")
+    model = case.make(np.float32)
+    fastdl.onnx.export(model, path, samples_of(case)[0])
+    wanted = {name for module in model.modules() for name in told[type(module).__name__]}
+    assert set(operators(path)) - {"Constant"} <= wanted

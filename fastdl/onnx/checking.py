@@ -87,14 +87,17 @@ def checked(model: onnx.ModelProto) -> int:
             )
         for attribute in node.attribute:
             _check_attribute(node, attribute)
+    accept(model, "onnx.load")
+    return opset
+
+
+def accept(model: onnx.ModelProto, owner: str) -> None:
+    """Run onnx's checker and its shape inference; what they say is in the error."""
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(
-            f"onnx.load: expected a model that onnx's checker accepts, got this from it: {shortened(reason, 300)}"
-        ) from None
-    return opset
+        reason = shortened(" ".join(str(error).split()), 300)
+        raise ValueError(f"{owner}: expected a model that onnx's checker accepts, got this from it: {reason}") from None
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:

@@ -20,6 +20,7 @@ from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.onnx import expression
+from fastdl.onnx.checking import accept
 from fastdl.onnx.table import LAYERS, fill
 
 OPSET, IR_VERSION = 17, 8
@@ -119,7 +120,11 @@ class Writer:
         holds = next(module.children(), None) is not None
         y = None if holds else module.forward(x.array)
         written = export(module, self, x)
-        if not isinstance(written, Value):
+        if not isinstance(written, (str, Value)):
+            raise TypeError(
+                f"onnx.export: expected to_onnx of {_shortened(module)} to return the name of a node's output, got {written!r}"
+            )
+        if isinstance(written, str):
             written = Value(self._called_as_layer(written, first), module.forward(x.array) if y is None else y)
         self._path.pop()
         return written
@@ -131,7 +136,8 @@ class Writer:
         if y.name == "input":
             y = Value(self.node("Identity", "input"), y.array)
         for node in self._nodes:
-            node.output[:] = ["output" if name == y.name else name for name in node.output]
+            for names in (node.input, node.output):
+                names[:] = ["output" if name == y.name else name for name in names]
         graph = helper.make_graph(
             self._nodes,
             type(self.model).__name__,
@@ -146,7 +152,7 @@ class Writer:
             producer_name="fastdl",
             producer_version=__version__,
         )
-        onnx.checker.check_model(model, full_check=True)
+        accept(model, "onnx.export")
         return model.SerializeToString()
 
     def _place(self) -> str:
