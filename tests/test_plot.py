@@ -1,7 +1,9 @@
 """Pictures: what is drawn."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -315,3 +317,14 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
 def test_what_cannot_be_drawn_is_refused(draw, kind, message):
     with pytest.raises(kind, match=message):
         draw()
+
+
+def test_the_examples_on_the_page_run_as_they_are(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "plot.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    exec("\n".join(blocks), {})
+    pictures = {path.stem for path in tmp_path.iterdir()}
+    assert pictures == {"loss", "metrics", "regions", "confusion", "filters", "both"}
