@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def checked(model: onnx.ModelProto) -> int:
     ):
         if found:
             raise ValueError(f"onnx.load: expected a model without {kind}, got one with {len(found)}")
+    for name in _names(model.graph):
+        if not isinstance(name, str):  # protobuf gives bytes for what is no text
+            raise ValueError(f"onnx.load: expected names in UTF-8, got {shortened(repr(name))}")
     for tensor in model.graph.initializer:
         as_array(tensor, tensor.name)
     for node in model.graph.node:
@@ -98,6 +102,14 @@ def accept(model: onnx.ModelProto, owner: str) -> None:
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         reason = shortened(" ".join(str(error).split()), 300)
         raise ValueError(f"{owner}: expected a model that onnx's checker accepts, got this from it: {reason}") from None
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
@@ -136,5 +148,6 @@ def spelled(kind: int) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """The text, or its beginning."""
+    """The text in one line, or its beginning."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
     return text if len(text) <= most else f"{text[: most - 4]} ..."
