@@ -39,15 +39,21 @@ from fastdl.training import History as History
 from fastdl.training import Trainer as Trainer
 
 if TYPE_CHECKING:
+    from fastdl import onnx as onnx
+    from fastdl import plot as plot
     from fastdl.checkpoint import Checkpoint as Checkpoint
     from fastdl.checkpoint import load as load
     from fastdl.checkpoint import save as save
 
 
 def __getattr__(name: str) -> Any:
-    """Import what reads and writes files when it is first asked for."""
+    """Import what reads, writes and draws when it is first asked for."""
     if name in ("Checkpoint", "load", "save"):
         from fastdl import checkpoint
 
         return getattr(checkpoint, name)
+    if name in ("onnx", "plot"):
+        import importlib
+
+        return importlib.import_module(f"fastdl.{name}")
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")

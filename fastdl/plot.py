@@ -10,10 +10,11 @@ from numpy.typing import ArrayLike
 
 from fastdl import door
 from fastdl.data import Standardize
-from fastdl.history import History
+from fastdl.history import RESERVED, History
 from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
 from fastdl.nn.module import Module
+from fastdl.nn.weighted import Weighted
 from fastdl.training import predict
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 GRID = 300
 # Classes up to which a confusion matrix shows its counts and every name.
 MOST_COUNTS = 20
+# Filters up to which all are drawn.
+MOST_FILTERS = 1024
 
 
 def loss_curves(history: History, ax: Axes | None = None) -> Axes:
@@ -47,24 +50,52 @@ def loss_curves(history: History, ax: Axes | None = None) -> Axes:
         'epoch'
         >>> loss_curves(history).figure.savefig("loss.png")  # doctest: +SKIP
     """
-    if not isinstance(history, History):
-        raise TypeError(f"loss_curves: expected a History, got {type(history).__name__}")
-    if not len(history):
-        raise ValueError("loss_curves: expected a history of at least one epoch, got an empty one")
-    ax = _axes(ax, "loss_curves")
-    epochs = range(1, len(history) + 1)
-    names = [("loss", "training"), ("val_loss", "validation")]
-    curves = [(history[name], label) for name, label in names if name in history]
-    for (values, label), colour in zip(curves, COLOURS, strict=False):
-        ax.plot(epochs, values, label=label, color=colour, linewidth=1.8, marker="o" if len(history) == 1 else "")
-    shown = np.array([value for values, _ in curves for value in values])
-    if shown.min() > 0 and shown.max() >= 10 * shown.min():
+    _check_history(history, "loss_curves")
+    curves = [("loss", "training", "-", COLOURS[0]), ("val_loss", "validation", "-", COLOURS[1])]
+    curves = [curve for curve in curves if curve[0] in history]
+    ax = _curves(history, curves, _axes(ax, "loss_curves"))
+    losses = np.concatenate([history[curve[0]] for curve in curves])
+    if losses.min() > 0 and losses.max() >= 10 * losses.min():
         ax.set_yscale("log")
-    ax.set_xlabel("epoch")
     ax.set_ylabel("loss")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.3)
-    ax.legend(frameon=False)
+    return ax
+
+
+def metric_curves(history: History, ax: Axes | None = None, names: Sequence[str] | None = None) -> Axes:
+    """The metrics over epochs, and in validation where there is one: dashed, in the metric's colour, where there are several.
+
+    Args:
+        history: what `Trainer.fit` returned, of a Trainer with metrics.
+        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        names: which metrics; None for all of them.
+
+    Raises:
+        TypeError: if history is no History.
+        ValueError: if it has no epochs, no metrics, or none of such a name.
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> history = History(("loss", "accuracy", "val_accuracy"))
+        >>> history.records += [{"loss": 0.5, "accuracy": 0.7, "val_accuracy": 0.6}]
+        >>> metric_curves(history).get_ylabel()
+        'accuracy'
+    """
+    _check_history(history, "metric_curves")
+    there = [name for name in history.names if name not in RESERVED and not name.startswith("val_")]
+    chosen = there if names is None else [names] if isinstance(names, str) else list(names)
+    unknown = [name for name in chosen if name not in there]
+    if unknown or not chosen:
+        wanted = f"names among {', '.join(there)}" if there else "a history of a Trainer with metrics"
+        raise ValueError(f"metric_curves: expected {wanted}, got {repr(unknown[0]) if unknown else 'none'}")
+    if len(chosen) == 1:
+        curves = [(chosen[0], "training", "-", COLOURS[0]), (f"val_{chosen[0]}", "validation", "-", COLOURS[1])]
+    else:
+        colours = dict(zip(chosen, (COLOURS * len(chosen))[: len(chosen)], strict=True))
+        curves = [(name, f"{name}, training", "-", colour) for name, colour in colours.items()]
+        curves += [(f"val_{name}", f"{name}, validation", "--", colour) for name, colour in colours.items()]
+    curves = [curve for curve in curves if curve[0] in history]
+    ax = _curves(history, curves, _axes(ax, "metric_curves"))
+    ax.set_ylabel(chosen[0] if len(chosen) == 1 else "metric")
     return ax
 
 
@@ -155,7 +186,8 @@ def confusion_matrix(
 ) -> Axes:
     """How many samples of each class, a row, a classifier takes for each, a column.
 
-    The shade is the share of the row, so that small classes are seen; the number is the count.
+    The shade is the share of the row, so that small classes are seen; the number is the count. scikit-learn's
+    ConfusionMatrixDisplay draws it where scikit-learn is installed.
 
     Args:
         output: class scores, as `Trainer.predict` gives them.
@@ -185,7 +217,7 @@ def confusion_matrix(
         raise ValueError(f"confusion_matrix: expected {len(counts)} names for classes, got {len(names)}")
     ax = _axes(ax, "confusion_matrix")
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
-    ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    _shades(ax, shares)
     if len(counts) <= MOST_COUNTS:
         for (i, j), count in np.ndenumerate(counts):
             colour = "white" if shares[i, j] > 0.5 else "black" if count else "lightgrey"
@@ -196,6 +228,106 @@ def confusion_matrix(
     ax.set_xlabel("predicted class")
     ax.set_ylabel("class")
     return ax
+
+
+def filters(model: Module, ax: Axes | None = None, shape: Sequence[int] | None = None) -> Axes:
+    """The weights of the first layer that has some, a tile for each of its outputs: red above 0, blue below.
+
+    A Conv2d's kernels of one channel are drawn as they are, of three channels in colours, of others with the channels
+    beside each other; a Conv1d's have a row for each channel. A Linear's are drawn as images of the input's shape.
+
+    Args:
+        model: a model, or a layer of it.
+        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        shape: for a Linear, the shape of one input: (H, W) or (C, H, W); None draws its matrix, a row for each output.
+
+    Raises:
+        TypeError: if model is no Module.
+        ValueError: if it has no layer with such weights, or the input has another size than the shape.
+        ImportError: if matplotlib is not installed.
+
+    Example:
+        >>> from fastdl import nn
+        >>> filters(nn.Sequential(nn.Linear(64, 10, rng=0), nn.ReLU()), shape=(8, 8)).get_title()
+        '10 filters of Linear(64, 10)'
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"filters: expected a fastdl Module, got {type(model).__name__}")
+    layer = next((each for each in model.modules() if isinstance(each, Weighted)), None)
+    if layer is None:
+        raise ValueError(f"filters: expected a model with a Linear, Conv1d or Conv2d, got {type(model).__name__}")
+    W = layer.weight.data
+    if shape is not None:
+        sizes = tuple(shape)
+        if W.ndim > 2 or len(sizes) not in (2, 3) or int(np.prod(sizes)) != W.shape[1]:
+            raise ValueError(
+                f"filters: expected the shape (H, W) or (C, H, W) of an input of {layer.spec()}, got {shape!r}"
+            )
+        W = W.reshape(len(W), *sizes)
+    ax = _axes(ax, "filters")
+    shown = W[:MOST_FILTERS]
+    most = float(np.abs(shown).max()) or 1.0
+    if shown.ndim == 4 and shown.shape[1] == 3:
+        ax.imshow(_mosaic(_enlarged(0.5 + shown.transpose(0, 2, 3, 1) / (2 * most)), 1.0), interpolation="nearest")
+    else:
+        if shown.ndim == 4:
+            shown = _mosaic(np.array([_mosaic(_enlarged(each), np.nan, len(each)) for each in shown]), np.nan)
+        elif shown.ndim == 3:
+            shown = _mosaic(_enlarged(shown), np.nan)
+        image = ax.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        image.axes.figure.colorbar(image, ax=ax, shrink=0.8)
+    ax.set_axis_off()
+    count = f"{len(W):,}" if len(W) <= MOST_FILTERS else f"{MOST_FILTERS:,} of {len(W):,}"
+    ax.set_title(f"{count} filters of {_short(layer.spec(), 48)}", fontsize="medium")
+    return ax
+
+
+def _check_history(history: History, owner: str) -> None:
+    if not isinstance(history, History):
+        raise TypeError(f"{owner}: expected a History, got {type(history).__name__}")
+    if not len(history):
+        raise ValueError(f"{owner}: expected a history of at least one epoch, got an empty one")
+
+
+def _curves(history: History, curves: list[tuple[str, str, str, str]], ax: Axes) -> Axes:
+    """A line over the epochs for each (name, label, style, colour)."""
+    epochs, marker = range(1, len(history) + 1), "o" if len(history) == 1 else ""
+    for name, label, style, colour in curves:
+        ax.plot(epochs, history[name], style, label=label, color=colour, linewidth=1.8, marker=marker)
+    ax.set_xlabel("epoch")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _shades(ax: Axes, shares: Any) -> None:
+    """Squares in shades of blue."""
+    try:
+        from sklearn.metrics import ConfusionMatrixDisplay
+    except ImportError:
+        ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    else:
+        display = ConfusionMatrixDisplay(shares)
+        display.plot(include_values=False, cmap="Blues", ax=ax, colorbar=False, im_kw={"vmin": 0, "vmax": 1})
+
+
+def _enlarged(tiles: Any) -> Any:
+    """Tiles (n, height, width, ...) of at least a dozen pixels, that the lines between them be thin."""
+    times = -(-12 // max(tiles.shape[1:3]))
+    return tiles.repeat(times, axis=1).repeat(times, axis=2)
+
+
+def _mosaic(tiles: Any, gap: float, columns: int = 0) -> Any:
+    """Tiles (n, height, width, ...) in a grid, by default about as wide as high, with a line of this value between them."""
+    n, height, width = tiles.shape[:3]
+    columns = columns or max(1, min(n, round((n * (height + 1) / (width + 1)) ** 0.5)))
+    rows = -(-n // columns)
+    whole = np.full((rows * (height + 1) - 1, columns * (width + 1) - 1, *tiles.shape[3:]), gap, tiles.dtype)
+    for number, tile in enumerate(tiles):
+        row, column = number // columns * (height + 1), number % columns * (width + 1)
+        whole[row : row + height, column : column + width] = tile
+    return whole
 
 
 def _regions(ax: Axes, regions: Any, extent: tuple[float, float, float, float]) -> None:
@@ -217,10 +349,10 @@ def _boundaries(ax: Axes, field: Any, threshold: float, axes: list[Any]) -> None
             ax.contour(*axes, lead, levels=[0], colors="black", linewidths=1.2)
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = 24) -> str:
     """A name that leaves room for the picture, with nothing in it that matplotlib takes for mathematics."""
     text = name.replace("$", r"\$")
-    return text if len(text) <= 24 else text[:23] + "…"
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _colour(c: int) -> str:

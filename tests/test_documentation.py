@@ -12,7 +12,12 @@ import pytest
 import fastdl
 
 README = Path(__file__).parent.parent / "README.md"
-EXTRAS = {"fastdl.plot": "matplotlib", "fastdl.studies.picture": "matplotlib", "fastdl.data.digits": "sklearn"}
+EXTRAS = {
+    "fastdl.plot": "matplotlib",
+    "fastdl.studies.picture": "matplotlib",
+    "fastdl.data.digits": "sklearn",
+    "fastdl.onnx": "onnx",
+}
 MODULES = [
     m.name
     for m in pkgutil.walk_packages(fastdl.__path__, "fastdl.")
@@ -22,8 +27,9 @@ MODULES = [
 
 @pytest.mark.parametrize("name", ["fastdl", *MODULES])
 def test_the_examples_in_docstrings_give_what_they_show(name, tmp_path, monkeypatch):
-    if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
-        pytest.skip(f"{EXTRAS[name]} is not installed")
+    extra = EXTRAS.get(name, EXTRAS.get(name.rpartition(".")[0]))
+    if extra is not None and importlib.util.find_spec(extra) is None:
+        pytest.skip(f"{extra} is not installed")
     monkeypatch.chdir(tmp_path)
     fastdl.manual_seed(0)
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)

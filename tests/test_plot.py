@@ -1,7 +1,9 @@
 """Pictures: what is drawn."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,8 @@ from fastdl.history import History
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (the plot extra)")
 
-from fastdl.plot import confusion_matrix, decision_regions, loss_curves
+from fastdl import plot
+from fastdl.plot import confusion_matrix, decision_regions, filters, loss_curves, metric_curves
 
 X = np.array([[0.0, 0.0], [2.0, 1.0], [0.0, 1.0], [2.0, 0.0]])
 Y = np.array([0, 1, 0, 1])
@@ -65,6 +68,98 @@ def test_the_loss_axis_is_logarithmic_over_a_factor_of_ten(losses, scale):
     assert loss_curves(make_history(val=False, losses=losses)).get_yscale() == scale
 
 
+def make_metrics(*names):
+    history = History(("loss", *names, "val_loss", *(f"val_{name}" for name in names[:1]), "lr", "seconds"))
+    history.records += [dict.fromkeys(history.names, 0.5) | dict.fromkeys(names, 0.1 * i) for i in range(3)]
+    return history
+
+
+def test_one_metric_is_drawn_as_the_loss_is():
+    ax = metric_curves(make_metrics("accuracy"))
+    training, validation = ax.lines
+    assert training.get_xdata().tolist() == [1, 2, 3]
+    assert training.get_ydata() == pytest.approx([0, 0.1, 0.2])
+    assert validation.get_ydata() == pytest.approx([0.5] * 3)
+    assert labels(ax) == ["training", "validation"]
+    assert ax.get_ylabel() == "accuracy"
+    assert [line.get_color() for line in ax.lines] == [line.get_color() for line in loss_curves(make_history()).lines]
+
+
+def test_several_metrics_have_a_colour_each_and_validation_is_dashed():
+    ax = metric_curves(make_metrics("accuracy", "error"))
+    assert labels(ax) == ["accuracy, training", "error, training", "accuracy, validation"]
+    assert [line.get_linestyle() for line in ax.lines] == ["-", "-", "--"]
+    first, second, third = (line.get_color() for line in ax.lines)
+    assert first == third != second
+
+
+def test_metrics_are_drawn_by_name():
+    history = make_metrics("accuracy", "error")
+    assert len(metric_curves(history, names=["error"]).lines) == 1
+    assert metric_curves(history, names="error").get_ylabel() == "error"
+
+
+def tiles_of(ax):
+    return np.asarray(ax.images[0].get_array())
+
+
+def test_the_filters_of_a_convolution_are_tiles_with_lines_between_them():
+    layer = nn.Conv2d(1, 5, (12, 13), rng=0)
+    ax = filters(nn.Sequential(nn.Identity(), layer, nn.ReLU()))
+    tiles, W = np.ma.getdata(tiles_of(ax)), layer.weight.data
+    assert tiles.shape == (3 * 13 - 1, 2 * 14 - 1)
+    assert (tiles[:12, :13] == W[0, 0]).all()
+    assert (tiles[:12, 14:] == W[1, 0]).all()
+    assert (tiles[26:, :13] == W[4, 0]).all()
+    assert np.isnan(tiles[12]).all()
+    assert np.isnan(tiles[:, 13]).all()
+    assert np.isnan(tiles[26:, 14:]).all()
+    low, high = ax.images[0].get_clim()
+    assert -low == high == np.abs(W).max()
+    assert ax.get_title() == "5 filters of Conv2d(1, 5, (12, 13))"
+
+
+def test_small_filters_are_enlarged():
+    layer = nn.Conv2d(1, 1, 3, rng=0)
+    assert (tiles_of(filters(layer)) == np.kron(layer.weight.data[0, 0], np.ones((4, 4)))).all()
+
+
+def test_filters_of_three_channels_have_colours_and_others_stand_beside_each_other():
+    layer = nn.Conv2d(3, 1, 12, rng=0)
+    picture, W = tiles_of(filters(layer)), layer.weight.data[0]
+    assert picture.shape == (12, 12, 3)
+    assert 0 <= picture.min() < picture.max() <= 1
+    np.testing.assert_allclose(picture, 0.5 + W.transpose(1, 2, 0) / (2 * np.abs(W).max()), rtol=1e-6)
+    layer = nn.Conv2d(2, 1, 12, rng=0)
+    picture = tiles_of(filters(layer))
+    assert (picture[:, :12] == layer.weight.data[0, 0]).all()
+    assert (picture[:, 13:] == layer.weight.data[0, 1]).all()
+
+
+def test_a_conv1ds_filters_have_a_row_for_each_channel():
+    layer = nn.Conv1d(3, 1, 12, rng=0)
+    assert (tiles_of(filters(layer)) == layer.weight.data[0]).all()
+
+
+def test_a_linears_rows_are_images_of_the_inputs_shape():
+    layer = nn.Linear(144, 4, rng=0)
+    picture = tiles_of(filters(layer, shape=(12, 12)))
+    assert picture.shape == (25, 25)
+    assert (picture[:12, 13:] == layer.weight.data[1].reshape(12, 12)).all()
+    assert tiles_of(filters(nn.Linear(432, 1, rng=0), shape=(3, 12, 12))).shape == (12, 12, 3)
+    assert (tiles_of(filters(layer)) == layer.weight.data).all()
+
+
+def test_filters_of_zeros_and_too_many_of_them_are_drawn(monkeypatch, tmp_path):
+    layer = nn.Linear(4, 30, rng=0)
+    layer.weight.data = np.zeros((30, 4))
+    filters(layer, shape=(2, 2)).figure.savefig(tmp_path / "zeros.png")
+    monkeypatch.setattr(plot, "MOST_FILTERS", 10)
+    ax = filters(layer)
+    assert tiles_of(ax).shape == (10, 4)
+    assert ax.get_title() == "10 of 30 filters of Linear(4, 30)"
+
+
 def test_decision_regions_show_the_chosen_class_everywhere():
     ax = decision_regions(left_right(), X, Y)
     assert tint_at(ax, 0.1, 0.1) == tint_at(ax, 0.9, 0.9) != tint_at(ax, 1.1, 0.1) == tint_at(ax, 1.9, 0.9)
@@ -103,6 +198,16 @@ def test_one_hot_targets_three_classes_and_single_columns_are_drawn():
 SCORES = np.array([[0.1, 0.9], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
 
 
+@pytest.fixture(params=[True, False], ids=["with scikit-learn", "without scikit-learn"])
+def scikit_learn(request, monkeypatch):
+    """scikit-learn's display where it is installed, and the picture without it."""
+    if request.param:
+        pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+    else:
+        monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+
+
+@pytest.mark.usefixtures("scikit_learn")
 def test_a_confusion_matrix_shows_counts_shares_and_names():
     ax = confusion_matrix(SCORES, [1, 0, 1, 1], classes=["no", "yes"])
     assert [text.get_text() for text in ax.texts] == ["1", "0", "1", "2"]
@@ -113,12 +218,23 @@ def test_a_confusion_matrix_shows_counts_shares_and_names():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "class")
 
 
+@pytest.mark.usefixtures("scikit_learn")
 def test_a_confusion_matrix_without_names_is_numbered_and_a_class_without_samples_is_empty():
     ax = confusion_matrix(np.eye(3)[[0, 1, 1]], [0, 1, 0])
     assert [label.get_text() for label in ax.get_yticklabels()] == ["0", "1", "2"]
     assert [text.get_text() for text in ax.texts] == list("110010000")
 
 
+def test_scikit_learns_display_draws_the_confusion_matrix_where_it_is_installed(monkeypatch):
+    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed (the sklearn extra)")
+    drawn = []
+    plotted = metrics.ConfusionMatrixDisplay.plot
+    monkeypatch.setattr(metrics.ConfusionMatrixDisplay, "plot", lambda self, **o: drawn.append(plotted(self, **o)))
+    ax = confusion_matrix(SCORES, [1, 0, 1, 1])
+    assert drawn[0].ax_ is ax
+
+
+@pytest.mark.usefixtures("scikit_learn")
 def test_a_large_confusion_matrix_has_no_room_for_counts(tmp_path):
     ax = confusion_matrix(np.eye(50), np.arange(50))
     assert len(ax.texts) == 0
@@ -134,7 +250,9 @@ def test_names_are_drawn_as_they_are(tmp_path):
 def test_pictures_go_on_the_axes_that_are_given():
     from matplotlib.figure import Figure
 
-    left, middle, right = Figure().subplots(1, 3)
+    left, middle, right, *others = Figure(layout="constrained").subplots(1, 5)
+    assert metric_curves(make_metrics("accuracy"), others[0]) is others[0]
+    assert filters(nn.Linear(2, 3), others[1]) is others[1]
     assert loss_curves(make_history(), left) is left
     assert confusion_matrix(SCORES, [1, 0, 1, 1], middle) is middle
     assert decision_regions(left_right(), X, Y, right) is right
@@ -161,6 +279,8 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
         lambda: loss_curves(make_history()),
         lambda: decision_regions(left_right(), X, Y),
         lambda: confusion_matrix(SCORES, [1, 0, 1, 1]),
+        lambda: metric_curves(make_metrics("accuracy")),
+        lambda: filters(nn.Linear(2, 3)),
     ):
         with pytest.raises(ImportError, match=r'pip install "fastdl-nn\[plot\]"'):
             draw()
@@ -172,6 +292,16 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
         (lambda: loss_curves([1.0]), TypeError, "expected a History, got list"),
         (lambda: loss_curves(History(("loss",))), ValueError, "at least one epoch"),
         (lambda: loss_curves(make_history(), ax="left"), TypeError, "expected matplotlib Axes"),
+        (lambda: metric_curves([1.0]), TypeError, "metric_curves: expected a History, got list"),
+        (lambda: metric_curves(History(("loss", "accuracy"))), ValueError, "metric_curves: .* at least one epoch"),
+        (lambda: metric_curves(make_history()), ValueError, "a history of a Trainer with metrics, got none"),
+        (lambda: metric_curves(make_metrics("a", "b"), names=["c"]), ValueError, "names among a, b, got 'c'"),
+        (lambda: metric_curves(make_metrics("a", "b"), names=[]), ValueError, "names among a, b, got none"),
+        (lambda: filters(print), TypeError, "fastdl Module"),
+        (lambda: filters(nn.ReLU()), ValueError, "a model with a Linear, Conv1d or Conv2d, got ReLU"),
+        (lambda: filters(nn.Linear(2, 3), shape=(2, 2)), ValueError, r"of an input of Linear\(2, 3\), got \(2, 2\)"),
+        (lambda: filters(nn.Conv2d(1, 1, 2), shape=(2, 2)), ValueError, r"input of Conv2d\(1, 1, 2\), got \(2, 2\)"),
+        (lambda: filters(nn.Linear(2, 3), "left"), TypeError, "filters: expected matplotlib Axes"),
         (lambda: decision_regions(print, X, Y), TypeError, "fastdl Module for model"),
         (lambda: decision_regions(left_right(), X[:, :1], Y), ValueError, r"x of shape \(n, 2\), got \(4, 1\)"),
         (lambda: decision_regions(left_right(), X, Y[:3]), ValueError, "as many rows"),
@@ -187,3 +317,14 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
 def test_what_cannot_be_drawn_is_refused(draw, kind, message):
     with pytest.raises(kind, match=message):
         draw()
+
+
+def test_the_examples_on_the_page_run_as_they_are(tmp_path, monkeypatch):
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "plot.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 6
+    exec("\n".join(blocks), {})
+    pictures = {path.stem for path in tmp_path.iterdir()}
+    assert pictures == {"loss", "metrics", "regions", "confusion", "filters", "both"}

@@ -1,0 +1,153 @@
+"""Checking: what a file must be before anything of it is used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from fastdl.onnx.table import OPERATORS
+
+Array = NDArray[Any]
+FIRST_OPSET = 13
+FLOATS: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype(np.float32), TensorProto.DOUBLE: np.dtype(np.float64)}
+# The dtypes of tensors in a file, and the fields that hold their numbers where they are not raw bytes.
+TENSORS: dict[int, tuple[np.dtype[Any], str]] = {
+    **{
+        kind: (dtype, field) for (kind, dtype), field in zip(FLOATS.items(), ("float_data", "double_data"), strict=True)
+    },
+    TensorProto.INT64: (np.dtype(np.int64), "int64_data"),
+    TensorProto.BOOL: (np.dtype(np.bool_), "int32_data"),
+}
+
+
+def as_array(tensor: TensorProto, name: str) -> Array:
+    """A tensor's numbers, when there are as many as its shape says."""
+    if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
+        raise ValueError(f"onnx.load: expected weights inside the file, got {shortened(name)} in another one")
+    if tensor.data_type not in TENSORS:
+        raise ValueError(
+            "onnx.load: expected tensors of float32, float64, int64 or bool,"
+            f" got {shortened(name)} of {spelled(tensor.data_type)}"
+        )
+    dtype, field = TENSORS[tensor.data_type]
+    shape = tuple(tensor.dims)
+    wanted = prod(shape) if all(n >= 0 for n in shape) else -1
+    found = len(tensor.raw_data) // dtype.itemsize if tensor.HasField("raw_data") else len(getattr(tensor, field))
+    if found != wanted or (tensor.HasField("raw_data") and len(tensor.raw_data) % dtype.itemsize):
+        raise ValueError(
+            f"onnx.load: expected {shortened(name)} to hold the numbers of shape {shortened(str(shape))}, got {found}"
+        )
+    return np.array(numpy_helper.to_array(tensor), dtype)
+
+
+def parsed(source: str | os.PathLike[str]) -> onnx.ModelProto:
+    """A file's content as a model."""
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(f"onnx.load: expected a path or an onnx.ModelProto, got {type(source).__name__}")
+    content = Path(source).read_bytes()
+    try:
+        return onnx.ModelProto.FromString(content)
+    except DecodeError:
+        raise ValueError(f"onnx.load: expected an ONNX model, got {source}, which cannot be read as one") from None
+
+
+def checked(model: onnx.ModelProto) -> int:
+    """The opset of a model that holds together and whose operators are all of the subset."""
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    opset = opsets.get("", opsets.get("ai.onnx", 0))
+    newest = onnx.defs.onnx_opset_version()
+    if not FIRST_OPSET <= opset <= newest:
+        raise ValueError(
+            f"onnx.load: expected a model of opset {FIRST_OPSET} to {newest}, got {opset};"
+            " write onnx.version_converter.convert_version(model, 17)"
+        )
+    for kind, found in (
+        ("functions", model.functions),
+        ("training information", model.training_info),
+        ("sparse initializers", model.graph.sparse_initializer),
+        ("quantization", model.graph.quantization_annotation),
+    ):
+        if found:
+            raise ValueError(f"onnx.load: expected a model without {kind}, got one with {len(found)}")
+    for name in _names(model.graph):
+        if not isinstance(name, str):  # protobuf gives bytes for what is no text
+            raise ValueError(f"onnx.load: expected names in UTF-8, got {shortened(repr(name))}")
+    for tensor in model.graph.initializer:
+        as_array(tensor, tensor.name)
+    for node in model.graph.node:
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+            operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+            raise ValueError(
+                f"onnx.load: expected operators of fastdl's subset, got {shortened(operator)}; see fastdl's docs/onnx.md"
+            )
+        for attribute in node.attribute:
+            _check_attribute(node, attribute)
+    accept(model, "onnx.load")
+    return opset
+
+
+def accept(model: onnx.ModelProto, owner: str) -> None:
+    """Run onnx's checker and its shape inference; what they say is in the error."""
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
+        reason = shortened(" ".join(str(error).split()), 300)
+        raise ValueError(f"{owner}: expected a model that onnx's checker accepts, got this from it: {reason}") from None
+
+
+def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        yield value.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+
+
+def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> None:
+    """Refuse what shape inference must not meet: sizes of windows and steps that are none."""
+    name = f"{node.op_type} {shortened(node.name)}"
+    if attribute.ref_attr_name or attribute.HasField("g") or attribute.graphs:
+        raise ValueError(f"onnx.load: expected plain attributes for {name}, got {shortened(attribute.name)}")
+    if attribute.name in ("kernel_shape", "strides", "dilations", "pads"):
+        least = 0 if attribute.name == "pads" else 1
+        if any(not least <= n < 2**31 for n in attribute.ints):
+            raise ValueError(
+                f"onnx.load: expected {attribute.name} of at least {least} for {name}, got {shortened(str(list(attribute.ints)))}"
+            )
+    if attribute.name == "group" and attribute.i < 1:
+        raise ValueError(f"onnx.load: expected at least one group for {name}, got {attribute.i}")
+    if attribute.HasField("t"):
+        as_array(attribute.t, attribute.name)
+
+
+def inferred_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
+    """The shapes of values by name, None for axes of unknown size; values of unknown rank are left out."""
+    graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    shapes = {}
+    for value in (*graph.value_info, *graph.input, *graph.output):
+        if value.type.tensor_type.HasField("shape"):
+            dims = value.type.tensor_type.shape.dim
+            shapes[value.name] = tuple(
+                dim.dim_value if dim.HasField("dim_value") and 0 <= dim.dim_value < 2**31 else None for dim in dims
+            )
+    return shapes
+
+
+def spelled(kind: int) -> str:
+    """What ONNX calls the dtype of this number."""
+    return TensorProto.DataType.Name(kind).lower() if kind in TensorProto.DataType.values() else f"kind {kind}"
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text in one line, or its beginning."""
+    text = "".join(character if character.isprintable() else "?" for character in text)
+    return text if len(text) <= most else f"{text[: most - 4]} ..."

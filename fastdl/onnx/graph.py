@@ -1,0 +1,158 @@
+"""Graph: modules in an order of their own, whose values several of them may read; what an ONNX graph comes back as."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.array import ready
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Layer, Module
+from fastdl.nn.parameter import Parameter
+
+
+class Step(NamedTuple):
+    """A module, the names of the values it reads (none for a weight) and of the one it yields."""
+
+    name: str
+    module: Module
+    inputs: tuple[str, ...]
+    output: str
+
+
+class Graph(Layer):
+    """Apply modules to values by name, each after those it reads from.
+
+    A module that reads several values takes them as arguments, and its backward returns a tuple of gradients.
+
+    Args:
+        inputs: names of the values that forward is given, in order.
+        steps: (name, module, names of values read, name of the value that it yields), in topological order.
+        output: the name of the value that forward returns.
+
+    Raises:
+        TypeError, ValueError: for a value that is read before it is there or written twice, for names that come twice.
+
+    Example:
+        >>> from fastdl import nn
+        >>> model = Graph(["x"], [Step("square", nn.Activation(np.square, lambda x: 2 * x), ("x",), "y")], "y")
+        >>> model(np.array([3.0])), model.backward(np.array([1.0]))
+        (array([9.]), array([6.]))
+    """
+
+    def __init__(self, inputs: Sequence[str], steps: Sequence[Step], output: str) -> None:
+        self._inputs, self._steps, self._output = tuple(inputs), tuple(Step(*step) for step in steps), output
+        known, names = set(self._inputs), set[str]()
+        for step in self._steps:
+            if not isinstance(step.module, Module):
+                raise TypeError(f"Graph: expected a Module for {step.name}, got {step.module!r}")
+            missing = [name for name in step.inputs if name not in known]
+            if missing or step.output in known or step.name in names:
+                what = f"{missing[0]!r} before it is there" if missing else "a name that is taken"
+                raise ValueError(
+                    f"Graph: expected steps in order, each under a name of its own, got {step.name!r} with {what}"
+                )
+            known.add(step.output)
+            names.add(step.name)
+        if output not in known:
+            raise ValueError(f"Graph: expected a step that yields {output!r}, got none")
+
+    def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the output for these inputs."""
+        if len(inputs) != len(self._inputs):
+            raise TypeError(f"{self.spec()}: expected {len(self._inputs)} inputs, got {len(inputs)}")
+        values: dict[str, Any] = {name: ready(x, None, self) for name, x in zip(self._inputs, inputs, strict=True)}
+        kept = []
+        for step in self._steps:
+            values[step.output] = step.module.forward(*[values[name] for name in step.inputs])
+            kept.append(step.module._kept if mode.enabled else None)
+        y = values[self._output]
+        if mode.enabled:
+            self._kept = kept, [values[name] for name in self._inputs], y.shape, y.dtype
+        return y
+
+    def backward(self, grad_output: NDArray[Any]) -> Any:
+        """Return the gradient with respect to the input, a tuple of them where there are several."""
+        kept, inputs, shape, dtype = self._recall()
+        gy = ready(grad_output, dtype, self)
+        if gy.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        gradients = {self._output: gy}
+        for step, left in zip(reversed(self._steps), reversed(kept), strict=True):
+            gradient = gradients.pop(step.output, None)
+            if gradient is None:
+                continue
+            step.module._kept = left
+            found = step.module.backward(gradient)
+            for name, gx in zip(step.inputs, found if isinstance(found, tuple) else (found,), strict=False):
+                if gx is not None:
+                    gradients[name] = gradients[name] + gx if name in gradients else gx
+        found = tuple(
+            gradients[name] if name in gradients else np.zeros_like(x)
+            for name, x in zip(self._inputs, inputs, strict=True)
+        )
+        return found[0] if len(found) == 1 else found
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules under the names of their steps."""
+        for step in self._steps:
+            yield step.name, step.module
+
+    def spec(self) -> str:
+        """Tell the values that go in and come out."""
+        return f"Graph({', '.join(self._inputs)} -> {self._output}, {len(self._steps)} steps)"
+
+
+class Weight(Layer):
+    """A parameter as a value of a graph; it reads nothing.
+
+    Example:
+        >>> Weight(Parameter(np.ones(2)))()
+        array([1., 1.])
+    """
+
+    def __init__(self, parameter: Parameter) -> None:
+        self.value = parameter
+
+    def forward(self) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the parameter's values."""
+        return self.value.data
+
+    def backward(self, grad_output: NDArray[Any]) -> tuple[()]:
+        """Add to the parameter's gradient."""
+        if self.value.requires_grad:
+            self.value.grad += grad_output
+        return ()
+
+    def spec(self) -> str:
+        """Spell the weight with its shape."""
+        return f"Weight({self.value.shape})"
+
+
+class Constant(Layer):
+    """An array that nothing changes, as a value of a graph; it reads nothing.
+
+    Example:
+        >>> Constant(np.ones(2))()
+        array([1., 1.])
+    """
+
+    value: NDArray[Any]
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.register_buffer("value", array)
+
+    def forward(self) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the array."""
+        return self.value
+
+    def backward(self, grad_output: NDArray[Any]) -> tuple[()]:
+        """Return nothing: there is nothing to change."""
+        return ()
+
+    def spec(self) -> str:
+        """Spell the constant with its shape."""
+        return f"Constant({self.value.shape})"
