@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, optim
-from fastdl.arguments import positive_integer, real_number
+from fastdl.arguments import positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback, ProgressBar
 from fastdl.data.augment import Augment, augmented
 from fastdl.door import Rows, in_memory
@@ -21,9 +22,10 @@ from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
+from fastdl.position import Position
 from fastdl.prediction import outputs, training_mode
 from fastdl.prediction import predict as predict
-from fastdl.random import Stream, as_generator, drawing_from
+from fastdl.random import as_generator, drawing_from
 from fastdl.trial import try_rows
 
 Array = NDArray[Any]
@@ -101,6 +103,7 @@ class Trainer:
         self.metrics = named_metrics(metrics)
         self.history = History(())
         self.rng: np.random.Generator | None = None
+        self._position: Position | None = None
         self._stopping = False
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
@@ -127,6 +130,7 @@ class Trainer:
         progress: bool | None = None,
         augment: Augment | None = None,
         drop_last: bool = False,
+        resume: bool = False,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -162,6 +166,9 @@ class Trainer:
                 losses and metrics of training are of what it returns.
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
                 normalization cannot take the statistics of one row. Not for batches.
+            resume: go on with the latest fit, this trainer's own or the one that `load` read, up to `epochs` in all and
+                with its random numbers in the place of `seed`; begin where there was none. With the same data and
+                arguments the results are, bit for bit, those of a fit that never stopped.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
@@ -175,6 +182,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+            RuntimeError: if the fit to resume did not end between two epochs.
 
         Example:
             >>> from fastdl import data, nn, optim
@@ -192,6 +200,7 @@ class Trainer:
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
             raise TypeError(f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}")
+        resume = true_or_false(resume, "resume", "Trainer.fit")
         rng = as_generator(seed, "Trainer.fit: seed")
         validation = None
         if validation_data is not None:
@@ -204,22 +213,44 @@ class Trainer:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
             try_rows(self.model, self.criterion, *validation)
-        self.rng = rng
         names = ["loss", *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
-        self.history = history = History((*names, "lr", "seconds"), "none: no epoch was run")
+        names += ["lr", "seconds"]
+        position = self._position if resume else None
+        resumed = position is not None
+        if position is None:
+            self.history, position = History(names, "none: no epoch was run"), Position(rng)
+            self._position = position
+        else:
+            self._refuse_broken("Trainer.fit: expected a fit to resume that ended between two epochs")
+            if self.history.names != tuple(names):
+                raise ValueError(
+                    f"Trainer.fit: expected to resume a fit of {', '.join(self.history.names)}, got one of"
+                    f" {', '.join(names)}; write the same metrics and validation_data"
+                )
+        history = self.history
+        self.rng = rng = position.rng
+        history.interrupted = False
         self._latest_engine = None
         self._stopping = False
         on_step_end = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
         with ExitStack() as endings:
-            endings.enter_context(drawing_from(Stream(self.rng)))
+            endings.enter_context(drawing_from(position.stream))
             try:
-                for callback in callbacks:
+                states = position.states_for(callbacks)
+                for callback, state in zip(callbacks, states, strict=True):
                     callback.on_fit_begin(self, epochs)
                     endings.callback(callback.on_fit_end, self)
+                    if resumed and state is not None:
+                        callback.on_resume(self, state)
+                position.attend(callbacks)
+                endings.callback(position.leave)
                 with training_mode(self.model, True) if not self.model.training else nullcontext():
                     while len(history) < epochs and not self._stopping:
+                        position.broken = f"epoch {len(history) + 1} was not finished"
+                        for callback in callbacks:
+                            callback.on_epoch_begin(self, len(history) + 1)
                         feed.begin(len(history) + 1, rng)
                         record = self._epoch(feed, on_step_end, validation, augment)
                         history.records.append(record)
@@ -227,6 +258,9 @@ class Trainer:
                             self._step_schedule(record)
                         for callback in callbacks:
                             callback.on_epoch_end(self, record)
+                        position.broken = ""
+                        for callback in callbacks:
+                            callback.on_checkpoint(self)
             except KeyboardInterrupt:
                 history.interrupted = True
             finally:
@@ -259,6 +293,75 @@ class Trainer:
     def stop(self) -> None:
         """End the current fit after its current epoch (for callbacks)."""
         self._stopping = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the current fit ends after its current epoch, or the latest one did."""
+        return self._stopping
+
+    def cannot_resume(self, why: str) -> None:
+        """Say why the latest fit cannot go on as if it had never stopped (for callbacks that change weights at its end)."""
+        if self._position is not None:
+            self._position.broken = why
+
+    def _refuse_broken(self, wanted: str) -> None:
+        if self._position is not None and self._position.broken:
+            raise RuntimeError(
+                f"{wanted}, but {self._position.broken}; let callbacks=[ModelCheckpoint(path)] write the state after each"
+                " epoch, and go on from there with load(path)"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole training state to a safetensors file, from which `load` goes on, in this process or another.
+
+        It holds the model (spec, weights, buffers), the optimizer's and the schedule's state, the history, the fit's
+        random numbers and its callbacks' states; neither the data nor what the trainer was made with beside them. The
+        file is replaced as a whole: at any moment the old or the new one stands. `fastdl.load` reads the model out of it.
+
+        Args:
+            path: the file; its folder has to exist.
+
+        Raises:
+            RuntimeError: if the latest fit was left, or is, in the midst of an epoch; callbacks save in `on_checkpoint`.
+            TypeError: if optimizer or schedule are not fastdl's, or a state holds what cannot be written.
+            OSError: if the file cannot be written; an older one stands then.
+
+        Example:
+            >>> import tempfile
+            >>> from fastdl import data, nn, optim
+            >>> x, y = data.disk(100, rng=0)
+            >>> def trainer():
+            ...     model = nn.Sequential(nn.Linear(2, 8, rng=1), nn.Dropout(0.1), nn.ReLU(), nn.Linear(8, 2, rng=2))
+            ...     return Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
+            >>> once, first, second = trainer(), trainer(), trainer()
+            >>> history = once.fit(x, y, epochs=4, batch_size=20, seed=0)
+            >>> history = first.fit(x, y, epochs=3, batch_size=20, seed=0)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     first.save(f"{folder}/state.safetensors")
+            ...     second.load(f"{folder}/state.safetensors")
+            >>> second.fit(x, y, epochs=4, batch_size=20, resume=True)["loss"] == once.history["loss"]
+            True
+        """
+        from fastdl.state import save_state
+
+        self._refuse_broken("Trainer.save: expected to be called between two epochs")
+        save_state(self, path)
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over a training state that `save` or `ModelCheckpoint` wrote; `fit(..., resume=True)` goes on from it.
+
+        Everything in the file is checked before anything changes. The trainer has to be made as the one that was saved:
+        the same layers, optimizer and schedule.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
+            TypeError: if the trainer's optimizer or schedule are not fastdl's.
+        """
+        from fastdl.state import load_state
+
+        self.history, self._position = load_state(self, path)
+        self.rng = self._position and self._position.rng
 
     def _epoch(
         self,

@@ -1,0 +1,50 @@
+"""Callback: what happens beside training, between its epochs and steps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastdl.training import Trainer
+
+
+class Callback:
+    """Something that `Trainer.fit` calls; a subclass defines the methods it needs.
+
+    Every method is given the trainer: `trainer.history` holds the epochs so far, `trainer.stop()` ends the fit after
+    the current epoch. An exception ends the fit; `on_fit_end` follows every `on_fit_begin` that came through.
+
+    Cost: `on_epoch_end` is one Python call an epoch. `on_step_end` is one a step (0.1 us and what it does itself), is
+    only called where a subclass defines it, and keeps a whole epoch from running in one native call.
+
+    Example:
+        >>> class Patience(Callback):
+        ...     def on_epoch_end(self, trainer, record):
+        ...         if record["loss"] < 0.1:
+        ...             trainer.stop()
+    """
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        """Called before the first step; `trainer.history.names` are the names that each record will have."""
+
+    def on_resume(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Called after `on_fit_begin` where a fit is resumed, with what `state_dict` gave when it was left."""
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        """Called before each epoch with its number, counted from 1."""
+
+    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
+        """Called after each step with its number, counted from 1 in each epoch, and the loss of its batch."""
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
+        """Called after each epoch, its validation and the schedule's step, with the epoch's record."""
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Called when the fit ends, be it by an exception or by Ctrl-C."""
+
+    def on_checkpoint(self, trainer: Trainer) -> None:
+        """Called after every callback's `on_epoch_end`: the place for `trainer.save(path)`, as nothing is half done here."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `on_resume` needs: numbers, strings, None, arrays, and lists and dictionaries of those."""
+        return {}
