@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from fastdl.checkpoint import Checkpoint as Checkpoint
     from fastdl.checkpoint import load as load
     from fastdl.checkpoint import save as save
+    from fastdl.pytorch import load_torch as load_torch
 
 
 def __getattr__(name: str) -> Any:
@@ -50,4 +51,8 @@ def __getattr__(name: str) -> Any:
         from fastdl import checkpoint
 
         return getattr(checkpoint, name)
+    if name == "load_torch":
+        from fastdl import pytorch
+
+        return pytorch.load_torch
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")
