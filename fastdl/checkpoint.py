@@ -19,6 +19,7 @@ import numpy as np
 from fastdl import nn
 from fastdl.data import Standardize
 from fastdl.nn.module import Module
+from fastdl.packing import short, shown
 
 FORMAT_VERSION = 1
 # The arguments of layers that their weights' shapes are made of, apart from groups.
@@ -212,10 +213,10 @@ def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
         raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {text!r}")
     version = words.get("format_version")
     if type(version) is not int or version < 1:
-        raise ValueError(f"load: expected a format version in {path}, got {str(version)[:80]}")
+        raise ValueError(f"load: expected a format version in {path}, got {shown(version)}")
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"load: expected format version {FORMAT_VERSION} or older, got {version} in {path}; update fastdl"
+            f"load: expected format version {FORMAT_VERSION} or older, got {shown(version)} in {path}; update fastdl"
         )
     return words
 
@@ -226,16 +227,16 @@ def described(words: dict[str, Any], shapes: Shapes, model: Module | None, path:
     classes, features = (_names(words, name, path) for name in ("classes", "features"))
     metadata = words.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
-        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {str(metadata)[:80]}")
+        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {shown(metadata)}")
     for name, (_, dtype) in shapes.items():
         if dtype not in DTYPES:
-            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {name} of {dtype}")
+            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {short(name)} of {dtype}")
     if model is None:
         model = _build(words, shapes, path)
     own = {name: (array.shape, array.dtype) for name, array in model.state_dict().items()}
     found = {name: (shape, DTYPES[dtype]) for name, (shape, dtype) in shapes.items()}
     faults = [f"{name} is missing" for name in own if name not in found]
-    faults += [f"{name} is unexpected" for name in found if name not in own]
+    faults += [f"{short(name)} is unexpected" for name in found if name not in own]
     for name in own.keys() & found.keys():
         if own[name] != found[name]:
             faults.append(f"{name} is {_spelled(*found[name])} where the model has {_spelled(*own[name])}")
@@ -261,7 +262,7 @@ def _names(words: dict[str, Any], name: str, path: Path) -> tuple[str, ...] | No
     if names is None:
         return None
     if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
-        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {str(names)[:80]}")
+        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {shown(names)}")
     return tuple(names)
 
 

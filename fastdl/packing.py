@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -43,7 +44,7 @@ def pack(value: Any, place: str) -> tuple[Any, dict[str, NDArray[Any]]]:
 
 def _packed(value: Any, place: str, arrays: dict[str, NDArray[Any]], depth: int) -> Any:
     if depth > DEEPEST:
-        raise TypeError(f"{place[:80]}: expected at most {DEEPEST} levels of nesting, got more")
+        raise TypeError(f"{short(place)}: expected at most {DEEPEST} levels of nesting, got more")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, np.bool_):
@@ -79,7 +80,7 @@ def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
     left = dict(arrays)
     value = _unpacked(packed, left, 0)
     if left:
-        raise ValueError(f"nothing refers to the entry {min(left)[:80]}")
+        raise ValueError(f"nothing refers to the entry {short(min(left))}")
     return value
 
 
@@ -99,4 +100,28 @@ def _unpacked(packed: Any, left: dict[str, NDArray[Any]], depth: int) -> Any:
             return SPECIAL[name]
         case {"$array": str(name), **rest} if not rest and name in left:
             return left.pop(name)
-    raise ValueError(f"expected a number or an entry of the file, got {str(packed)[:80]}")
+    raise ValueError(f"expected a number or an entry of the file, got {shown(packed)}")
+
+
+def shown(value: Any) -> str:
+    """A value in few words on one line, however large or deep it is.
+
+    Example:
+        >>> shown([[[[[[[[1]]]]]]], 10**50, "a" * 99, np.zeros((9, 9))])
+        "[[[[[[[...]]]]]], 10000000000000...0000000000000000, 'aaaaaaaaaaaa...aaaaaaaaaaaaa', array of shape (9, 9)]"
+    """
+    return short(_short.repr(value))
+
+
+def short(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text[:500].split())
+    return line if len(line) <= 160 else f"{line[:160]} ..."
+
+
+class _Short(reprlib.Repr):
+    def repr_ndarray(self, value: NDArray[Any], level: int) -> str:
+        return f"array of shape {value.shape}"
+
+
+_short = _Short()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.callbacks import Callback
+from fastdl.packing import shown
 from fastdl.random import Stream
 from fastdl.random_state import generator_from, generator_state
 
@@ -82,17 +83,17 @@ class Position:
             ValueError: if it describes none.
         """
         if not isinstance(state, dict) or state.keys() != {"rng", "stream", "callbacks"}:
-            raise ValueError(f"expected rng, stream and callbacks, got {str(state)[:80]}")
+            raise ValueError(f"expected rng, stream and callbacks, got {shown(state)}")
         position = cls(generator_from(state["rng"]))
         position.stream.load_state_dict(state["stream"])
         if not isinstance(state["callbacks"], list):
-            raise ValueError(f"expected a list of callbacks, got {str(state['callbacks'])[:80]}")
+            raise ValueError(f"expected a list of callbacks, got {shown(state['callbacks'])}")
         for each in state["callbacks"]:
             match each:
                 case {"type": str(name), "state": dict(found), **rest} if not rest:
                     position._states.append((name, found))
                 case _:
-                    raise ValueError(f"expected type and state of each callback, got {str(each)[:80]}")
+                    raise ValueError(f"expected type and state of each callback, got {shown(each)}")
         return position
 
     def __getstate__(self) -> dict[str, Any]:

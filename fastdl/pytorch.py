@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.checkpoint import safetensors_package
-from fastdl.packing import DTYPES
+from fastdl.packing import DTYPES, short
 
 
 def load_torch(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
@@ -56,7 +56,7 @@ def _array(name: str, entry: dict[str, Any], path: Path) -> NDArray[Any]:
         if kind in DTYPES:
             return np.frombuffer(data, DTYPES[kind].newbyteorder("<")).astype(DTYPES[kind]).reshape(shape)
     except (ValueError, OverflowError) as error:  # a shape with a zero whose other sizes no array may have
-        raise ValueError(f"load_torch: the entry {name[:80]} of {path} cannot be read: {error}") from None
+        raise ValueError(f"load_torch: the entry {short(name)} of {path} cannot be read: {error}") from None
     raise ValueError(
-        f"load_torch: expected entries of {', '.join(DTYPES)} or BF16 in {path}, got {name[:80]} of {kind}"
+        f"load_torch: expected entries of {', '.join(DTYPES)} or BF16 in {path}, got {short(name)} of {kind}"
     )

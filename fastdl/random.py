@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.shuffle import shuffle
+from fastdl.packing import shown
 
 
 @cache
@@ -144,7 +145,7 @@ class Stream:
                 with self._lock:
                     self._seed, self._calls = seed, calls
             case _:
-                raise ValueError(f"expected a seed and a number of calls, got {str(state)[:80]}")
+                raise ValueError(f"expected a seed and a number of calls, got {shown(state)}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the lock, which belongs to this process."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fastdl.packing import shown
+
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 # A position beyond these would be read from memory that is not the generator's.
 HIGHEST = {"has_uint32": 1, "uinteger": 2**32 - 1, "pos": 624, "buffer_pos": 4, "state": 2**128 - 1, "inc": 2**128 - 1}
@@ -37,7 +39,7 @@ def generator_from(state: Any) -> np.random.Generator:
     """
     name = state.get("bit_generator") if isinstance(state, dict) else None
     if name not in GENERATORS:
-        raise ValueError(f"expected the state of a random generator of {', '.join(GENERATORS)}, got {str(name)[:80]}")
+        raise ValueError(f"expected the state of a random generator of {', '.join(GENERATORS)}, got {shown(name)}")
     bits = getattr(np.random, name)(0)
     bits.state = _checked(state, bits.state, name)
     return np.random.Generator(bits)
@@ -55,14 +57,14 @@ def _checked(state: Any, own: Any, name: str) -> Any:
     """The state in the kinds of another one of the same generator."""
     if isinstance(own, dict):
         if not isinstance(state, dict) or state.keys() != own.keys():
-            raise ValueError(f"expected {', '.join(own)} in the state of a {name}, got {str(state)[:80]}")
+            raise ValueError(f"expected {', '.join(own)} in the state of a {name}, got {shown(state)}")
         return {key: _checked(state[key], own[key], key) for key in own}
     if isinstance(own, str):
         return own
     if isinstance(own, np.ndarray):
         highest = int(np.iinfo(own.dtype).max)
         if not isinstance(state, list) or len(state) != len(own):
-            raise ValueError(f"expected {len(own)} integers for {name} of a random generator, got {str(state)[:80]}")
+            raise ValueError(f"expected {len(own)} integers for {name} of a random generator, got {shown(state)}")
         return np.array([_within(each, highest, name) for each in state], own.dtype)
     return _within(state, HIGHEST[name], name)
 
@@ -70,6 +72,6 @@ def _checked(state: Any, own: Any, name: str) -> Any:
 def _within(value: Any, highest: int, name: str) -> int:
     if type(value) is not int or not 0 <= value <= highest:
         raise ValueError(
-            f"expected an integer from 0 to {highest} for {name} of a random generator, got {str(value)[:80]}"
+            f"expected an integer from 0 to {highest} for {name} of a random generator, got {shown(value)}"
         )
     return value

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastdl.checkpoint import TRAINING, Shapes, described, model_words, reading, safetensors_package, write_atomically
 from fastdl.history import History
 from fastdl.optim import Optimizer, Schedule
-from fastdl.packing import DTYPES, pack, unpack
+from fastdl.packing import DTYPES, pack, short, shown, unpack
 from fastdl.position import Position
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def load_state(trainer: Trainer, path: str | os.PathLike[str]) -> tuple[History,
         arrays = _arrays(file, {name: entry for name, entry in shapes.items() if name not in mine}, path)
     training = _read("training state", path, unpack, words["training"], arrays)
     if not isinstance(training, dict) or training.keys() != set(PARTS):
-        raise ValueError(f"Trainer.load: expected {', '.join(PARTS)} in {path}, got {str(training)[:80]}")
+        raise ValueError(f"Trainer.load: expected {', '.join(PARTS)} in {path}, got {shown(training)}")
     history = _read("history", path, _history, training["history"])
     position = training["position"] and _read("position", path, Position.from_state, training["position"])
     optimizer = _read("optimizer", path, _optimizer, training["optimizer"], trainer.optimizer)
@@ -127,10 +127,10 @@ def _same_layers(found: Any, own: Any, path: Path) -> None:
         return
     listed, mine = ([each] if isinstance(each, str) else each for each in (found, own))
     if not (isinstance(listed, list) and isinstance(mine, list) and len(listed) == len(mine)):
-        raise ValueError(f"Trainer.load: expected a model of {str(own)[:200]} in {path}, got {str(found)[:200]}")
+        raise ValueError(f"Trainer.load: expected a model of {shown(own)} in {path}, got {shown(found)}")
     number = next(i for i, (one, other) in enumerate(zip(listed, mine, strict=True)) if one != other)
     raise ValueError(
-        f"Trainer.load: {path} does not fit the model: layer {number} is {str(listed[number])[:200]} where the model has"
+        f"Trainer.load: {path} does not fit the model: layer {number} is {shown(listed[number])} where the model has"
         f" {mine[number]}"
     )
 
@@ -140,11 +140,11 @@ def _arrays(file: Any, shapes: Shapes, path: Path) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name, (shape, dtype) in shapes.items():
         if dtype not in DTYPES or len(shape) > 32 or any(size >= 2**62 for size in shape):
-            raise ValueError(f"Trainer.load: expected arrays of numbers in {path}, got {name[:80]} of {dtype}")
+            raise ValueError(f"Trainer.load: expected arrays of numbers in {path}, got {short(name)} of {dtype}")
         try:
             arrays[name] = file.get_tensor(name)
         except ValueError as error:  # a shape with a zero whose other sizes no array may have
-            raise ValueError(f"Trainer.load: the entry {name[:80]} of {path} cannot be read: {error}") from None
+            raise ValueError(f"Trainer.load: the entry {short(name)} of {path} cannot be read: {error}") from None
     return arrays
 
 
@@ -152,14 +152,14 @@ def _history(state: Any) -> History:
     match state:
         case {"names": list(names), "records": list(records), **rest} if not rest:
             if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-                raise ValueError(f"expected names, each once, got {str(names)[:80]}")
+                raise ValueError(f"expected names, each once, got {shown(names)}")
             history = History(names, "none: no epoch was run since the state was loaded")
             for record in records:
                 if not isinstance(record, list) or len(record) != len(names) or not all(map(_is_number, record)):
-                    raise ValueError(f"expected {len(names)} numbers in each record, got {str(record)[:80]}")
+                    raise ValueError(f"expected {len(names)} numbers in each record, got {shown(record)}")
                 history.records.append(dict(zip(names, map(float, record), strict=True)))
             return history
-    raise ValueError(f"expected names and records, got {str(state)[:80]}")
+    raise ValueError(f"expected names and records, got {shown(state)}")
 
 
 def _optimizer(state: Any, optimizer: Optimizer) -> dict[str, Any]:
@@ -169,7 +169,7 @@ def _optimizer(state: Any, optimizer: Optimizer) -> dict[str, Any]:
         case {"type": str(name), "state": list(entries), "groups": list(groups), **rest} if not rest:
             _same_type(name, optimizer)
         case _:
-            raise ValueError(f"expected type, state and groups, got {str(state)[:80]}")
+            raise ValueError(f"expected type, state and groups, got {shown(state)}")
     if len(entries) != len(own["state"]) or len(groups) != len(own["param_groups"]):
         raise ValueError(
             f"expected {len(own['param_groups'])} groups and {len(own['state'])} parameters,"
@@ -180,7 +180,7 @@ def _optimizer(state: Any, optimizer: Optimizer) -> dict[str, Any]:
         if not isinstance(entry, dict) or any(
             array.dtype != dtype for array in entry.values() if isinstance(array, np.ndarray)
         ):
-            raise ValueError(f"expected arrays of {dtype} for parameter {number}, got {str(entry)[:80]}")
+            raise ValueError(f"expected arrays of {dtype} for parameter {number}, got {shown(entry)}")
     groups = [_as(mine, group, "group") for mine, group in zip(own["param_groups"], groups, strict=True)]
     ready = {"state": dict(enumerate(entries)), "param_groups": groups}
     optimizer._checked_state(ready)
@@ -192,10 +192,10 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
     if state is None or schedule is None:
         if state is not schedule:
             names = [type(schedule).__name__, state["type"] if isinstance(state, dict) and "type" in state else "none"]
-            raise ValueError(f"expected {'none' if schedule is None else names[0]}, got {str(names[1])[:80]}")
+            raise ValueError(f"expected {'none' if schedule is None else names[0]}, got {shown(names[1])}")
         return None
     if not isinstance(state, dict):
-        raise ValueError(f"expected a dictionary, got {str(state)[:80]}")
+        raise ValueError(f"expected a dictionary, got {shown(state)}")
     _same_type(state.get("type"), schedule)
     own = schedule.state_dict()
     found = _as(own, {name: value for name, value in state.items() if name != "type"}, "state")
@@ -205,7 +205,7 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
     if any(
         isinstance(value, int) and not 0 <= value <= found["epoch"] for name, value in found.items() if _counts(name)
     ):
-        raise ValueError(f"expected counts of at most {found['epoch']} epochs, got {str(found)[:120]}")
+        raise ValueError(f"expected counts of at most {found['epoch']} epochs, got {shown(found)}")
     if not all(math.isfinite(rate) and rate >= 0 for rate in found["initial"]):
         raise ValueError(f"expected initial rates of at least 0, got {found['initial']}")
     return found
@@ -217,15 +217,15 @@ def _counts(name: str) -> bool:
 
 def _same_type(name: Any, part: object) -> None:
     if name != type(part).__name__:
-        raise ValueError(f"expected the state of the trainer's {type(part).__name__}, got one of {str(name)[:80]}")
+        raise ValueError(f"expected the state of the trainer's {type(part).__name__}, got one of {shown(name)}")
 
 
 def _as(own: Any, found: Any, name: str) -> Any:
     """A value read from a file in the kind of the one that it is to replace."""
-    wrong = ValueError(f"expected {name} such as {str(own)[:80]}, got {str(found)[:80]}")
+    wrong = ValueError(f"expected {name} such as {shown(own)}, got {shown(found)}")
     if isinstance(own, Mapping):
         if not isinstance(found, dict) or found.keys() != own.keys():
-            raise ValueError(f"expected {', '.join(own)}, got {str(found)[:80]}")
+            raise ValueError(f"expected {', '.join(own)}, got {shown(found)}")
         return {key: _as(own[key], found[key], key) for key in own}
     if isinstance(own, (tuple, list)):
         if not isinstance(found, list) or len(found) != len(own):

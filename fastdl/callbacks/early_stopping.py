@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.monitor import Monitor
+from fastdl.packing import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,7 +98,7 @@ class EarlyStopping(Callback):
         """Go on from there: a fit that was to stop stops."""
         waited, weights = state.get("waited"), state.get("weights")
         if type(waited) is not int or not 0 <= waited <= len(trainer.history):
-            raise ValueError(f"EarlyStopping: expected a number of epochs without improvement, got {str(waited)[:80]}")
+            raise ValueError(f"EarlyStopping: expected a number of epochs without improvement, got {shown(waited)}")
         if weights is not None:
             own = {name: (array.shape, array.dtype) for name, array in trainer.model.state_dict().items()}
             if not isinstance(weights, dict) or own != {

@@ -6,6 +6,7 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
+from fastdl.packing import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -63,5 +64,5 @@ class LearningRateLog(Callback):
         if not isinstance(rates, list) or not all(
             isinstance(each, list) and all(isinstance(rate, numbers.Real) for rate in each) for each in rates
         ):
-            raise ValueError(f"LearningRateLog: expected lists of rates, got {str(rates)[:80]}")
+            raise ValueError(f"LearningRateLog: expected lists of rates, got {shown(rates)}")
         self.rates = [list(each) for each in rates]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.arguments import real_number
+from fastdl.packing import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -93,7 +94,7 @@ class Monitor:
             isinstance(best, numbers.Real) and type(epoch) is int and 1 <= epoch <= epochs and not math.isnan(best)
         ):
             raise ValueError(
-                f"{self.owner}: expected the best value and its epoch, from 1 to {epochs}, got {str((best, epoch))[:80]}"
+                f"{self.owner}: expected the best value and its epoch, from 1 to {epochs}, got {shown((best, epoch))}"
             )
         self.best, self.best_epoch = None if best is None else float(best), epoch
 
