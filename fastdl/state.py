@@ -115,9 +115,11 @@ def _take_over(trainer: Trainer, weights: Any, optimizer: Any, schedule: Any, pa
     try:
         for part, state in parts:
             part.load_state_dict(state)
-    except Exception as error:
+    except BaseException as error:
         for part, state in before:
             part.load_state_dict(state)
+        if not isinstance(error, Exception):  # Ctrl-C
+            raise
         raise ValueError(f"Trainer.load: the state in {path} does not fit: {error}") from None
 
 
@@ -130,7 +132,7 @@ def _same_layers(found: Any, own: Any, path: Path) -> None:
         raise ValueError(f"Trainer.load: expected a model of {shown(own)} in {path}, got {shown(found)}")
     number = next(i for i, (one, other) in enumerate(zip(listed, mine, strict=True)) if one != other)
     raise ValueError(
-        f"Trainer.load: {path} does not fit the model: layer {number} is {shown(listed[number])} where the model has"
+        f"Trainer.load: {path} does not fit the model: layer {number} is {_word(listed[number])} where the model has"
         f" {mine[number]}"
     )
 
@@ -192,7 +194,7 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
     if state is None or schedule is None:
         if state is not schedule:
             names = [type(schedule).__name__, state["type"] if isinstance(state, dict) and "type" in state else "none"]
-            raise ValueError(f"expected {'none' if schedule is None else names[0]}, got {shown(names[1])}")
+            raise ValueError(f"expected {'none' if schedule is None else names[0]}, got {_word(names[1])}")
         return None
     if not isinstance(state, dict):
         raise ValueError(f"expected a dictionary, got {shown(state)}")
@@ -217,7 +219,11 @@ def _counts(name: str) -> bool:
 
 def _same_type(name: Any, part: object) -> None:
     if name != type(part).__name__:
-        raise ValueError(f"expected the state of the trainer's {type(part).__name__}, got one of {shown(name)}")
+        raise ValueError(f"expected the state of the trainer's {type(part).__name__}, got one of {_word(name)}")
+
+
+def _word(value: Any) -> str:
+    return short(value) if isinstance(value, str) else shown(value)
 
 
 def _as(own: Any, found: Any, name: str) -> Any:
