@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from fastdl.checkpoint import Checkpoint as Checkpoint
     from fastdl.checkpoint import load as load
     from fastdl.checkpoint import save as save
+    from fastdl.pytorch import load_torch as load_torch
 
 
 def __getattr__(name: str) -> Any:
@@ -56,4 +57,8 @@ def __getattr__(name: str) -> Any:
         import importlib
 
         return importlib.import_module(f"fastdl.{name}")
+    if name == "load_torch":
+        from fastdl import pytorch
+
+        return pytorch.load_torch
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")

@@ -12,19 +12,24 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from fastdl import nn
 from fastdl.data import Standardize
 from fastdl.nn.module import Module
+from fastdl.packing import short, shown
 
 FORMAT_VERSION = 1
 # The arguments of layers that their weights' shapes are made of, apart from groups.
 SIZES = frozenset(
     ("in_features", "out_features", "in_channels", "out_channels", "kernel_size", "num_features", "normalized_shape")
 )
+# What the entries of a training state begin with; no layer's name has a slash.
+TRAINING = "training/"
+# Shape and dtype of each entry of a file.
+Shapes: TypeAlias = dict[str, tuple[tuple[int, ...], str]]
 DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
 
 
@@ -93,9 +98,7 @@ def save(
     """
     if not isinstance(model, Module):
         raise TypeError(f"save: expected a fastdl Module, got {type(model).__name__}")
-    words: dict[str, Any] = {"format_version": FORMAT_VERSION}
-    with contextlib.suppress(TypeError, ValueError):  # a layer that no string spells: its weights alone are saved
-        words["spec"] = nn.to_spec(model)
+    words = model_words(model)
     for name, scale in (("scaling", scaling), ("target_scaling", target_scaling)):
         if scale is not None:
             if not isinstance(scale, Standardize):
@@ -110,7 +113,15 @@ def save(
         if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
             raise TypeError(f"save: expected a dictionary of strings for metadata, got {metadata!r}")
         words["metadata"] = dict(metadata)
-    write_atomically(path, _safetensors().numpy.save(model.state_dict(), metadata={"fastdl": json.dumps(words)}))
+    write_atomically(path, safetensors_package().numpy.save(model.state_dict(), metadata={"fastdl": json.dumps(words)}))
+
+
+def model_words(model: Module) -> dict[str, Any]:
+    """What a file's metadata say of its model: the format's version, and the spec where strings spell the model."""
+    words: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    with contextlib.suppress(TypeError, ValueError):  # a layer that no string spells: its weights alone are saved
+        words["spec"] = nn.to_spec(model)
+    return words
 
 
 def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoint:
@@ -135,19 +146,31 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoin
     if model is not None and not isinstance(model, Module):
         raise TypeError(f"load: expected a fastdl Module or None for model, got {type(model).__name__}")
     path = Path(path)
-    safetensors = _safetensors()
+    with reading(path) as (file, words, shapes):
+        shapes = {name: entry for name, entry in shapes.items() if not name.startswith(TRAINING)}
+        checkpoint = described(words, shapes, model, path)
+        checkpoint.model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+    return checkpoint
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[tuple[Any, dict[str, Any], Shapes]]:
+    """A safetensors file of fastdl's, what `save` wrote into its metadata, and the shape and dtype of each entry.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: if it is none, or of a newer version.
+    """
+    safetensors = safetensors_package()
     with path.open("rb"):
         pass  # a missing file or a folder is named by the system, in its own words
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
-            words = _words(file.metadata(), path)
             entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
             shapes = {name: (tuple(entry.get_shape()), entry.get_dtype()) for name, entry in entries.items()}
-            checkpoint = _described(words, shapes, model, path)
-            checkpoint.model.load_state_dict({name: file.get_tensor(name) for name in entries})
+            yield file, _words(file.metadata(), path), shapes
     except safetensors.SafetensorError as error:
         raise ValueError(f"load: expected a whole safetensors file, got {path}: {error}") from None
-    return checkpoint
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
@@ -190,32 +213,30 @@ def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
         raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {text!r}")
     version = words.get("format_version")
     if type(version) is not int or version < 1:
-        raise ValueError(f"load: expected a format version in {path}, got {str(version)[:80]}")
+        raise ValueError(f"load: expected a format version in {path}, got {shown(version)}")
     if version > FORMAT_VERSION:
         raise ValueError(
-            f"load: expected format version {FORMAT_VERSION} or older, got {version} in {path}; update fastdl"
+            f"load: expected format version {FORMAT_VERSION} or older, got {shown(version)} in {path}; update fastdl"
         )
     return words
 
 
-def _described(
-    words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], model: Module | None, path: Path
-) -> Checkpoint:
+def described(words: dict[str, Any], shapes: Shapes, model: Module | None, path: Path) -> Checkpoint:
     """The checkpoint that the metadata describe, its model without the weights yet, when the entries fit it."""
     scaling, target_scaling = (_scaling(words, name, path) for name in ("scaling", "target_scaling"))
     classes, features = (_names(words, name, path) for name in ("classes", "features"))
     metadata = words.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
-        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {str(metadata)[:80]}")
+        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {shown(metadata)}")
     for name, (_, dtype) in shapes.items():
         if dtype not in DTYPES:
-            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {name} of {dtype}")
+            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {short(name)} of {dtype}")
     if model is None:
         model = _build(words, shapes, path)
     own = {name: (array.shape, array.dtype) for name, array in model.state_dict().items()}
     found = {name: (shape, DTYPES[dtype]) for name, (shape, dtype) in shapes.items()}
     faults = [f"{name} is missing" for name in own if name not in found]
-    faults += [f"{name} is unexpected" for name in found if name not in own]
+    faults += [f"{short(name)} is unexpected" for name in found if name not in own]
     for name in own.keys() & found.keys():
         if own[name] != found[name]:
             faults.append(f"{name} is {_spelled(*found[name])} where the model has {_spelled(*own[name])}")
@@ -241,11 +262,11 @@ def _names(words: dict[str, Any], name: str, path: Path) -> tuple[str, ...] | No
     if names is None:
         return None
     if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
-        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {str(names)[:80]}")
+        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {shown(names)}")
     return tuple(names)
 
 
-def _build(words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]], path: Path) -> Module:
+def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
     spec = words.get("spec")
     if spec is None:
         raise ValueError(
@@ -263,9 +284,9 @@ def _build(words: dict[str, Any], shapes: dict[str, tuple[tuple[int, ...], str]]
 
 
 def _refuse_oversize(spec: Any, elements: int) -> None:
-    """Refuse a spec whose layers would have far more weights than the file, before they are allocated."""
+    """Refuse a spec whose layers would have more weights than the file, before they are allocated."""
     asked = sum(_asked(text) for text in _strings(spec))
-    if asked > 64 * elements + 2**24:
+    if asked > elements + 2**16:  # the windows of a pool are counted too, and take no memory
         raise ValueError(f"it asks for up to {asked} weights where the file has {elements}")
 
 
@@ -289,6 +310,9 @@ def _weights(call: ast.Call) -> int:
     groups = max([1, *sizes.pop("groups", [])])
     if layer is nn.Conv2d and len(sizes.get("kernel_size", [])) == 1:
         sizes["kernel_size"] *= 2
+    off = {name for name, value in arguments if isinstance(value, ast.Constant) and value.value is False}
+    if "elementwise_affine" in off or {"affine", "track_running_stats"} <= off:
+        return 0
     found = [size for name in SIZES & sizes.keys() for size in sizes[name]]
     return math.prod(found) // groups if found else 0
 
@@ -316,7 +340,7 @@ def _spelled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return f"{dtype} of shape {shape}"
 
 
-def _safetensors() -> Any:
+def safetensors_package() -> Any:
     try:
         import safetensors
         import safetensors.numpy

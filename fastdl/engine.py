@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
 
@@ -44,7 +44,7 @@ class NotFiniteError(Exception):
 class Engine(Protocol):
     """Trains on batches; `name` says which engine it is and why; a native one also runs epochs in a row (NativeEngine.epochs)."""
 
-    native: ClassVar[bool]
+    native: bool
     name: str
     task: Task
 

@@ -7,11 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.shuffle import shuffle
+from fastdl.packing import shown
 
 
 @cache
@@ -129,6 +131,34 @@ class Stream:
         """Draw another seed at the next call, and count from 0 again."""
         with self._lock:
             self._seed, self._calls = None, 0
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Return the seed, None where none was drawn yet, and the number of calls so far."""
+        with self._lock:
+            return {"seed": self._seed, "calls": self._calls}
+
+    def load_state_dict(self, state: Any) -> None:
+        """Take over what state_dict gave.
+
+        Raises:
+            ValueError: if it is something else.
+        """
+        match state:
+            case {"seed": seed, "calls": int(calls), **rest} if (
+                not rest and 0 <= calls < 2**62 and (seed is None or (type(seed) is int and 0 <= seed < 2**64))
+            ):
+                with self._lock:
+                    self._seed, self._calls = seed, calls
+            case _:
+                raise ValueError(f"expected a seed and a number of calls, got {shown(state)}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state without the lock, which belongs to this process."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = threading.Lock()
 
 
 @cache

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
-from typing import TYPE_CHECKING, Any, cast
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl import door, optim
-from fastdl.arguments import kind_of, limit, positive_integer
+from fastdl import door
+from fastdl.arguments import kind_of, limit, positive_integer, true_or_false
 from fastdl.callbacks import Callback, listed
 from fastdl.data.augment import Augment, augmented
 from fastdl.door import Rows, in_memory
-from fastdl.engine import Engine, NotFiniteError, Task, engine_for
-from fastdl.feed import Feed, Source, feed_of
+from fastdl.engine import Task
+from fastdl.feed import Source, feed_of
+from fastdl.fitting import Fitting
 from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.prediction import outputs, training_mode
+from fastdl.position import Position
+from fastdl.prediction import outputs
 from fastdl.prediction import predict as predict
-from fastdl.random import Stream, as_generator, drawing_from, order_seeds
+from fastdl.random import as_generator
 from fastdl.trial import try_rows
 
-if TYPE_CHECKING:
-    from fastdl.native import NativeEngine
-
 Array = NDArray[Any]
-# How long one call may run through epochs that nobody watches.
-CALL_SECONDS = 0.05
 
 
 class Trainer:
@@ -106,13 +102,12 @@ class Trainer:
         self.metrics = named_metrics(metrics)
         self.history = History(())
         self.rng: np.random.Generator | None = None
+        self._position: Position | None = None
         self._stopping = False
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
             raise ValueError("Trainer: expected a model with parameters, got one without")
-        self._task = Task(model, criterion, optimizer, self.clip_value, self.clip_norm)
-        self._latest_engine: Engine | None = None
-        if not any(id(parameter) in own for parameter in self._task.parameters()):
+        if not any(id(parameter) in own for parameter in self.task().parameters()):
             raise ValueError(
                 "Trainer: expected an optimizer of the model's parameters, got one of none of them;"
                 f" write {type(optimizer).__name__}(model.parameters(), ...)"
@@ -132,6 +127,7 @@ class Trainer:
         progress: bool | None = None,
         augment: Augment | None = None,
         drop_last: bool = False,
+        resume: bool = False,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -167,6 +163,9 @@ class Trainer:
                 losses and metrics of training are of what it returns.
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
                 normalization cannot take the statistics of one row. Not for batches.
+            resume: go on with the latest fit, this trainer's own or the one that `load` read, up to `epochs` in all and
+                with its random numbers in the place of `seed`; begin where there was none. With the same data and
+                arguments the results are, bit for bit, those of a fit that never stopped.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
@@ -180,6 +179,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+            RuntimeError: if the fit to resume did not end between two epochs.
 
         Example:
             >>> from fastdl import data, nn, optim
@@ -197,6 +197,7 @@ class Trainer:
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
             raise TypeError(f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}")
+        resume = true_or_false(resume, "resume", "Trainer.fit")
         rng = as_generator(seed, "Trainer.fit: seed")
         validation = None
         if validation_data is not None:
@@ -209,38 +210,24 @@ class Trainer:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
             try_rows(self.model, self.criterion, *validation)
-        self.rng = rng
         names = ["loss", *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
-        self.history = history = History((*names, "lr", "seconds"), "none: no epoch was run")
-        self._latest_engine = None
-        self._stopping = False
-        on_step_end = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
-        with ExitStack() as endings:
-            endings.enter_context(drawing_from(Stream(self.rng)))
-            try:
-                for callback in callbacks:
-                    callback.on_fit_begin(self, epochs)
-                    endings.callback(callback.on_fit_end, self)
-                watched = self.metrics or self.schedule or validation or augment or on_step_end
-                unwatched = not watched and not any(callback.awaits_epochs() for callback in callbacks)
-                with training_mode(self.model, True) if not self.model.training else nullcontext():
-                    while len(history) < epochs and not self._stopping:
-                        if unwatched and self._epochs_ahead(feed, epochs - len(history), rng):
-                            continue
-                        feed.begin(len(history) + 1, rng)
-                        record = self._epoch(feed, on_step_end, validation, augment)
-                        history.records.append(record)
-                        if self.schedule is not None:
-                            self._step_schedule(record)
-                        for callback in callbacks:
-                            callback.on_epoch_end(self, record)
-            except KeyboardInterrupt:
-                history.interrupted = True
-            finally:
-                self._latest_engine = None
-        return history
+        names += ["lr", "seconds"]
+        position = self._position if resume else None
+        if resumed := position is not None:
+            self._refuse_broken("Trainer.fit: expected a fit to resume that ended between two epochs")
+            if self.history.names != tuple(names):
+                raise ValueError(
+                    f"Trainer.fit: expected to resume a fit of {', '.join(self.history.names)}, got one of"
+                    f" {', '.join(names)}; write the same metrics and validation_data"
+                )
+        else:
+            self.history, position = History(names, "none: no epoch was run"), Position(rng)
+        self._position, self.rng, self._stopping = position, position.rng, False
+        self.history.interrupted = False
+        Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
+        return self.history
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model's own modes are restored.
@@ -259,7 +246,7 @@ class Trainer:
         """
         rows, truth = door.pair(x, y, door.weights_dtype(self.model), "Trainer.evaluate")
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
-        return self._judge(outputs(self.model, rows, batch_size), truth)
+        return self.judge(outputs(self.model, rows, batch_size), truth)
 
     def predict(self, x: ArrayLike, batch_size: int = 1024) -> Array:
         """The model's outputs for x, in evaluation mode: see `fastdl.prediction.predict`."""
@@ -269,130 +256,85 @@ class Trainer:
         """End the current fit after its current epoch (for callbacks)."""
         self._stopping = True
 
-    def _epoch(
-        self,
-        feed: Feed,
-        on_step_end: list[Callable[[Trainer, int, float], None]],
-        validation: tuple[Rows, Rows] | None,
-        augment: Augment | None,
-    ) -> dict[str, float]:
-        start = time.perf_counter()
-        lr = float(self.optimizer.param_groups[0]["lr"])
-        seen: tuple[list[Array], list[Array]] | None = ([], []) if self.metrics else None
-        whole = None if on_step_end or augment is not None else feed.whole()
-        try:
-            if whole is None:
-                total, count = self._batch_by_batch(feed, seen, on_step_end, augment)
-            else:
-                total, count = self._in_one_call(*whole, seen)
-        except NotFiniteError as error:
-            raise FloatingPointError(self._diverged(error)) from None
-        record = {"loss": total if self._task.sums else total / count}
-        if seen is not None:
-            output, target = map(np.concatenate, seen)
-            for name, metric in self.metrics.items():
-                record[name] = float(metric(output, target))
-        if validation is not None:
-            judged = self._judge(outputs(self.model, validation[0]), validation[1])
-            record |= {f"val_{name}": value for name, value in judged.items()}
-        return record | {"lr": lr, "seconds": time.perf_counter() - start}
+    @property
+    def stopping(self) -> bool:
+        """Whether the current fit ends after its current epoch, or the latest one did."""
+        return self._stopping
 
-    def _epochs_ahead(self, feed: Feed, epochs: int, rng: np.random.Generator) -> bool:
-        """Run as many of the coming epochs as fit into CALL_SECONDS in one call, where the first has shown what one takes.
+    def cannot_resume(self, why: str) -> None:
+        """Say why the latest fit cannot go on as if it had never stopped (for callbacks that change weights at its end)."""
+        if self._position is not None:
+            self._position.broken = why
 
-        They are recorded as if they had been run one by one; the generator goes on from the latest that was begun.
+    def _refuse_broken(self, wanted: str) -> None:
+        if self._position is not None and self._position.broken:
+            raise RuntimeError(
+                f"{wanted}, but {self._position.broken}; let callbacks=[ModelCheckpoint(path)] write the state after each"
+                " epoch, and go on from there with load(path)"
+            )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole training state to a safetensors file, from which `load` goes on, in this process or another.
+
+        It holds the model (spec, weights, buffers), the optimizer's and the schedule's state, the history, the fit's
+        random numbers and its callbacks' states; neither the data nor what the trainer was made with beside them. The
+        file is replaced as a whole: at any moment the old or the new one stands. `fastdl.load` reads the model out of it.
+
+        Args:
+            path: the file; its folder has to exist.
+
+        Raises:
+            RuntimeError: if the latest fit was left, or is, in the midst of an epoch; callbacks save in `on_checkpoint`.
+            TypeError: if optimizer or schedule are not fastdl's, or a state holds what cannot be written.
+            OSError: if the file cannot be written; an older one stands then.
+
+        Example:
+            >>> import tempfile
+            >>> from fastdl import data, nn, optim
+            >>> x, y = data.disk(100, rng=0)
+            >>> def trainer():
+            ...     model = nn.Sequential(nn.Linear(2, 8, rng=1), nn.Dropout(0.1), nn.ReLU(), nn.Linear(8, 2, rng=2))
+            ...     return Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
+            >>> once, first, second = trainer(), trainer(), trainer()
+            >>> history = once.fit(x, y, epochs=4, batch_size=20, seed=0)
+            >>> history = first.fit(x, y, epochs=3, batch_size=20, seed=0)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     first.save(f"{folder}/state.safetensors")
+            ...     second.load(f"{folder}/state.safetensors")
+            >>> second.fit(x, y, epochs=4, batch_size=20, resume=True)["loss"] == once.history["loss"]
+            True
         """
-        engine = self._current_engine()
-        if engine is None or not engine.native:
-            return False
-        epochs = min(epochs, int(CALL_SECONDS / max(self.history.records[-1]["seconds"], 1e-9)))
-        before = rng.bit_generator.state
-        if epochs < 2 or (ahead := feed.ahead(epochs, rng)) is None:
-            return False
-        records, first = self.history.records, len(self.history)
-        lr, per = float(self.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+        from fastdl.state import save_state
 
-        def ended(total: float, seconds: float) -> None:
-            records.append({"loss": total / per, "lr": lr, "seconds": seconds})
+        self._refuse_broken("Trainer.save: expected to be called between two epochs")
+        save_state(self, path)
 
-        try:
-            cast("NativeEngine", engine).epochs(*ahead, ended)
-        except NotFiniteError as error:
-            raise FloatingPointError(self._diverged(error)) from None
-        finally:
-            if len(records) < first + epochs and ahead.seeds is not None:
-                rng.bit_generator.state = before
-                order_seeds(len(records) - first + 1, rng)
-        return True
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take over a training state that `save` or `ModelCheckpoint` wrote; `fit(..., resume=True)` goes on from it.
 
-    def _in_one_call(
-        self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
-    ) -> tuple[float, int]:
-        """An epoch, or a batch, without Python between its steps; the sum of losses over samples, and their number."""
-        engine = self._engine(x, y, min(batch_size, len(x)))
-        total = engine.epoch(x, y, order, batch_size, None if seen is None else seen[0])
-        if seen is not None:
-            seen[1].append(y if order is None else y[order])
-        return total, len(y) if order is None else len(order)
+        Everything in the file is checked before anything changes. The trainer has to be made as the one that was saved:
+        the same layers, optimizer and schedule.
 
-    def _batch_by_batch(
-        self,
-        feed: Feed,
-        seen: tuple[list[Array], list[Array]] | None,
-        on_step_end: list[Callable[[Trainer, int, float], None]],
-        augment: Augment | None,
-    ) -> tuple[float, int]:
-        """An epoch with Python between its steps; the sum of losses over samples, and their number."""
-        total, count = 0.0, 0
-        for step, (x, y) in enumerate(feed.batches(own=seen is not None or augment is not None), 1):
-            if augment is not None and self.rng is not None:
-                x = augmented(augment, x, self.rng, "Trainer.fit")
-            try:
-                with feed.telling(step):
-                    loss, rows = self._in_one_call(x, y, None, len(x), seen)
-            except NotFiniteError as error:
-                raise NotFiniteError(error.what, step, error.where) from None
-            total, count = total + loss, count + rows
-            for call in on_step_end:
-                call(self, step, loss if self._task.sums else loss / rows)
-        return total, count
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
+            TypeError: if the trainer's optimizer or schedule are not fastdl's.
+        """
+        from fastdl.state import load_state
 
-    def _current_engine(self) -> Engine | None:
-        """The engine of this fit, where it is made and the model still what it was made for."""
-        self._task = Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
-        engine = self._latest_engine
-        return engine if engine is not None and engine.task == self._task and engine.current() else None
+        self.history, self._position = load_state(self, path)
+        self.rng = self._position and self._position.rng
 
-    def _engine(self, x: Array, y: Array, rows: int) -> Engine:
-        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
-        engine = self._current_engine()
-        if engine is None or engine.most < rows:
-            engine = self._latest_engine = engine_for(self._task, x, y, rows)
-            self.history.engine = engine.name
-        return engine
+    def task(self) -> Task:
+        """What an engine trains: model, criterion, optimizer and limits, as they are now."""
+        return Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
 
-    def _judge(self, output: Array, y: Rows) -> dict[str, float]:
+    def judge(self, output: Array, y: Rows) -> dict[str, float]:
+        """Loss and metrics of the model's outputs."""
         target = in_memory(y)
         with no_grad():
             loss = float(self.criterion(output, target))
         return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
-
-    def _step_schedule(self, record: dict[str, float]) -> None:
-        if isinstance(self.schedule, optim.Schedule):
-            self.schedule.step(record.get("val_loss", record["loss"]))
-        else:
-            self.schedule.step()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the state without the engine, which belongs to this process and this fit."""
-        return {**vars(self), "_latest_engine": None}
-
-    def _diverged(self, error: NotFiniteError) -> str:
-        lr = self.optimizer.param_groups[0]["lr"]
-        return (
-            f"Trainer.fit: {error.what} in epoch {len(self.history) + 1}, step {error.step}{error.where};"
-            f" write a smaller lr than {lr:g}, or clip_norm=1.0"
-        )
 
 
 def _epochs(epochs: object) -> int:

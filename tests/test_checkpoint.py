@@ -227,6 +227,27 @@ def test_what_a_spec_asks_for_is_what_its_layers_weigh(case):
     assert asked == pytest.approx(weights, abs=9) or (weights == 0 and asked < 1000)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "Linear(300, 300)",
+        "LayerNorm(90_000, 1e-5, False)",
+        "BatchNorm1d(90_000, affine=False)",
+        "BatchNorm1d(90_000, affine=False, track_running_stats=False)",
+        "Conv2d(64, 64, 5, groups=2)",
+    ],
+)
+def test_a_large_model_is_not_taken_for_a_lie(path, spec):
+    save(nn.from_spec(["Linear(2, 3)", spec]), path)
+    assert nn.to_spec(load(path).model) == nn.to_spec(nn.from_spec(["Linear(2, 3)", spec]))
+
+
+def test_a_spec_that_asks_for_a_little_more_than_the_file_has_is_refused(path):
+    rewrite(path, spec=["Linear(300, 300)"])
+    with pytest.raises(ValueError, match="asks for up to 90000 weights where the file has 33"):
+        load(path)
+
+
 @pytest.mark.parametrize("length", [0, 7, 8, 50, -1])
 def test_a_truncated_file_is_refused(path, length):
     save(network(), path)

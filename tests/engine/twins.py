@@ -6,7 +6,7 @@ from unittest import mock
 
 import numpy as np
 
-from fastdl import Trainer, nn, optim, training
+from fastdl import Trainer, fitting, nn, optim
 from fastdl.engine import PlainEngine, Task
 from fastdl.native import NativeEngine
 from fastdl.random import Stream, drawing_from
@@ -106,7 +106,7 @@ def fit(
     if native:
         trainer.fit(x, y, **arguments)
     else:
-        with mock.patch.object(training, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it")):
+        with mock.patch.object(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it")):
             trainer.fit(x, y, **arguments)
     return trainer, parts
 

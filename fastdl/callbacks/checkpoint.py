@@ -1,0 +1,103 @@
+"""ModelCheckpoint: write the whole training state to a file while a fit runs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastdl.arguments import positive_integer
+from fastdl.callbacks.callback import Callback
+from fastdl.callbacks.monitor import Monitor
+
+if TYPE_CHECKING:
+    from fastdl.training import Trainer
+
+
+class ModelCheckpoint(Callback):
+    """Write the training state every so many epochs and after the last, or each time that a quantity is at its best.
+
+    The file is what `Trainer.save` writes: `Trainer.load` goes on from it, `fastdl.load` takes the model out of it. It is
+    replaced as a whole; `{epoch}` in the path, as in "run-{epoch}.safetensors", keeps one for each.
+
+    Args:
+        path: the file; its folder has to exist.
+        every: epochs from one to the next; not with a monitor, which looks at each.
+        monitor: a name of the history, as "val_loss": only epochs that are the best so far are written.
+        mode: "min" or "max", which way the monitor improves; None takes "min" for a loss or error, "max" for an accuracy.
+
+    After a fit with a monitor, `best_epoch` (counted from 1) and `best` tell which epoch the file holds.
+
+    Raises:
+        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be told.
+        ValueError: at the start of a fit, if the history will have no such name.
+        TypeError: at the start of a fit, if a part of the trainer has no state that can be written.
+        OSError: if the file cannot be written; an older one stands then.
+
+    Example:
+        >>> ModelCheckpoint("run.safetensors", every=5).every
+        5
+        >>> ModelCheckpoint("best.safetensors", monitor="val_accuracy").mode
+        'max'
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        every: int = 1,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] | None = None,
+    ) -> None:
+        if not isinstance(path, (str, os.PathLike)):
+            raise TypeError(f"ModelCheckpoint: expected a path, got {type(path).__name__}")
+        self.path = os.fspath(path)
+        self.every = positive_integer(every, "every", "ModelCheckpoint")
+        if monitor is not None and self.every > 1:
+            raise ValueError(f"ModelCheckpoint: expected every=1 beside a monitor, got every={every}")
+        if monitor is None and mode is not None:
+            raise ValueError(f"ModelCheckpoint: expected a monitor beside mode={mode!r}, got None")
+        self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0, "ModelCheckpoint")
+        self.monitor, self.mode = monitor, self._monitor and self._monitor.mode
+        self._due = False
+        self._epochs = 0
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._monitor and self._monitor.best
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best value, counted from 1."""
+        return self._monitor and self._monitor.best_epoch
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        """Find out before training whether there is something to write."""
+        from fastdl.state import writable
+
+        writable(trainer)
+        self._epochs = epochs
+        if self._monitor is not None:
+            self._monitor.begin(trainer)
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
+        """See whether this epoch is to be written."""
+        epoch = len(trainer.history)
+        if self._monitor is not None:
+            self._due = self._monitor.improves(record[self._monitor.name], epoch)
+        else:
+            self._due = epoch % self.every == 0 or epoch == self._epochs
+
+    def on_checkpoint(self, trainer: Trainer) -> None:
+        """Write it."""
+        if self._due or (self._monitor is None and trainer.stopping):
+            trainer.save(self.path.replace("{epoch}", str(len(trainer.history))))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and its epoch."""
+        return {} if self._monitor is None else {"monitor": self.monitor, **self._monitor.state_dict()}
+
+    def on_resume(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Go on from the best so far."""
+        if self._monitor is not None and state.get("monitor") == self.monitor:
+            self._monitor.load_state_dict(state, len(trainer.history))

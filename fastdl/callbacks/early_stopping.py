@@ -1,0 +1,111 @@
+"""EarlyStopping: end a fit that no longer gets better."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastdl.arguments import positive_integer
+from fastdl.callbacks.callback import Callback
+from fastdl.callbacks.monitor import Monitor
+from fastdl.packing import shown
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fastdl.training import Trainer
+
+
+class EarlyStopping(Callback):
+    """Stop when a quantity has not improved for a number of epochs, and go back to the weights of the best one.
+
+    An epoch is better when its value is below best - min_delta (mode "min") or above best + min_delta ("max"); a NaN
+    never is. Parameters and buffers are restored, the optimizer's state is not.
+
+    Args:
+        monitor: a name of the history, as "val_loss" or "accuracy".
+        patience: epochs without improvement after which the fit stops.
+        min_delta: the least change that counts.
+        mode: "min" or "max"; None takes "min" for a loss or error, "max" for an accuracy.
+        restore_best: go back to the best epoch's weights, however the fit ends.
+
+    After a fit, `best_epoch` (counted from 1, None before any) and `best` tell which epoch it was, and its value.
+
+    Raises:
+        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be told.
+        ValueError: at the start of a fit, if the history will have no such name.
+
+    Example:
+        >>> EarlyStopping("val_accuracy", patience=5).mode
+        'max'
+
+    Source: Prechelt, Early Stopping - But When? (1998).
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        patience: int = 10,
+        min_delta: float = 0.0,
+        mode: Literal["min", "max"] | None = None,
+        restore_best: bool = True,
+    ) -> None:
+        self._monitor = Monitor(monitor, mode, min_delta, "EarlyStopping")
+        self.monitor, self.mode, self.min_delta = monitor, self._monitor.mode, self._monitor.min_delta
+        self.patience = positive_integer(patience, "patience", "EarlyStopping")
+        self.restore_best = restore_best
+        self._waited = 0
+        self._weights: dict[str, NDArray[Any]] | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The best value so far."""
+        return self._monitor.best
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch of the best value, counted from 1."""
+        return self._monitor.best_epoch
+
+    def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
+        """Start afresh."""
+        self._monitor.begin(trainer)
+        self._waited, self._weights = 0, None
+
+    def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
+        """Keep the weights of a better epoch; stop when none has come for too long."""
+        if self._monitor.improves(record[self.monitor], len(trainer.history)):
+            self._waited = 0
+            if self.restore_best:
+                self._weights = trainer.model.state_dict()
+        else:
+            self._waited += 1
+            if self._waited >= self.patience:
+                trainer.stop()
+
+    def on_fit_end(self, trainer: Trainer) -> None:
+        """Go back to the best epoch's weights."""
+        if self._weights is not None:
+            trainer.model.load_state_dict(self._weights)
+            if self.best_epoch != len(trainer.history):
+                trainer.cannot_resume(f"EarlyStopping went back to the weights of epoch {self.best_epoch}")
+            self._weights = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, its epoch and weights, and how long it has been the best."""
+        return {**self._monitor.state_dict(), "waited": self._waited, "weights": self._weights}
+
+    def on_resume(self, trainer: Trainer, state: dict[str, Any]) -> None:
+        """Go on from there: a fit that was to stop stops."""
+        waited, weights = state.get("waited"), state.get("weights")
+        if type(waited) is not int or not 0 <= waited <= len(trainer.history):
+            raise ValueError(f"EarlyStopping: expected a number of epochs without improvement, got {shown(waited)}")
+        if weights is not None:
+            own = {name: (array.shape, array.dtype) for name, array in trainer.model.state_dict().items()}
+            if not isinstance(weights, dict) or own != {
+                name: (getattr(array, "shape", None), getattr(array, "dtype", None)) for name, array in weights.items()
+            }:
+                raise ValueError("EarlyStopping: expected the best epoch's weights to be the model's, got others")
+        self._monitor.load_state_dict(state, len(trainer.history))
+        self._waited, self._weights = waited, weights if self.restore_best else None
+        if self._waited >= self.patience:
+            trainer.stop()

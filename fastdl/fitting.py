@@ -1,0 +1,199 @@
+"""Fitting: one fit of a Trainer under way, epoch after epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl import optim
+from fastdl.callbacks import Callback
+from fastdl.data.augment import Augment, augmented
+from fastdl.door import Rows
+from fastdl.engine import Engine, NotFiniteError, Task, engine_for
+from fastdl.feed import Feed
+from fastdl.position import Position
+from fastdl.prediction import outputs, training_mode
+from fastdl.random import drawing_from, order_seeds
+
+if TYPE_CHECKING:
+    from fastdl.native import NativeEngine
+    from fastdl.training import Trainer
+
+Array = NDArray[Any]
+# How long one call may run through epochs that nobody watches.
+CALL_SECONDS = 0.05
+
+
+class Fitting:
+    """What a fit was given, and the engine that runs it.
+
+    Args:
+        trainer: whose model is fitted; its history grows.
+        feed: gives each epoch its batches.
+        position: its random numbers, and what its callbacks go on from.
+        validation: rows to evaluate after each epoch.
+        augment: changes the inputs of each batch.
+        callbacks: in the order in which they are called.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        feed: Feed,
+        position: Position,
+        validation: tuple[Rows, Rows] | None,
+        augment: Augment | None,
+        callbacks: Sequence[Callback],
+    ) -> None:
+        self.trainer, self.feed, self.position, self.rng = trainer, feed, position, position.rng
+        self.validation, self.augment, self.callbacks = validation, augment, callbacks
+        self._watching_steps = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
+        self._latest_engine: Engine | None = None
+        self._task = trainer.task()
+
+    def run(self, epochs: int, resumed: bool) -> None:
+        """Train until the history holds so many epochs; callbacks go on from their states where the fit is resumed."""
+        trainer, history, position = self.trainer, self.trainer.history, self.position
+        with ExitStack() as endings:
+            endings.enter_context(drawing_from(position.stream))
+            try:
+                states = position.states_for(self.callbacks)
+                for callback, state in zip(self.callbacks, states, strict=True):
+                    callback.on_fit_begin(trainer, epochs)
+                    endings.callback(callback.on_fit_end, trainer)
+                    if resumed and state is not None:
+                        callback.on_resume(trainer, state)
+                position.attend(self.callbacks)
+                endings.callback(position.leave)
+                unwatched = not self._watched()
+                with training_mode(trainer.model, True) if not trainer.model.training else nullcontext():
+                    while len(history) < epochs and not trainer.stopping:
+                        position.broken = f"epoch {len(history) + 1} was not finished"
+                        if not (unwatched and len(history) and self._epochs_ahead(epochs - len(history))):
+                            self._epoch()
+                        position.broken = ""
+                        for callback in self.callbacks:
+                            callback.on_checkpoint(trainer)
+            except KeyboardInterrupt:
+                history.interrupted = True
+
+    def _watched(self) -> bool:
+        """Whether something happens in Python after an epoch, or within one."""
+        trainer = self.trainer
+        between = trainer.metrics or trainer.schedule or self.validation or self.augment or self._watching_steps
+        return bool(between) or any(callback.awaits_epochs() for callback in self.callbacks)
+
+    def _epoch(self) -> None:
+        """Run an epoch, and what follows it."""
+        trainer = self.trainer
+        for callback in self.callbacks:
+            callback.on_epoch_begin(trainer, len(trainer.history) + 1)
+        self.feed.begin(len(trainer.history) + 1, self.rng)
+        record = self._run_epoch()
+        trainer.history.records.append(record)
+        if isinstance(trainer.schedule, optim.Schedule):
+            trainer.schedule.step(record.get("val_loss", record["loss"]))
+        elif trainer.schedule is not None:
+            trainer.schedule.step()
+        for callback in self.callbacks:
+            callback.on_epoch_end(trainer, record)
+
+    def _run_epoch(self) -> dict[str, float]:
+        """The record of an epoch."""
+        trainer, start = self.trainer, time.perf_counter()
+        lr = float(trainer.optimizer.param_groups[0]["lr"])
+        seen: tuple[list[Array], list[Array]] | None = ([], []) if trainer.metrics else None
+        whole = None if self._watching_steps or self.augment is not None else self.feed.whole()
+        try:
+            total, count = self._batch_by_batch(seen) if whole is None else self._in_one_call(*whole, seen)
+        except NotFiniteError as error:
+            raise FloatingPointError(self._diverged(error)) from None
+        record = {"loss": total if self._task.sums else total / count}
+        if seen is not None:
+            output, target = map(np.concatenate, seen)
+            for name, metric in trainer.metrics.items():
+                record[name] = float(metric(output, target))
+        if self.validation is not None:
+            x, y = self.validation
+            record |= {f"val_{name}": value for name, value in trainer.judge(outputs(trainer.model, x), y).items()}
+        return record | {"lr": lr, "seconds": time.perf_counter() - start}
+
+    def _epochs_ahead(self, epochs: int) -> bool:
+        """Run as many of the coming epochs as fit into CALL_SECONDS in one call, where the latest has shown what one takes.
+
+        They are recorded as if they had been run one by one; the generator goes on from the latest that was begun.
+        """
+        engine = self._current_engine()
+        if engine is None or not engine.native:
+            return False
+        records = self.trainer.history.records
+        first, before = len(records), self.rng.bit_generator.state
+        epochs = min(epochs, int(CALL_SECONDS / max(records[-1]["seconds"], 1e-9)))
+        if epochs < 2 or (ahead := self.feed.ahead(epochs, self.rng)) is None:
+            return False
+        lr, per = float(self.trainer.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+
+        def ended(total: float, seconds: float) -> None:
+            records.append({"loss": total / per, "lr": lr, "seconds": seconds})
+
+        try:
+            cast("NativeEngine", engine).epochs(*ahead, ended)
+        except NotFiniteError as error:
+            raise FloatingPointError(self._diverged(error)) from None
+        finally:
+            if len(records) < first + epochs and ahead.seeds is not None:
+                self.rng.bit_generator.state = before
+                order_seeds(len(records) - first + 1, self.rng)
+        return True
+
+    def _in_one_call(
+        self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
+    ) -> tuple[float, int]:
+        """An epoch, or a batch, without Python between its steps; the sum of losses over samples, and their number."""
+        engine = self._engine(x, y, min(batch_size, len(x)))
+        total = engine.epoch(x, y, order, batch_size, None if seen is None else seen[0])
+        if seen is not None:
+            seen[1].append(y if order is None else y[order])
+        return total, len(y) if order is None else len(order)
+
+    def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> tuple[float, int]:
+        """An epoch with Python between its steps; the sum of losses over samples, and their number."""
+        total, count = 0.0, 0
+        for step, (x, y) in enumerate(self.feed.batches(own=seen is not None or self.augment is not None), 1):
+            if self.augment is not None:
+                x = augmented(self.augment, x, self.rng, "Trainer.fit")
+            try:
+                with self.feed.telling(step):
+                    loss, rows = self._in_one_call(x, y, None, len(x), seen)
+            except NotFiniteError as error:
+                raise NotFiniteError(error.what, step, error.where) from None
+            total, count = total + loss, count + rows
+            for call in self._watching_steps:
+                call(self.trainer, step, loss if self._task.sums else loss / rows)
+        return total, count
+
+    def _current_engine(self) -> Engine | None:
+        """The engine of this fit, where it is made and the model still what it was made for."""
+        self._task: Task = self.trainer.task()
+        engine = self._latest_engine
+        return engine if engine is not None and engine.task == self._task and engine.current() else None
+
+    def _engine(self, x: Array, y: Array, rows: int) -> Engine:
+        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
+        engine = self._current_engine()
+        if engine is None or engine.most < rows:
+            engine = self._latest_engine = engine_for(self._task, x, y, rows)
+            self.trainer.history.engine = engine.name
+        return engine
+
+    def _diverged(self, error: NotFiniteError) -> str:
+        trainer = self.trainer
+        return (
+            f"Trainer.fit: {error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where};"
+            f" write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
+        )

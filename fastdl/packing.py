@@ -1,0 +1,127 @@
+"""Packing: plain values and arrays as what JSON can say and named arrays beside it, and back."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+DEEPEST = 30
+DTYPES = {
+    "BOOL": np.dtype(np.bool_),
+    "F16": np.dtype(np.float16),
+    "F32": np.dtype(np.float32),
+    "F64": np.dtype(np.float64),
+    **{f"I{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
+    **{f"U{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+}
+# JSON has no words for these, and not every parser reads Python's.
+SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def pack(value: Any, place: str) -> tuple[Any, dict[str, NDArray[Any]]]:
+    """A value as JSON has it, and its arrays by the names under which it refers to them.
+
+    Args:
+        value: numbers, strings, None, arrays, and lists, tuples and dictionaries of those; a dictionary's keys are strings.
+        place: what the value is, which begins the names.
+
+    Raises:
+        TypeError: for anything else in it, naming where.
+
+    Example:
+        >>> pack({"best": float("inf"), "v": np.zeros(2), "rates": (0.1, None)}, "state")
+        ({'best': {'$float': 'inf'}, 'v': {'$array': 'state/v'}, 'rates': [0.1, None]}, {'state/v': array([0., 0.])})
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    return _packed(value, place, arrays, 0), arrays
+
+
+def _packed(value: Any, place: str, arrays: dict[str, NDArray[Any]], depth: int) -> Any:
+    if depth > DEEPEST:
+        raise TypeError(f"{short(place)}: expected at most {DEEPEST} levels of nesting, got more")
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, np.bool_):
+        return bool(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        return number if math.isfinite(number) else {"$float": str(number)}
+    if isinstance(value, np.ndarray) and value.dtype in DTYPES.values():
+        arrays[place] = value
+        return {"$array": place}
+    if isinstance(value, Mapping) and all(isinstance(key, str) and not key.startswith("$") for key in value):
+        return {key: _packed(each, f"{place}/{key}", arrays, depth + 1) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_packed(each, f"{place}/{number}", arrays, depth + 1) for number, each in enumerate(value)]
+    raise TypeError(
+        f"{place}: expected numbers, strings, None, arrays of numbers, or lists and dictionaries (by strings) of those,"
+        f" got {type(value).__name__}"
+    )
+
+
+def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
+    """The value that `pack` was given, tuples as lists.
+
+    Raises:
+        ValueError: if it is not what pack gives, or an array is missing, or one is not asked for exactly once.
+
+    Example:
+        >>> unpack(*pack([1, float("-inf"), np.array([True])], "state"))
+        [1, -inf, array([ True])]
+    """
+    left = dict(arrays)
+    value = _unpacked(packed, left, 0)
+    if left:
+        raise ValueError(f"nothing refers to the entry {short(min(left))}")
+    return value
+
+
+def _unpacked(packed: Any, left: dict[str, NDArray[Any]], depth: int) -> Any:
+    if depth > DEEPEST:
+        raise ValueError(f"expected at most {DEEPEST} levels of nesting, got more")
+    if isinstance(packed, list):
+        return [_unpacked(each, left, depth + 1) for each in packed]
+    if isinstance(packed, float) and not math.isfinite(packed):
+        raise ValueError(f"expected finite numbers, got {packed}")
+    if not isinstance(packed, dict):
+        return packed
+    if not any(key.startswith("$") for key in packed):
+        return {key: _unpacked(each, left, depth + 1) for key, each in packed.items()}
+    match packed:
+        case {"$float": str(name), **rest} if not rest and name in SPECIAL:
+            return SPECIAL[name]
+        case {"$array": str(name), **rest} if not rest and name in left:
+            return left.pop(name)
+    raise ValueError(f"expected a number or an entry of the file, got {shown(packed)}")
+
+
+def shown(value: Any) -> str:
+    """A value in few words on one line, however large or deep it is.
+
+    Example:
+        >>> shown([[[[[[[[1]]]]]]], 10**50, "a" * 99, np.zeros((9, 9))])
+        "[[[[[[[...]]]]]], 10000000000000...0000000000000000, 'aaaaaaaaaaaa...aaaaaaaaaaaaa', array of shape (9, 9)]"
+    """
+    return short(_short.repr(value))
+
+
+def short(text: str) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text[:500].split())
+    return line if len(line) <= 160 else f"{line[:160]} ..."
+
+
+class _Short(reprlib.Repr):
+    def repr_ndarray(self, value: NDArray[Any], level: int) -> str:
+        return f"array of shape {value.shape}"
+
+
+_short = _Short()

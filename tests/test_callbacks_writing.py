@@ -1,0 +1,251 @@
+"""Callbacks that write while a fit runs: checkpoints, curves for TensorBoard, learning rates."""
+
+import copy
+import pickle
+import sys
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Trainer, nn, optim
+from fastdl.callbacks import Callback, LearningRateLog, ModelCheckpoint, TensorBoard
+
+X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
+Y = np.repeat([0, 1], 10)
+
+
+def make_trainer(lr=0.1, **options):
+    model = nn.Linear(2, 2, rng=0)
+    return Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr), **options)
+
+
+def fit(trainer, *callbacks, epochs=3, **options):
+    return trainer.fit(X, Y, epochs=epochs, batch_size=10, seed=0, callbacks=callbacks, **options)
+
+
+class Script(Callback):
+    """Lets the loss be as it is told."""
+
+    def __init__(self, *losses):
+        self.losses = losses
+
+    def on_epoch_end(self, trainer, record):
+        record["loss"] = self.losses[len(trainer.history) - 1]
+
+
+class Stop(Callback):
+    def __init__(self, at):
+        self.at = at
+
+    def on_epoch_end(self, trainer, record):
+        if len(trainer.history) == self.at:
+            trainer.stop()
+
+
+def epochs_in(folder):
+    """The epochs that the files in a folder, named by theirs, stand at."""
+    found = []
+    for path in sorted(folder.iterdir(), key=lambda path: int(path.stem)):
+        trainer = make_trainer()
+        trainer.load(path)
+        assert len(trainer.history) == int(path.stem)
+        found.append(len(trainer.history))
+    return found
+
+
+# --- checkpoints
+
+
+@pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
+def test_a_checkpoint_is_written_every_n_epochs_and_after_the_last(tmp_path, every, epochs):
+    fit(make_trainer(), ModelCheckpoint(tmp_path / "{epoch}.safetensors", every=every), epochs=5)
+    assert epochs_in(tmp_path) == epochs
+
+
+def test_a_checkpoint_is_written_when_the_fit_is_stopped(tmp_path):
+    fit(make_trainer(), ModelCheckpoint(tmp_path / "{epoch}.safetensors", every=4), Stop(2), epochs=9)
+    assert epochs_in(tmp_path) == [2]
+
+
+def test_without_a_place_for_the_epoch_the_file_is_replaced(tmp_path):
+    fit(make_trainer(), ModelCheckpoint(tmp_path / "3.safetensors"))
+    assert epochs_in(tmp_path) == [3]
+
+
+def test_with_a_monitor_only_the_best_so_far_are_written(tmp_path):
+    best = ModelCheckpoint(tmp_path / "{epoch}.safetensors", monitor="loss")
+    fit(make_trainer(), Script(0.5, 0.7, 0.4, float("nan"), 0.4, 0.3, 0.9), best, epochs=7)
+    assert epochs_in(tmp_path) == [1, 3, 6]
+    assert (best.best, best.best_epoch) == (0.3, 6)
+
+
+def test_with_mode_max_the_highest_are_the_best(tmp_path):
+    fit(make_trainer(), Script(0.5, 0.7, 0.4), ModelCheckpoint(tmp_path / "{epoch}", monitor="loss", mode="max"))
+    assert epochs_in(tmp_path) == [1, 2]
+
+
+def test_the_file_holds_the_epochs_weights_for_load(tmp_path):
+    trainer = make_trainer()
+    fit(trainer, ModelCheckpoint(tmp_path / "model.safetensors"))
+    found = fastdl.load(tmp_path / "model.safetensors").model
+    assert (found(X) == trainer.model(X)).all()
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fit(make_trainer(), ModelCheckpoint(tmp_path / "nowhere" / "model.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"path": 3}, TypeError, "expected a path, got int"),
+        ({"every": 0}, ValueError, "expected a positive integer for every"),
+        ({"every": 2, "monitor": "loss"}, ValueError, "expected every=1 beside a monitor"),
+        ({"mode": "min"}, ValueError, "expected a monitor beside mode"),
+        ({"monitor": "odd"}, ValueError, "expected mode='min' or mode='max'"),
+        ({"monitor": "loss", "mode": "low"}, ValueError, "expected mode 'min' or 'max'"),
+        ({"monitor": 3}, TypeError, "expected a name of the history"),
+    ],
+)
+def test_a_checkpoint_refuses_arguments_it_cannot_use(arguments, kind, message):
+    with pytest.raises(kind, match=f"ModelCheckpoint: {message}"):
+        ModelCheckpoint(**({"path": "model"} | arguments))
+
+
+def test_an_unknown_monitor_is_said_before_training(tmp_path):
+    trainer = make_trainer()
+    with pytest.raises(
+        ValueError, match=r"ModelCheckpoint: expected a monitor among loss, lr, seconds, got 'val_loss'"
+    ):
+        fit(trainer, ModelCheckpoint(tmp_path / "model", monitor="val_loss"))
+    assert not trainer.history.records
+
+
+def test_on_checkpoint_comes_when_every_callback_has_seen_the_epoch():
+    order = []
+
+    class Noting(Callback):
+        def __init__(self, name):
+            self.name = name
+
+        def on_epoch_begin(self, trainer, epoch):
+            order.append(f"{self.name} begin {epoch}")
+
+        def on_epoch_end(self, trainer, record):
+            order.append(f"{self.name} end")
+
+        def on_checkpoint(self, trainer):
+            order.append(f"{self.name} checkpoint")
+
+    fit(make_trainer(), Noting("a"), Noting("b"), epochs=1)
+    assert order == ["a begin 1", "b begin 1", "a end", "b end", "a checkpoint", "b checkpoint"]
+
+
+# --- learning rates
+
+
+def test_the_rates_of_every_group_are_those_that_the_epochs_were_trained_with():
+    model = nn.Linear(2, 2, rng=0)
+    groups = [{"params": [model.weight], "lr": 0.4}, {"params": [model.bias]}]
+    optimizer = optim.SGD(groups, lr=0.2)
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=optim.ExponentialLR(optimizer, 0.5))
+    log = LearningRateLog()
+    history = fit(trainer, log)
+    assert log.rates == [[0.4, 0.2], [0.2, 0.1], [0.1, 0.05]]
+    assert history["lr"] == [rates[0] for rates in log.rates]
+
+
+def test_an_epoch_that_was_left_has_no_rates():
+    class Leaving(Callback):
+        def on_step_end(self, trainer, step, loss):
+            if len(trainer.history) == 1:
+                raise KeyboardInterrupt
+
+    log = LearningRateLog()
+    fit(make_trainer(), log, Leaving())
+    assert log.rates == [[0.1]]
+
+
+# --- TensorBoard
+
+
+def curves(folder):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    found = accumulator.EventAccumulator(str(folder))
+    found.Reload()
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_tensorboard_reads_a_curve_for_every_name(tmp_path):
+    pytest.importorskip("tensorboard")
+    history = fit(make_trainer(), TensorBoard(tmp_path / "run"), validation_data=(X, Y))
+    found = curves(tmp_path / "run")
+    assert set(found) == {"loss", "val_loss", "lr", "seconds"}
+    for name, points in found.items():
+        assert [step for step, _ in points] == [1, 2, 3]
+        assert [value for _, value in points] == [np.float32(value) for value in history[name]]
+
+
+def test_tensorboard_sees_each_epoch_before_the_next(tmp_path):
+    pytest.importorskip("tensorboard")
+
+    class Looking(Callback):
+        def on_epoch_begin(self, trainer, epoch):
+            seen.append(len(curves(tmp_path).get("loss", ())))
+
+    seen = []
+    fit(make_trainer(), TensorBoard(tmp_path), Looking())
+    assert seen == [0, 1, 2]
+
+
+def test_a_resumed_fit_takes_the_place_of_what_a_killed_one_had_written(tmp_path):
+    pytest.importorskip("tensorboard")
+    first, second = make_trainer(), make_trainer()
+    fit(first, ModelCheckpoint(tmp_path / "state", every=2), TensorBoard(tmp_path / "run"), Leaving(at=3), epochs=4)
+    assert len(curves(tmp_path / "run")["loss"]) == 3
+    second.load(tmp_path / "state")
+    history = fit(second, TensorBoard(tmp_path / "run"), epochs=4, resume=True)
+    points = curves(tmp_path / "run")["loss"]
+    assert [step for step, _ in points] == [1, 2, 3, 4]
+    assert [value for _, value in points] == [np.float32(value) for value in history["loss"]]
+
+
+class Leaving(Callback):
+    """Ends a fit in an epoch that TensorBoard has and the checkpoint has not."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def on_epoch_end(self, trainer, record):
+        if len(trainer.history) == self.at:
+            raise KeyboardInterrupt
+
+
+def test_without_tensorboard_the_extra_is_named_before_training(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    trainer = make_trainer()
+    with pytest.raises(
+        ImportError, match=r'TensorBoard: needs tensorboard; write pip install "fastdl-nn\[tensorboard\]"'
+    ):
+        fit(trainer, TensorBoard(tmp_path))
+    assert not trainer.history.records
+
+
+def test_tensorboard_wants_a_folder():
+    with pytest.raises(TypeError, match="TensorBoard: expected a path for folder, got int"):
+        TensorBoard(3)
+
+
+def test_tensorboard_is_not_imported_with_fastdl(python):
+    assert python("import sys, fastdl.callbacks; print('tensorboard' in sys.modules)").stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    "make", [LearningRateLog, lambda: ModelCheckpoint("m", monitor="loss"), lambda: TensorBoard("r")]
+)
+def test_callbacks_copy_and_pickle(make):
+    callback = make()
+    for twin in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        assert vars(twin) == vars(callback)
