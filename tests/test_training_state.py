@@ -300,6 +300,17 @@ def test_other_options_of_a_schedule_are_told(path):
         trainer_of(schedule=lambda o: optim.StepLR(o, 3)).load(path)
 
 
+@pytest.mark.parametrize("change", [lambda a: a.astype(np.float64), lambda a: a[:1], lambda a: a.astype(np.int32)])
+def test_arrays_of_another_kind_than_the_optimizers_are_told(path, change):
+    trainer_of().save(path)
+    words, entries = words_of(path), safetensors.numpy.load_file(path)
+    name = "training/optimizer/state/0/exp_avg"
+    entries[name] = change(entries[name])
+    safetensors.numpy.save_file(entries, path, {"fastdl": json.dumps(words)})
+    with pytest.raises(ValueError, match=r"the optimizer in .* cannot be used: .* parameter 0"):
+        trainer_of().load(path)
+
+
 def test_a_newer_version_is_told(path):
     trainer_of().save(path)
     rewrite(path, lambda words: words.update(format_version=FORMAT_VERSION + 1))
