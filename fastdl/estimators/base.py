@@ -15,12 +15,15 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastdl import nn
+from fastdl.door import weights_dtype
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
 from fastdl.estimators.stochastic import fit_stochastic, optimizer_of
-from fastdl.prediction import outputs
+from fastdl.prediction import outputs, predict
 
 Array = NDArray[Any]
+# Up to so many samples, `fit` computes in float64: it takes no longer, and repeated samples then equal weighted ones.
+FEW = 64
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -94,7 +97,7 @@ class Estimator(BaseEstimator):
             mean = float(spread.mean(dtype=np.float64))
             if mean <= 0:
                 raise ValueError(f"{owner}: expected a weight above 0 for at least one sample, got none")
-            weights = None if weights is None else (weights / mean).astype(np.float32)
+            weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
         random_state = check_random_state(self.random_state)
         if first:
@@ -144,7 +147,7 @@ class Estimator(BaseEstimator):
                 validation = x_held, self._task(held_truth, held_weights, by_class)[1]
 
             def score() -> float:
-                return self._score_of(outputs(self.model_, x_held), held_truth, held_weights)
+                return self._score_of(predict(self.model_, x_held), held_truth, held_weights)
 
         batch_size = min(200, len(x)) if self.batch_size == "auto" else self.batch_size
         if batch_size > len(x):
@@ -155,6 +158,9 @@ class Estimator(BaseEstimator):
             batch_size = len(x)
         criterion, target = self._task(truth, weights, by_class)
         decay = self.alpha / (batch_size * mean)
+        precise = not incremental and len(x) <= FEW and weights_dtype(self.model_) == np.float32
+        if precise:
+            self.model_.astype(np.float64)
         if not (incremental and hasattr(self, "_optimizer")):
             self._optimizer = optimizer_of(self, self.model_, decay)
             self._rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
@@ -177,6 +183,8 @@ class Estimator(BaseEstimator):
         best = vars(self).pop("_best_state", None)
         if best is not None:
             self.model_.load_state_dict(best)
+        if precise:
+            self.model_.astype(np.float32)
 
     def _split(self, truth: Array, random_state: np.random.RandomState) -> tuple[Array, Array]:
         """The rows to train on, and those set aside, drawn as scikit-learn draws them."""

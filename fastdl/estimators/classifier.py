@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -30,8 +30,8 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _read_targets(self, y: Any, first: bool) -> Array:
         owner, kind = type(self).__name__, type_of_target(y, input_name="y")
-        check_classification_targets(y)
-        if kind == "multiclass-multioutput":
+        if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
             )
@@ -98,7 +98,7 @@ class Classifier(ClassifierMixin, Estimator):
         elif self.out_activation_of() == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.
-                target = np.zeros((len(truth), len(self.classes_)), np.float32)
+                target = np.zeros((len(truth), len(self.classes_)))
                 target[np.arange(len(truth)), truth] = weights
                 return nn.CrossEntropyLoss(), target
             criterion, target = nn.CrossEntropyLoss(), truth
@@ -108,7 +108,7 @@ class Classifier(ClassifierMixin, Estimator):
         if weights is None:
             return criterion, target
         columns = target.reshape(len(target), -1), weights[:, None]
-        return WeightedLoss(criterion, target.dtype.kind == "i"), np.hstack(columns, dtype=np.float32)
+        return WeightedLoss(criterion, target.dtype.kind == "i"), np.hstack(columns)
 
     def _labels(self, output: Array) -> Array:
         """Indices of classes, or 0 and 1 for each label."""
@@ -131,20 +131,19 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, in the order of `classes_`."""
-        return self._probabilities(self._outputs(X), expit, softmax)
+        output = self._outputs(X)
+        if self._multilabel:
+            return expit(output)
+        if len(self.classes_) == 1:
+            return np.ones((len(output), 1), np.float32)
+        if output.shape[1] == 1:
+            return np.hstack([expit(-output), expit(output)])
+        return softmax(output, axis=1)
 
     def predict_log_proba(self, X: Any) -> Array:
-        """The logarithm of each class' probability."""
-        return self._probabilities(self._outputs(X), log_expit, log_softmax)
-
-    def _probabilities(self, output: Array, of_one: Any, of_several: Any) -> Array:
-        if self._multilabel:
-            return of_one(output)
-        if len(self.classes_) == 1:
-            return of_several(np.zeros((len(output), 1), np.float32), axis=1)
-        if output.shape[1] == 1:
-            return np.hstack([of_one(-output), of_one(output)])
-        return of_several(output, axis=1)
+        """The logarithm of each class' probability; that of a probability that rounds to 0 is -inf."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
 
     @stochastic_only
     def partial_fit(

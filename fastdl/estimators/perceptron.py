@@ -11,6 +11,7 @@ import numpy as np
 from fastdl import nn
 from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
 
+ZEROS = nn.init.zeros()
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "identity": nn.Identity,
     "logistic": nn.Sigmoid,
@@ -77,7 +78,7 @@ def perceptron(
     for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         nearest = names[min(number, len(names) - 1)] if names else activation
         bound = np.sqrt((2.0 if nearest == "logistic" else 6.0) / (fan_in + fan_out))
-        linear = nn.Linear(fan_in, fan_out, weight_init=nn.init.zeros(), bias_init=nn.init.zeros(), rng=0)
+        linear = nn.Linear(fan_in, fan_out, weight_init=ZEROS, bias_init=ZEROS)
         linear.weight.data = random_state.uniform(-bound, bound, (fan_in, fan_out)).T
         if linear.bias is not None:
             linear.bias.data = random_state.uniform(-bound, bound, fan_out)

@@ -46,7 +46,7 @@ class Regressor(RegressorMixin, Estimator):
         criterion = regression_loss(self.loss, type(self).__name__)
         if weights is None:
             return criterion, truth
-        return WeightedLoss(criterion, False), np.hstack([truth, weights[:, None]], dtype=np.float32)
+        return WeightedLoss(criterion, False), np.hstack([truth, weights[:, None]])
 
     def _loss_scale(self) -> float:
         return 1.0 if self.loss == "poisson" or isinstance(self.loss, nn.Loss) else 1.0 / self.n_outputs_

@@ -168,7 +168,7 @@ def fit_stochastic(
             target,
             epochs=epochs,
             batch_size=batch_size,
-            shuffle=bool(estimator.shuffle),
+            shuffle=bool(estimator.shuffle) and batch_size < len(x),  # the order within a batch is nothing to a sum
             seed=rng,
             validation_data=validation,
             callbacks=[convergence, *(estimator.callbacks or ())],
