@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,14 @@ class Estimator(BaseEstimator):
     _takes_images = False
     _numeric_targets = False
     solver: Any
+    alpha: Any
+    batch_size: Any
+    max_iter: Any
+    random_state: Any
+    warm_start: Any
+    early_stopping: Any
+    validation_fraction: Any
+    callbacks: Any
     model_: nn.Module
 
     # What subclasses define.
@@ -88,7 +97,8 @@ class Estimator(BaseEstimator):
         if incremental and self.early_stopping:
             raise ValueError(f"{owner}: partial_fit does not support early_stopping=True")
         options = {"multi_output": True, "y_numeric": self._numeric_targets, "allow_nd": self._takes_images}
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
+            X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
         x = self._shaped(X)
         truth = self._read_targets(y.toarray() if issparse(y) else y, first and not incremental)
         weights, by_class = self._sample_weights(sample_weight, truth)
@@ -136,7 +146,8 @@ class Estimator(BaseEstimator):
         random_state: np.random.RandomState,
         incremental: bool,
     ) -> None:
-        score, validation = None, None
+        score: Callable[[], float] | None = None
+        validation = None
         if self.early_stopping:
             train, held = self._split(truth, random_state)
             x_held, held_truth = x[held], truth[held]
@@ -146,8 +157,10 @@ class Estimator(BaseEstimator):
             if self.callbacks:
                 validation = x_held, self._task(held_truth, held_weights, by_class)[1]
 
-            def score() -> float:
+            def score_of_held() -> float:
                 return self._score_of(predict(self.model_, x_held), held_truth, held_weights)
+
+            score = score_of_held
 
         batch_size = min(200, len(x)) if self.batch_size == "auto" else self.batch_size
         if batch_size > len(x):
@@ -188,7 +201,7 @@ class Estimator(BaseEstimator):
 
     def _split(self, truth: Array, random_state: np.random.RandomState) -> tuple[Array, Array]:
         """The rows to train on, and those set aside, drawn as scikit-learn draws them."""
-        stratify = truth if not self._numeric_targets and truth.ndim == 1 else None
+        stratify = truth if truth.dtype.kind == "i" and truth.max() < 2 else None
         train, held = train_test_split(
             np.arange(len(truth)), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
         )
@@ -196,7 +209,7 @@ class Estimator(BaseEstimator):
             raise ValueError(
                 "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
             )
-        return train, held
+        return np.asarray(train), np.asarray(held)
 
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         return self._fit(X, y, sample_weight, not hasattr(self, "model_"), True)
@@ -210,9 +223,9 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """The model's outputs."""
         check_is_fitted(self)
-        X = validate_data(
-            self, X, accept_sparse=["csr", "csc"], dtype=np.float32, reset=False, allow_nd=self._takes_images
-        )
+        options = {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = validate_data(self, X, reset=False, **options)
         return outputs(self.model_, self._shaped(X))
 
     def __sklearn_tags__(self) -> Any:
