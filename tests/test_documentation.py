@@ -12,6 +12,7 @@ import pytest
 import fastdl
 
 README = Path(__file__).parent.parent / "README.md"
+PAGE_OF_ESTIMATORS = README.parent / "docs" / "estimators.md"
 EXTRAS = {"fastdl.plot": "matplotlib", "fastdl.studies.picture": "matplotlib", "fastdl.data.digits": "sklearn"}
 MODULES = [
     m.name
@@ -22,12 +23,19 @@ MODULES = [
 
 @pytest.mark.parametrize("name", ["fastdl", *MODULES])
 def test_the_examples_in_docstrings_give_what_they_show(name, tmp_path, monkeypatch):
-    if name in EXTRAS and importlib.util.find_spec(EXTRAS[name]) is None:
-        pytest.skip(f"{EXTRAS[name]} is not installed")
+    extra = "sklearn" if name.startswith("fastdl.estimators") else EXTRAS.get(name)
+    if extra and importlib.util.find_spec(extra) is None:
+        pytest.skip(f"{extra} is not installed")
     monkeypatch.chdir(tmp_path)
     fastdl.manual_seed(0)
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
     assert result.failed == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_examples_of_estimators_give_what_they_show():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+    assert doctest.testfile(str(PAGE_OF_ESTIMATORS), module_relative=False).failed == 0
 
 
 def test_the_examples_in_the_readme_run(tmp_path, monkeypatch):
