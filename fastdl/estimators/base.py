@@ -127,14 +127,23 @@ class Estimator(BaseEstimator):
         self._no_improvement_count = 0
         for name in ("_optimizer", "_best_state", "_rng", "loss_", "history_"):
             vars(self).pop(name, None)
-        if self.solver == "lbfgs":
-            for name in ("loss_curve_", "validation_scores_", "best_validation_score_", "best_loss_"):
-                vars(self).pop(name, None)
+        for name in ("loss_curve_", "validation_scores_", "best_validation_score_", "best_loss_"):
+            vars(self).pop(name, None)
+
+    def _begin_curves(self) -> None:
+        """Let there be curves, and what is best so far: new ones, or those of the fit that this one goes on from."""
+        own = vars(self)
+        own.setdefault("loss_curve_", [])
+        if not self.early_stopping:
+            self.validation_scores_ = self.best_validation_score_ = None
+            if own.get("best_loss_") is None:
+                self.best_loss_ = np.inf
             return
-        self.loss_curve_: list[float] = []
-        self.validation_scores_: list[float] | None = [] if self.early_stopping else None
-        self.best_validation_score_ = -np.inf if self.early_stopping else None
-        self.best_loss_ = None if self.early_stopping else np.inf
+        self.best_loss_ = None
+        if own.get("validation_scores_") is None:
+            self.validation_scores_, self.best_validation_score_ = [], -np.inf
+        else:
+            self._best_state = self.model_.state_dict()
 
     def _fit_in_batches(
         self,
@@ -180,24 +189,27 @@ class Estimator(BaseEstimator):
         elif decay:
             self._optimizer.param_groups[0]["weight_decay"] = decay
         self.n_iter_ = self.n_iter_ if incremental else 0
-        fit_stochastic(
-            self,
-            x,
-            target,
-            criterion,
-            batch_size=int(batch_size),
-            decay=decay,
-            scale=self._loss_scale(),
-            score=score,
-            validation=validation,
-            rng=self._rng,
-            epochs=1 if incremental else self.max_iter,
-        )
-        best = vars(self).pop("_best_state", None)
-        if best is not None:
-            self.model_.load_state_dict(best)
-        if precise:
-            self.model_.astype(np.float32)
+        self._begin_curves()
+        try:
+            fit_stochastic(
+                self,
+                x,
+                target,
+                criterion,
+                batch_size=int(batch_size),
+                decay=decay,
+                scale=self._loss_scale(),
+                score=score,
+                validation=validation,
+                rng=self._rng,
+                epochs=1 if incremental else self.max_iter,
+            )
+        finally:
+            best = vars(self).pop("_best_state", None)
+            if best is not None:
+                self.model_.load_state_dict(best)
+            if precise:
+                self.model_.astype(np.float32)
 
     def _split(self, truth: Array, random_state: np.random.RandomState) -> tuple[Array, Array]:
         """The rows to train on, and those set aside, drawn as scikit-learn draws them."""

@@ -104,7 +104,7 @@ class MLPClassifier(Classifier, _Perceptron):
     Example:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
-        >>> classifier = MLPClassifier((25,), solver="lbfgs", random_state=0).fit(X, y)
+        >>> classifier = MLPClassifier((25,), solver="lbfgs", max_iter=2000, random_state=0).fit(X, y)
         >>> classifier.score(X, y) > 0.95, classifier.predict_proba(X[:2]).shape
         (True, (2, 3))
 

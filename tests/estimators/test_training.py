@@ -167,6 +167,25 @@ def test_a_warm_start_goes_on_and_a_cold_one_begins_again():
     assert cold.fit(X, Y).loss_ == first
 
 
+def test_options_may_change_between_warm_fits():
+    classifier = MLPClassifier((6,), solver="lbfgs", warm_start=True, max_iter=5, random_state=0).fit(X, Y)
+    lowest = classifier.loss_
+    assert classifier.set_params(solver="adam").fit(X, Y).loss_ < 2 * lowest
+    classifier.set_params(early_stopping=True).fit(X, Y)
+    assert (len(classifier.validation_scores_), classifier.best_loss_) == (5, None)
+    assert classifier.set_params(early_stopping=False).fit(X, Y).validation_scores_ is None
+
+
+def test_a_fit_of_few_samples_is_gone_on_with():
+    few = slice(0, 150, 5)
+    classifier = MLPClassifier((6,), max_iter=20, random_state=0).fit(X[few], Y[few])
+    before = classifier.loss_
+    for _ in range(50):
+        classifier.partial_fit(X, Y)
+    assert classifier.loss_ < before
+    assert classifier.coefs_[0].dtype == np.float32
+
+
 def test_passes_one_by_one_are_a_fit():
     options = {"solver": "adam", "shuffle": False, "random_state": 0, "batch_size": 50}
     single = MLPClassifier((6,), **options)
