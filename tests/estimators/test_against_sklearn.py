@@ -57,6 +57,12 @@ def test_ten_steps_on_all_samples_lead_to_the_same_weights_and_losses(data, solv
     np.testing.assert_allclose(our.loss_curve_[1:], their.loss_curve_[1:], rtol=0.01)
 
 
+def test_adams_epsilon_stands_where_theirs_does():
+    options = {"hidden_layer_sizes": (6,), "max_iter": 10, "learning_rate_init": 0.01, "epsilon": 0.01}
+    their, our = both("MLPClassifier", X, Y, **options)
+    np.testing.assert_allclose(our.coefs_[0], their.coefs_[0], atol=1e-5)
+
+
 def test_batches_in_the_order_of_the_data_lead_to_the_same_weights():
     their, our = both("MLPClassifier", X, Y, solver="sgd", shuffle=False, batch_size=50, max_iter=20, alpha=0.5)
     for one, other in zip(their.coefs_, our.coefs_, strict=True):
