@@ -15,7 +15,7 @@ from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.nn.parameter import Parameter
-from fastdl.optim.optimizer import Optimizer
+from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.plan.operations import record_of
 from fastdl.random import stream
@@ -62,6 +62,12 @@ class NativeEngine:
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._weights = [(w._data, number) for number, w in plan.alone()]
         self._changes = Parameter.changes
+        self._runs: list[Run] | None = None
+        self._options: list[dict[str, Any]] = []
+        self._scalars: list[dict[str, Any]] = []
+        self._records = np.empty(0, UPDATE)
+        self._members: list[slice] = []
+        self._numbers: list[int] = []
         self._watch, self._contents = watch(model, criterion), contents(criterion)
 
     def current(self) -> bool:
@@ -216,18 +222,40 @@ class NativeEngine:
         return wild[-1] if wild else "a parameter"
 
     def _updates(self) -> Array:
-        """Records of the optimizer's steps: a run in one, but for weights that an operation's backward may step over alone."""
+        """Records of the optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.
+
+        While the runs stay, only what has changed is written anew: the numbers of the steps, and options.
+        """
         optimizer = self.task.optimizer
-        records: list[tuple[Any, ...]] = []
-        self._members: list[slice] = []
-        for data, grad, state, group, members in optimizer._current_runs():
-            fields = optimizer._record(state, group) | {"step": optimizer._steps[members.start]}
-            for part, operation in self._parts(data):
-                pieces = {name: v[part] if isinstance(v, np.ndarray) else v for name, v in fields.items()}
-                pieces |= {"p": data[part], "g": grad[part], "n": data[part].size, "operation": operation}
-                records.append(record_of(UPDATE, pieces))
-                self._members.append(members)
-        return np.array(records, UPDATE)
+        runs = optimizer._current_runs()
+        options = [{**group, "params": None} for _, _, _, group, _ in runs]
+        if runs is not self._runs or options != self._options:
+            self._write(runs)
+            self._options = options
+        self._records["step"] = [optimizer._steps[members.start] for members in self._members]
+        return self._records
+
+    def _write(self, runs: list[Run]) -> None:
+        """Write what has changed of the records: all of them for other runs, else options."""
+        optimizer = self.task.optimizer
+        fields = [optimizer._record(state, group) for _, _, state, group, _ in runs]
+        scalars = [{name: v for name, v in each.items() if not isinstance(v, np.ndarray)} for each in fields]
+        if runs is self._runs and all(map(_same_names, scalars, self._scalars)):
+            for record, number in enumerate(self._numbers):
+                for name, value in scalars[number].items() - self._scalars[number].items():
+                    self._records[name][record] = value
+        else:
+            records: list[tuple[Any, ...]] = []
+            self._members, self._numbers = [], []
+            for number, (data, grad, _, _, members) in enumerate(runs):
+                for part, operation in self._parts(data):
+                    pieces = {name: v[part] if isinstance(v, np.ndarray) else v for name, v in fields[number].items()}
+                    pieces |= {"p": data[part], "g": grad[part], "n": data[part].size, "operation": operation}
+                    records.append(record_of(UPDATE, pieces))
+                    self._members.append(members)
+                    self._numbers.append(number)
+            self._runs, self._records = runs, np.array(records, UPDATE)
+        self._scalars = scalars
 
     def _parts(self, data: Array) -> list[tuple[slice, int]]:
         """A run cut into the weights of single operations, with these's numbers, and what lies between them (-1)."""
@@ -238,6 +266,10 @@ class NativeEngine:
                 parts += [(slice(done, start), -1), (slice(start, start + size), number)]
                 done = start + size
         return [(part, number) for part, number in [*parts, (slice(done, data.size), -1)] if part.start < part.stop]
+
+
+def _same_names(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys()
 
 
 def is_native(optimizer: Any) -> bool:

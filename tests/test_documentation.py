@@ -16,6 +16,7 @@ EXTRAS = {
     "fastdl.plot": "matplotlib",
     "fastdl.studies.picture": "matplotlib",
     "fastdl.data.digits": "sklearn",
+    "fastdl.estimators": "sklearn",
     "fastdl.onnx": "onnx",
 }
 MODULES = [
@@ -34,6 +35,12 @@ def test_the_examples_in_docstrings_give_what_they_show(name, tmp_path, monkeypa
     fastdl.manual_seed(0)
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
     assert result.failed == 0
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_examples_of_estimators_give_what_they_show():
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+    assert doctest.testfile(str(PAGE_OF_ESTIMATORS), module_relative=False).failed == 0
 
 
 def test_the_examples_in_the_readme_run(tmp_path, monkeypatch):

@@ -1,0 +1,13 @@
+"""scikit-learn estimators: multilayer perceptrons under scikit-learn's names, and any fastdl model as an estimator."""
+
+try:
+    import sklearn as sklearn
+except ImportError:
+    raise ImportError('fastdl.estimators: needs scikit-learn; write pip install "fastdl-nn[sklearn]"') from None
+
+from fastdl.estimators.mlp import MLPClassifier as MLPClassifier
+from fastdl.estimators.mlp import MLPRegressor as MLPRegressor
+from fastdl.estimators.net import NetClassifier as NetClassifier
+from fastdl.estimators.net import NetRegressor as NetRegressor
+
+__all__ = ["MLPClassifier", "MLPRegressor", "NetClassifier", "NetRegressor"]

@@ -1,0 +1,176 @@
+"""Classification: classes and their indices, probabilities, and a weight for each class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
+
+from fastdl import nn
+from fastdl.estimators.base import Estimator, stochastic_only
+from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
+
+Array = NDArray[Any]
+
+
+class Classifier(ClassifierMixin, Estimator):
+    """Targets are classes, or with a 0/1 matrix several labels a sample.
+
+    Two classes have one score and its sigmoid, more have one each and their softmax, labels have one each and a sigmoid.
+    """
+
+    loss: Any
+    class_weight: Any
+
+    def _read_targets(self, y: Any, first: bool) -> Array:
+        owner, kind = type(self).__name__, type_of_target(y, input_name="y")
+        if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            check_classification_targets(y)
+            raise ValueError(
+                f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
+            )
+        known = not first and hasattr(self, "classes_")
+        if kind == "multilabel-indicator":
+            if not known:
+                self.classes_, self._multilabel = np.arange(y.shape[1]), True
+            if not self._multilabel or y.shape[1] != len(self.classes_):
+                raise ValueError(
+                    f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
+                )
+            return y.astype(np.float32)
+        y = column_or_1d(y, warn=True)
+        if not known:
+            self.classes_, indices = np.unique(y, return_inverse=True)
+            self._multilabel = False
+            return indices
+        indices = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1) if not self._multilabel else None
+        if indices is None or not (self.classes_[indices] == y).all():
+            raise ValueError(
+                f"{owner}: expected y with classes among those of before, {self.classes_}, got {np.unique(y)}"
+            )
+        return indices
+
+    def _scores(self) -> int:
+        """How many outputs the model of a perceptron has."""
+        return 1 if len(self.classes_) <= 2 and not self._multilabel and self._log_loss() else len(self.classes_)
+
+    def _log_loss(self) -> bool:
+        return isinstance(self.loss, str)
+
+    def _sample_weights(self, sample_weight: Any, truth: Array) -> tuple[Array | None, Array | None]:
+        owner, weights, by_class = type(self).__name__, None, None
+        if sample_weight is not None:
+            weights = _check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight is not None:
+            if self._multilabel:
+                raise ValueError(
+                    f"{owner}: expected class_weight=None for several labels a sample; write sample_weight"
+                )
+            present = np.unique(truth)
+            by_class = np.ones(len(self.classes_))
+            y = self.classes_[truth]
+            by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
+            if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
+                raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
+        if by_class is not None and (weights is not None or self.out_activation_of() != "logistic" or not by_class[0]):
+            weights = by_class[truth] * (1.0 if weights is None else weights)
+            by_class = None
+        return weights, by_class
+
+    def out_activation_of(self) -> str:
+        """The function that turns the model's outputs into probabilities."""
+        return "logistic" if self._multilabel or self._scores() == 1 else "softmax"
+
+    def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
+        owner = type(self).__name__
+        if not self._log_loss():
+            if not isinstance(self.loss, nn.Loss):
+                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+            criterion, target = reduced(self.loss, owner), truth
+        elif self.loss != "log_loss":
+            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+        elif self.out_activation_of() == "softmax":
+            if weights is not None:
+                # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.
+                target = np.zeros((len(truth), len(self.classes_)))
+                target[np.arange(len(truth)), truth] = weights
+                return nn.CrossEntropyLoss(), target
+            criterion, target = nn.CrossEntropyLoss(), truth
+        else:
+            target = truth.astype(np.float32).reshape(len(truth), -1)
+            criterion = binary_loss(by_class)
+        if weights is None:
+            return criterion, target
+        columns = target.reshape(len(target), -1), weights[:, None]
+        return WeightedLoss(criterion, target.dtype.kind == "i"), np.hstack(columns)
+
+    def _labels(self, output: Array) -> Array:
+        """Indices of classes, or 0 and 1 for each label."""
+        if self._multilabel:
+            return (output > 0).astype(int)
+        if output.shape[1] == 1:
+            return np.minimum(output[:, 0] > 0, len(self.classes_) - 1).astype(int)
+        return output.argmax(axis=1)
+
+    def _score_of(self, output: Array, truth: Array, weights: Array | None) -> float:
+        if not np.isfinite(output).all():
+            return np.nan
+        right = self._labels(output) == truth
+        return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weights))
+
+    def predict(self, X: Any) -> Array:
+        """The class of each sample, or a matrix of 0 and 1 for labels."""
+        labels = self._labels(self._outputs(X))
+        return labels if self._multilabel else self.classes_[labels]
+
+    def predict_proba(self, X: Any) -> Array:
+        """The probability of each class, in the order of `classes_`."""
+        output = self._outputs(X)
+        if self._multilabel:
+            return expit(output)
+        if len(self.classes_) == 1:
+            return np.ones((len(output), 1), np.float32)
+        if output.shape[1] == 1:
+            return np.hstack([expit(-output), expit(output)])
+        return softmax(output, axis=1)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """The logarithm of each class' probability; that of a probability that rounds to 0 is -inf."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    @stochastic_only
+    def partial_fit(
+        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """Take one pass over X and y, from where the model stands.
+
+        Args:
+            X: array or sparse matrix (n, features).
+            y: classes (n,), or labels (n, outputs).
+            classes: all that there may ever be; needed in the first call, and the same or None later.
+            sample_weight: (n,) numbers >= 0, None for 1 each.
+
+        Raises:
+            ValueError: if classes are missing in the first call or others later.
+        """
+        owner = type(self).__name__
+        if not hasattr(self, "model_"):
+            if classes is None:
+                raise ValueError(f"{owner}: classes must be passed on the first call to partial_fit")
+            self.classes_ = np.unique(np.asarray(classes))
+            self._multilabel = type_of_target(y) == "multilabel-indicator"
+        elif classes is not None and not np.array_equal(self.classes_, np.unique(np.asarray(classes))):
+            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
+        return self._partial_fit(X, y, sample_weight)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags

@@ -1,0 +1,45 @@
+"""Options: what the estimators' arguments may be, looked at when a fit begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
+from fastdl.callbacks import Callback
+
+STOCHASTIC = ("sgd", "adam", "rmsprop")
+SOLVERS = (*STOCHASTIC, "lbfgs")
+SCHEDULES = ("constant", "invscaling", "adaptive")
+
+
+def check_options(estimator: Any) -> None:
+    """Look at the arguments that all estimators share.
+
+    Raises:
+        TypeError: if one is of another kind.
+        ValueError: if one is out of range.
+    """
+    owner = type(estimator).__name__
+    one_of(SOLVERS, estimator.solver, "solver", owner)
+    one_of(SCHEDULES, estimator.learning_rate, "learning_rate", owner)
+    for name in ("alpha", "power_t", "tol"):
+        real_number(getattr(estimator, name), name, owner, low=0.0)
+    for name in ("momentum", "validation_fraction", "beta_1", "beta_2", "rho"):
+        real_number(getattr(estimator, name), name, owner, 0.0, 1.0)
+    for name in ("learning_rate_init", "epsilon"):
+        if real_number(getattr(estimator, name), name, owner, low=0.0) == 0:
+            raise ValueError(f"{owner}: expected a number above 0 for {name}, got 0")
+    for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
+        true_or_false(getattr(estimator, name), name, owner)
+    for name in ("max_iter", "max_fun"):
+        positive_integer(getattr(estimator, name), name, owner)
+    if estimator.batch_size != "auto":
+        positive_integer(estimator.batch_size, "batch_size", owner)
+    if not (isinstance(estimator.n_iter_no_change, float) and np.isposinf(estimator.n_iter_no_change)):
+        positive_integer(estimator.n_iter_no_change, "n_iter_no_change", owner)
+    callbacks = () if estimator.callbacks is None else estimator.callbacks
+    if not isinstance(callbacks, Iterable) or not all(isinstance(each, Callback) for each in callbacks):
+        raise TypeError(f"{owner}: expected a list of fastdl callbacks or None for callbacks, got {callbacks!r}")

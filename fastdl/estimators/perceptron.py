@@ -1,0 +1,94 @@
+"""Perceptrons: the models of MLPClassifier and MLPRegressor, drawn as scikit-learn draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fastdl import nn
+from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
+
+ZEROS = nn.init.zeros()
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "identity": nn.Identity,
+    "logistic": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+}
+
+
+def hidden_sizes(value: Any, owner: str) -> list[int]:
+    """The neurons of each hidden layer, from one number or several.
+
+    Example:
+        >>> hidden_sizes(100, "MLPClassifier"), hidden_sizes((25, 25), "MLPClassifier")
+        ([100], [25, 25])
+    """
+    several = isinstance(value, Iterable) and not isinstance(value, (str, bytes))
+    sizes = list(value) if several else [value]
+    for size in sizes:
+        if isinstance(size, (int, np.integer)) and size <= 0:
+            raise ValueError(f"{owner}: hidden_layer_sizes must be > 0, got {value!r}")
+    return [positive_integer(size, "hidden_layer_sizes", owner) for size in sizes]
+
+
+def of_each_layer(value: Any, layers: int, name: str, owner: str) -> list[Any]:
+    """One value for all hidden layers, or one for each."""
+    if not isinstance(value, (list, tuple)):
+        return [value] * layers
+    if len(value) != layers:
+        raise ValueError(f"{owner}: expected one {name} for all or for each of {layers} hidden layers, got {value!r}")
+    return list(value)
+
+
+def perceptron(
+    inputs: int,
+    hidden: list[int],
+    outputs: int,
+    activation: Any,
+    dropout: Any,
+    batch_norm: Any,
+    random_state: np.random.RandomState,
+    owner: str,
+) -> nn.Sequential:
+    """Linear, BatchNorm1d, activation, Dropout for each hidden layer, and a last Linear.
+
+    Weights and biases are uniform in +-sqrt(6 / (inputs + outputs of the layer)), with 2 for 6 where the activation is
+    logistic; the same numbers in the same order as scikit-learn draws from the same random state.
+
+    Source: sklearn.neural_network; X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", 2010.
+    """
+    names = of_each_layer(activation, len(hidden), "activation", owner)
+    names = [one_of(tuple(ACTIVATIONS), name, "activation", owner) for name in names]
+    shares = of_each_layer(dropout, len(hidden), "dropout", owner)
+    shares = [real_number(share, "dropout", owner, 0.0, 1.0) for share in shares]
+    if any(share == 1 for share in shares):
+        raise ValueError(f"{owner}: expected dropout in [0, 1), got {dropout!r}")
+    normalized = true_or_false(batch_norm, "batch_norm", owner)
+    sizes, layers = [inputs, *hidden, outputs], []
+    for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
+        nearest = names[min(number, len(names) - 1)] if names else activation
+        bound = np.sqrt((2.0 if nearest == "logistic" else 6.0) / (fan_in + fan_out))
+        linear = nn.Linear(fan_in, fan_out, weight_init=ZEROS, bias_init=ZEROS)
+        linear.weight.data = random_state.uniform(-bound, bound, (fan_in, fan_out)).T
+        if linear.bias is not None:
+            linear.bias.data = random_state.uniform(-bound, bound, fan_out)
+        layers.append(linear)
+        if number == len(hidden):
+            break
+        if normalized:
+            layers.append(nn.BatchNorm1d(fan_out))
+        if names[number] != "identity":
+            layers.append(ACTIVATIONS[names[number]]())
+        if shares[number]:
+            layers.append(nn.Dropout(shares[number]))
+    return nn.Sequential(*layers)

@@ -1,0 +1,86 @@
+"""Regression: targets are numbers, one or several for each sample."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import _check_sample_weight, column_or_1d
+
+from fastdl import nn
+from fastdl.estimators.base import Estimator, stochastic_only
+from fastdl.estimators.criterion import WeightedLoss, regression_loss
+
+Array = NDArray[Any]
+
+
+class Regressor(RegressorMixin, Estimator):
+    """Targets are numbers; `loss` tells what is made small, and "poisson" predicts an exponential."""
+
+    _numeric_targets = True
+    loss: Any
+
+    def _read_targets(self, y: Any, first: bool) -> Array:
+        owner = type(self).__name__
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        with np.errstate(over="ignore"):
+            truth = y.astype(np.float32).reshape(len(y), -1)
+        if not np.isfinite(truth).all():
+            raise ValueError(f"{owner}: expected targets that float32 can hold, got larger ones; scale y")
+        if self.loss == "poisson" and truth.min() < 0:
+            raise ValueError(f"{owner}: expected targets >= 0 for loss='poisson', got {truth.min():g}")
+        if not first and hasattr(self, "model_") and truth.shape[1] != self.n_outputs_:
+            raise ValueError(f"{owner}: expected {self.n_outputs_} outputs in y as before, got {truth.shape[1]}")
+        self.n_outputs_ = truth.shape[1]
+        return truth
+
+    def _sample_weights(self, sample_weight: Any, truth: Array) -> tuple[Array | None, None]:
+        if sample_weight is None:
+            return None, None
+        return _check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True), None
+
+    def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
+        criterion = regression_loss(self.loss, type(self).__name__)
+        if weights is None:
+            return criterion, truth
+        return WeightedLoss(criterion, False), np.hstack([truth, weights[:, None]])
+
+    def _loss_scale(self) -> float:
+        return 1.0 if self.loss == "poisson" or isinstance(self.loss, nn.Loss) else 1.0 / self.n_outputs_
+
+    def _predicted(self, output: Array) -> Array:
+        if self.loss == "poisson":
+            with np.errstate(over="ignore"):
+                return np.exp(output)
+        return output
+
+    def _score_of(self, output: Array, truth: Array, weights: Array | None) -> float:
+        """R^2, the mean over outputs."""
+        predicted = self._predicted(output)
+        if not np.isfinite(predicted).all():
+            return np.nan
+        truth = truth.astype(np.float64)
+        left = np.average((truth - predicted) ** 2, axis=0, weights=weights)
+        whole = np.average((truth - np.average(truth, axis=0, weights=weights)) ** 2, axis=0, weights=weights)
+        constant = whole == 0
+        scores = 1 - left / np.where(constant, 1, whole)
+        return float(np.where(constant, left == 0, scores).mean())
+
+    def predict(self, X: Any) -> Array:
+        """The value of each sample: (n,), or (n, outputs) for several."""
+        predicted = self._predicted(self._outputs(X))
+        return predicted[:, 0] if predicted.shape[1] == 1 else predicted
+
+    @stochastic_only
+    def partial_fit(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> Any:
+        """Take one pass over X and y, from where the model stands.
+
+        Args:
+            X: array or sparse matrix (n, features).
+            y: numbers (n,) or (n, outputs).
+            sample_weight: (n,) numbers >= 0, None for 1 each.
+        """
+        return self._partial_fit(X, y, sample_weight)
