@@ -1,6 +1,5 @@
 """Train, be stopped in the middle, and go on later in another process: the same bits as without the stop."""
 
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -8,23 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
+import fastdl
 from fastdl import Trainer, data, nn, optim
-from fastdl.callbacks import Callback
-from fastdl.checkpoint import write_atomically
+from fastdl.callbacks import Callback, ModelCheckpoint
 
 EPOCHS = 12
 
 
-class Keep(Callback):
-    """Writes the trainer after each epoch: weights, the optimizer's state, schedule, history and generator."""
+class Stop(Callback):
+    """Stands for whatever stops a program: Ctrl-C, a queue's time limit, a power cut."""
 
-    def __init__(self, path: Path, stop_after: int | None = None) -> None:
-        self.path, self.stop_after = path, stop_after
-
-    def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
-        write_atomically(self.path, pickle.dumps(trainer))  # whole at any moment, a power cut included
-        if len(trainer.history) == self.stop_after:
-            raise KeyboardInterrupt  # stands for Ctrl-C, a queue's time limit, a power cut
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        if epoch == 6:
+            raise KeyboardInterrupt
 
 
 def points() -> tuple[np.ndarray, np.ndarray]:
@@ -33,16 +28,17 @@ def points() -> tuple[np.ndarray, np.ndarray]:
 
 
 def new_trainer() -> Trainer:
-    model = nn.Sequential(nn.Linear(2, 25, rng=1), nn.Tanh(), nn.Linear(25, 2, rng=2))
+    model = nn.Sequential(nn.Linear(2, 25, rng=1), nn.Tanh(), nn.Dropout(0.1), nn.Linear(25, 2, rng=2))
     optimizer = optim.Adam(model.parameters(), lr=0.02)
     return Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=optim.CosineAnnealingLR(optimizer, EPOCHS))
 
 
 def go_on(path: Path) -> None:
-    """What another process does. Unpickle files of your own only: a pickle can run anything."""
-    trainer = pickle.loads(path.read_bytes())
+    """What another process does: the same trainer, its state from the file, the same data."""
+    trainer = new_trainer()
+    trainer.load(path)
     done = len(trainer.history)
-    trainer.fit(*points(), epochs=EPOCHS - done, batch_size=50, seed=trainer.rng, callbacks=[Keep(path)])
+    trainer.fit(*points(), epochs=EPOCHS, batch_size=50, resume=True, callbacks=[ModelCheckpoint(path)])
     print(f"went on after epoch {done}, to a loss of {trainer.history['loss'][-1]:.4f}")
 
 
@@ -50,13 +46,14 @@ def main(folder: Path) -> None:
     whole = new_trainer()
     whole.fit(*points(), epochs=EPOCHS, batch_size=50, seed=3)
 
-    path = folder / "trainer.pickle"
-    stopped = new_trainer().fit(*points(), epochs=EPOCHS, batch_size=50, seed=3, callbacks=[Keep(path, stop_after=5)])
+    path = folder / "run.safetensors"
+    callbacks = [ModelCheckpoint(path), Stop()]  # the state after each epoch, replaced as a whole
+    stopped = new_trainer().fit(*points(), epochs=EPOCHS, batch_size=50, seed=3, callbacks=callbacks)
     print(f"stopped after epoch {len(stopped)}, {stopped!r}")
     said = subprocess.run([sys.executable, __file__, path], check=True, capture_output=True, text=True).stdout
     print(said, end="")
 
-    weights, wanted = pickle.loads(path.read_bytes()).model.state_dict(), whole.model.state_dict()
+    weights, wanted = fastdl.load(path).model.state_dict(), whole.model.state_dict()
     assert all((weights[name] == wanted[name]).all() for name in wanted)
     print("the weights are those of a training that nobody stopped, to the bit")
 
