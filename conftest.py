@@ -1,5 +1,6 @@
 """Settings of the test run: the installed package is tested, and benchmark bodies run once unless asked for."""
 
+import signal
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Run each benchmark body once, as a test, unless --benchmark-only asks for times."""
+    """Run each benchmark body once, as a test, unless --benchmark-only asks for times; let Ctrl-C come through."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs are born
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("--flat-at-once"):
         from fastdl.nn import flat
 

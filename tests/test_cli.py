@@ -15,6 +15,7 @@ from fastdl import cli, nn
 from fastdl.checkpoint import load
 from fastdl.commands import task, train
 from fastdl.data import disk
+from fastdl.fitting import Fitting
 from fastdl.metrics import accuracy
 from fastdl.training import Trainer, predict
 
@@ -168,14 +169,14 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(run, tmp_path, 
 
 
 def test_ctrl_c_is_one_line_and_code_130(run, tmp_path, monkeypatch):
-    epoch = Trainer._epoch
+    epoch = Fitting._epoch
 
-    def interrupted(self, *arguments):
-        if len(self.history) == 2:
+    def interrupted(self):
+        if len(self.trainer.history) == 2:
             signal.raise_signal(signal.SIGINT)
-        return epoch(self, *arguments)
+        epoch(self)
 
-    monkeypatch.setattr(Trainer, "_epoch", interrupted)
+    monkeypatch.setattr(Fitting, "_epoch", interrupted)
     code, out, err = run("train")
     assert (code, out, err) == (130, "", "fastdl: interrupted after 2 epochs; nothing was saved\n")
     assert list((tmp_path / "out").iterdir()) == []

@@ -62,7 +62,9 @@ def code_of(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
 def test_the_examples_on_a_page_run(page, tmp_path, monkeypatch, threads):
     blocks = list(code_of(page))
-    for name in re.findall(r"^ *(?:from|import) ([\w.]+)", "\n".join(blocks), re.MULTILINE):
+    names = re.findall(r"^ *(?:from|import) ([\w.]+)", "\n".join(blocks), re.MULTILINE)
+    names += ["sklearn"] if any("data.digits(" in block for block in blocks) else []
+    for name in names:
         if name in OPTIONAL and importlib.util.find_spec(OPTIONAL[name]) is None:
             pytest.skip(f"{OPTIONAL[name]} is not installed")
     monkeypatch.chdir(tmp_path)
