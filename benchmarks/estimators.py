@@ -22,6 +22,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from threadpoolctl import threadpool_limits
 
+import benchmarks.installed  # noqa: F401
 import fastdl
 from benchmarks.interleave import rotated
 from benchmarks.machine import load

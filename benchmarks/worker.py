@@ -7,12 +7,10 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from benchmarks.row import ROWS, Reading, Timed
 
-ROOT = Path(__file__).parent.parent
 MICROSECONDS = 1e6
 
 
@@ -66,9 +64,7 @@ def repeats_for(run: Callable[[int], Any], block: float) -> int:
 
 def serve() -> None:
     """Answer one message after another until the input ends; a failure is an answer too."""
-    # The checkout must not shadow the installed package.
-    here = [entry for entry in sys.path if Path(entry or ".").resolve() == ROOT]
-    sys.path[:] = [entry for entry in sys.path if entry not in here] + [str(ROOT)]
+    import benchmarks.installed
     import benchmarks.rows  # noqa: F401
 
     # What libraries print goes to the error stream: the output carries answers only.
