@@ -27,7 +27,8 @@ cdef struct Operation:
     # Backward: gy, gx (0 where nobody wants it, OUTSIDE for the batch's), and where gx is added to when x has another gradient
     # already. `before` is the gradient before the activation that follows: gy itself, where that may be written.
     Py_ssize_t differentiated, gy, gx, total, before
-    # Which of x, y and gradients live within a block of samples: sums of the numbers below. Their addresses count from the block's own memory.
+    # Which of x, y and gradients live within a block of samples: sums of the numbers below. Their addresses count from the block's
+    # own memory.
     Py_ssize_t own
     # Parameters and gradients, which are stored or accumulated.
     Py_ssize_t W, b, gW, gb, accumulate
