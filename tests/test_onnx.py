@@ -18,6 +18,7 @@ from fastdl.testing import LAYER_CASES, gradcheck, make_input
 pytest.importorskip("onnx", reason="onnx is not installed (the onnx extra)")
 
 import onnx
+import onnx.parser
 import onnx.reference
 
 import fastdl.onnx
@@ -638,3 +639,69 @@ def test_the_page_tells_the_operators_of_a_layer(case, path):
     fastdl.onnx.export(model, path, samples_of(case)[0])
     wanted = {name for module in model.modules() for name in told[type(module).__name__]}
     assert set(operators(path)) - {"Constant"} <= wanted
+
+
+# --- what is nearly a layer
+
+
+def parsed(nodes, sizes, **weights):
+    """A model of these nodes, from x (N, sizes) to y, in ONNX's own notation."""
+    axes, outputs = ", ".join(map(str, sizes)), ", ".join("MKLR"[: 1 + len(sizes)])
+    text = f'<ir_version: 8, opset_import: ["" : 17]> g (double[N, {axes}] x) => (double[{outputs}] y) {{ {nodes} }}'
+    model = onnx.parser.parse_model(text)
+    for name, array in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(array), name))
+    return model
+
+
+def evaluated(model, x):
+    return onnx.reference.ReferenceEvaluator(model).run(None, {"x": x})[0]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sizes", "weights"),
+    [
+        ("y = Conv <pads = [0, 1], strides = [2]> (x, W)", (1, 6), {"W": np.ones((1, 1, 2))}),
+        ("y = Conv <pads = [0, 2]> (x, W)", (1, 6), {"W": np.arange(3.0).reshape(1, 1, 3)}),
+        ("a = Mul (x, c) b = Softplus (a) y = Div (b, c)", (3,), {"c": np.array(-2.0)}),
+        ("a = Mul (x, c) b = Softplus (a) y = Div (b, d)", (3,), {"c": np.array(2.0), "d": np.array(3.0)}),
+        (
+            "a = MatMul (x, W) y = Add (a, b)",
+            (4, 3),
+            {"W": np.arange(6.0).reshape(3, 2), "b": np.arange(4.0).reshape(4, 1)},
+        ),
+        ("a = MatMul (x, W) y = Add (b, a)", (3,), {"W": np.arange(6.0).reshape(3, 2), "b": np.arange(2.0)}),
+        ("a = MatMul (x, W) c = Relu (a) y = Add (a, c)", (3,), {"W": np.eye(3)[:, :2] - 0.5}),
+        ("s = Sigmoid (x) t = Mul (x, s) y = Add (t, s)", (3,), {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_only_looks_like_a_layer_computes_what_it_says(nodes, sizes, weights):
+    model = parsed(nodes, sizes, **weights)
+    x = np.random.default_rng(0).standard_normal((4, *sizes))
+    twin = fastdl.onnx.load(model)
+    np.testing.assert_allclose(twin(x), evaluated(model, x), rtol=1e-12, atol=1e-12)
+    assert gradcheck(twin, x)
+
+
+def test_statistics_over_other_axes_are_no_batch_norms():
+    nodes = """
+        m = ReduceMean <axes = [0], keepdims = 1> (x) c = Sub (x, m) q = Mul (c, c)
+        mean = ReduceMean <axes = [0], keepdims = 0> (x) var = ReduceMean <axes = [0], keepdims = 0> (q)
+        y = BatchNormalization (x, W, b, mean, var)
+    """
+    weights = {"W": np.ones(3), "b": np.zeros(3)}
+    x = np.random.default_rng(0).standard_normal((4, 3))
+    model = parsed(nodes, (3,), **weights)
+    np.testing.assert_allclose(fastdl.onnx.load(model)(x), evaluated(model, x), rtol=1e-9)
+    with pytest.raises(ValueError, match="or ReduceMeans of the same input"):
+        fastdl.onnx.load(parsed(nodes.replace("[0], keepdims = 1", "[1], keepdims = 1"), (3,), **weights))
+
+
+def test_the_approximate_gelu_has_all_its_digits(path):
+    model = nn.GELU("tanh")
+    fastdl.onnx.export(model, path, 50, dtype=np.float64)
+    x = np.linspace(-4, 4, 100).reshape(2, 50)
+    np.testing.assert_allclose(
+        onnx.reference.ReferenceEvaluator(onnx.load(path)).run(None, {"input": x})[0], model(x), rtol=1e-9
+    )
