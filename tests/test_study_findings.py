@@ -119,7 +119,8 @@ def test_larger_batches_take_less_time(results):
 
 @about("vectorization")
 def test_naive_loops_are_slower_by_a_large_factor(results):
-    times = {case["way"]: results.of("time [s]", case).mean for case in results.cases}
+    # The shortest of the runs: other work on the machine may hold one up.
+    times = {case["way"]: results.values("time [s]", case).min() for case in results.cases}
     for way in ("explicit loop", "fit"):
         assert times["naive loops over arrays"] > 20 * times[way]
         assert times["naive loops over lists"] > 3 * times[way]

@@ -42,7 +42,7 @@ class Vectorization(Study):
     )
     choices = ("The initial weights are PyTorch's, uniform within 1 / sqrt(inputs): they do not matter for the time.",)
     full = Settings(runs=15, epochs=5, rate=0.01, points=1000)
-    quick = Settings(runs=2, epochs=3, points=250)
+    quick = Settings(runs=3, epochs=3, points=250)
     figures = (
         Figure(TIME, 91.1, "Section III-B, Exp. VI", {"way": ARRAYS}, spread=1.79),
         Figure(TIME, 0.71, "Section III-B, Exp. VI", {"way": EXPLICIT}, spread=0.0019),
