@@ -696,6 +696,29 @@ def test_statistics_over_other_axes_are_no_batch_norms():
     np.testing.assert_allclose(fastdl.onnx.load(model)(x), evaluated(model, x), rtol=1e-9)
     with pytest.raises(ValueError, match="or ReduceMeans of the same input"):
         fastdl.onnx.load(parsed(nodes.replace("[0], keepdims = 1", "[1], keepdims = 1"), (3,), **weights))
+    other = nodes.replace("BatchNormalization (x", "BatchNormalization (r").replace("m =", "r = Relu (x) m =", 1)
+    with pytest.raises(ValueError, match="or ReduceMeans of the same input"):
+        fastdl.onnx.load(parsed(other, (3,), **weights))
+
+
+@pytest.mark.parametrize("layer", [nn.Flatten(2), nn.Flatten(1, 2), nn.Flatten(2, 3), nn.Flatten(0, 1)], ids=str)
+def test_axes_are_joined_in_batches_of_any_size(layer, path):
+    fastdl.onnx.export(layer, path, (2, 3, 4, 5))
+    for size in (1, 3):
+        x = np.random.default_rng(size).random((size, 2, 3, 4, 5), dtype=np.float32)
+        assert_equal(computed(path, x), layer(x))
+        assert_equal(fastdl.onnx.load(path)(x), layer(x))
+
+
+def test_what_fastdl_does_not_know_of_an_operator_is_refused(monkeypatch):
+    indices = parsed("y, i = MaxPool <kernel_shape = [2]> (x)", (1, 6))
+    with pytest.raises(ValueError, match="expected one output for MaxPool y, got 2"):
+        fastdl.onnx.load(indices)
+    with pytest.raises(ValueError, match=r"expected pads of at least 0 for Conv .*, got \[-1, 0\]"):
+        fastdl.onnx.load(parsed("y = Conv <pads = [-1, 0]> (x, W)", (1, 6), W=np.ones((1, 1, 2))))
+    monkeypatch.setitem(OPERATORS, "Relu", OPERATORS["Relu"]._replace(versions=(6,)))
+    with pytest.raises(ValueError, match=r"expected version 6 of the operator .* for Relu y, got 14"):
+        fastdl.onnx.load(parsed("y = Relu (x)", (3,)))
 
 
 def test_the_approximate_gelu_has_all_its_digits(path):

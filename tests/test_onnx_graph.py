@@ -137,6 +137,12 @@ def test_an_input_that_nothing_reads_has_a_gradient_of_zeros():
     assert (ga.tolist(), gb.tolist()) == ([1, 1], [0, 0, 0])
 
 
+def test_one_module_may_stand_in_several_steps():
+    tanh = nn.Tanh()
+    model = Graph(["x"], [Step("first", tanh, ("x",), "a"), Step("second", tanh, ("a",), "y")], "y")
+    assert gradcheck(model, drawn(2, 3))
+
+
 def test_without_gradients_nothing_is_kept():
     model = with_weight(operation.Mul(), drawn(3))
     with nn.no_grad():
