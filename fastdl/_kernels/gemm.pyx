@@ -81,15 +81,29 @@ cdef void small_product(
     const real* b, Py_ssize_t b_row, Py_ssize_t b_column,
     const real* bias, bint accumulate, int activation, double alpha, double beta,
     real* c, real* scratch) noexcept nogil:
-    """One block: A read where it lies, B too where its rows are contiguous."""
+    """One block, its rows shared among the threads: A read where it lies, B too where its rows are contiguous."""
     cdef FlushDenormals flush
+    cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tiles = (m + tile_rows - 1) // tile_rows, task
+    cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), tiles)
+    cdef Py_ssize_t rows = (tiles + threads - 1) // threads * tile_rows
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
-    flush.on()
-    if direct:
-        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
-    else:
+    if not direct:
+        flush.on()
         entries(table, c).pack_columns(b, b_row, b_column, k, n, scratch)
-        entries(table, c).multiply(m, n, k, a, a_row, a_column, False, scratch, 0, accumulate, bias, False, c, n)
+        b, b_row = scratch, 0
+    for task in prange((m + rows - 1) // rows, num_threads=threads, schedule="static"):
+        rows_of_small_product(
+            min(rows, m - task * rows), n, k, a + task * rows * a_row, a_row, a_column, b, b_row, bias, accumulate,
+            activation, alpha, beta, c + task * rows * n)
+
+
+cdef void rows_of_small_product(
+    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b,
+    Py_ssize_t b_row, const real* bias, bint accumulate, int activation, double alpha, double beta, real* c) noexcept nogil:
+    """B in panels where b_row is 0, else in place."""
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
     activate(activation, alpha, beta, c, m * n)
 
 
