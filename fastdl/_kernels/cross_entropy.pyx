@@ -4,14 +4,20 @@ Scores x are (N, C, D), targets (N, D) class indices or (N, C, D) probabilities;
 """
 
 cimport numpy as cnp
+from cython.parallel cimport prange
 from libc.stdint cimport int64_t
 
 from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.softmax cimport gather, scatter
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
+
+# Rows whose logarithms are taken together, and what a score costs: an exponential and its share of a row's ends.
+cdef enum:
+    RUN = 64
+    WORK_PER_SCORE = 100
 
 
 cdef void nll_forward_kernel(
@@ -46,53 +52,91 @@ cdef inline double smoothed(double q, double label_smoothing, Py_ssize_t C) noex
     return (1 - label_smoothing) * q + label_smoothing / C
 
 
-cdef void cross_entropy_forward_kernel(
+cdef inline double loss_of_row(
+    const real* x, real top, real log_sum, int64_t k, const real* t, const real* weight, int64_t ignore_index,
+    double label_smoothing, Py_ssize_t C, Py_ssize_t D) noexcept nogil:
+    """- sum of weight q log p, log p = (x - top) - log_sum; the probabilities in t lie D apart."""
+    cdef Py_ssize_t c
+    cdef double q, total = 0
+    if t == NULL and k == ignore_index:
+        return 0
+    if t == NULL and label_smoothing == 0:
+        return (weight[k] if weight != NULL else 1) * (log_sum - (x[k] - top))
+    for c in range(C):
+        q = smoothed(t[c * D] if t != NULL else c == k, label_smoothing, C)
+        if t != NULL or q != 0:
+            total += (weight[c] if weight != NULL else 1) * q * (log_sum - (x[c] - top))
+    return total
+
+
+cdef void forward_of_samples(
+    Py_ssize_t first, Py_ssize_t stop, const real* x, const int64_t* target, const real* t, const real* weight,
+    int64_t ignore_index, double label_smoothing, Py_ssize_t C, real* p, real* y) noexcept nogil:
+    """Samples at one place each."""
+    cdef FlushDenormals flush
+    cdef real top[RUN]
+    cdef real log_sum[RUN]
+    cdef Py_ssize_t n, i, rows
+    flush.on()
+    n = first
+    while n < stop:
+        rows = min(stop - n, <Py_ssize_t>RUN)
+        entries(table, x).softmax(x + n * C, p + n * C, top, log_sum, rows, C)
+        for i in range(rows):
+            y[n + i] = <real>loss_of_row(
+                x + (n + i) * C, top[i], log_sum[i], target[n + i] if t == NULL else 0, t + (n + i) * C if t != NULL else NULL,
+                weight, ignore_index, label_smoothing, C, 1)
+        n += rows
+
+
+cdef void forward_of_places(
     const real* x, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* p, real* y, real* scratch) noexcept nogil:
-    """p = softmax(x); y = - sum of weight q log p, log p = (x - top) - log_sum. `target` or `t` is NULL."""
+    """Samples at several places, whose scores are brought together in scratch."""
     cdef FlushDenormals flush
-    cdef Py_ssize_t n, d, c
-    cdef int64_t k = 0
+    cdef Py_ssize_t n, d
     cdef real top, log_sum
-    cdef double q
-    cdef double total
-    cdef const real* row
-    cdef real* out
     flush.on()
     for n in range(N):
         for d in range(D):
-            row = x + n * C * D
-            out = p + n * C * D
-            if D > 1:
-                gather(row + d, C, D, scratch)
-                row = scratch
-                out = scratch + C
-            entries(table, x).softmax(row, out, &top, &log_sum, C)
-            total = 0
-            if t == NULL:
-                k = target[n * D + d]
-            if t == NULL and k != ignore_index and label_smoothing == 0:
-                total = (weight[k] if weight != NULL else 1) * (log_sum - (row[k] - top))
-            elif t != NULL or k != ignore_index:
-                for c in range(C):
-                    q = smoothed(t[(n * C + c) * D + d] if t != NULL else c == k, label_smoothing, C)
-                    if t != NULL or q != 0:
-                        total += (weight[c] if weight != NULL else 1) * q * (log_sum - (row[c] - top))
-            y[n * D + d] = <real>total
-            if D > 1:
-                scatter(out, C, D, p + n * C * D + d)
+            gather(x + n * C * D + d, C, D, scratch)
+            entries(table, x).softmax(scratch, scratch + C, &top, &log_sum, 1, C)
+            y[n * D + d] = <real>loss_of_row(
+                scratch, top, log_sum, target[n * D + d] if t == NULL else 0, t + n * C * D + d if t != NULL else NULL,
+                weight, ignore_index, label_smoothing, C, D)
+            scatter(scratch + C, C, D, p + n * C * D + d)
 
 
-cdef void cross_entropy_backward_kernel(
-    const real* p, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
-    const real* gy, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
-    """gx = gy (p sum of weight q - weight q), 0 where the target is ignored. `target` or `t` is NULL."""
+cdef void cross_entropy_forward_kernel(
+    const real* x, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
+    Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* p, real* y, real* scratch) noexcept nogil:
+    """p = softmax(x); y = - sum of weight q log p. `target` or `t` is NULL."""
+    cdef int threads = threads_for(<double>N * C * WORK_PER_SCORE)
+    cdef Py_ssize_t share = (N + threads - 1) // threads, task
+    if D > 1:
+        forward_of_places(x, target, t, weight, ignore_index, label_smoothing, N, C, D, p, y, scratch)
+        return
+    for task in prange(threads, num_threads=threads, schedule="static"):
+        forward_of_samples(
+            task * share, min(N, (task + 1) * share), x, target, t, weight, ignore_index, label_smoothing, C, p, y)
+
+
+cdef inline void scaled(const real* p, real factor, Py_ssize_t n, real* y) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        y[i] = factor * p[i]
+
+
+cdef void backward_of_samples(
+    Py_ssize_t first, Py_ssize_t stop, const real* p, const int64_t* target, const real* t, const real* weight,
+    int64_t ignore_index, double label_smoothing, const real* gy, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
     cdef FlushDenormals flush
     cdef Py_ssize_t n, d, c, at
     cdef int64_t k = 0
     cdef double total, g, q
+    cdef real factor
     flush.on()
-    for n in range(N):
+    for n in range(first, stop):
         for d in range(D):
             if t == NULL:
                 k = target[n * D + d]
@@ -102,10 +146,13 @@ cdef void cross_entropy_backward_kernel(
                     gx[(n * C + c) * D + d] = 0
                 continue
             if t == NULL and label_smoothing == 0:
-                total = weight[k] if weight != NULL else 1
-                for c in range(C):
-                    gx[(n * C + c) * D + d] = <real>(g * total) * p[(n * C + c) * D + d]
-                gx[(n * C + k) * D + d] -= <real>(g * total)
+                factor = <real>(g * (weight[k] if weight != NULL else 1))
+                if D == 1:
+                    scaled(p + n * C, factor, C, gx + n * C)
+                else:
+                    for c in range(C):
+                        gx[(n * C + c) * D + d] = factor * p[(n * C + c) * D + d]
+                gx[(n * C + k) * D + d] -= factor
                 continue
             total = 0
             for c in range(C):
@@ -116,6 +163,17 @@ cdef void cross_entropy_backward_kernel(
                 at = (n * C + c) * D + d
                 q = smoothed(t[at] if t != NULL else c == k, label_smoothing, C) * (weight[c] if weight != NULL else 1)
                 gx[at] = <real>(g * (p[at] * total - q))
+
+
+cdef void cross_entropy_backward_kernel(
+    const real* p, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
+    const real* gy, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
+    """gx = gy (p sum of weight q - weight q), 0 where the target is ignored. `target` or `t` is NULL."""
+    cdef int threads = threads_for(<double>N * C * D * WORK_PER_SCORE)
+    cdef Py_ssize_t share = (N + threads - 1) // threads, task
+    for task in prange(threads, num_threads=threads, schedule="static"):
+        backward_of_samples(
+            task * share, min(N, (task + 1) * share), p, target, t, weight, ignore_index, label_smoothing, gy, C, D, gx)
 
 
 def nll_forward(

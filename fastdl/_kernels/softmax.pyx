@@ -22,10 +22,10 @@ cdef void softmax_forward_kernel(
     for i in range(outer):
         for j in range(inner):
             if inner == 1:
-                entries(table, x).softmax(x + i * n, y + i * n, &top, &log_sum, n)
+                entries(table, x).softmax(x + i * n, y + i * n, &top, &log_sum, 1, n)
             else:
                 gather(x + i * n * inner + j, n, inner, scratch)
-                entries(table, x).softmax(scratch, scratch, &top, &log_sum, n)
+                entries(table, x).softmax(scratch, scratch, &top, &log_sum, 1, n)
                 scatter(scratch, n, inner, y + i * n * inner + j)
 
 

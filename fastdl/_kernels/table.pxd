@@ -66,7 +66,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*scale)(T, T*, Size) noexcept
         void (*clamp)(T, T, T*, Size) noexcept
         void (*add_rows)(const T*, Size, Size, T*) noexcept
-        void (*softmax)(const T*, T*, T*, T*, Size) noexcept
+        void (*softmax)(const T*, T*, T*, T*, Size, Size) noexcept
         void (*softmax_backward)(const T*, const T*, T*, Size) noexcept
         void (*log_softmax)(const T*, T*, Size) noexcept
         void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept

@@ -98,17 +98,26 @@ template <class T> T maximum(const T* x, Size n) {
     return largest(best);
 }
 
-// y = exp(x - max) / sum; tells the maximum and log(sum), from which log-softmax and cross entropy follow.
-template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size n) {
-    const T m = maximum(x, n);
-    const T s = sum_of<T>(n, [&](Size i, auto lanes) {
-        Vec<T> e = exp(lanes.load(x + i) - m);
-        lanes.store(y + i, e);
-        return e;
-    });
-    scale(1 / s, y, n);
-    *top = m;
-    *log_sum = log(splat<Vec<T>>(s))[0];
+// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow.
+template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size rows, Size n) {
+    for (Size row = 0; row < rows; ++row, x += n, y += n) {
+        const T m = top[row] = maximum(x, n);
+        auto exponential = [&](Size i, auto lanes) { return lanes.template zero_rest<T>(exp(lanes.load(x + i) - m)); };
+        if (n <= lanes<T>) {  // the same, without waiting for a part of a register to be stored and read again
+            const Part all{int(n)};
+            const Vec<T> e = exponential(0, all);
+            log_sum[row] = sum(e);
+            all.store(y, e * (1 / log_sum[row]));
+            continue;
+        }
+        log_sum[row] = sum_of<T>(n, [&](Size i, auto lanes) {
+            const Vec<T> e = exponential(i, lanes);
+            lanes.store(y + i, e);
+            return e;
+        });
+        scale(1 / log_sum[row], y, n);
+    }
+    each_register<T>(rows, [&](Size i, auto lanes) { lanes.store(log_sum + i, log(lanes.load(log_sum + i))); });
 }
 // gx = y (gy - <gy, y>)
 template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n) {
