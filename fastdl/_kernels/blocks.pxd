@@ -2,10 +2,10 @@
 from fastdl._kernels.operation cimport Batch, Operation
 from fastdl._kernels.table cimport real
 
-# The operations that go in blocks: how many, samples of a block, elements of their parameters' gradients, bytes of memory for
-# gradients within a block, and elements of scratch for one block at a time.
+# The operations that go in blocks: how many, samples of a block, whether it is for one thread only, elements of their parameters'
+# gradients, bytes of memory for what lives within a block, and elements of scratch for one block at a time.
 cdef struct Blocks:
-    Py_ssize_t count, size, sums, memory, own
+    Py_ssize_t count, size, lone, sums, memory, own
 
 # Elements of scratch for batches of N and a `last` one of no more; sets `own` to what these ask for.
 cdef Py_ssize_t blocks_scratch(

@@ -1,7 +1,7 @@
 """A batch cut into blocks of samples that go through several operations before the next block comes.
 
 What a block leaves stays in a cache until the next operation reads it, and threads meet once, not at every operation. That
-is possible where samples do not meet either: convolutions, pooling, activations, dropout. The cut depends on the plan only; each
+is possible where samples do not meet either: products of rows, convolutions, pooling, activations, dropout. The cut depends on the plan only; each
 block sums its own gradients of the parameters, and these are added up in the blocks' order: threads do not change a bit.
 
 Scratch: for each thread the gradients within a block and an operation's; then for each parameter the gradients of block 0, 1, ...
@@ -25,9 +25,10 @@ cdef Py_ssize_t blocks_of(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
 
 
 cdef int at_once(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
-    """How many blocks go at a time, each by one thread; one, by all threads, where there are more of them than blocks."""
+    """How many blocks go at a time, each by one thread; one, by all threads, where more of them than blocks may share it."""
     cdef int threads = threads_for(INFINITY)
-    return threads if threads <= blocks_of(blocks, N) else 1
+    cdef Py_ssize_t count = blocks_of(blocks, N)
+    return <int>min(<Py_ssize_t>threads, count) if threads <= count or blocks.lone else 1
 
 
 cdef Py_ssize_t blocks_scratch(
@@ -56,7 +57,7 @@ cdef void run_blocks(
     cdef Py_ssize_t count = blocks_of(blocks, batch.N), block, i
     cdef int many = at_once(blocks, batch.N)
     cdef real* sums = scratch + blocks.own * many
-    if many == 1:
+    if many == 1 and not blocks.lone:
         for block in range(count):
             run_block(block, count, blocks, forward, operations, batch, scratch, sums)
     else:

@@ -82,7 +82,7 @@ cdef struct Batch:
 # Elements of scratch for a batch of N, and bytes of memory that finding this out takes.
 cdef Py_ssize_t operation_scratch(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
 cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil
-# Elements of a convolution's parameters, 0 of others.
+# Elements of the parameters of a product or convolution, 0 of others.
 cdef Py_ssize_t size_of_W(const Operation* op) noexcept nogil
 cdef Py_ssize_t size_of_b(const Operation* op) noexcept nogil
 cdef real* output_of(const Operation* op, const Batch* batch, real* like) noexcept nogil

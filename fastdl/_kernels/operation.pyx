@@ -92,11 +92,13 @@ cdef inline real* gradient(Py_ssize_t address, bint own, Py_ssize_t size, const 
 
 
 cdef Py_ssize_t size_of_W(const Operation* op) noexcept nogil:
+    if op.kind == LINEAR:
+        return op.O * op.I
     return op.s.O * (op.s.C // op.s.G) * op.s.KH * op.s.KW if op.kind == CONV else 0
 
 
 cdef Py_ssize_t size_of_b(const Operation* op) noexcept nogil:
-    return op.s.O if op.kind == CONV else 0
+    return op.O if op.kind == LINEAR else op.s.O if op.kind == CONV else 0
 
 
 cdef void forward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
@@ -179,8 +181,7 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
         steps = op.update and batch.steps and step_suits(op.rows * N, op.I, op.O)
         if steps:
             gW = NULL
-        linear_backward_kernel(gy, x, <const real*>op.W, op.rows * N, op.I, op.O, op.accumulate, gW,
-                               <real*>op.gb, gx, scratch)
+        linear_backward_kernel(gy, x, <const real*>op.W, op.rows * N, op.I, op.O, accumulate, gW, gb, gx, scratch)
         if steps:  # after gx, which is for the weights before
             linear_backward_step_kernel(gy, x, op.rows * N, op.I, op.O, <Update*>op.update, scratch)
     elif op.kind == CONV:

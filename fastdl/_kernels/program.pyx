@@ -224,7 +224,7 @@ cdef class Program:
         self.count, self.itemsize, self.draws = len(operations), itemsize, draws
         self.input, self.target, self.kept = <char*>input, <char*>target, kept
         self.latest_size, self.light = -1, light
-        self.blocks.count, self.blocks.size, self.blocks.sums, self.blocks.memory = blocks
+        self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.sums, self.blocks.memory = blocks
         self.blocks.own = 0
 
     def __reduce__(self):

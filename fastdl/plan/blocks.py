@@ -13,34 +13,53 @@ SAMPLEWISE = {"conv", "activation", "max_pool", "avg_pool", "adaptive_avg_pool",
 BLOCK = 131072
 # Every block has gradients of all parameters to write: so many elements at most.
 MOST_PARAMETERS = 65536
-# Convolutions of few channels take so many samples at once (and dropout draws four words).
+# Convolutions of few channels take so many samples at once.
 STEP = 16
+# Dropout draws so many words at once.
+DRAWN = 4
+# Multiplications of a block of rows that outweigh a meeting of threads, and rows that outweigh gradients of its own.
+LEAST_PRODUCTS = 250_000
+FEWEST_ROWS = 48
 
 
 class Blocks(NamedTuple):
-    """As a program's record: operations, samples of a block, elements of gradients, bytes of memory."""
+    """As a program's record.
+
+    Operations, samples of a block, whether a block is for one thread only, elements of gradients, bytes of memory.
+    """
 
     operations: int = 0
     size: int = 1
+    lone: bool = False
     sums: int = 0
     memory: int = 0
 
 
 def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
-    """Let a batch in training go through the first operations in blocks, where these are several products or poolings."""
-    count = sums = values = 0
+    """Let a batch in training go through the first operations in blocks, where these are several products or poolings.
+
+    Images go as few at a time as fill a cache. Products of rows want many rows, and too few of them are not worth a meeting of
+    threads inside: each block is for one thread, half a batch at most.
+    """
+    count = sums = values = products = 0
+    images = any(operation.kind == "conv" for operation in operations)
     for operation in operations:
         own = sum(p.size for p in operation.parameters.values() if p is not None)
-        if operation.kind not in SAMPLEWISE or sums + own > MOST_PARAMETERS:
+        samplewise = operation.kind in SAMPLEWISE or (operation.kind == "linear" and not images)
+        if not samplewise or sums + own > MOST_PARAMETERS:
             break
         operation.fields["sums"] = sums
         sums += own
         values += operation.y.size
+        products += own * operation.fields.get("rows", 1) if operation.kind == "linear" else 0
         count += 1
     size = max(STEP, BLOCK // max(values, 1) // STEP * STEP)
-    if not any(operation.kind == "conv" for operation in operations[:count]) or 2 * size > batch_size:
-        return Blocks()
-    return Blocks(count, size, sums)
+    if products:
+        size = min(-(-batch_size // (2 * DRAWN)) * DRAWN, max(size, FEWEST_ROWS))
+        suits = size >= FEWEST_ROWS and products * size >= LEAST_PRODUCTS
+    else:
+        suits = 2 * size <= batch_size and any(operation.kind == "conv" for operation in operations[:count])
+    return Blocks(count, size, products > 0, sums) if suits else Blocks()
 
 
 def live_in_blocks(blocks: Blocks, end: int, batch_size: int, storages: list[Storage]) -> Blocks:

@@ -173,9 +173,10 @@ class Plan:
         return [(number, parameters) for number, parameters in reversed(learning) if parameters]
 
     def alone(self) -> list[tuple[int, Parameter]]:
-        """The large weights that one linear operation reads and no other one: its number, W."""
+        """The large weights that one linear operation outside of blocks reads and no other one: its number, W."""
         users = Counter(id(p) for each in self.operations for p in each.parameters.values())
-        weights = [(n, each.parameters["W"]) for n, each in enumerate(self.operations) if each.kind == "linear"]
+        first, operations = self.blocks.operations, self.operations
+        weights = [(n, operations[n].parameters["W"]) for n in range(first, len(operations)) if operations[n].kind == "linear"]
         alone = [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
         return [(number, w) for number, w in alone if w.size >= FEWEST_ALONE]
 

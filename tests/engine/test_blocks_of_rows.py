@@ -1,0 +1,145 @@
+"""Rows go through several products half a batch at a time: the same as all at once, but for the order of the gradients' sums."""
+
+import numpy as np
+import pytest
+from twins import Parts, compare, epochs
+
+import fastdl
+from fastdl import nn, optim
+from fastdl.engine import Task
+from fastdl.native import NativeEngine
+from fastdl.plan import blocks
+
+ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last batch of 10
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(blocks, "FEWEST_ROWS", 8)
+
+
+def linear(inputs, outputs, dtype, **options):
+    return nn.Linear(inputs, outputs, rng=10 * inputs + outputs, dtype=dtype, **options)
+
+
+def plain(dtype):
+    return nn.Sequential(linear(INPUTS, 70, dtype), nn.ReLU(), linear(70, 9, dtype), nn.Tanh(), linear(9, 3, dtype))
+
+
+def dropping(dtype):
+    return nn.Sequential(
+        linear(INPUTS, 30, dtype),
+        nn.GELU(),
+        nn.Dropout(0.3),
+        linear(30, 9, dtype),
+        nn.Dropout(0.2),
+        linear(9, 3, dtype),
+    )
+
+
+def branching(dtype):
+    body = nn.Sequential(linear(INPUTS, 70, dtype), nn.ReLU(), linear(70, INPUTS, dtype))
+    both = nn.Parallel(linear(INPUTS, 50, dtype), nn.Sequential(nn.ELU(), linear(INPUTS, 60, dtype)))
+    return nn.Sequential(nn.Residual(body), both, nn.SiLU(), linear(110, 3, dtype))
+
+
+def tied(dtype):
+    twice = linear(INPUTS, INPUTS, dtype)
+    return nn.Sequential(twice, nn.Tanh(), twice, nn.ReLU(), nn.Residual(twice), linear(INPUTS, 3, dtype))
+
+
+def frozen(dtype):
+    model = nn.Sequential(linear(INPUTS, 80, dtype), nn.ReLU(), linear(80, 80, dtype), nn.ReLU(), linear(80, 3, dtype))
+    model[0].weight.requires_grad = False
+    model[2].bias.requires_grad = False
+    return model
+
+
+def without_bias(dtype):
+    return nn.Sequential(linear(INPUTS, 70, dtype, bias=False), nn.LeakyReLU(), linear(70, 3, dtype, bias=False))
+
+
+def normalized(dtype):
+    return nn.Sequential(
+        linear(INPUTS, 20, dtype),
+        nn.ReLU(),
+        nn.BatchNorm1d(20, dtype=dtype),
+        linear(20, 20, dtype),
+        linear(20, 3, dtype),
+    )
+
+
+def large(dtype):
+    """The second weights are large enough to be stepped over alone, were they not in a block; the third are, and are not."""
+    return nn.Sequential(
+        linear(INPUTS, 200, dtype), linear(200, 200, dtype), nn.ReLU(), linear(200, 200, dtype), nn.ReLU()
+    )
+
+
+MODELS = [plain, dropping, branching, tied, frozen, without_bias, normalized, large]
+
+
+def task(model, dtype, rows=ROWS):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, INPUTS)).astype(dtype), rng.integers(0, 3, rows)
+
+    def make():
+        its = model(dtype)
+        return Parts(its, nn.CrossEntropyLoss(), optim.SGD(its.parameters(), lr=0.05, momentum=0.9))
+
+    return make, x, y
+
+
+def plan_of(make, x, y, batch_size=BATCH):
+    return NativeEngine(Task(*make()), x, y, batch_size)._plan
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
+    make, x, y = task(model, dtype)
+    plan = plan_of(make, x, y)
+    cut = {normalized: 1, large: 2}.get(model, len(plan.operations))
+    assert (plan.blocks.operations, plan.blocks.size, plan.blocks.lone) == (cut, 20, True)
+    compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
+
+
+def test_rows_within_a_sample_count_as_well(dtype):
+    def make():
+        model = nn.Sequential(linear(INPUTS, 9, dtype), nn.ReLU(), nn.Flatten(), linear(45, 3, dtype))
+        return Parts(model, nn.MSELoss(), optim.Adam(model.parameters()))
+
+    rng = np.random.default_rng(1)
+    x, y = rng.standard_normal((ROWS, 5, INPUTS)).astype(dtype), rng.standard_normal((ROWS, 3)).astype(dtype)
+    assert plan_of(make, x, y).blocks.operations == len(plan_of(make, x, y).operations)
+    compare(make, x, y, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_bits_do_not_depend_on_the_number_of_threads(model, level, threads):
+    results = []
+    for count in (1, 2, 3, 8):
+        fastdl.set_num_threads(count)
+        results.append(epochs(*task(model, np.float32), True, batch_size=BATCH))
+    for other in results[1:]:
+        for key, values in results[0].items():
+            np.testing.assert_array_equal(other[key], values, err_msg=key)
+
+
+def test_only_what_is_worth_it_is_cut(monkeypatch):
+    make, x, y = task(plain, np.float32)
+    assert plan_of(make, x, y, 14).blocks.operations  # two blocks of 8 and 6
+    assert not plan_of(make, x, y, 8).blocks.operations  # too few rows
+    products = sum(parameter.size for parameter in plain(np.float32).parameters())
+    monkeypatch.setattr(blocks, "LEAST_PRODUCTS", 20 * products)
+    assert plan_of(make, x, y).blocks.operations
+    monkeypatch.setattr(blocks, "LEAST_PRODUCTS", 20 * products + 1)
+    assert not plan_of(make, x, y).blocks.operations
+
+
+def test_many_rows_go_in_more_than_two_blocks(monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 16 * (70 + 9 + 3))
+    make, x, y = task(plain, np.float32, 400)
+    assert plan_of(make, x, y, 400).blocks.size == 16
+    compare(make, x, y, batch_size=400)
