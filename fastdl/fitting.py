@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fastdl.training import Trainer
 
 Array = NDArray[Any]
-# How long one call may run through epochs that nobody watches.
+# How long one call may run through epochs.
 CALL_SECONDS = 0.05
 
 
@@ -70,11 +70,11 @@ class Fitting:
                         callback.on_resume(trainer, state)
                 position.attend(self.callbacks)
                 endings.callback(position.leave)
-                unwatched = not self._watched()
+                in_a_row = self._in_a_row()
                 with training_mode(trainer.model, True) if not trainer.model.training else nullcontext():
                     while len(history) < epochs and not trainer.stopping:
                         position.broken = f"epoch {len(history) + 1} was not finished"
-                        if not (unwatched and len(history) and self._epochs_ahead(epochs - len(history))):
+                        if not (in_a_row and len(history) and self._epochs_ahead(epochs - len(history))):
                             self._epoch()
                         position.broken = ""
                         for callback in self.callbacks:
@@ -82,11 +82,11 @@ class Fitting:
             except KeyboardInterrupt:
                 history.interrupted = True
 
-    def _watched(self) -> bool:
-        """Whether something happens in Python after an epoch, or within one."""
+    def _in_a_row(self) -> bool:
+        """Whether epochs may follow one another in one call: nothing happens between or in them but callbacks that watch."""
         trainer = self.trainer
         between = trainer.metrics or trainer.schedule or self.validation or self.augment or self._watching_steps
-        return bool(between) or any(callback.awaits_epochs() for callback in self.callbacks)
+        return not between and all(callback.allows_epochs_in_a_row() for callback in self.callbacks)
 
     def _epoch(self) -> None:
         """Run an epoch, and what follows it."""
@@ -126,29 +126,44 @@ class Fitting:
     def _epochs_ahead(self, epochs: int) -> bool:
         """Run as many of the coming epochs as fit into CALL_SECONDS in one call, where the latest has shown what one takes.
 
-        They are recorded as if they had been run one by one; the generator goes on from the latest that was begun.
+        They are recorded and watched as if they had been run one by one; the generator goes on from the latest that was begun.
         """
         engine = self._current_engine()
         if engine is None or not engine.native:
             return False
-        records = self.trainer.history.records
-        first, before = len(records), self.rng.bit_generator.state
+        trainer, records, position = self.trainer, self.trainer.history.records, self.position
+        before = self.rng.bit_generator.state
         epochs = min(epochs, int(CALL_SECONDS / max(records[-1]["seconds"], 1e-9)))
         if epochs < 2 or (ahead := self.feed.ahead(epochs, self.rng)) is None:
             return False
-        lr, per = float(self.trainer.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+        watching = [callback for callback in self.callbacks if callback.awaits_epochs()]
+        lr, per = float(trainer.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+        first, under_way = len(records), True
 
-        def ended(total: float, seconds: float) -> None:
-            records.append({"loss": total / per, "lr": lr, "seconds": seconds})
+        def ended(total: float, seconds: float) -> bool:
+            nonlocal lr, under_way
+            records.append(record := {"loss": total / per, "lr": lr, "seconds": seconds})
+            under_way = False
+            if watching:
+                for callback in watching:
+                    callback.on_epoch_end(trainer, record)
+                if trainer.stopping or trainer.task() != self._task:
+                    return False
+                lr = float(trainer.optimizer.param_groups[0]["lr"])
+            position.broken = f"epoch {len(records) + 1} was not finished"
+            under_way = True
+            return True
 
         try:
             cast("NativeEngine", engine).epochs(*ahead, ended)
+            under_way = False
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
         finally:
-            if len(records) < first + epochs and ahead.seeds is not None:
+            begun = len(records) - first + under_way
+            if begun < epochs and ahead.seeds is not None:
                 self.rng.bit_generator.state = before
-                order_seeds(len(records) - first + 1, self.rng)
+                order_seeds(begun, self.rng)
         return True
 
     def _in_one_call(

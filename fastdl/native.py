@@ -21,8 +21,8 @@ from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]
-# Called after an epoch with the sum of its losses over samples, and its seconds.
-Ended: TypeAlias = Callable[[float, float], object]
+# Called after an epoch with the sum of its losses over samples, and its seconds; returns whether to go on.
+Ended: TypeAlias = Callable[[float, float], bool]
 # What of an optimizer a native program replaces.
 STEPPING = {"update", "step", "forget_gradients"}
 
@@ -92,7 +92,7 @@ class NativeEngine:
             return 0.0
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
         totals: list[float] = []
-        self._run(x, y, order, rows, None, 1, batch_size, found, lambda total, _: totals.append(total))
+        self._run(x, y, order, rows, None, 1, batch_size, found, lambda total, _: not totals.append(total))
         if outputs is not None and found is not None:
             outputs.append(found)
         return totals[0]
@@ -100,9 +100,10 @@ class NativeEngine:
     def epochs(
         self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
     ) -> None:
-        """So many epochs with nothing between them, each over the first `rows` of an order of its own.
+        """At most so many epochs in a row, each over the first `rows` of an order of its own.
 
-        An order is shuffled by its one of `seeds`; without these rows come as they lie. `ended` is called after each epoch.
+        An order is shuffled by its one of `seeds`; without these rows come as they lie. `ended` is called after each epoch and
+        says whether the next may follow; it does not where the model is no longer what was planned.
         """
         x, y = self._as_planned(x, y)
         order = None if seeds is None else np.empty(len(x), np.int64)
@@ -137,8 +138,16 @@ class NativeEngine:
         self._begin()
         updates = self._updates()
         draws = program.draws * -(-rows // batch_size)
-        seed, call = stream().take(draws * epochs) if draws else (0, 0)
-        fine, epoch, done, steps, loss = program.train(
+        seed, call = self._draw(draws)
+        left, counts = epochs, optimizer._steps
+
+        def between(total: float, seconds: float) -> int | None:
+            nonlocal left
+            left -= 1
+            goes_on = ended(total, seconds) and left and self.current() and optimizer._steps is counts
+            return self._draw(draws)[1] if goes_on and self._updates() is updates else None
+
+        fine, done, steps, loss, call = program.train(
             x,
             y,
             order,
@@ -153,9 +162,9 @@ class NativeEngine:
             seed,
             call,
             outputs,
-            optimizer._steps,
+            counts,
             self._members,
-            ended,
+            between,
         )
         if not fine:
             if math.isfinite(loss):
@@ -163,8 +172,12 @@ class NativeEngine:
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            call += draws * epoch + program.draws * steps
             raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
+
+    @staticmethod
+    def _draw(draws: int) -> tuple[int, int]:
+        """The seed and the first number of so many draws."""
+        return stream().take(draws) if draws else (0, 0)
 
     def _check_batches(self, rows: int, batch_size: int) -> None:
         """Every batch must have the samples that the layers ask for."""

@@ -203,6 +203,14 @@ cdef bint accumulates(tuple parameters) except -1:
     return adds
 
 
+cdef int count_steps(const Update* updates, Py_ssize_t runs, list counts, list members) except -1:
+    """Let the optimizer's parameters know how many steps they have taken."""
+    cdef Py_ssize_t run
+    for run in range(runs):
+        counts[members[run]] = [updates[run].step] * (members[run].stop - members[run].start)
+    return 0
+
+
 cdef class Program:
     """A model's operations, resolved; made by a plan.
 
@@ -256,20 +264,23 @@ cdef class Program:
         """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
 
         Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
-        outputs, of one epoch, go to `outputs`. After each epoch `ended` is called with the sum of its losses and its seconds.
-        The steps taken are counted in `counts`, at the `members` of each update, also when an exception ends the call.
+        outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, also
+        when an exception ends the call. After each epoch `ended` is called with the sum of its losses and its seconds; it
+        returns the number of the next epoch's first draw, or None to end the call, and may change the records of `updates`.
 
-        Returns whether all losses and gradients were finite, the latest epoch, its rows and steps done, and the latest loss; the
+        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, the latest loss and draw; the
         step of a loss that is not finite is not taken.
         """
         cdef Epoch e
-        cdef bint fine = True
+        cdef bint fine = True, counted = False
         cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), N = min(batch_size, rows)
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
         cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
+        cdef Py_ssize_t size
+        cdef int threads = threads_for(INFINITY)
         cdef double start
         cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
@@ -285,11 +296,12 @@ cdef class Program:
             if update[run].operation >= 0:
                 operations[update[run].operation].update = <Py_ssize_t>(update + run)
         # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
-        hold_threads(threads_for(INFINITY))
+        hold_threads(threads)
         try:
-            scratch = scratch_for(self.scratch_size(N, e.rows % N or N))
+            size = self.scratch_size(N, e.rows % N or N)
+            scratch = scratch_for(size)
             for epoch in range(epochs):
-                start = now()
+                start, counted = now(), False
                 e.done = e.steps = 0
                 e.total = 0
                 while fine and e.done < e.rows:
@@ -300,19 +312,29 @@ cdef class Program:
                             fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
                         else:
                             fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
-                    if fine and e.done == e.rows:
-                        ended(e.total, now() - start)
-                    PyErr_CheckSignals()
+                    if not fine or e.done < e.rows:
+                        PyErr_CheckSignals()
                 if not fine:
                     break
+                count_steps(update, runs, counts, members)
+                counted = True  # and from here on they may be set
+                next_call = ended(e.total, now() - start)
+                PyErr_CheckSignals()
+                if next_call is None:
+                    break
+                # Whoever was called may have run other programs.
+                e.call = next_call
+                hold_threads(threads)
+                scratch = scratch_for(size)
         finally:
             # Here, since Python code would let a second Ctrl-C in between.
+            if not counted:
+                count_steps(update, runs, counts, members)
             for run in range(runs):
-                counts[members[run]] = [update[run].step] * (members[run].stop - members[run].start)
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
             hold_threads(0)
-        return fine, epoch, e.done, e.steps, e.loss
+        return fine, e.done, e.steps, e.loss, e.call
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""

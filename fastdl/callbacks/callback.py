@@ -8,9 +8,6 @@ if TYPE_CHECKING:
     from fastdl.training import Trainer
 
 
-BETWEEN_EPOCHS = ("on_epoch_begin", "on_epoch_end", "on_checkpoint")
-
-
 class Callback:
     """Something that `Trainer.fit` calls; a subclass defines the methods it needs.
 
@@ -18,10 +15,14 @@ class Callback:
     the current epoch. An exception ends the fit; `on_fit_end` follows every `on_fit_begin` that came through.
 
     Cost: methods on epochs are a Python call an epoch, and where a subclass defines one an epoch is a native call of its
-    own; several run in one, some fifty microseconds cheaper each, where nobody watches them. `on_step_end` is only called
-    where a subclass defines it, and
-    makes each batch a native call of its own instead of the whole epoch: some 20 us a step beside what it does itself;
-    docs/callbacks.md tells how to measure it.
+    own, some tens of microseconds more than where several run in one; `watches` avoids that. `on_step_end` is only called
+    where a subclass defines it, and makes each batch a native call of its own instead of the whole epoch: some 20 us a step
+    beside what it does itself; docs/callbacks.md tells how to measure it.
+
+    Attributes:
+        watches: set it to True in a subclass whose `on_epoch_end` may be called amid a native call: it reads the history,
+            evaluates, looks at or sets weights and the optimizer's options, stops the fit, but draws nothing from
+            `trainer.rng` and does not save the trainer's state.
 
     Example:
         >>> class Patience(Callback):
@@ -29,6 +30,8 @@ class Callback:
         ...         if record["loss"] < 0.1:
         ...             trainer.stop()
     """
+
+    watches = False
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Called before the first step; `trainer.history.names` are the names that each record will have."""
@@ -56,5 +59,13 @@ class Callback:
         return {}
 
     def awaits_epochs(self) -> bool:
-        """Whether it does anything between two epochs: those that no one awaits run several in one native call."""
-        return any(getattr(type(self), name) is not getattr(Callback, name) for name in BETWEEN_EPOCHS)
+        """Whether it is to be called after each epoch."""
+        return self._defines("on_epoch_end")
+
+    def allows_epochs_in_a_row(self) -> bool:
+        """Whether several epochs may run in one native call."""
+        between = self._defines("on_epoch_begin") or self._defines("on_checkpoint")
+        return not between and (self.watches or not self.awaits_epochs())
+
+    def _defines(self, name: str) -> bool:
+        return getattr(type(self), name) is not getattr(Callback, name)

@@ -32,6 +32,8 @@ class CSVLog(Callback):
         'log.csv'
     """
 
+    watches = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"CSVLog: expected a path, got {type(path).__name__}")

@@ -41,6 +41,8 @@ class EarlyStopping(Callback):
     Source: Prechelt, Early Stopping - But When? (1998).
     """
 
+    watches = True
+
     def __init__(
         self,
         monitor: str = "val_loss",

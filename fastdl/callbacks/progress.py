@@ -26,6 +26,8 @@ class ProgressBar(Callback):
         False
     """
 
+    watches = True
+
     def __init__(self, show: bool | None = None) -> None:
         if show not in (None, True, False):
             raise TypeError(f"ProgressBar: expected None, True or False for show, got {show!r}")

@@ -34,6 +34,8 @@ class TensorBoard(Callback):
     Source: https://www.tensorflow.org/tensorboard.
     """
 
+    watches = True
+
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, (str, os.PathLike)):
             raise TypeError(f"TensorBoard: expected a path for folder, got {type(folder).__name__}")

@@ -16,6 +16,8 @@ from fastdl.nn.parameter import Parameter
 from fastdl.training import Trainer
 
 Array = NDArray[Any]
+# Adam's eps may differ so much, relatively, from what it is to be; it changes over an epoch as well.
+ENOUGH = 0.03
 # An adaptive rate at or below this ends the fit instead of being divided again.
 LEAST_RATE = 1e-6
 
@@ -58,11 +60,13 @@ def set_rate(optimizer: optim.Optimizer, lr: float) -> None:
 
 
 def correct_epsilon(optimizer: optim.Optimizer, epsilon: float) -> None:
-    """Let Adam's eps be sklearn's, which stands beside sqrt(v) before the correction of v, for the coming epoch."""
+    """Let Adam's eps be sklearn's, which stands beside sqrt(v) before the correction of v, to a few hundredths."""
     if isinstance(optimizer, optim.Adam):
         steps = optimizer._steps[0] + 1
         for group in optimizer.param_groups:
-            group["eps"] = epsilon / (1 - group["betas"][1] ** steps) ** 0.5
+            eps = epsilon / (1 - group["betas"][1] ** steps) ** 0.5
+            if abs(group["eps"] - eps) > ENOUGH * eps:  # the optimizer's records are written anew for it
+                group["eps"] = eps
 
 
 class Convergence(Callback):
@@ -74,6 +78,8 @@ class Convergence(Callback):
         decay: of the penalty in each step's loss.
         score: of the samples set aside, or None to go by the loss.
     """
+
+    watches = True
 
     def __init__(
         self, estimator: Any, scale: float, decay: float, score: Callable[[], float] | None, samples: int
