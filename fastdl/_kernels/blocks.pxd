@@ -1,14 +1,24 @@
 # A batch cut into blocks of samples that go through the first operations one block after the other; see blocks.pyx.
+from fastdl._kernels.objective cimport Objective
 from fastdl._kernels.operation cimport Batch, Operation
 from fastdl._kernels.table cimport real
 
-# The operations that go in blocks: how many, samples of a block, whether it is for one thread only, elements of their parameters'
-# gradients, bytes of memory for what lives within a block, and elements of scratch for one block at a time.
+# The operations that go in blocks: how many, samples of a block, whether it is for one thread only, whether these are all and a
+# block goes through the loss and backward too before the next comes, elements of their parameters' gradients, bytes of memory for
+# what lives within a block, and elements of scratch for one block at a time.
 cdef struct Blocks:
-    Py_ssize_t count, size, lone, sums, memory, own
+    Py_ssize_t count, size, lone, whole, sums, memory, own
 
 # Elements of scratch for batches of N and a `last` one of no more; sets `own` to what these ask for.
 cdef Py_ssize_t blocks_scratch(
-    Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize, void* memory) noexcept nogil
+    Blocks* blocks, const Operation* operations, const Objective* objective, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize,
+    void* memory) noexcept nogil
+# All blocks forward, or backward; or forward, through the loss and backward, which returns the sum of the losses.
 cdef void run_blocks(
     const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil
+cdef double run_through_blocks(
+    const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target, double divisor,
+    const Batch* batch, real* scratch) noexcept nogil
+# After backward: the gradients of parameters, from those of the blocks.
+cdef void add_gradients(
+    const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil

@@ -8,9 +8,10 @@ Scratch: for each thread the gradients within a block and an operation's; then f
 """
 
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
 
+from fastdl._kernels.objective cimport objective_backward, objective_forward
 from fastdl._kernels.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
 from fastdl._kernels.table cimport entries, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
@@ -32,12 +33,21 @@ cdef int at_once(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
 
 
 cdef Py_ssize_t blocks_scratch(
-    Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    Blocks* blocks, const Operation* operations, const Objective* objective, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize,
+    void* memory) noexcept nogil:
+    cdef Py_ssize_t count = blocks_of(blocks, N)
     if blocks.count == 0:
         return 0
     blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
-                                                 own_scratch(blocks, operations, last, itemsize, memory))
-    return blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + blocks_of(blocks, N) * blocks.sums
+                                                 own_scratch(blocks, operations, last, itemsize, memory),
+                                                 round_up(2 * objective.C))
+    return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + round_up(count * blocks.sums)
+            + count * (<Py_ssize_t>sizeof(double) // itemsize))
+
+
+cdef Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
+    """So many elements in whole lines, and one between."""
+    return (n + 2 * LINE - 1) // LINE * LINE
 
 
 cdef Py_ssize_t own_scratch(
@@ -49,48 +59,89 @@ cdef Py_ssize_t own_scratch(
         most = max(most, operation_scratch(operations + i, min(blocks.size, N), itemsize, memory))
         most = max(most, operation_scratch(operations + i, N % blocks.size, itemsize, memory))
     hold_threads(threads)
-    return (most + 2 * LINE - 1) // LINE * LINE
+    return round_up(most)
+
+
+cdef inline real* sums_of(const Blocks* blocks, const Batch* batch, real* scratch) noexcept nogil:
+    """The gradients of the parameters of each block."""
+    return scratch + blocks.own * at_once(blocks, batch.N)
 
 
 cdef void run_blocks(
     const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
-    cdef Py_ssize_t count = blocks_of(blocks, batch.N), block, i
+    cdef Py_ssize_t block
     cdef int many = at_once(blocks, batch.N)
-    cdef real* sums = scratch + blocks.own * many
+    cdef real* sums = sums_of(blocks, batch, scratch)
     if many == 1 and not blocks.lone:
-        for block in range(count):
-            run_block(block, count, blocks, forward, operations, batch, scratch, sums)
+        for block in range(blocks_of(blocks, batch.N)):
+            run_block(block, blocks, forward, operations, batch, scratch, sums)
     else:
-        for block in prange(count, num_threads=many, schedule="static"):
-            block_by_one_thread(block, count, blocks, forward, operations, batch, scratch + threadid() * blocks.own, sums)
-    if not forward:
-        for i in range(blocks.count - 1, -1, -1):
-            add_sums(operations + i, count, sums)
+        for block in prange(blocks_of(blocks, batch.N), num_threads=many, schedule="static"):
+            block_by_one_thread(block, blocks, forward, operations, batch, scratch + threadid() * blocks.own, sums)
 
 
 cdef void block_by_one_thread(
-    Py_ssize_t block, Py_ssize_t count, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
-    real* scratch, real* sums) noexcept nogil:
+    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch,
+    real* sums) noexcept nogil:
     cdef int threads = hold_threads(1)
-    run_block(block, count, blocks, forward, operations, batch, scratch, sums)
+    run_block(block, blocks, forward, operations, batch, scratch, sums)
     hold_threads(threads)
 
 
 cdef void run_block(
-    Py_ssize_t block, Py_ssize_t count, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
-    real* scratch, real* sums) noexcept nogil:
+    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch,
+    real* sums) noexcept nogil:
     cdef FlushDenormals flush
     cdef Batch own = batch[0]
     cdef Py_ssize_t i
     flush.on()
     own.first, own.N = block * blocks.size, min(blocks.size, batch.N - block * blocks.size)
-    own.sums, own.block, own.blocks, own.memory = sums, block, count, <char*>scratch
+    own.sums, own.block, own.blocks, own.memory = sums, block, blocks_of(blocks, batch.N), <char*>scratch
     scratch += blocks.memory // <Py_ssize_t>sizeof(real)
     for i in range(blocks.count):
         if forward:
             forward_operation(operations + i, &own, scratch)
         elif operations[blocks.count - 1 - i].differentiated:
             backward_operation(operations + blocks.count - 1 - i, &own, scratch)
+
+
+cdef double run_through_blocks(
+    const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target, double divisor,
+    const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t count = blocks_of(blocks, batch.N), block
+    cdef real* sums = sums_of(blocks, batch, scratch)
+    cdef double* losses = <double*>(sums + round_up(count * blocks.sums))
+    cdef double total = 0
+    for block in prange(count, num_threads=at_once(blocks, batch.N), schedule="static"):
+        losses[block] = block_through(
+            block, blocks, operations, objective, target, divisor, batch, scratch + threadid() * blocks.own, sums)
+    for block in range(count):
+        total = total + losses[block]
+    return total
+
+
+cdef double block_through(
+    Py_ssize_t block, const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target,
+    double divisor, const Batch* batch, real* scratch, real* sums) noexcept nogil:
+    """One thread takes a block forward, through the loss and, where this is finite, backward."""
+    cdef Py_ssize_t first = block * blocks.size, N = min(blocks.size, batch.N - first)
+    cdef real* beyond = scratch + blocks.memory // <Py_ssize_t>sizeof(real)
+    cdef int threads = hold_threads(1)
+    cdef double loss
+    run_block(block, blocks, True, operations, batch, scratch, sums)
+    loss = objective_forward(objective, target, first, N, beyond)
+    if isfinite(loss):
+        objective_backward(objective, target, first, N, divisor, beyond)
+        run_block(block, blocks, False, operations, batch, scratch, sums)
+    hold_threads(threads)
+    return loss
+
+
+cdef void add_gradients(
+    const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(blocks.count - 1, -1, -1):
+        add_sums(operations + i, blocks_of(blocks, batch.N), sums_of(blocks, batch, scratch))
 
 
 cdef void add_sums(const Operation* op, Py_ssize_t count, const real* sums) noexcept nogil:

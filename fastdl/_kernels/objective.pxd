@@ -7,7 +7,8 @@ cdef enum LossKind:
     CROSS_ENTROPY
     CROSS_ENTROPY_OF_PROBABILITIES
 
-# Addresses and sizes as in an Operation: `size` elements of x a sample, C classes at D places.
+# Addresses and sizes as in an Operation: `size` elements of x a sample, C classes at D places. The weights of elements are those of a
+# sample, over and over.
 cdef struct Objective:
     Py_ssize_t kind, code
     Py_ssize_t x, gx, kept, losses, weight, pos_weight
@@ -16,6 +17,11 @@ cdef struct Objective:
     Py_ssize_t mean, batchmean
     double delta, label_smoothing, low, high
 
-# The reduced loss; NaN where it cannot be taken (outputs outside of [low, high]).
-cdef double objective_forward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
-cdef void objective_backward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil
+# What the sum of a batch's losses is divided by.
+cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t N, real* _) noexcept nogil
+# The sum of the losses of N samples from `first` on, NaN where it cannot be taken (outputs outside of [low, high]); their gradients,
+# each sum divided by the divisor.
+cdef double objective_forward(
+    const Objective* o, const void* target, Py_ssize_t first, Py_ssize_t N, real* scratch) noexcept nogil
+cdef void objective_backward(
+    const Objective* o, const void* target, Py_ssize_t first, Py_ssize_t N, double divisor, real* _) noexcept nogil

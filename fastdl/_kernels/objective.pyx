@@ -10,8 +10,10 @@ from fastdl._kernels.loss cimport loss_backward_kernel, loss_sum_kernel
 from fastdl._kernels.table cimport real
 
 
-cdef double divisor(const Objective* o, const int64_t* target, Py_ssize_t N, const real* weight) noexcept nogil:
+cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t N, real* _) noexcept nogil:
     """What the sum of a batch's losses is divided by."""
+    cdef const int64_t* k = <const int64_t*>target
+    cdef const real* weight = <const real*>o.weight
     cdef Py_ssize_t i
     cdef double total = 0
     if o.batchmean:
@@ -23,50 +25,55 @@ cdef double divisor(const Objective* o, const int64_t* target, Py_ssize_t N, con
     if o.kind == CROSS_ENTROPY_OF_PROBABILITIES:
         return <double>o.D * N
     for i in range(o.D * N):
-        if target[i] != o.ignore_index:
-            total += weight[target[i]] if weight != NULL else 1
+        if k[i] != o.ignore_index:
+            total += weight[k[i]] if weight != NULL else 1
     return total
 
 
-cdef double objective_forward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil:
-    cdef const real* x = <const real*>o.x
-    cdef const real* t = <const real*>target
+cdef double objective_forward(
+    const Objective* o, const void* target, Py_ssize_t first, Py_ssize_t N, real* scratch) noexcept nogil:
+    """The sum of the losses of N samples from `first` on; NaN where there is none."""
+    cdef Py_ssize_t start = first * o.size, places = first * o.D, i, n = o.size * N
+    cdef const real* x = <const real*>o.x + start
     cdef const real* weight = <const real*>o.weight
-    cdef const int64_t* k = <const int64_t*>target
-    cdef real* losses = <real*>o.losses
-    cdef Py_ssize_t i, n = o.size * N
+    cdef real* kept = <real*>o.kept + start
+    cdef real* losses = <real*>o.losses + places
+    cdef const int64_t* k = <const int64_t*>target + places
     cdef double total = 0
     if o.kind == ELEMENTWISE:
         if o.low < o.high:
             for i in range(n):
                 if x[i] < o.low or x[i] > o.high:
                     return NAN
-        total = loss_sum_kernel(x, t, weight, <const real*>o.pos_weight, o.code, o.delta, n)
+        return loss_sum_kernel(
+            x, <const real*>target + start, weight, <const real*>o.pos_weight, o.code, o.delta, n)
+    if o.kind == NLL:
+        nll_forward_kernel(x, k, weight, o.ignore_index, N, o.C, o.D, losses)
+    elif o.kind == CROSS_ENTROPY:
+        cross_entropy_forward_kernel(
+            x, k, <const real*>NULL, weight, o.ignore_index, o.label_smoothing, N, o.C, o.D, kept, losses, scratch)
     else:
-        if o.kind == NLL:
-            nll_forward_kernel(x, k, weight, o.ignore_index, N, o.C, o.D, losses)
-        elif o.kind == CROSS_ENTROPY:
-            cross_entropy_forward_kernel(
-                x, k, <const real*>NULL, weight, o.ignore_index, o.label_smoothing, N, o.C, o.D, <real*>o.kept, losses, scratch)
-        else:
-            cross_entropy_forward_kernel(
-                x, NULL, t, weight, 0, o.label_smoothing, N, o.C, o.D, <real*>o.kept, losses, scratch)
-        for i in range(o.D * N):
-            total += losses[i]
-    return total / divisor(o, k, N, weight)
+        cross_entropy_forward_kernel(
+            x, NULL, <const real*>target + start, weight, 0, o.label_smoothing, N, o.C, o.D, kept, losses, scratch)
+    for i in range(o.D * N):
+        total += losses[i]
+    return total
 
 
-cdef void objective_backward(const Objective* o, const void* target, Py_ssize_t N, real* scratch) noexcept nogil:
-    cdef const real* t = <const real*>target
+cdef void objective_backward(
+    const Objective* o, const void* target, Py_ssize_t first, Py_ssize_t N, double divisor, real* _) noexcept nogil:
+    """The gradients of N samples from `first` on."""
+    cdef Py_ssize_t start = first * o.size, places = first * o.D, i
+    cdef const real* t = <const real*>target + start
     cdef const real* weight = <const real*>o.weight
-    cdef const real* kept = <const real*>o.kept
-    cdef const int64_t* k = <const int64_t*>target
-    cdef real* gx = <real*>o.gx
-    cdef real* gy = <real*>o.losses
-    cdef double below = divisor(o, k, N, weight), factor = 1 / below if below else 0
-    cdef Py_ssize_t i
+    cdef const real* kept = <const real*>o.kept + start
+    cdef const int64_t* k = <const int64_t*>target + places
+    cdef real* gx = <real*>o.gx + start
+    cdef real* gy = <real*>o.losses + places
+    cdef double factor = 1 / divisor if divisor else 0
     if o.kind == ELEMENTWISE:
-        loss_backward_kernel(<const real*>o.x, t, weight, <const real*>o.pos_weight, o.code, o.delta, factor, o.size * N, gx)
+        loss_backward_kernel(
+            <const real*>o.x + start, t, weight, <const real*>o.pos_weight, o.code, o.delta, factor, o.size * N, gx)
         return
     for i in range(o.D * N):
         gy[i] = <real>factor

@@ -14,9 +14,9 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 import numpy as np
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.blocks cimport Blocks, blocks_scratch, run_blocks
+from fastdl._kernels.blocks cimport Blocks, add_gradients, blocks_scratch, run_blocks, run_through_blocks
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
-from fastdl._kernels.objective cimport Objective, objective_backward, objective_forward
+from fastdl._kernels.objective cimport Objective, objective_backward, objective_divisor, objective_forward
 from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
 )
@@ -93,7 +93,7 @@ cdef bint run_steps(
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
     """
-    cdef double start = now()
+    cdef double start = now(), divisor
     cdef Py_ssize_t i, look = 1, since = 0
     cdef bint finite, clips = e.limit_of_values > 0 or e.limit_of_norm > 0
     cdef const char* t
@@ -111,21 +111,27 @@ cdef bint run_steps(
             gather(e.t, e.t_row, e.order + e.done, batch.N, e.target)
             batch.x = e.input
             t = e.target
-        if blocks.count:
-            run_blocks(blocks, True, operations, &batch, scratch)
-        for i in range(blocks.count, count):
-            forward_operation(operations + i, &batch, scratch)
-        e.loss = objective_forward(objective, t, batch.N, scratch)
+        divisor = objective_divisor(objective, t, batch.N, scratch)
+        if blocks.whole:
+            e.loss = run_through_blocks(blocks, operations, objective, t, divisor, &batch, scratch) / divisor
+        else:
+            if blocks.count:
+                run_blocks(blocks, True, operations, &batch, scratch)
+            for i in range(blocks.count, count):
+                forward_operation(operations + i, &batch, scratch)
+            e.loss = objective_forward(objective, t, 0, batch.N, scratch) / divisor
         if not isfinite(e.loss):
             return False
         if e.outputs != NULL:
             memcpy(e.outputs + e.done * e.output_row, <void*>objective.x, batch.N * e.output_row)
-        objective_backward(objective, t, batch.N, scratch)
-        for i in range(count - 1, blocks.count - 1, -1):
-            if operations[i].differentiated:
-                backward_operation(operations + i, &batch, scratch)
-        if blocks.count:
-            run_blocks(blocks, False, operations, &batch, scratch)
+        if not blocks.whole:
+            objective_backward(objective, t, 0, batch.N, divisor, scratch)
+            for i in range(count - 1, blocks.count - 1, -1):
+                if operations[i].differentiated:
+                    backward_operation(operations + i, &batch, scratch)
+            if blocks.count:
+                run_blocks(blocks, False, operations, &batch, scratch)
+        add_gradients(blocks, operations, &batch, scratch)
         if e.limit_of_values > 0:
             clip_values(updates, runs, e.limit_of_values, scratch)
         if e.limit_of_norm > 0:
@@ -232,7 +238,7 @@ cdef class Program:
         self.count, self.itemsize, self.draws = len(operations), itemsize, draws
         self.input, self.target, self.kept = <char*>input, <char*>target, kept
         self.latest_size, self.light = -1, light
-        self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.sums, self.blocks.memory = blocks
+        self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums, self.blocks.memory = blocks
         self.blocks.own = 0
 
     def __reduce__(self):
@@ -241,6 +247,7 @@ cdef class Program:
     cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1:
         """Bytes of scratch memory for batches of N and for one of `last`."""
         cdef const Operation* operation = <const Operation*>address(self.operations)
+        cdef const Objective* objective
         cdef Py_ssize_t i, most = 0, planning = 0
         cdef void* memory
         for i in range(self.count):
@@ -250,9 +257,8 @@ cdef class Program:
             most = max(most, operation_scratch(operation + i, N, self.itemsize, memory))
             most = max(most, operation_scratch(operation + i, last, self.itemsize, memory))
         if self.objective is not None:
-            most = max(most, 2 * (<const Objective*>address(self.objective)).C)
-        if self.objective is not None:
-            most = max(most, blocks_scratch(&self.blocks, operation, N, last, self.itemsize, memory))
+            objective = <const Objective*>address(self.objective)
+            most = max(most, 2 * objective.C, blocks_scratch(&self.blocks, operation, objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
     def train(

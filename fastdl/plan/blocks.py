@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from fastdl.plan.arena import Storage, placed
@@ -25,12 +26,14 @@ FEWEST_ROWS = 48
 class Blocks(NamedTuple):
     """As a program's record.
 
-    Operations, samples of a block, whether a block is for one thread only, elements of gradients, bytes of memory.
+    Operations, samples of a block, whether it is for one thread only, whether it goes through the loss and backward before the
+    next, elements of gradients, bytes of memory.
     """
 
     operations: int = 0
     size: int = 1
     lone: bool = False
+    whole: bool = False
     sums: int = 0
     memory: int = 0
 
@@ -59,17 +62,26 @@ def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
         suits = size >= FEWEST_ROWS and products * size >= LEAST_PRODUCTS
     else:
         suits = 2 * size <= batch_size and any(operation.kind == "conv" for operation in operations[:count])
-    return Blocks(count, size, products > 0, sums) if suits else Blocks()
+    return Blocks(count, size, products > 0, products > 0 and count == len(operations), sums) if suits else Blocks()
 
 
-def live_in_blocks(blocks: Blocks, end: int, batch_size: int, storages: list[Storage]) -> Blocks:
-    """Let what lives within a block stand in its own memory, and what blocks share live while any block may need it."""
+def live_in_blocks(
+    blocks: Blocks, end: int, batch_size: int, storages: list[Storage], others: Iterable[Storage]
+) -> Blocks:
+    """Let what lives within a block stand in its own memory, and what blocks share live while any block may need it.
+
+    `others` are a batch's and the loss's own.
+    """
     if not blocks.operations:
         return blocks
     roots = [storage for storage in storages if storage.place_of is None and storage.first >= 0]
     within = [s for s in roots if s.last < blocks.operations or s.first >= end - blocks.operations]
     for storage in within:
         storage.own, storage.size = True, storage.size // batch_size * blocks.size
+    if blocks.whole:  # one block may be backward while another is forward
+        for storage in (*roots, *others):
+            if not storage.own:
+                storage.first, storage.last = 0, end - 1
     for storage in roots:
         first, last = storage.first, storage.last
         for begin, stop in ((0, blocks.operations), (end - blocks.operations, end)):

@@ -226,7 +226,7 @@ class Plan:
                 if operation.x.storage is None:
                     gathered.used(end - 1 - time if self._backward_reads(operation, "x") else time)
         self._share_places(end, gradients, outside)
-        self.blocks = live_in_blocks(self.blocks, end, self.batch_size, self._storages(gradients))
+        self.blocks = live_in_blocks(self.blocks, end, self.batch_size, self._storages(gradients), places.values())
         memory = arena(s for s in [*places.values(), *self._storages(gradients)] if s is not outside and not s.own)
         base, self.nbytes = memory.ctypes.data, memory.nbytes
         self.arrays.append(memory)

@@ -5,7 +5,7 @@ import pytest
 from twins import Parts, compare, epochs
 
 import fastdl
-from fastdl import nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl.engine import Task
 from fastdl.native import NativeEngine
 from fastdl.plan import blocks
@@ -36,6 +36,11 @@ def dropping(dtype):
         nn.Dropout(0.2),
         linear(9, 3, dtype),
     )
+
+
+def dropping_first(dtype):
+    """The batch is not read in backward, so that other arrays might stand in its memory."""
+    return nn.Sequential(nn.Dropout(0.3), linear(INPUTS, INPUTS, dtype), nn.ReLU(), linear(INPUTS, INPUTS, dtype))
 
 
 def branching(dtype):
@@ -77,7 +82,7 @@ def large(dtype):
     )
 
 
-MODELS = [plain, dropping, branching, tied, frozen, without_bias, normalized, large]
+MODELS = [plain, dropping, dropping_first, branching, tied, frozen, without_bias, normalized, large]
 
 
 def task(model, dtype, rows=ROWS):
@@ -102,6 +107,7 @@ def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     plan = plan_of(make, x, y)
     cut = {normalized: 1, large: 2}.get(model, len(plan.operations))
     assert (plan.blocks.operations, plan.blocks.size, plan.blocks.lone) == (cut, 20, True)
+    assert plan.blocks.whole == (cut == len(plan.operations))
     compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
 
 
@@ -143,3 +149,64 @@ def test_many_rows_go_in_more_than_two_blocks(monkeypatch):
     make, x, y = task(plain, np.float32, 400)
     assert plan_of(make, x, y, 400).blocks.size == 16
     compare(make, x, y, batch_size=400)
+
+
+def weights_of(*shape):
+    return np.random.default_rng(7).uniform(0.5, 2, shape)
+
+
+LOSSES = {
+    "mse": (lambda: nn.MSELoss(), "numbers"),
+    "sum": (lambda: nn.HuberLoss(reduction="sum"), "numbers"),
+    "binary": (lambda: nn.BCEWithLogitsLoss(weight=weights_of(3), pos_weight=weights_of(3)), "probabilities"),
+    "classes": (lambda: nn.CrossEntropyLoss(weight=weights_of(3), ignore_index=1), "classes"),
+    "smoothed": (lambda: nn.CrossEntropyLoss(label_smoothing=0.2, reduction="sum"), "classes"),
+    "probabilities": (lambda: nn.CrossEntropyLoss(weight=weights_of(3)), "probabilities"),
+    "nll": (lambda: nn.NLLLoss(weight=weights_of(3), ignore_index=2), "classes"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("shape", [(INPUTS,), (3, INPUTS)], ids=["rows", "places"])
+def test_every_loss_is_taken_block_by_block(name, shape, level, dtype):
+    """Over places, the scores of a sample are (3 classes, 5 places), and a bias would add the same to all classes."""
+    make_loss, target = LOSSES[name]
+
+    def make():
+        outputs = 3 if len(shape) == 1 else 5
+        model = nn.Sequential(linear(INPUTS, 80, dtype), nn.ReLU(), linear(80, outputs, dtype, bias=len(shape) == 1))
+        loss = make_loss() if len(shape) == 1 or name != "binary" else nn.BCEWithLogitsLoss(weight=weights_of(3, 5))
+        return Parts(model, loss, optim.SGD(model.parameters(), lr=0.001))
+
+    rng = np.random.default_rng(3)
+    x, places = rng.standard_normal((ROWS, *shape)).astype(dtype), (5,) if len(shape) == 2 else ()
+    y = rng.integers(0, 3, (ROWS, *places))
+    if target != "classes":
+        y = rng.uniform(0.1, 0.9, (ROWS, 3, *places)).astype(dtype)
+    if name == "probabilities":
+        y /= y.sum(axis=1, keepdims=True)
+    assert plan_of(make, x, y).blocks.whole
+    compare(make, x, y, batch_size=BATCH)
+
+
+@pytest.mark.parametrize("row", [0, 19, 20, 39])
+def test_a_loss_that_is_no_number_takes_no_step_whichever_block_has_it(row):
+    make, x, y = task(plain, np.float32)
+    parts = make()
+    parts.model[0].weight.data = 100 * parts.model[0].weight.data
+    before = parts.model.state_dict()
+    x[row] = 3e38
+    with pytest.raises(FloatingPointError, match="epoch 1, step 1, first in the output of layer 0 Linear"):
+        Trainer(*parts[:3]).fit(x[:BATCH], y[:BATCH], epochs=1, batch_size=BATCH, shuffle=False)
+    for name, values in parts.model.state_dict().items():
+        np.testing.assert_array_equal(values, before[name], err_msg=name)
+
+
+def test_gradients_of_parameters_that_are_not_the_optimizers_add_up(dtype):
+    def make():
+        model = plain(dtype)
+        return Parts(model, nn.CrossEntropyLoss(), optim.SGD(model[2].parameters(), lr=0.01))
+
+    _, x, y = task(plain, dtype)
+    assert plan_of(make, x, y).blocks.whole
+    compare(make, x, y, batch_size=BATCH)
