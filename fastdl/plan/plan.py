@@ -176,7 +176,9 @@ class Plan:
         """The large weights that one linear operation outside of blocks reads and no other one: its number, W."""
         users = Counter(id(p) for each in self.operations for p in each.parameters.values())
         first, operations = self.blocks.operations, self.operations
-        weights = [(n, operations[n].parameters["W"]) for n in range(first, len(operations)) if operations[n].kind == "linear"]
+        weights = [
+            (n, operations[n].parameters["W"]) for n in range(first, len(operations)) if operations[n].kind == "linear"
+        ]
         alone = [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
         return [(number, w) for number, w in alone if w.size >= FEWEST_ALONE]
 
