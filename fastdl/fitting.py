@@ -70,11 +70,10 @@ class Fitting:
                         callback.on_resume(trainer, state)
                 position.attend(self.callbacks)
                 endings.callback(position.leave)
-                in_a_row = self._in_a_row()
                 with training_mode(trainer.model, True) if not trainer.model.training else nullcontext():
                     while len(history) < epochs and not trainer.stopping:
                         position.broken = f"epoch {len(history) + 1} was not finished"
-                        if not (in_a_row and len(history) and self._epochs_ahead(epochs - len(history))):
+                        if not (len(history) and self._in_a_row() and self._epochs_ahead(epochs - len(history))):
                             self._epoch()
                         position.broken = ""
                         for callback in self.callbacks:
@@ -147,7 +146,7 @@ class Fitting:
             if watching:
                 for callback in watching:
                     callback.on_epoch_end(trainer, record)
-                if trainer.stopping or trainer.task() != self._task:
+                if trainer.stopping or trainer.task() != self._task or not self._in_a_row():
                     return False
                 lr = float(trainer.optimizer.param_groups[0]["lr"])
             position.broken = f"epoch {len(records) + 1} was not finished"

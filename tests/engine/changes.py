@@ -95,6 +95,7 @@ CHANGES = {
     "decay": set_option("weight_decay", 0.3),
     "another optimizer": other_optimizer,
     "parameters move": move_parameters,
+    "a schedule": lambda t: setattr(t, "schedule", optim.ExponentialLR(t.optimizer, 0.5)),
     "another loss": lambda t: setattr(t, "criterion", nn.CrossEntropyLoss(label_smoothing=0.5)),
     "label smoothing": lambda t: setattr(t.criterion, "label_smoothing", 0.5),
     "reduction": lambda t: setattr(t.criterion, "reduction", "sum"),
