@@ -1,8 +1,8 @@
 """A batch cut into blocks of samples that go through several operations before the next block comes.
 
-What a block leaves stays in a cache until the next operation reads it, and threads meet once, not at every operation. That
-is possible where samples do not meet either: products of rows, convolutions, pooling, activations, dropout. The cut depends on the plan only; each
-block sums its own gradients of the parameters, and these are added up in the blocks' order: threads do not change a bit.
+What a block leaves stays in a cache until the next operation reads it, and threads meet once, not at every operation. That is
+possible where samples do not meet either: products of rows, convolutions, pooling, activations, dropout. The cut depends on the plan
+only; each block sums its own gradients of the parameters, and these are added up in the blocks' order: threads do not change a bit.
 
 Scratch: for each thread the gradients within a block and an operation's; then for each parameter the gradients of block 0, 1, ...
 """

@@ -5,31 +5,25 @@ A plan (fastdl.plan) lists the operations with the addresses of parameters and o
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from cython.parallel cimport prange
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
-from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 import numpy as np
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.blocks cimport Blocks, add_gradients, blocks_scratch, run_blocks, run_through_blocks
+from fastdl._kernels.blocks cimport blocks_scratch
+from fastdl._kernels.epoch cimport Epoch, new_batch, now, run_steps
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
-from fastdl._kernels.objective cimport Objective, objective_backward, objective_divisor, objective_forward
+from fastdl._kernels.objective cimport Objective
 from fastdl._kernels.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
 )
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
-from fastdl._kernels.update cimport Update, clip_norm, clip_values, take_step
+from fastdl._kernels.update cimport Update
 
 cnp.import_array()
-
-# Python looks for Ctrl-C this often, in seconds.
-cdef double PATIENCE = 0.02
-
 
 cdef Operation any_operation
 cdef Objective any_objective
@@ -40,116 +34,6 @@ OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype
 UPDATE = np.asarray(<Update[:1]>&any_update).dtype
 # Weights of so many elements may be stepped over alone, by the operation that they belong to.
 FEWEST_ALONE = FEWEST_TAKEN
-
-
-# An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie.
-cdef struct Epoch:
-    Py_ssize_t rows, batch_size, done, steps
-    int64_t* order
-    const char* x
-    const char* t
-    char* input
-    char* target
-    char* outputs
-    Py_ssize_t x_row, t_row, output_row
-    double limit_of_values, limit_of_norm, total, loss
-    bint sums
-    uint64_t seed, call, draws
-
-
-cdef double now() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return t.tv_sec + 1e-9 * t.tv_nsec
-
-
-cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssize_t count, char* to) noexcept nogil:
-    """The rows of these numbers, one behind the other."""
-    cdef Py_ssize_t i, j
-    if size == 8:
-        for i in range(count):  # two float32 need not lie as one int64 would
-            memcpy(to + 8 * i, rows + 8 * order[i], 8)
-    elif size <= 64 and size % 4 == 0:
-        for i in range(count):
-            for j in range(size // 4):
-                (<float*>(to + i * size))[j] = (<const float*>(rows + order[i] * size))[j]
-    else:
-        for i in prange(count, num_threads=threads_for(<double>count * size), schedule="static"):
-            memcpy(to + i * size, rows + order[i] * size, size)
-
-
-cdef Batch new_batch(Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept nogil:
-    """A whole batch, of which no other array is outside of the arena."""
-    cdef Batch batch
-    memset(&batch, 0, sizeof(batch))
-    batch.N, batch.x, batch.seed, batch.call = N, x, seed, call
-    return batch
-
-
-cdef bint run_steps(
-    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, Update* updates,
-    Py_ssize_t runs, Epoch* e, real* scratch) noexcept nogil:
-    """Steps until the epoch's end, the patience's end, or what is not finite (False).
-
-    The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
-    """
-    cdef double start = now(), divisor
-    cdef Py_ssize_t i, look = 1, since = 0
-    cdef bint finite, clips = e.limit_of_values > 0 or e.limit_of_norm > 0
-    cdef const char* t
-    cdef Batch batch = new_batch(0, NULL, e.seed, 0)
-    cdef FlushDenormals flush
-    flush.on()  # so that kernels find it done
-    while e.done < e.rows:
-        batch.N, batch.call = min(e.batch_size, e.rows - e.done), e.call
-        batch.x = e.x + e.done * e.x_row
-        # A call leaves the gradients of its last step to whoever asks for them.
-        batch.steps = not clips and e.done + batch.N < e.rows
-        t = e.t + e.done * e.t_row
-        if e.order != NULL:
-            gather(e.x, e.x_row, e.order + e.done, batch.N, e.input)
-            gather(e.t, e.t_row, e.order + e.done, batch.N, e.target)
-            batch.x = e.input
-            t = e.target
-        divisor = objective_divisor(objective, t, batch.N, scratch)
-        if blocks.whole:
-            e.loss = run_through_blocks(blocks, operations, objective, t, divisor, &batch, scratch) / divisor
-        else:
-            if blocks.count:
-                run_blocks(blocks, True, operations, &batch, scratch)
-            for i in range(blocks.count, count):
-                forward_operation(operations + i, &batch, scratch)
-            e.loss = objective_forward(objective, t, 0, batch.N, scratch) / divisor
-        if not isfinite(e.loss):
-            return False
-        if e.outputs != NULL:
-            memcpy(e.outputs + e.done * e.output_row, <void*>objective.x, batch.N * e.output_row)
-        if not blocks.whole:
-            objective_backward(objective, t, 0, batch.N, divisor, scratch)
-            for i in range(count - 1, blocks.count - 1, -1):
-                if operations[i].differentiated:
-                    backward_operation(operations + i, &batch, scratch)
-            if blocks.count:
-                run_blocks(blocks, False, operations, &batch, scratch)
-        add_gradients(blocks, operations, &batch, scratch)
-        if e.limit_of_values > 0:
-            clip_values(updates, runs, e.limit_of_values, scratch)
-        if e.limit_of_norm > 0:
-            clip_norm(updates, runs, e.limit_of_norm, scratch)
-        finite = take_step(updates, runs, scratch)
-        e.total += e.loss if e.sums else e.loss * batch.N
-        e.call += e.draws
-        e.done += batch.N
-        e.steps += 1
-        if not finite:
-            return False
-        since += 1
-        if since >= look:  # reading the clock takes a while, compared with the smallest steps
-            since = 0
-            if now() - start > PATIENCE:
-                return True
-            look = min(2 * look, <Py_ssize_t>64)
-    return True
 
 
 cdef void run_either(
