@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,11 @@ class Estimator(BaseEstimator):
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
         raise NotImplementedError
 
-    def _read_targets(self, y: Any, first: bool) -> Array:
+    def _made_with(self) -> dict[str, Any]:
+        """The arguments that the model follows from, which a fit that goes on with it may not change."""
+        raise NotImplementedError
+
+    def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         """The targets as numbers, and what is to be known of them; they are the classes' indices in a classifier."""
         raise NotImplementedError
 
@@ -89,9 +94,35 @@ class Estimator(BaseEstimator):
         Raises:
             TypeError, ValueError: for arguments or data that cannot be used.
         """
-        return self._fit(X, y, sample_weight, not (self.warm_start and hasattr(self, "model_")), False)
+        first = not (self.warm_start and hasattr(self, "model_"))
+        with self._unchanged_by_a_failure(first, False):
+            return self._fit(X, y, sample_weight, first, False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Any:
+    @contextmanager
+    def _unchanged_by_a_failure(self, first: bool, incremental: bool) -> Iterator[None]:
+        """Let a fit that raises leave all as it was: an estimator that is not fitted, or the model of the fit before."""
+        before: dict[str, Any] = {
+            name: list(value) if name.endswith("_") and isinstance(value, list) else value
+            for name, value in vars(self).items()
+        }
+        weights = None if first else self.model_.state_dict()
+        optimizer = before.get("_optimizer") if incremental and not first else None
+        state = None if optimizer is None else (optimizer.state_dict(), self._rng.bit_generator.state)
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            if weights is not None:
+                self.model_.eval().load_state_dict(weights)
+            if optimizer is not None and state is not None:
+                optimizer.load_state_dict(state[0])
+                self._rng.bit_generator.state = state[1]
+            raise
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool, classes: ArrayLike | None = None
+    ) -> Any:
         owner = type(self).__name__
         check_options(self)
         if incremental and self.early_stopping:
@@ -100,7 +131,18 @@ class Estimator(BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
         x = self._shaped(X)
-        truth = self._read_targets(y.toarray() if issparse(y) else y, first and not incremental)
+        truth = self._read_targets(y.toarray() if issparse(y) else y, first, classes)
+        random_state = check_random_state(self.random_state)
+        made_with = self._made_with()
+        if first:
+            self._start(x, random_state)
+            self._model_made_with = made_with
+        for name, value in self._model_made_with.items():
+            if value is not made_with[name] and value != made_with[name]:
+                raise ValueError(
+                    f"{owner}: expected {name}={value!r} of the fit to go on from, got {made_with[name]!r};"
+                    " write fit with warm_start=False for a new model"
+                )
         weights, by_class = self._sample_weights(sample_weight, truth)
         mean, spread = 1.0, weights if weights is not None else None if by_class is None else by_class[truth]
         if spread is not None:
@@ -109,9 +151,6 @@ class Estimator(BaseEstimator):
                 raise ValueError(f"{owner}: expected a weight above 0 for at least one sample, got none")
             weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
-        random_state = check_random_state(self.random_state)
-        if first:
-            self._start(x, random_state)
         if self.solver == "lbfgs":
             criterion, target = self._task(truth, weights, by_class)
             fit_lbfgs(self, x, target, criterion, decay=self.alpha / (len(x) * mean), scale=self._loss_scale())
@@ -223,8 +262,10 @@ class Estimator(BaseEstimator):
             )
         return np.asarray(train), np.asarray(held)
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        return self._fit(X, y, sample_weight, not hasattr(self, "model_"), True)
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: ArrayLike | None = None) -> Any:
+        first = not hasattr(self, "model_")
+        with self._unchanged_by_a_failure(first, True):
+            return self._fit(X, y, sample_weight, first, True, classes)
 
     # Predicting.
 

@@ -27,27 +27,32 @@ class Classifier(ClassifierMixin, Estimator):
 
     loss: Any
     class_weight: Any
+    n_outputs_: int
 
-    def _read_targets(self, y: Any, first: bool) -> Array:
+    def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         owner, kind = type(self).__name__, type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
             )
-        known = not first and hasattr(self, "classes_")
+        if first:
+            self._multilabel = kind == "multilabel-indicator"
+            if classes is not None:
+                self.classes_ = np.unique(np.asarray(classes))
+            elif self._multilabel:
+                self.classes_ = np.arange(y.shape[1])
+        elif classes is not None and not np.array_equal(self.classes_, np.unique(np.asarray(classes))):
+            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
         if kind == "multilabel-indicator":
-            if not known:
-                self.classes_, self._multilabel = np.arange(y.shape[1]), True
             if not self._multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(
                     f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
                 )
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
-        if not known:
+        if first and classes is None:
             self.classes_, indices = np.unique(y, return_inverse=True)
-            self._multilabel = False
             return indices
         indices = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1) if not self._multilabel else None
         if indices is None or not (self.classes_[indices] == y).all():
@@ -59,6 +64,10 @@ class Classifier(ClassifierMixin, Estimator):
     def _scores(self) -> int:
         """How many outputs the model of a perceptron has."""
         return 1 if len(self.classes_) <= 2 and not self._multilabel and self._log_loss() else len(self.classes_)
+
+    def _set_out_activation(self) -> None:
+        """Take down the function that turns the model's outputs into probabilities."""
+        self.out_activation_ = "logistic" if self._multilabel or self.n_outputs_ == 1 else "softmax"
 
     def _log_loss(self) -> bool:
         return isinstance(self.loss, str)
@@ -78,24 +87,25 @@ class Classifier(ClassifierMixin, Estimator):
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
                 raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
-        if by_class is not None and (weights is not None or self.out_activation_of() != "logistic" or not by_class[0]):
+        if by_class is not None and (weights is not None or self.out_activation_ != "logistic" or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
             by_class = None
         return weights, by_class
-
-    def out_activation_of(self) -> str:
-        """The function that turns the model's outputs into probabilities."""
-        return "logistic" if self._multilabel or self._scores() == 1 else "softmax"
 
     def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
                 raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+            if self.n_outputs_ < len(self.classes_):
+                raise ValueError(
+                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {self.loss!r};"
+                    " write fit with warm_start=False for a new model"
+                )
             criterion, target = reduced(self.loss, owner), truth
         elif self.loss != "log_loss":
             raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
-        elif self.out_activation_of() == "softmax":
+        elif self.out_activation_ == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.
                 target = np.zeros((len(truth), len(self.classes_)))
@@ -160,15 +170,9 @@ class Classifier(ClassifierMixin, Estimator):
         Raises:
             ValueError: if classes are missing in the first call or others later.
         """
-        owner = type(self).__name__
-        if not hasattr(self, "model_"):
-            if classes is None:
-                raise ValueError(f"{owner}: classes must be passed on the first call to partial_fit")
-            self.classes_ = np.unique(np.asarray(classes))
-            self._multilabel = type_of_target(y) == "multilabel-indicator"
-        elif classes is not None and not np.array_equal(self.classes_, np.unique(np.asarray(classes))):
-            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
-        return self._partial_fit(X, y, sample_weight)
+        if classes is None and not hasattr(self, "model_"):
+            raise ValueError(f"{type(self).__name__}: classes must be passed on the first call to partial_fit")
+        return self._partial_fit(X, y, sample_weight, classes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
