@@ -26,6 +26,7 @@ from fastdl.prediction import outputs, predict
 Array = NDArray[Any]
 # Up to so many samples, `fit` computes in float64: it takes no longer, and repeated samples then equal weighted ones.
 FEW = 64
+FLOATS = np.finfo(np.float32)
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -131,7 +132,7 @@ class Estimator(BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
         x = self._shaped(X)
-        truth = self._read_targets(y.toarray() if issparse(y) else y, first, classes)
+        truth = self._read_targets(y, first, classes)
         random_state = check_random_state(self.random_state)
         made_with = self._made_with()
         if first:
@@ -146,9 +147,12 @@ class Estimator(BaseEstimator):
         weights, by_class = self._sample_weights(sample_weight, truth)
         mean, spread = 1.0, weights if weights is not None else None if by_class is None else by_class[truth]
         if spread is not None:
-            mean = float(spread.mean(dtype=np.float64))
+            with np.errstate(over="ignore"):
+                mean = float(spread.mean(dtype=np.float64))
             if mean <= 0:
                 raise ValueError(f"{owner}: expected a weight above 0 for at least one sample, got none")
+            if not FLOATS.tiny <= mean <= FLOATS.max:
+                raise ValueError(f"{owner}: expected weights whose mean float32 can hold, got {mean:g}; scale them")
             weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
         if self.solver == "lbfgs":

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
@@ -30,7 +31,9 @@ class Classifier(ClassifierMixin, Estimator):
     n_outputs_: int
 
     def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
-        owner, kind = type(self).__name__, type_of_target(y, input_name="y")
+        owner, sparse = type(self).__name__, issparse(y)
+        y = y.toarray() if sparse else y
+        kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
             check_classification_targets(y)
             raise ValueError(
@@ -38,13 +41,18 @@ class Classifier(ClassifierMixin, Estimator):
             )
         if first:
             self._multilabel = kind == "multilabel-indicator"
+            self._sparse_labels = self._multilabel and sparse
             if classes is not None:
-                self.classes_ = np.unique(np.asarray(classes))
+                self.classes_ = unique_labels(classes)
             elif self._multilabel:
                 self.classes_ = np.arange(y.shape[1])
-        elif classes is not None and not np.array_equal(self.classes_, np.unique(np.asarray(classes))):
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
             raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
         if kind == "multilabel-indicator":
+            if not ((y == 0) | (y == 1)).all():
+                raise ValueError(
+                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {np.unique(y)}"
+                )
             if not self._multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(
                     f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
@@ -134,10 +142,12 @@ class Classifier(ClassifierMixin, Estimator):
         right = self._labels(output) == truth
         return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weights))
 
-    def predict(self, X: Any) -> Array:
-        """The class of each sample, or a matrix of 0 and 1 for labels."""
+    def predict(self, X: Any) -> Any:
+        """The class of each sample, or a matrix of 0 and 1 for labels: a sparse one where a sparse one was fitted."""
         labels = self._labels(self._outputs(X))
-        return labels if self._multilabel else self.classes_[labels]
+        if self._multilabel:
+            return csr_matrix(labels) if self._sparse_labels else labels
+        return self.classes_[labels]
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, in the order of `classes_`."""
@@ -157,15 +167,15 @@ class Classifier(ClassifierMixin, Estimator):
 
     @stochastic_only
     def partial_fit(
-        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Any:
         """Take one pass over X and y, from where the model stands.
 
         Args:
             X: array or sparse matrix (n, features).
             y: classes (n,), or labels (n, outputs).
-            classes: all that there may ever be; needed in the first call, and the same or None later.
             sample_weight: (n,) numbers >= 0, None for 1 each.
+            classes: all that there may ever be; needed in the first call, and the same or None later.
 
         Raises:
             ValueError: if classes are missing in the first call or others later.

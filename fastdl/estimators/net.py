@@ -66,7 +66,16 @@ class _Net(Estimator):
             )
         rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         known = {"n_features": prod(x.shape[1:]), "n_outputs": n_outputs, "rng": rng}
-        taken = inspect.signature(self.model).parameters
+        try:
+            taken = inspect.signature(self.model).parameters
+        except ValueError:  # a builtin that tells none
+            taken = {}
+        for name, each in taken.items():
+            optional = each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            if not optional and name not in known:
+                raise TypeError(
+                    f"{owner}: expected a function of n_features, n_outputs and rng for model, got one that needs {name!r}"
+                )
         model = self.model(**{name: value for name, value in known.items() if name in taken})
         if not isinstance(model, nn.Module):
             raise TypeError(f"{owner}: expected a fastdl Module from the function model, got {type(model).__name__}")

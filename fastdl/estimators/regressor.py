@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
@@ -25,6 +26,9 @@ class Regressor(RegressorMixin, Estimator):
 
     def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         owner = type(self).__name__
+        y = y.toarray() if issparse(y) else y
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"{owner}: expected numbers for y, got dtype {y.dtype}")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         with np.errstate(over="ignore"):
