@@ -160,6 +160,10 @@ class Estimator(BaseEstimator):
             fit_lbfgs(self, x, target, criterion, decay=self.alpha / (len(x) * mean), scale=self._loss_scale())
         else:
             self._fit_in_batches(x, truth, weights, by_class, mean, random_state, incremental)
+        if not all(np.isfinite(array).all() for array in self.model_.state_dict().values()):
+            raise ValueError(
+                f"{owner}: expected weights that stay finite, got others; write a smaller learning_rate_init, or scale X"
+            )
         self.model_.eval()  # so that predictions in many threads touch nothing of it
         return self
 
@@ -206,6 +210,11 @@ class Estimator(BaseEstimator):
             held_weights = None if weights is None else weights[held]
             x, truth = x[train], truth[train]
             weights = None if weights is None else weights[train]
+            if held_weights is not None and weights is not None and not (held_weights.any() and weights.any()):
+                raise ValueError(
+                    f"{type(self).__name__}: expected a weight above 0 among the samples to train on and among those that"
+                    " early_stopping sets aside; write a larger validation_fraction"
+                )
             if self.callbacks:
                 validation = x_held, self._task(held_truth, held_weights, by_class)[1]
 

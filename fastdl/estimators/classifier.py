@@ -95,7 +95,8 @@ class Classifier(ClassifierMixin, Estimator):
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
                 raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
-        if by_class is not None and (weights is not None or self.out_activation_ != "logistic" or not by_class[0]):
+        two = self.out_activation_ == "logistic" and len(self.classes_) == 2
+        if by_class is not None and (weights is not None or not two or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
             by_class = None
         return weights, by_class

@@ -141,6 +141,17 @@ def test_classes_are_not_those_of_data_that_could_not_be_fitted():
     assert classifier.predict_proba(X).shape == (150, 3)
 
 
+def test_a_last_step_to_weights_that_are_not_finite_is_a_failure():
+    regressor = MLPRegressor(
+        "absolute_error", (6,), solver="sgd", learning_rate_init=3e38, momentum=0.0, random_state=0
+    )
+    with pytest.raises(
+        ValueError, match="MLPRegressor: expected weights that stay finite, got others; write a smaller"
+    ):
+        regressor.partial_fit(X * 100, X[:, 0])
+    assert not_fitted(regressor)
+
+
 def test_a_pass_that_fails_counts_for_nothing():
     rows, options = slice(0, 150, 2), {"batch_size": 20, "random_state": 0}
     classifier, other = (MLPClassifier((6,), **options).partial_fit(X, Y, classes=[0, 1, 2]) for _ in range(2))

@@ -155,6 +155,21 @@ def test_weights_that_float32_cannot_hold_are_refused(weight):
         classifier().fit(X, Y, np.full(120, weight))
 
 
+def test_weights_of_which_one_part_has_none_are_refused():
+    weights = np.ones(120)
+    weights[20:] = 0
+    with pytest.raises(
+        ValueError, match=r"expected a weight above 0 among the samples to train on and among those that"
+    ):
+        classifier(early_stopping=True, validation_fraction=0.02).fit(X, Y, weights)
+    assert classifier(early_stopping=True, validation_fraction=0.3).fit(X, Y, weights).n_iter_ == 3
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {7: 3.0}])
+def test_a_single_class_may_have_a_weight(class_weight):
+    assert (classifier(class_weight=class_weight).fit(X, np.full(120, 7)).predict(X) == 7).all()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
