@@ -126,6 +126,12 @@ def test_several_metrics_have_a_colour_each_and_validation_is_dashed():
     assert ax.get_ylabel() == "metric"
 
 
+def test_more_metrics_than_colours_begin_again():
+    colours = [line.get_color() for line in metric_curves(make_metrics(*"abcdefghi")).lines][:9]
+    assert colours[7:] == colours[:2]
+    assert len(set(colours)) == 7
+
+
 def test_metrics_are_drawn_by_name():
     history = make_metrics("accuracy", "error")
     assert len(metric_curves(history, names=["error"]).lines) == 1
@@ -166,6 +172,22 @@ def test_the_first_layer_with_weights_is_drawn():
     assert (
         filters(nn.Sequential(nn.ReLU(), nn.Linear(3, 4), nn.Linear(4, 2))).get_title() == "4 filters of Linear(3, 4)"
     )
+
+
+def test_wide_filters_stand_above_each_other_and_the_picture_is_square():
+    assert tiles_of(filters(nn.Conv2d(1, 8, (12, 25), rng=0))).shape == (51, 51)
+    assert tiles_of(filters(nn.Conv2d(1, 8, (25, 12), rng=0))).shape == (51, 51)
+
+
+def test_thousands_of_filters_are_counted_with_a_comma():
+    assert filters(nn.Linear(2, 1000, rng=0)).get_title() == "1,000 filters of Linear(2, 1000)"
+    assert filters(nn.Linear(2, 1500, rng=0)).get_title() == "1,024 of 1,500 filters of Linear(2, 1500)"
+
+
+def test_a_title_has_room_for_a_layer_with_options():
+    assert filters(nn.Conv2d(1, 2, 12, stride=2, rng=0)).get_title() == "2 filters of Conv2d(1, 2, 12, stride=2)"
+    layer = nn.Conv2d(1, 2, (12, 13), stride=(2, 1), padding=(1, 2), rng=0)
+    assert filters(layer).get_title() == f"2 filters of {layer.spec()[:47]}…"
 
 
 def test_small_filters_are_enlarged():
@@ -229,6 +251,26 @@ def test_decision_regions_reach_a_twentieth_beyond_the_points_and_stand_upright(
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_0$", "$x_1$")
 
 
+def test_each_class_that_is_chosen_somewhere_has_a_boundary_behind_the_points():
+    from matplotlib.contour import ContourSet
+
+    thirds = left_right(classes=3)
+    for chosen, bias in ((2, -100.0), (3, 0.5)):
+        thirds.bias.data = np.array([1.0, -1.0, bias], np.float32)
+        ax = decision_regions(thirds, X, Y)
+        boundaries = [each for each in ax.collections if isinstance(each, ContourSet)]
+        points = [each for each in ax.collections if not isinstance(each, ContourSet)]
+        assert len(boundaries) == chosen
+        assert min(each.get_zorder() for each in points) > max(each.get_zorder() for each in boundaries)
+
+
+def test_more_classes_than_colours_begin_again():
+    ax = decision_regions(left_right(), X, [0, 7, 8, 7])
+    zero, seven, eight = (ax.collections[i].get_facecolor()[0] for i in (1, 2, 3))
+    assert same_colour(zero, seven)
+    assert not same_colour(zero, eight)
+
+
 def test_a_line_of_points_has_room_on_both_sides():
     ax = decision_regions(left_right(), [[0.0, 3.0], [2.0, 3.0]], [0, 1])
     assert ax.images[0].get_extent() == pytest.approx((-0.1, 2.1, 2.0, 4.0))
@@ -247,6 +289,7 @@ def test_points_and_regions_of_a_class_have_its_colour_and_a_legend_beside_them(
     for points, at in ((left, 0.1), (right, 1.9)):
         tint = 1 - 0.3 * (1 - points.get_facecolor()[0][:3])
         assert tint_at(ax, at, 0.5) == pytest.approx(tint, abs=1e-5)
+    assert same_colour(left.get_edgecolor()[0], "white")
     assert same_colour(wrong.get_edgecolor()[0], "black")
     assert len(wrong.get_facecolor()) == 0
     ax.figure.draw_without_rendering()
@@ -346,7 +389,9 @@ def test_long_names_stand_upright(classes, angle):
 
 @pytest.mark.parametrize("classes", [20, 21])
 def test_twenty_classes_have_their_counts(classes):
-    assert len(confusion_matrix(np.eye(classes), np.arange(classes)).texts) == (400 if classes == 20 else 0)
+    texts = confusion_matrix(np.eye(classes), np.arange(classes)).texts
+    assert len(texts) == (400 if classes == 20 else 0)
+    assert {text.get_fontsize() for text in texts} == ({4.0} if texts else set())
 
 
 @pytest.mark.usefixtures("scikit_learn")
