@@ -48,6 +48,12 @@ def labels(ax):
     return [text.get_text() for text in ax.get_legend().get_texts()]
 
 
+def same_colour(one, other):
+    from matplotlib.colors import to_rgba
+
+    return np.allclose(to_rgba(one), to_rgba(other))
+
+
 def test_loss_curves_draw_both_losses_over_epochs_from_1():
     ax = loss_curves(make_history())
     training, validation = ax.lines
@@ -55,17 +61,43 @@ def test_loss_curves_draw_both_losses_over_epochs_from_1():
     assert training.get_ydata().tolist() == [0.5, 0.2, 0.4]
     assert validation.get_ydata() == pytest.approx([0.6, 0.3, 0.5])
     assert labels(ax) == ["training", "validation"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("epoch", "loss")
+    assert not same_colour(training.get_color(), validation.get_color())
+    assert training.get_marker() == ""
+
+
+def test_curves_have_two_spines_and_a_grid_behind_them():
+    ax = loss_curves(make_history())
+    assert [name for name, spine in ax.spines.items() if spine.get_visible()] == ["left", "bottom"]
+    assert all(line.get_visible() and line.get_alpha() == 0.3 for line in [*ax.get_xgridlines(), *ax.get_ygridlines()])
 
 
 def test_without_validation_there_is_one_curve():
     assert len(loss_curves(make_history(val=False)).lines) == 1
 
 
+def test_a_single_epoch_is_a_dot():
+    assert [line.get_marker() for line in loss_curves(make_history(losses=[0.5])).lines] == ["o", "o"]
+
+
 @pytest.mark.parametrize(
-    ("losses", "scale"), [((0.5, 0.4), "linear"), ((0.5, 0.01), "log"), ((0.5, 0.0), "linear"), ((0.5, -9.0), "linear")]
+    ("losses", "scale"),
+    [
+        ((0.5, 0.4), "linear"),
+        ((0.5, 0.0625), "linear"),
+        ((0.5, 0.05), "log"),
+        ((0.5, 0.0), "linear"),
+        ((0.5, -9.0), "linear"),
+    ],
 )
 def test_the_loss_axis_is_logarithmic_over_a_factor_of_ten(losses, scale):
     assert loss_curves(make_history(val=False, losses=losses)).get_yscale() == scale
+
+
+def test_validation_losses_count_for_the_scale_too():
+    history = History(("loss", "val_loss"))
+    history.records += [{"loss": 0.5, "val_loss": 0.5}, {"loss": 0.4, "val_loss": 0.001}]
+    assert loss_curves(history).get_yscale() == "log"
 
 
 def make_metrics(*names):
@@ -91,6 +123,13 @@ def test_several_metrics_have_a_colour_each_and_validation_is_dashed():
     assert [line.get_linestyle() for line in ax.lines] == ["-", "-", "--"]
     first, second, third = (line.get_color() for line in ax.lines)
     assert first == third != second
+    assert ax.get_ylabel() == "metric"
+
+
+def test_more_metrics_than_colours_begin_again():
+    colours = [line.get_color() for line in metric_curves(make_metrics(*"abcdefghi")).lines][:9]
+    assert colours[7:] == colours[:2]
+    assert len(set(colours)) == 7
 
 
 def test_metrics_are_drawn_by_name():
@@ -117,11 +156,45 @@ def test_the_filters_of_a_convolution_are_tiles_with_lines_between_them():
     low, high = ax.images[0].get_clim()
     assert -low == high == np.abs(W).max()
     assert ax.get_title() == "5 filters of Conv2d(1, 5, (12, 13))"
+    assert not ax.axison
+
+
+def test_weights_above_0_are_red_and_a_bar_beside_them_tells_how_large_they_are():
+    ax = filters(nn.Linear(3, 2, rng=0))
+    low, high = (ax.images[0].cmap(share) for share in (0.0, 1.0))
+    assert low[2] > low[0]
+    assert high[0] > high[2]
+    _, bar = ax.figure.axes
+    assert bar.get_ylim() == ax.images[0].get_clim()
+
+
+def test_the_first_layer_with_weights_is_drawn():
+    assert (
+        filters(nn.Sequential(nn.ReLU(), nn.Linear(3, 4), nn.Linear(4, 2))).get_title() == "4 filters of Linear(3, 4)"
+    )
+
+
+def test_wide_filters_stand_above_each_other_and_the_picture_is_square():
+    assert tiles_of(filters(nn.Conv2d(1, 8, (12, 25), rng=0))).shape == (51, 51)
+    assert tiles_of(filters(nn.Conv2d(1, 8, (25, 12), rng=0))).shape == (51, 51)
+
+
+def test_thousands_of_filters_are_counted_with_a_comma():
+    assert filters(nn.Linear(2, 1000, rng=0)).get_title() == "1,000 filters of Linear(2, 1000)"
+    assert filters(nn.Linear(2, 1500, rng=0)).get_title() == "1,024 of 1,500 filters of Linear(2, 1500)"
+
+
+def test_a_title_has_room_for_a_layer_with_options():
+    assert filters(nn.Conv2d(1, 2, 12, stride=2, rng=0)).get_title() == "2 filters of Conv2d(1, 2, 12, stride=2)"
+    layer = nn.Conv2d(1, 2, (12, 13), stride=(2, 1), padding=(1, 2), rng=0)
+    assert filters(layer).get_title() == f"2 filters of {layer.spec()[:47]}…"
 
 
 def test_small_filters_are_enlarged():
     layer = nn.Conv2d(1, 1, 3, rng=0)
     assert (tiles_of(filters(layer)) == np.kron(layer.weight.data[0, 0], np.ones((4, 4)))).all()
+    long = nn.Conv2d(1, 1, (2, 6), rng=0)
+    assert (tiles_of(filters(long)) == np.kron(long.weight.data[0, 0], np.ones((2, 2)))).all()
 
 
 def test_filters_of_three_channels_have_colours_and_others_stand_beside_each_other():
@@ -167,6 +240,62 @@ def test_decision_regions_show_the_chosen_class_everywhere():
     assert boundary[:, 0] == pytest.approx(1, abs=1e-4)
 
 
+def test_decision_regions_reach_a_twentieth_beyond_the_points_and_stand_upright():
+    model = nn.Linear(2, 2)
+    model.weight.data, model.bias.data = np.array([[0.0, -1.0], [0.0, 1.0]]), np.array([0.75, -0.75])
+    ax = decision_regions(model, X, (X[:, 1] > 0.75).astype(int))
+    assert ax.images[0].get_extent() == pytest.approx((-0.1, 2.1, -0.05, 1.05))
+    assert ax.images[0].origin == "lower"
+    assert tint_at(ax, 0.1, 0.1) == tint_at(ax, 1.9, 0.7) != tint_at(ax, 0.1, 0.8)
+    assert ax.collections[0].get_paths()[0].vertices[:, 1] == pytest.approx(0.75, abs=1e-4)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("$x_0$", "$x_1$")
+
+
+def test_each_class_that_is_chosen_somewhere_has_a_boundary_behind_the_points():
+    from matplotlib.contour import ContourSet
+
+    thirds = left_right(classes=3)
+    for chosen, bias in ((2, -100.0), (3, 0.5)):
+        thirds.bias.data = np.array([1.0, -1.0, bias], np.float32)
+        ax = decision_regions(thirds, X, Y)
+        boundaries = [each for each in ax.collections if isinstance(each, ContourSet)]
+        points = [each for each in ax.collections if not isinstance(each, ContourSet)]
+        assert len(boundaries) == chosen
+        assert min(each.get_zorder() for each in points) > max(each.get_zorder() for each in boundaries)
+
+
+def test_more_classes_than_colours_begin_again():
+    ax = decision_regions(left_right(), X, [0, 7, 8, 7])
+    zero, seven, eight = (ax.collections[i].get_facecolor()[0] for i in (1, 2, 3))
+    assert same_colour(zero, seven)
+    assert not same_colour(zero, eight)
+
+
+def test_a_line_of_points_has_room_on_both_sides():
+    ax = decision_regions(left_right(), [[0.0, 3.0], [2.0, 3.0]], [0, 1])
+    assert ax.images[0].get_extent() == pytest.approx((-0.1, 2.1, 2.0, 4.0))
+
+
+@pytest.mark.parametrize(("width", "aspect"), [(2.0, 1.0), (4.9, 1.0), (5.1, "auto"), (0.19, "auto"), (0.21, 1.0)])
+def test_axes_of_about_one_length_have_one_scale(width, aspect):
+    points = np.array([[0.0, 0.0], [width, 1.0]])
+    assert decision_regions(left_right(), points, [0, 1]).get_aspect() == aspect
+
+
+def test_points_and_regions_of_a_class_have_its_colour_and_a_legend_beside_them():
+    ax = decision_regions(left_right(), X, [0, 1, 0, 0])
+    left, right, wrong = ax.collections[1:]
+    assert not same_colour(left.get_facecolor()[0], right.get_facecolor()[0])
+    for points, at in ((left, 0.1), (right, 1.9)):
+        tint = 1 - 0.3 * (1 - points.get_facecolor()[0][:3])
+        assert tint_at(ax, at, 0.5) == pytest.approx(tint, abs=1e-5)
+    assert same_colour(left.get_edgecolor()[0], "white")
+    assert same_colour(wrong.get_edgecolor()[0], "black")
+    assert len(wrong.get_facecolor()) == 0
+    ax.figure.draw_without_rendering()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1
+
+
 def test_points_are_drawn_by_their_class_and_wrong_ones_are_ringed():
     ax = decision_regions(left_right(), X, [0, 1, 0, 0], classes=["left", "right"])
     assert labels(ax) == ["left", "right", "wrong"]
@@ -182,6 +311,24 @@ def test_scaling_stands_before_the_model():
     ax = decision_regions(left_right(at=0.0), X, Y, scaling=scaling)
     assert tint_at(ax, 0.9, 0.5) != tint_at(ax, 1.1, 0.5)
     assert labels(ax) == ["class 0", "class 1"]
+
+
+def test_a_model_without_scaling_sees_the_points_as_they_are_and_with_it_none_is_wrong():
+    far = X + 100
+    ax = decision_regions(left_right(at=0.0), far, Y, scaling=Standardize().fit(far))
+    assert labels(ax) == ["class 0", "class 1"]
+    assert labels(decision_regions(left_right(at=0.0), far, Y))[-1] == "wrong"
+
+
+def test_a_threshold_counts_for_regions_boundaries_points_and_targets():
+    column = nn.Linear(2, 1)
+    column.weight.data, column.bias.data = np.array([[1.0, 0.0]]), np.zeros(1)
+    ax = decision_regions(column, X, 2 * Y[:, None].astype(float) - 1.0, threshold=1.5)
+    assert labels(ax) == ["class 0", "wrong"]  # -1 and 1 are both below 1.5
+    assert tint_at(ax, 1.4, 0.5) != tint_at(ax, 1.6, 0.5)
+    assert ax.collections[0].get_paths()[0].vertices[:, 0] == pytest.approx(1.5, abs=1e-4)
+    near = np.array([[1.0, 0.0], [2.0, 1.0]])
+    assert labels(decision_regions(column, near, [0, 1], threshold=1.5)) == ["class 0", "class 1"]
 
 
 def test_one_hot_targets_three_classes_and_single_columns_are_drawn():
@@ -216,6 +363,35 @@ def test_a_confusion_matrix_shows_counts_shares_and_names():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["no", "yes"]
     assert [label.get_text() for label in ax.get_yticklabels()] == ["no", "yes"]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "class")
+    assert [text.get_color() for text in ax.texts] == ["white", "lightgrey", "black", "white"]
+    assert ax.images[0].get_clim() == (0, 1)
+    assert ax.images[0].cmap.name == "Blues"
+
+
+@pytest.mark.usefixtures("scikit_learn")
+def test_shades_are_shares_of_1_even_where_no_class_is_right_more_often():
+    ax = confusion_matrix(np.eye(3)[[0, 1, 0, 1]], [0, 0, 1, 1])
+    assert np.asarray(ax.images[0].get_array()).max() == 0.5
+    assert ax.images[0].get_clim() == (0, 1)
+
+
+def test_a_confusion_matrix_of_single_columns_counts_by_the_threshold():
+    ax = confusion_matrix([[0.2], [0.6], [0.9]], [0, 0, 1], threshold=0.8)
+    assert [text.get_text() for text in ax.texts] == ["2", "0", "0", "1"]
+
+
+@pytest.mark.parametrize(("classes", "angle"), [(["no", "yes"], 0), (["a" * 20] * 2, 0), (["a" * 21] * 2, 90)])
+def test_long_names_stand_upright(classes, angle):
+    ax = confusion_matrix(SCORES, [1, 0, 1, 1], classes=classes)
+    assert [label.get_rotation() for label in ax.get_xticklabels()] == [angle, angle]
+    assert [label.get_rotation() for label in ax.get_yticklabels()] == [0, 0]
+
+
+@pytest.mark.parametrize("classes", [20, 21])
+def test_twenty_classes_have_their_counts(classes):
+    texts = confusion_matrix(np.eye(classes), np.arange(classes)).texts
+    assert len(texts) == (400 if classes == 20 else 0)
+    assert {text.get_fontsize() for text in texts} == ({4.0} if texts else set())
 
 
 @pytest.mark.usefixtures("scikit_learn")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from fastdl.prediction import outputs, predict
 Array = NDArray[Any]
 # Up to so many samples, `fit` computes in float64: it takes no longer, and repeated samples then equal weighted ones.
 FEW = 64
+FLOATS = np.finfo(np.float32)
 
 
 def _is_stochastic(estimator: Any) -> bool:
@@ -58,7 +60,11 @@ class Estimator(BaseEstimator):
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
         raise NotImplementedError
 
-    def _read_targets(self, y: Any, first: bool) -> Array:
+    def _made_with(self) -> dict[str, Any]:
+        """The arguments that the model follows from, which a fit that goes on with it may not change."""
+        raise NotImplementedError
+
+    def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         """The targets as numbers, and what is to be known of them; they are the classes' indices in a classifier."""
         raise NotImplementedError
 
@@ -89,9 +95,35 @@ class Estimator(BaseEstimator):
         Raises:
             TypeError, ValueError: for arguments or data that cannot be used.
         """
-        return self._fit(X, y, sample_weight, not (self.warm_start and hasattr(self, "model_")), False)
+        first = not (self.warm_start and hasattr(self, "model_"))
+        with self._unchanged_by_a_failure(first, False):
+            return self._fit(X, y, sample_weight, first, False)
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool) -> Any:
+    @contextmanager
+    def _unchanged_by_a_failure(self, first: bool, incremental: bool) -> Iterator[None]:
+        """Let a fit that raises leave all as it was: an estimator that is not fitted, or the model of the fit before."""
+        before: dict[str, Any] = {
+            name: list(value) if name.endswith("_") and isinstance(value, list) else value
+            for name, value in vars(self).items()
+        }
+        weights = None if first else self.model_.state_dict()
+        optimizer = before.get("_optimizer") if incremental and not first else None
+        state = None if optimizer is None else (optimizer.state_dict(), self._rng.bit_generator.state)
+        try:
+            yield
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            if weights is not None:
+                self.model_.eval().load_state_dict(weights)
+            if optimizer is not None and state is not None:
+                optimizer.load_state_dict(state[0])
+                self._rng.bit_generator.state = state[1]
+            raise
+
+    def _fit(
+        self, X: Any, y: Any, sample_weight: Any, first: bool, incremental: bool, classes: ArrayLike | None = None
+    ) -> Any:
         owner = type(self).__name__
         check_options(self)
         if incremental and self.early_stopping:
@@ -100,23 +132,38 @@ class Estimator(BaseEstimator):
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
         x = self._shaped(X)
-        truth = self._read_targets(y.toarray() if issparse(y) else y, first and not incremental)
+        truth = self._read_targets(y, first, classes)
+        random_state = check_random_state(self.random_state)
+        made_with = self._made_with()
+        if first:
+            self._start(x, random_state)
+            self._model_made_with = made_with
+        for name, value in self._model_made_with.items():
+            if value is not made_with[name] and value != made_with[name]:
+                raise ValueError(
+                    f"{owner}: expected {name}={value!r} of the fit to go on from, got {made_with[name]!r};"
+                    " write fit with warm_start=False for a new model"
+                )
         weights, by_class = self._sample_weights(sample_weight, truth)
         mean, spread = 1.0, weights if weights is not None else None if by_class is None else by_class[truth]
         if spread is not None:
-            mean = float(spread.mean(dtype=np.float64))
+            with np.errstate(over="ignore"):
+                mean = float(spread.mean(dtype=np.float64))
             if mean <= 0:
                 raise ValueError(f"{owner}: expected a weight above 0 for at least one sample, got none")
+            if not FLOATS.tiny <= mean <= FLOATS.max:
+                raise ValueError(f"{owner}: expected weights whose mean float32 can hold, got {mean:g}; scale them")
             weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
-        random_state = check_random_state(self.random_state)
-        if first:
-            self._start(x, random_state)
         if self.solver == "lbfgs":
             criterion, target = self._task(truth, weights, by_class)
             fit_lbfgs(self, x, target, criterion, decay=self.alpha / (len(x) * mean), scale=self._loss_scale())
         else:
             self._fit_in_batches(x, truth, weights, by_class, mean, random_state, incremental)
+        if not all(np.isfinite(array).all() for array in self.model_.state_dict().values()):
+            raise ValueError(
+                f"{owner}: expected weights that stay finite, got others; write a smaller learning_rate_init, or scale X"
+            )
         self.model_.eval()  # so that predictions in many threads touch nothing of it
         return self
 
@@ -163,6 +210,11 @@ class Estimator(BaseEstimator):
             held_weights = None if weights is None else weights[held]
             x, truth = x[train], truth[train]
             weights = None if weights is None else weights[train]
+            if held_weights is not None and weights is not None and not (held_weights.any() and weights.any()):
+                raise ValueError(
+                    f"{type(self).__name__}: expected a weight above 0 among the samples to train on and among those that"
+                    " early_stopping sets aside; write a larger validation_fraction"
+                )
             if self.callbacks:
                 validation = x_held, self._task(held_truth, held_weights, by_class)[1]
 
@@ -223,8 +275,10 @@ class Estimator(BaseEstimator):
             )
         return np.asarray(train), np.asarray(held)
 
-    def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
-        return self._fit(X, y, sample_weight, not hasattr(self, "model_"), True)
+    def _partial_fit(self, X: Any, y: Any, sample_weight: Any, classes: ArrayLike | None = None) -> Any:
+        first = not hasattr(self, "model_")
+        with self._unchanged_by_a_failure(first, True):
+            return self._fit(X, y, sample_weight, first, True, classes)
 
     # Predicting.
 

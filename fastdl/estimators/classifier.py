@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix, issparse
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
@@ -27,27 +28,39 @@ class Classifier(ClassifierMixin, Estimator):
 
     loss: Any
     class_weight: Any
+    n_outputs_: int
 
-    def _read_targets(self, y: Any, first: bool) -> Array:
-        owner, kind = type(self).__name__, type_of_target(y, input_name="y")
+    def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
+        owner, sparse = type(self).__name__, issparse(y)
+        y = y.toarray() if sparse else y
+        kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
             )
-        known = not first and hasattr(self, "classes_")
+        if first:
+            self._multilabel = kind == "multilabel-indicator"
+            self._sparse_labels = self._multilabel and sparse
+            if classes is not None:
+                self.classes_ = unique_labels(classes)
+            elif self._multilabel:
+                self.classes_ = np.arange(y.shape[1])
+        elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
+            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
         if kind == "multilabel-indicator":
-            if not known:
-                self.classes_, self._multilabel = np.arange(y.shape[1]), True
+            if not ((y == 0) | (y == 1)).all():
+                raise ValueError(
+                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {np.unique(y)}"
+                )
             if not self._multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(
                     f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
                 )
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
-        if not known:
+        if first and classes is None:
             self.classes_, indices = np.unique(y, return_inverse=True)
-            self._multilabel = False
             return indices
         indices = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1) if not self._multilabel else None
         if indices is None or not (self.classes_[indices] == y).all():
@@ -59,6 +72,10 @@ class Classifier(ClassifierMixin, Estimator):
     def _scores(self) -> int:
         """How many outputs the model of a perceptron has."""
         return 1 if len(self.classes_) <= 2 and not self._multilabel and self._log_loss() else len(self.classes_)
+
+    def _set_out_activation(self) -> None:
+        """Take down the function that turns the model's outputs into probabilities."""
+        self.out_activation_ = "logistic" if self._multilabel or self.n_outputs_ == 1 else "softmax"
 
     def _log_loss(self) -> bool:
         return isinstance(self.loss, str)
@@ -78,24 +95,26 @@ class Classifier(ClassifierMixin, Estimator):
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
                 raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
-        if by_class is not None and (weights is not None or self.out_activation_of() != "logistic" or not by_class[0]):
+        two = self.out_activation_ == "logistic" and len(self.classes_) == 2
+        if by_class is not None and (weights is not None or not two or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
             by_class = None
         return weights, by_class
-
-    def out_activation_of(self) -> str:
-        """The function that turns the model's outputs into probabilities."""
-        return "logistic" if self._multilabel or self._scores() == 1 else "softmax"
 
     def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
                 raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+            if self.n_outputs_ < len(self.classes_):
+                raise ValueError(
+                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {self.loss!r};"
+                    " write fit with warm_start=False for a new model"
+                )
             criterion, target = reduced(self.loss, owner), truth
         elif self.loss != "log_loss":
             raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
-        elif self.out_activation_of() == "softmax":
+        elif self.out_activation_ == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.
                 target = np.zeros((len(truth), len(self.classes_)))
@@ -124,10 +143,12 @@ class Classifier(ClassifierMixin, Estimator):
         right = self._labels(output) == truth
         return float(np.average(right.all(axis=1) if right.ndim == 2 else right, weights=weights))
 
-    def predict(self, X: Any) -> Array:
-        """The class of each sample, or a matrix of 0 and 1 for labels."""
+    def predict(self, X: Any) -> Any:
+        """The class of each sample, or a matrix of 0 and 1 for labels: a sparse one where a sparse one was fitted."""
         labels = self._labels(self._outputs(X))
-        return labels if self._multilabel else self.classes_[labels]
+        if self._multilabel:
+            return csr_matrix(labels) if self._sparse_labels else labels
+        return self.classes_[labels]
 
     def predict_proba(self, X: Any) -> Array:
         """The probability of each class, in the order of `classes_`."""
@@ -147,28 +168,22 @@ class Classifier(ClassifierMixin, Estimator):
 
     @stochastic_only
     def partial_fit(
-        self, X: Any, y: Any, classes: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+        self, X: Any, y: Any, sample_weight: ArrayLike | None = None, classes: ArrayLike | None = None
     ) -> Any:
         """Take one pass over X and y, from where the model stands.
 
         Args:
             X: array or sparse matrix (n, features).
             y: classes (n,), or labels (n, outputs).
-            classes: all that there may ever be; needed in the first call, and the same or None later.
             sample_weight: (n,) numbers >= 0, None for 1 each.
+            classes: all that there may ever be; needed in the first call, and the same or None later.
 
         Raises:
             ValueError: if classes are missing in the first call or others later.
         """
-        owner = type(self).__name__
-        if not hasattr(self, "model_"):
-            if classes is None:
-                raise ValueError(f"{owner}: classes must be passed on the first call to partial_fit")
-            self.classes_ = np.unique(np.asarray(classes))
-            self._multilabel = type_of_target(y) == "multilabel-indicator"
-        elif classes is not None and not np.array_equal(self.classes_, np.unique(np.asarray(classes))):
-            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
-        return self._partial_fit(X, y, sample_weight)
+        if classes is None and not hasattr(self, "model_"):
+            raise ValueError(f"{type(self).__name__}: classes must be passed on the first call to partial_fit")
+        return self._partial_fit(X, y, sample_weight, classes)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

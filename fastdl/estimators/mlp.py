@@ -11,7 +11,7 @@ from fastdl import nn
 from fastdl.callbacks import Callback
 from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
-from fastdl.estimators.perceptron import hidden_sizes, perceptron
+from fastdl.estimators.perceptron import hidden_layers, perceptron
 from fastdl.estimators.regressor import Regressor
 
 Array = NDArray[Any]
@@ -25,13 +25,14 @@ class _Perceptron(Estimator):
     dropout: Any
     batch_norm: Any
 
-    def _perceptron(self, x: Array, scores: int, random_state: np.random.RandomState) -> nn.Sequential:
+    def _made_with(self) -> dict[str, Any]:
         owner = type(self).__name__
-        hidden = hidden_sizes(self.hidden_layer_sizes, owner)
-        self.n_layers_, self.n_outputs_ = len(hidden) + 2, scores
-        return perceptron(
-            x.shape[1], hidden, scores, self.activation, self.dropout, self.batch_norm, random_state, owner
-        )
+        return hidden_layers(self.hidden_layer_sizes, self.activation, self.dropout, self.batch_norm, owner)
+
+    def _perceptron(self, x: Array, scores: int, random_state: np.random.RandomState) -> nn.Sequential:
+        layers = self._made_with()
+        self.n_layers_, self.n_outputs_ = len(layers["hidden_layer_sizes"]) + 2, scores
+        return perceptron(x.shape[1], scores, random_state, **layers)
 
     def _linear_layers(self) -> list[nn.Linear]:
         if not hasattr(self, "model_"):
@@ -175,8 +176,9 @@ class MLPClassifier(Classifier, _Perceptron):
         self.callbacks = callbacks
 
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
-        self.out_activation_ = self.out_activation_of()
-        return self._perceptron(x, self._scores(), random_state)
+        model = self._perceptron(x, self._scores(), random_state)
+        self._set_out_activation()
+        return model
 
 
 class MLPRegressor(Regressor, _Perceptron):
@@ -285,5 +287,5 @@ class MLPRegressor(Regressor, _Perceptron):
         self.callbacks = callbacks
 
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
-        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        self.out_activation_ = self._out_activation()
         return self._perceptron(x, self.n_outputs_, random_state)

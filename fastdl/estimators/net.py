@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl.arguments import positive_integer
 from fastdl.callbacks import Callback
 from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
-from fastdl.estimators.perceptron import perceptron
+from fastdl.estimators.perceptron import hidden_layers, perceptron
 from fastdl.estimators.regressor import Regressor
 from fastdl.prediction import outputs
 
@@ -29,11 +30,22 @@ class _Net(Estimator):
     model: Any
     input_shape: Any
 
+    def _made_with(self) -> dict[str, Any]:
+        return {"model": self.model, "input_shape": self._input_shape()}
+
+    def _input_shape(self) -> tuple[int, ...] | None:
+        if self.input_shape is None:
+            return None
+        owner, shape = type(self).__name__, self.input_shape
+        if not isinstance(shape, (tuple, list)):
+            raise TypeError(f"{owner}: expected a tuple of integers such as (1, 8, 8) for input_shape, got {shape!r}")
+        return tuple(positive_integer(size, "input_shape", owner) for size in shape)
+
     def _shaped(self, X: Any) -> Array:
         x = super()._shaped(X)
-        if self.input_shape is None:
+        shape = self._input_shape()
+        if shape is None:
             return x
-        shape = tuple(self.input_shape)
         if prod(shape) != prod(x.shape[1:]):
             raise ValueError(
                 f"{type(self).__name__}: expected samples of {prod(shape)} numbers for input_shape={shape},"
@@ -45,7 +57,7 @@ class _Net(Estimator):
         owner = type(self).__name__
         if self.model is None:
             x = x.reshape(len(x), -1)
-            return perceptron(x.shape[1], [100], n_outputs, "relu", 0.0, False, random_state, owner)
+            return perceptron(x.shape[1], n_outputs, random_state, **hidden_layers(100, "relu", 0.0, False, owner))
         if isinstance(self.model, nn.Module):
             return deepcopy(self.model)
         if not callable(self.model):
@@ -54,7 +66,16 @@ class _Net(Estimator):
             )
         rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         known = {"n_features": prod(x.shape[1:]), "n_outputs": n_outputs, "rng": rng}
-        taken = inspect.signature(self.model).parameters
+        try:
+            taken = inspect.signature(self.model).parameters
+        except ValueError:  # a builtin that tells none
+            taken = {}
+        for name, each in taken.items():
+            optional = each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+            if not optional and name not in known:
+                raise TypeError(
+                    f"{owner}: expected a function of n_features, n_outputs and rng for model, got one that needs {name!r}"
+                )
         model = self.model(**{name: value for name, value in known.items() if name in taken})
         if not isinstance(model, nn.Module):
             raise TypeError(f"{owner}: expected a fastdl Module from the function model, got {type(model).__name__}")
@@ -179,18 +200,14 @@ class NetClassifier(Classifier, _Net):
         self.loss = loss
         self.callbacks = callbacks
 
-    def _scores(self) -> int:
-        return self._outputs_of_model if hasattr(self, "_outputs_of_model") else super()._scores()
-
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
-        vars(self).pop("_outputs_of_model", None)
         wanted = self._scores() if self.model is None else len(self.classes_)
         model = self._net(x, wanted, random_state)
         found, most = self._columns(model, x), len(self.classes_)
         if found != most and not (found == 1 and most <= 2 and self._log_loss() and not self._multilabel):
             raise ValueError(f"{type(self).__name__}: expected a model with {most} outputs, one a class, got {found}")
-        self._outputs_of_model = self.n_outputs_ = found
-        self.out_activation_ = self.out_activation_of()
+        self.n_outputs_ = found
+        self._set_out_activation()
         return model
 
 
@@ -301,5 +318,5 @@ class NetRegressor(Regressor, _Net):
             raise ValueError(
                 f"{type(self).__name__}: expected a model with {self.n_outputs_} outputs, as many as y has, got {found}"
             )
-        self.out_activation_ = "exp" if self.loss == "poisson" else "identity"
+        self.out_activation_ = self._out_activation()
         return model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -28,12 +27,16 @@ def check_options(estimator: Any) -> None:
     for name in ("alpha", "power_t", "tol"):
         real_number(getattr(estimator, name), name, owner, low=0.0)
     for name in ("momentum", "validation_fraction", "beta_1", "beta_2", "rho"):
-        real_number(getattr(estimator, name), name, owner, 0.0, 1.0)
+        value = real_number(getattr(estimator, name), name, owner, 0.0, 1.0)
+        if value == 1 and name in ("validation_fraction", "beta_1", "beta_2"):
+            raise ValueError(f"{owner}: expected a number below 1 for {name}, got 1")
     for name in ("learning_rate_init", "epsilon"):
         if real_number(getattr(estimator, name), name, owner, low=0.0) == 0:
             raise ValueError(f"{owner}: expected a number above 0 for {name}, got 0")
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
         true_or_false(getattr(estimator, name), name, owner)
+    if not isinstance(estimator.verbose, (bool, np.bool_)):
+        positive_integer(estimator.verbose, "verbose", owner, or_zero=True)
     for name in ("max_iter", "max_fun"):
         positive_integer(getattr(estimator, name), name, owner)
     if estimator.batch_size != "auto":
@@ -41,5 +44,5 @@ def check_options(estimator: Any) -> None:
     if not (isinstance(estimator.n_iter_no_change, float) and np.isposinf(estimator.n_iter_no_change)):
         positive_integer(estimator.n_iter_no_change, "n_iter_no_change", owner)
     callbacks = () if estimator.callbacks is None else estimator.callbacks
-    if not isinstance(callbacks, Iterable) or not all(isinstance(each, Callback) for each in callbacks):
+    if not isinstance(callbacks, (list, tuple)) or not all(isinstance(each, Callback) for each in callbacks):
         raise TypeError(f"{owner}: expected a list of fastdl callbacks or None for callbacks, got {callbacks!r}")

@@ -49,15 +49,39 @@ def of_each_layer(value: Any, layers: int, name: str, owner: str) -> list[Any]:
     return list(value)
 
 
+def hidden_layers(
+    hidden_layer_sizes: Any, activation: Any, dropout: Any, batch_norm: Any, owner: str
+) -> dict[str, Any]:
+    """The arguments of `perceptron` that tell the hidden layers, each with one value a layer.
+
+    Without hidden layers the activation still tells how the only weights are drawn.
+
+    Example:
+        >>> hidden_layers((5, 4), "tanh", [0.1, 0.0], False, "MLPClassifier")["activation"]
+        ['tanh', 'tanh']
+    """
+    sizes = hidden_sizes(hidden_layer_sizes, owner)
+    names = of_each_layer(activation, len(sizes), "activation", owner) or [activation]
+    shares = of_each_layer(dropout, len(sizes), "dropout", owner)
+    shares = [real_number(share, "dropout", owner, 0.0, 1.0) for share in shares]
+    if any(share == 1 for share in shares):
+        raise ValueError(f"{owner}: expected dropout in [0, 1), got {dropout!r}")
+    return {
+        "hidden_layer_sizes": sizes,
+        "activation": [one_of(tuple(ACTIVATIONS), name, "activation", owner) for name in names],
+        "dropout": shares,
+        "batch_norm": true_or_false(batch_norm, "batch_norm", owner),
+    }
+
+
 def perceptron(
     inputs: int,
-    hidden: list[int],
     outputs: int,
-    activation: Any,
-    dropout: Any,
-    batch_norm: Any,
     random_state: np.random.RandomState,
-    owner: str,
+    hidden_layer_sizes: list[int],
+    activation: list[str],
+    dropout: list[float],
+    batch_norm: bool,
 ) -> nn.Sequential:
     """Linear, BatchNorm1d, activation, Dropout for each hidden layer, and a last Linear.
 
@@ -67,28 +91,21 @@ def perceptron(
     Source: sklearn.neural_network; X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", 2010.
     """
-    names = of_each_layer(activation, len(hidden), "activation", owner)
-    names = [one_of(tuple(ACTIVATIONS), name, "activation", owner) for name in names]
-    shares = of_each_layer(dropout, len(hidden), "dropout", owner)
-    shares = [real_number(share, "dropout", owner, 0.0, 1.0) for share in shares]
-    if any(share == 1 for share in shares):
-        raise ValueError(f"{owner}: expected dropout in [0, 1), got {dropout!r}")
-    normalized = true_or_false(batch_norm, "batch_norm", owner)
-    sizes, layers = [inputs, *hidden, outputs], []
+    sizes, layers = [inputs, *hidden_layer_sizes, outputs], []
     for number, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-        nearest = names[min(number, len(names) - 1)] if names else activation
+        nearest = activation[min(number, len(activation) - 1)]
         bound = np.sqrt((2.0 if nearest == "logistic" else 6.0) / (fan_in + fan_out))
         linear = nn.Linear(fan_in, fan_out, weight_init=ZEROS, bias_init=ZEROS)
         linear.weight.data = random_state.uniform(-bound, bound, (fan_in, fan_out)).T
         if linear.bias is not None:
             linear.bias.data = random_state.uniform(-bound, bound, fan_out)
         layers.append(linear)
-        if number == len(hidden):
+        if number == len(hidden_layer_sizes):
             break
-        if normalized:
+        if batch_norm:
             layers.append(nn.BatchNorm1d(fan_out))
-        if names[number] != "identity":
-            layers.append(ACTIVATIONS[names[number]]())
-        if shares[number]:
-            layers.append(nn.Dropout(shares[number]))
+        if activation[number] != "identity":
+            layers.append(ACTIVATIONS[activation[number]]())
+        if dropout[number]:
+            layers.append(nn.Dropout(dropout[number]))
     return nn.Sequential(*layers)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
@@ -21,9 +22,13 @@ class Regressor(RegressorMixin, Estimator):
 
     _numeric_targets = True
     loss: Any
+    out_activation_: str
 
-    def _read_targets(self, y: Any, first: bool) -> Array:
+    def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         owner = type(self).__name__
+        y = y.toarray() if issparse(y) else y
+        if y.dtype.kind not in "biuf":
+            raise ValueError(f"{owner}: expected numbers for y, got dtype {y.dtype}")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         with np.errstate(over="ignore"):
@@ -32,7 +37,7 @@ class Regressor(RegressorMixin, Estimator):
             raise ValueError(f"{owner}: expected targets that float32 can hold, got larger ones; scale y")
         if self.loss == "poisson" and truth.min() < 0:
             raise ValueError(f"{owner}: expected targets >= 0 for loss='poisson', got {truth.min():g}")
-        if not first and hasattr(self, "model_") and truth.shape[1] != self.n_outputs_:
+        if not first and truth.shape[1] != self.n_outputs_:
             raise ValueError(f"{owner}: expected {self.n_outputs_} outputs in y as before, got {truth.shape[1]}")
         self.n_outputs_ = truth.shape[1]
         return truth
@@ -43,7 +48,13 @@ class Regressor(RegressorMixin, Estimator):
         return _check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True), None
 
     def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
-        criterion = regression_loss(self.loss, type(self).__name__)
+        owner = type(self).__name__
+        criterion = regression_loss(self.loss, owner)
+        if self.out_activation_ != self._out_activation():
+            raise ValueError(
+                f"{owner}: expected a loss for out_activation_={self.out_activation_!r} of the fit to go on from,"
+                f" got {self.loss!r}; write fit with warm_start=False for a new model"
+            )
         if weights is None:
             return criterion, truth
         return WeightedLoss(criterion, False), np.hstack([truth, weights[:, None]])
@@ -51,8 +62,12 @@ class Regressor(RegressorMixin, Estimator):
     def _loss_scale(self) -> float:
         return 1.0 if self.loss == "poisson" or isinstance(self.loss, nn.Loss) else 1.0 / self.n_outputs_
 
+    def _out_activation(self) -> str:
+        """The function that turns the model's outputs into predictions."""
+        return "exp" if isinstance(self.loss, str) and self.loss == "poisson" else "identity"
+
     def _predicted(self, output: Array) -> Array:
-        if self.loss == "poisson":
+        if self.out_activation_ == "exp":
             with np.errstate(over="ignore"):
                 return np.exp(output)
         return output

@@ -18,6 +18,8 @@ from fastdl import estimators as ours
 X, Y = load_iris(return_X_y=True)
 X = ((X - X.mean(0)) / X.std(0)).astype(np.float32)
 TWO = Y[Y > 0]
+# What scikit-learn up to 1.7 calls in newer SciPy.
+pytestmark = pytest.mark.filterwarnings("ignore:scipy.optimize. The `disp` and `iprint` options:DeprecationWarning")
 LABELS = np.stack([Y == 0, Y > 0, X[:, 0] > 0], axis=1).astype(int)
 TARGETS = {"three classes": (X, Y), "two classes": (X[Y > 0], TWO), "labels": (X, LABELS)}
 
@@ -32,6 +34,8 @@ def both(kind, *data, **options):
 def test_their_arguments_are_there_with_their_defaults_and_in_their_places(kind):
     wanted = inspect.signature(getattr(theirs, kind)).parameters
     found = inspect.signature(getattr(ours, kind)).parameters
+    if kind == "MLPRegressor" and "loss" not in wanted:
+        pytest.skip("this scikit-learn has no loss, which comes first since 1.7")
     assert {name: found[name].default for name in wanted} == {name: each.default for name, each in wanted.items()}
     positional = [name for name, each in wanted.items() if each.kind is each.POSITIONAL_OR_KEYWORD]
     assert [name for name, each in found.items() if each.kind is each.POSITIONAL_OR_KEYWORD] == positional

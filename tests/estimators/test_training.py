@@ -67,6 +67,17 @@ def test_a_class_weight_is_the_weight_of_its_samples(y):
     assert by_class.history_.engine.startswith("native")
 
 
+@pytest.mark.parametrize("outputs", [1, 2])
+@pytest.mark.parametrize("before", [1, 2])
+def test_a_class_weight_counts_whatever_model_there_is_and_was(before, outputs):
+    two, options = np.minimum(Y, 1), {"learning_rate_init": 0.05, "random_state": 0}
+    models = {columns: nn.Sequential(nn.Linear(4, columns, rng=0)) for columns in (1, 2)}
+    net = NetClassifier(models[before], class_weight={0: 1.0, 1: 1e-6}, max_iter=50, **options)
+    for columns in (before, outputs):
+        net.set_params(model=models[columns]).fit(X * 0.01, two)
+        assert (net.predict(X * 0.01) == 0).all()
+
+
 def test_balanced_classes_find_the_rare_one():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2000, 2)).astype(np.float32)
