@@ -5,6 +5,7 @@ import platform
 import shutil
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy
@@ -26,17 +27,28 @@ HEADERS = [str(path) for pattern in ("*.pxd", "*.hpp", "core/*") for path in sor
 
 
 class Build(build):
-    """build that gathers the package anew: modules that are no longer there would stay, and come into the wheel."""
+    """build that gathers the package anew: modules that are no longer there would stay, and come into the wheel.
+
+    What an interrupted build of a wheel has left would stop the next.
+    """
 
     def run(self) -> None:
-        library = Path(self.build_lib)
-        if Path(self.build_base) in library.parents:
-            shutil.rmtree(library, ignore_errors=True)
+        library, base = Path(self.build_lib), Path(self.build_base)
+        if base in library.parents:
+            for left in (library, *base.glob("bdist.*")):
+                shutil.rmtree(left, ignore_errors=True)
         super().run()
 
 
 class BuildKernels(build_ext):
-    """build_ext that probes for OpenMP and adds the core's objects to the one extension that owns the table."""
+    """build_ext that probes for OpenMP and adds the core's objects to the one extension that owns the table.
+
+    Extensions and levels are compiled side by side, one on each core.
+    """
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self) -> None:
         openmp = self.openmp_flags()
@@ -45,7 +57,8 @@ class BuildKernels(build_ext):
             extension.extra_link_args = [*SANITIZE, *openmp, *([] if NAMES else ["-Wl,-s"])]
             extension.define_macros += [("FASTDL_OPENMP", "1" if openmp else "0")]
             if extension.name.endswith(".table"):
-                extension.extra_objects = [self.compile_level(level) for level in LEVELS]
+                with ThreadPoolExecutor(self.parallel) as pool:
+                    extension.extra_objects = list(pool.map(self.compile_level, LEVELS))
         super().build_extensions()
 
     def compile_level(self, level: str) -> str:
