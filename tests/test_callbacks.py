@@ -6,6 +6,7 @@ import io
 import pickle
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -270,12 +271,33 @@ def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):
 
 def test_a_missing_tqdm_is_named_to_those_who_asked_for_a_bar(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ImportError, match="pip install tqdm"):
         fit(make_trainer(), progress=True)
     assert len(fit(make_trainer())) == 3
     assert sys.stderr.getvalue() == ""
+
+
+class ZMQInteractiveShell:
+    """What get_ipython gives in the kernel of a notebook."""
+
+
+@pytest.mark.parametrize(
+    ("shell", "progress", "drawn"),
+    [
+        (ZMQInteractiveShell, None, True),
+        (ZMQInteractiveShell, False, False),
+        (object, None, False),  # a kernel of something else
+        (lambda: None, None, False),
+    ],
+)
+def test_a_bar_is_drawn_in_a_notebook(monkeypatch, shell, progress, drawn):
+    stream = io.StringIO()
+    monkeypatch.setattr("sys.stderr", stream)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=shell))
+    monkeypatch.setattr("fastdl.callbacks.progress.find_spec", lambda name: None)
+    fit(make_trainer(), progress=progress)
+    assert ("epoch" in stream.getvalue()) == drawn
 
 
 @pytest.mark.parametrize("make", [ProgressBar, EarlyStopping, lambda: CSVLog("log.csv")])

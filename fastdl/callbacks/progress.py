@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
@@ -11,11 +12,17 @@ if TYPE_CHECKING:
     from fastdl.training import Trainer
 
 
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
+
+
 class ProgressBar(Callback):
     """A bar of epochs with the latest loss and metrics, on standard error.
 
     Args:
-        show: None draws when standard error is a terminal and tqdm is there, True always, False never.
+        show: None draws in a terminal and in a notebook where tqdm is there, True always, False never.
 
     Raises:
         TypeError: if show is none of these.
@@ -36,11 +43,15 @@ class ProgressBar(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Draw the empty bar."""
-        wanted = bool(sys.stderr and sys.stderr.isatty()) if self.show is None else self.show
+        notebook = in_notebook()
+        wanted = notebook or bool(sys.stderr and sys.stderr.isatty()) if self.show is None else self.show
         if not wanted:
             return
         try:
-            from tqdm.auto import tqdm
+            if notebook and find_spec("ipywidgets"):
+                from tqdm.notebook import tqdm
+            else:
+                from tqdm import tqdm
         except ImportError:
             if self.show is None:
                 return
