@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
@@ -12,10 +13,11 @@ if TYPE_CHECKING:
 
 
 class ProgressBar(Callback):
-    """A bar of epochs with the latest loss and metrics, on standard error.
+    """A bar of epochs with the latest loss and metrics: on standard error, in a notebook a widget.
 
     Args:
-        show: None draws when standard error is a terminal and tqdm is there, True always, False never.
+        show: None draws in a terminal (when standard error is one) and in a notebook, if tqdm is there; True always, False
+            never.
 
     Raises:
         TypeError: if show is none of these.
@@ -36,11 +38,12 @@ class ProgressBar(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Draw the empty bar."""
-        wanted = bool(sys.stderr and sys.stderr.isatty()) if self.show is None else self.show
+        notebook = in_notebook()
+        wanted = notebook or bool(sys.stderr and sys.stderr.isatty()) if self.show is None else self.show
         if not wanted:
             return
         try:
-            from tqdm.auto import tqdm
+            tqdm = _bar_class(notebook)
         except ImportError:
             if self.show is None:
                 return
@@ -64,3 +67,25 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def in_notebook() -> bool:
+    """Whether this is a process of Jupyter's, whose standard error is no terminal though someone reads it.
+
+    Example:
+        >>> in_notebook()
+        False
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return any(each.__name__ == "ZMQInteractiveShell" for each in type(shell).__mro__)
+
+
+def _bar_class(notebook: bool) -> Any:
+    """tqdm's widget in a notebook with ipywidgets, its line of text elsewhere."""
+    if notebook:
+        widgets = import_module("tqdm.notebook")
+        if getattr(widgets, "IProgress", None) is not None:
+            return widgets.tqdm
+    from tqdm import tqdm
+
+    return tqdm
