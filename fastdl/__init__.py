@@ -17,7 +17,8 @@ try:
 except ImportError as error:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdl._kernels."):
         error = ImportError(
-            "fastdl: the kernels are not built here; write `pip install -e .` (or `pip install .`) in the folder with setup.py"
+            "fastdl: the kernels are not built here; write `pip install -e .` in the folder with setup.py,"
+            " or start Python in another folder if fastdl is installed"
         )
     if os.path.basename(sys.argv[0]) == "fastdl":  # the command, whose errors are one line
         print(f"fastdl: {str(error).removeprefix('fastdl: ')}", file=sys.stderr)

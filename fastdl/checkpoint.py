@@ -223,7 +223,10 @@ def _write_through(file: BinaryIO, content: bytes) -> None:
 def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
     """What `save` wrote into the metadata."""
     if not metadata or "fastdl" not in metadata:
-        raise ValueError(f"load: expected a file that fastdl.save wrote, got {path} without fastdl's metadata")
+        raise ValueError(
+            f"load: expected a file that fastdl.save wrote, got {path} without fastdl's metadata; for weights that torch wrote,"
+            " write model.load_state_dict(fastdl.load_torch(path))"
+        )
     try:
         words = json.loads(metadata["fastdl"])
     except (ValueError, RecursionError):

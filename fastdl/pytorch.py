@@ -41,6 +41,11 @@ def load_torch(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     path = Path(path)
     safetensors = safetensors_package()
     content = path.read_bytes()
+    if content.startswith(b"PK\x03\x04"):
+        raise ValueError(
+            f"load_torch: expected a whole safetensors file, got {path}, which looks like one of torch.save; write"
+            " safetensors.torch.save_file(model.state_dict(), path) where torch is installed"
+        )
     try:
         entries = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:

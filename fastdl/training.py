@@ -156,7 +156,7 @@ class Trainer:
                 bits. None draws from fastdl's default generator, a Generator goes on from where it is.
             validation_data: (x, y), evaluated after each epoch.
             callbacks: see `fastdl.callbacks`.
-            progress: a bar of epochs; None draws it in a terminal and in a notebook.
+            progress: a bar of epochs: True draws it, False does not, None does in a terminal and in a notebook.
             augment: changes the inputs of each training batch, never of validation: a function of (xb, generator) that
                 returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`. It is given an array
                 of its own and the generator that draws the order, so that a seed repeats what it draws as well. The

@@ -20,6 +20,7 @@ def test_a_checkout_whose_kernels_are_not_built_says_what_to_type(tmp_path):
     )
     assert tried.returncode == 1
     assert "ImportError: fastdl: the kernels are not built here; write `pip install -e .`" in tried.stderr
+    assert "start Python in another folder if fastdl is installed" in tried.stderr
     assert "During handling" not in tried.stderr
 
 

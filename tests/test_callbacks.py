@@ -263,6 +263,67 @@ def test_a_bar_is_drawn_on_a_terminal_or_when_asked_for(monkeypatch, stream, pro
     assert bool(text) is drawn
 
 
+class ZMQInteractiveShell:
+    """IPython's shell in a kernel of Jupyter's has this name."""
+
+
+class TerminalInteractiveShell:
+    """IPython's shell in a terminal."""
+
+
+class HostedShell(ZMQInteractiveShell):
+    """Hosts of notebooks derive their own."""
+
+
+def in_a_shell(monkeypatch, shell):
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+
+
+@pytest.mark.parametrize(
+    ("shell", "progress", "drawn"),
+    [
+        (ZMQInteractiveShell(), None, True),
+        (HostedShell(), None, True),
+        (ZMQInteractiveShell(), False, False),
+        (TerminalInteractiveShell(), None, False),
+        (None, None, False),
+    ],
+)
+def test_a_bar_is_drawn_in_a_notebook_though_its_stream_is_no_terminal(monkeypatch, shell, progress, drawn):
+    in_a_shell(monkeypatch, shell)
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", SimpleNamespace(IProgress=None, tqdm=None))
+    fit(make_trainer(), progress=progress)
+    assert ("3/3" in sys.stderr.getvalue()) is drawn
+    assert bool(sys.stderr.getvalue()) is drawn
+
+
+def test_a_notebook_with_ipywidgets_has_the_bar_as_a_widget(monkeypatch):
+    made = []
+
+    class Widget:
+        def __init__(self, **options):
+            made.append(self)
+            self.total, self.n = options["total"], 0
+
+        def set_postfix_str(self, text, refresh):
+            self.text = text
+
+        def update(self):
+            self.n += 1
+
+        def close(self):
+            self.closed = True
+
+    in_a_shell(monkeypatch, ZMQInteractiveShell())
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", SimpleNamespace(IProgress=object, tqdm=Widget))
+    fit(make_trainer())
+    (bar,) = made
+    assert (bar.n, bar.total, bar.closed) == (3, 3, True)
+    assert bar.text.startswith("loss 0.")
+    assert sys.stderr.getvalue() == ""
+
+
 def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     fit(make_trainer(), ProgressBar(show=False))
@@ -276,28 +337,6 @@ def test_a_missing_tqdm_is_named_to_those_who_asked_for_a_bar(monkeypatch):
         fit(make_trainer(), progress=True)
     assert len(fit(make_trainer())) == 3
     assert sys.stderr.getvalue() == ""
-
-
-class ZMQInteractiveShell:
-    """What get_ipython gives in the kernel of a notebook."""
-
-
-@pytest.mark.parametrize(
-    ("shell", "progress", "drawn"),
-    [
-        (ZMQInteractiveShell, None, True),
-        (ZMQInteractiveShell, False, False),
-        (object, None, False),  # a kernel of something else
-        (lambda: None, None, False),
-    ],
-)
-def test_a_bar_is_drawn_in_a_notebook(monkeypatch, shell, progress, drawn):
-    stream = io.StringIO()
-    monkeypatch.setattr("sys.stderr", stream)
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=shell))
-    monkeypatch.setattr("fastdl.callbacks.progress.find_spec", lambda name: None)
-    fit(make_trainer(), progress=progress)
-    assert ("epoch" in stream.getvalue()) == drawn
 
 
 @pytest.mark.parametrize("make", [ProgressBar, EarlyStopping, lambda: CSVLog("log.csv")])

@@ -161,7 +161,10 @@ def test_a_model_that_does_not_fit_is_told_what_differs_and_left_as_it_is(path):
 
 ENTRIES = network().state_dict()
 BAD_FILES = {
-    "not fastdl's": ({"text": ""}, "without fastdl's metadata"),
+    "not fastdl's": (
+        {"text": ""},
+        r"without fastdl's metadata; .* write model\.load_state_dict\(fastdl\.load_torch\(path\)\)",
+    ),
     "no JSON": ({"text": "[Linear"}, "expected a JSON object as fastdl's metadata"),
     "no object": ({"text": "[]"}, "expected a JSON object as fastdl's metadata"),
     "nested JSON": ({"text": "[" * 100_000}, "expected a JSON object as fastdl's metadata"),

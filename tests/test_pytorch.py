@@ -87,6 +87,9 @@ def test_other_files_are_told(path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="load_torch: expected a whole safetensors file"):
             fastdl.load_torch(path)
+    path.write_bytes(b"PK\x03\x04 a pickle in a zip")
+    with pytest.raises(ValueError, match=r"looks like one of torch\.save; write safetensors\.torch\.save_file"):
+        fastdl.load_torch(path)
     with pytest.raises(FileNotFoundError):
         fastdl.load_torch(path.with_name("nowhere"))
 

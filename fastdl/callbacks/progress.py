@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.util import find_spec
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
@@ -12,17 +12,12 @@ if TYPE_CHECKING:
     from fastdl.training import Trainer
 
 
-def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    return ipython is not None and type(ipython.get_ipython()).__name__ == "ZMQInteractiveShell"
-
-
 class ProgressBar(Callback):
-    """A bar of epochs with the latest loss and metrics, on standard error.
+    """A bar of epochs with the latest loss and metrics: on standard error, in a notebook a widget.
 
     Args:
-        show: None draws in a terminal and in a notebook where tqdm is there, True always, False never.
+        show: None draws in a terminal (when standard error is one) and in a notebook, if tqdm is there; True always, False
+            never.
 
     Raises:
         TypeError: if show is none of these.
@@ -48,10 +43,7 @@ class ProgressBar(Callback):
         if not wanted:
             return
         try:
-            if notebook and find_spec("ipywidgets"):
-                from tqdm.notebook import tqdm
-            else:
-                from tqdm import tqdm
+            tqdm = _bar_class(notebook)
         except ImportError:
             if self.show is None:
                 return
@@ -75,3 +67,25 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def in_notebook() -> bool:
+    """Whether this is a process of Jupyter's, whose standard error is no terminal though someone reads it.
+
+    Example:
+        >>> in_notebook()
+        False
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return any(each.__name__ == "ZMQInteractiveShell" for each in type(shell).__mro__)
+
+
+def _bar_class(notebook: bool) -> Any:
+    """tqdm's widget in a notebook with ipywidgets, its line of text elsewhere."""
+    if notebook:
+        widgets = import_module("tqdm.notebook")
+        if getattr(widgets, "IProgress", None) is not None:
+            return widgets.tqdm
+    from tqdm import tqdm
+
+    return tqdm

@@ -14,6 +14,8 @@ from fastdl.nn.parameter import Parameter
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
 LINE = 64
 
+# Options that torch writes beside those of fastdl; none of them says what an update does.
+TORCHS_OWN = {"foreach", "fused", "capturable", "differentiable", "initial_lr"}
 SWITCHES = {"nesterov", "centered", "amsgrad", "maximize", "eps_inside_sqrt", "decoupled_weight_decay"}
 
 
@@ -242,7 +244,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what state_dict gave; the groups must have as many parameters, of the same shapes.
+        """Take over what state_dict gave, here or in torch; the groups must have as many parameters, of the same shapes.
 
         Raises:
             TypeError: if it is no dictionary of that layout.
@@ -274,7 +276,8 @@ class Optimizer:
             and all(isinstance(g, Mapping) for g in given)
         ):
             raise TypeError(f"{what}: expected a dictionary for 'state' and a list of dictionaries for 'param_groups'")
-        loaded = [dict(group) for group in given]
+        from_torch = any(name in TORCHS_OWN for group in given for name in group)
+        loaded = [{name: value for name, value in group.items() if name not in TORCHS_OWN} for group in given]
         sizes = [len(group["params"]) for group in self.param_groups]
         found = [len(numbers) if isinstance(numbers := group.get("params"), (list, tuple)) else 0 for group in loaded]
         if found != sizes:
@@ -289,6 +292,8 @@ class Optimizer:
         entries = []
         for number, parameter in enumerate(self._parameters):
             entry = state.get(number)
+            if from_torch:
+                entry = _as_ours(entry, names, parameter)
             if not isinstance(entry, Mapping) or any(name not in entry for name in ("step", *names)):
                 raise ValueError(f"{what}: expected {', '.join(('step', *names))} for parameter {number}")
             step = np.asarray(entry["step"])
@@ -328,3 +333,13 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.zeros(size * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+def _as_ours(entry: Any, names: Iterable[str], parameter: Parameter) -> Any:
+    """torch's entry of a parameter: it may be missing before the first step, and that of SGD counts no steps."""
+    if entry is not None and not isinstance(entry, Mapping):
+        return entry
+    there = {name: value for name, value in (entry or {}).items() if value is not None}
+    if not there:
+        return {"step": 0, **{name: np.zeros(parameter.shape) for name in names}}
+    return {"step": 1, **there}

@@ -182,3 +182,33 @@ def test_steps_from_0_agree_to_the_last_digits(optimizer, options, dtype, agree)
         for stepper in steppers:
             stepper.step()
         agree(parameter.data, parameter_torch)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"lr": 0.1}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.5}),
+        ("Adam", {"lr": 0.01, "amsgrad": True, "weight_decay": 0.1}),
+        ("AdamW", {"lr": 0.01}),
+        ("RMSprop", {"lr": 0.01, "momentum": 0.5, "centered": True}),
+    ],
+)
+def test_a_state_dict_of_torch_loads_as_it_is_and_goes_on(name, options, steps):
+    """With a schedule, which leaves its initial rate in the options."""
+    models, losses = twins("Identity", np.float64), (nn.MSELoss(), torch.nn.MSELoss())
+    theirs = getattr(torch.optim, name)(models[1].parameters(), **options)
+    torch.optim.lr_scheduler.StepLR(theirs, 2)
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        theirs.zero_grad()
+        losses[1](models[1](torch.tensor(rng.normal(size=(9, 2)))), torch.zeros(9, 2, dtype=torch.float64)).backward()
+        theirs.step()
+    models[0].load_state_dict(models[1].state_dict())
+    ours = getattr(optim, name)(models[0].parameters(), lr=5.0)
+    ours.load_state_dict(theirs.state_dict())
+    x, t = rng.normal(size=(4, 9, 2)), rng.normal(size=(4, 9, 2))
+    train_both(models, losses, (ours, theirs), x, t)
+    for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        np.testing.assert_allclose(own.data, other.detach().numpy(), rtol=1e-9, atol=1e-12)
