@@ -68,6 +68,8 @@ ROWS = (
 
 
 THREADS = (1, 2)
+# Seconds in which the threads of the side before, which wait for more work, fall asleep.
+PAUSE = 0.3
 
 
 class Side(NamedTuple):
@@ -91,6 +93,7 @@ def measure(row: Row) -> list[Side]:
         for side, threads in rotated(contenders, turn):
             with threadpool_limits(threads):
                 fastdl.set_num_threads(threads)
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 sides[side].fit(x_train, y_train)
                 seconds[side, threads].append(time.perf_counter() - start)
