@@ -1,5 +1,7 @@
 """A convolutional network that reads scikit-learn's handwritten digits (pip install "fastdl-nn[sklearn]")."""
 
+import argparse
+
 import numpy as np
 
 from fastdl import Trainer, data, nn, optim
@@ -43,4 +45,6 @@ def main(epochs: int = 10) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=10)
+    main(**vars(parser.parse_args()))

@@ -1,5 +1,6 @@
-"""A CSV file of one's own: train on its rows, keep the model in a file, and predict new rows in their own unit."""
+"""A CSV file of your own: train on its rows, keep the model in a file, and predict new rows in their own unit."""
 
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -53,5 +54,6 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         main(Path(name))

@@ -1,10 +1,11 @@
-"""A layer of one's own: radial basis functions, their gradients checked, trained beside fastdl's layers.
+"""A layer of your own: radial basis functions, their gradients checked, trained beside fastdl's layers.
 
     y_k = exp(-s_k^2 |x - c_k|^2),  centres c_k and sharpnesses s_k learned
 
 Source: D. Broomhead, D. Lowe, "Multivariable functional interpolation and adaptive networks", 1988.
 """
 
+import argparse
 from typing import Any
 
 import numpy as np
@@ -55,4 +56,5 @@ def main() -> float:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     main()

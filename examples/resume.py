@@ -1,5 +1,6 @@
 """Train, be stopped in the middle, and go on later in another process: the same bits as without the stop."""
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -59,8 +60,10 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        go_on(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("state", type=Path, nargs="?", help="go on from this file")
+    if state := parser.parse_args().state:
+        go_on(state)
     else:
         with tempfile.TemporaryDirectory() as name:
             main(Path(name))

@@ -1,5 +1,6 @@
 """A random search over many small networks, one to each thread: a fit leaves Python, so threads run side by side."""
 
+import argparse
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -64,4 +65,6 @@ def main(trials: int = 60, epochs: int = 60) -> list[Trial]:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--trials", type=int, default=60)
+    main(**vars(parser.parse_args()))

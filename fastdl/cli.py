@@ -44,7 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="fastdl", description="Deep learning on CPUs.")
+    parser = _Parser(
+        prog="fastdl",
+        description="Deep learning on CPUs.",
+        epilog="fastdl COMMAND --help tells the options of a command.",
+    )
     parser.add_argument("--version", action="version", version=f"fastdl {fastdl.__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in (train, evaluate, predict, study, info):

@@ -207,3 +207,11 @@ def test_a_reader_that_has_gone_is_no_traceback():
     finally:
         os.close(write)
     assert (found.returncode, found.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "study", "info"])
+def test_help_of_a_command_is_written_as_sentences(capsys, command):
+    assert cli.main([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "cpu level" not in said
+    assert ("stands in parentheses" in said) is (command != "info")

@@ -2,6 +2,7 @@
 
 import re
 import runpy
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,18 @@ def test_a_script_says_what_it_does_and_is_short(name):
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     assert text.startswith('"""')
     assert len(text.splitlines()) <= 70
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_tells_what_it_does_and_refuses_arguments_that_it_does_not_know(name, monkeypatch, capsys):
+    text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
+    for argument, code in (("--help", 0), ("--nonsense", 2)):
+        monkeypatch.setattr(sys, "argv", [name, argument])
+        with pytest.raises(SystemExit) as ending:
+            runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        assert ending.value.code == code
+        said = " ".join("".join(capsys.readouterr()).split())
+        assert argument == "--nonsense" or text[3:40] in said
 
 
 def test_own_csv_predicts_rents_of_new_rows_in_their_unit(tmp_path, capsys):

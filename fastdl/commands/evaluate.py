@@ -22,16 +22,16 @@ def add(commands: Any) -> None:
     """Declare the command."""
     words = "tell how good a saved model is on data with answers"
     detail = "Columns of a CSV file are found by name where model and file have names, in any order."
-    command = commands.add_parser("evaluate", help=words, description=f"{words.capitalize()}. {detail}")
+    command = commands.add_parser(
+        "evaluate", help=words, description=f"{words.capitalize()}. {detail} {options.DEFAULTS}"
+    )
     command.set_defaults(run=run)
     command.add_argument("model", type=Path, metavar="MODEL", help="a .safetensors file that fastdl train wrote")
     own = "the test rows of these (of what the model was trained on, where that was one of them)"
     command.add_argument("task", nargs="?", metavar="|".join(TASKS), help=own)
     add = command.add_argument
     add("--data", type=Path, nargs="+", metavar="FILE", help="files with answers instead, as for fastdl train")
-    column = (
-        "the column of a CSV file with the answers (the one that the model learned to tell, without names the last)"
-    )
+    column = "the column of a CSV file with the answers (the one that the model has learned; without names, the last)"
     add("--target", type=options.column, metavar="COLUMN", help=column)
     add("--out", type=Path, metavar="FOLDER", help="draw the confusion matrix into this folder (none is drawn)")
 

@@ -11,7 +11,9 @@ import fastdl
 def add(commands: Any) -> None:
     """Declare the command."""
     words = "print version, CPU level, threads and build"
-    commands.add_parser("info", help=words, description=words.capitalize() + ".").set_defaults(run=run)
+    commands.add_parser("info", help=words, description="Print version, CPU level, threads and build.").set_defaults(
+        run=run
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+DEFAULTS = "What an option is by default stands in parentheses."
+
 
 def whole(text: str) -> int:
     """A whole number above 0."""

@@ -19,9 +19,11 @@ from fastdl.commands.saved import outputs
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    words = "write what a saved model says of rows without answers"
+    words = "write what a saved model predicts for rows without answers"
     detail = "A row of CSV for each: class and probability, or value."
-    command = commands.add_parser("predict", help=words, description=f"{words.capitalize()}. {detail}")
+    command = commands.add_parser(
+        "predict", help=words, description=f"{words.capitalize()}. {detail} {options.DEFAULTS}"
+    )
     command.set_defaults(run=run)
     command.add_argument("model", type=Path, metavar="MODEL", help="a .safetensors file that fastdl train wrote")
     add = command.add_argument

@@ -14,16 +14,22 @@ ALL = "all"
 
 def add(commands: Any) -> None:
     """Declare the command."""
-    words = "run an experiment of the papers, and hold it against their figures"
+    words = "run an experiment of the papers again, and compare it with their figures"
     detail = "Without a name: list them. Ctrl-C keeps the finished runs, and the same command goes on from there."
-    command = commands.add_parser("study", help=words, description=f"{words.capitalize()}. {detail}")
+    command = commands.add_parser("study", help=words, description=f"{words.capitalize()}. {detail} {options.DEFAULTS}")
     command.set_defaults(run=run)
     command.add_argument("name", nargs="?", metavar="NAME", help=f"of a study, or {ALL}")
     add = command.add_argument
-    add("--quick", action="store_true", help="a small but real run, in seconds (the paper's size)")
+    add("--quick", action="store_true", help="a smaller run, in seconds (the paper's size)")
     add("--runs", type=options.whole, metavar="N", help="independent runs of each case (the paper's number)")
     add("--epochs", type=options.whole, metavar="N", help="epochs of training (the paper's number)")
-    add("--seed", type=options.seed, default=0, metavar="N", help="of data, weights and order (0)")
+    add(
+        "--seed",
+        type=options.seed,
+        default=0,
+        metavar="N",
+        help="of data, weights and order: same seed, same result (0)",
+    )
     default = f"for runs, tables and pictures (fastdl-out/NAME); for {ALL} a folder in it for each study, and FOLDER.md"
     add("--out", type=Path, metavar="FOLDER", help=default)
 

@@ -35,7 +35,9 @@ def add(commands: Any) -> None:
     words = "train a network on points of a disk, on handwritten digits or on your own data"
     disk = "disk: points in the unit square, inside or outside a circle of half its area."
     digits = "digits: 8 by 8 pixels, from scikit-learn."
-    command = commands.add_parser("train", help=words, description=f"{words.capitalize()}. {disk} {digits}")
+    command = commands.add_parser(
+        "train", help=words, description=f"{words.capitalize()}. {disk} {digits} {options.DEFAULTS}"
+    )
     command.set_defaults(run=run)
     named = "|".join(TASKS)
     command.add_argument("task", nargs="?", metavar=named, help="what is learned where there is no --data (disk)")
@@ -43,24 +45,26 @@ def add(commands: Any) -> None:
     add = command.add_argument
     add("--data", type=Path, nargs="+", metavar="FILE", help=f"learn from your own data instead: {files}")
     column = "by name, or by number from 0 or, negative, from the end"
-    add("--target", type=options.column, metavar="COLUMN", help=f"the column of a CSV file to tell: {column} (-1)")
-    kinds = "what that column tells (classes where it holds words or at most 20 different whole numbers, else values)"
+    add("--target", type=options.column, metavar="COLUMN", help=f"the column of a CSV file to predict: {column} (-1)")
+    kinds = "what that column holds (classes where it holds words or at most 20 different whole numbers, else values)"
     add("--kind", choices=KINDS, help=kinds)
-    add("--test-data", type=Path, nargs="+", metavar="FILE", help="test with these files (with a part of --data)")
+    add(
+        "--test-data", type=Path, nargs="+", metavar="FILE", help="test with the rows of these files (a part of --data)"
+    )
     part = f"the part of the rows to test with, dealt class by class ({TEST_FRACTION:g})"
     add("--test-fraction", type=options.fraction, metavar="PART", help=part)
-    network = "64-64 with ReLU; of images two convolutions with batch normalization and a dense layer"
-    spec = f'a TOML file, or "Linear(2, 25); ReLU; Linear(25, 2)" ({network}; of the disk 2-25-25-25-2)'
+    network = "two layers of 64 with ReLU; for images two convolutions with batch normalization and a dense layer"
+    spec = f'a TOML file, or "Linear(2, 25); ReLU; Linear(25, 2)" ({network}; for the disk 2-25-25-25-2)'
     add("--model", metavar="SPEC", help=spec)
-    epochs = "from 100 for up to 3,000 rows to 5 for 60,000; of images from 30 for up to 3,000 to 5 for 18,000"
+    epochs = "from 100 for up to 3,000 rows to 5 for 60,000; for images from 30 for up to 3,000 to 5 for 18,000"
     add("--epochs", type=options.whole, metavar="N", help=f"how often every row is seen ({epochs})")
-    batch = "rows a step (a twentieth of the rows, from 8 to 64)"
+    batch = "rows for each step (a twentieth of all rows, but from 8 to 64)"
     add("--batch-size", type=options.whole, metavar="N", help=batch)
-    decay = f"(adamw, whose weight decay is {DECAY} over the rows, at most 1; for the disk adam)"
+    decay = f"(adamw, with a weight decay of {DECAY} divided by the number of rows, at most 1; for the disk adam)"
     add("--optimizer", choices=OPTIMIZERS, help=decay)
     rates = ", ".join(f"{name} {lr:g}" for name, (_, lr, _) in OPTIMIZERS.items())
-    rates = f"{rates}; of images a fifth of that"
-    add("--lr", type=options.rate, metavar="RATE", help=f"learning rate, from which a cosine leads to 0 ({rates})")
+    rates = f"{rates}; for images a fifth of that"
+    add("--lr", type=options.rate, metavar="RATE", help=f"learning rate, which a cosine takes down to 0 ({rates})")
     add(
         "--seed",
         type=options.seed,
