@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
 from fastdl.nn.module import Module
 from fastdl.nn.weighted import Weighted
+from fastdl.notebook import in_notebook
 from fastdl.training import predict
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def loss_curves(history: History, ax: Axes | None = None) -> Axes:
 
     Args:
         history: what `Trainer.fit` returned.
-        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        ax: Axes to draw on; None makes a figure of its own, to be found at `.figure`; a notebook shows it.
 
     Raises:
         TypeError: if history is no History.
@@ -66,7 +68,7 @@ def metric_curves(history: History, ax: Axes | None = None, names: Sequence[str]
 
     Args:
         history: what `Trainer.fit` returned, of a Trainer with metrics.
-        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        ax: Axes to draw on; None makes a figure of its own, to be found at `.figure`; a notebook shows it.
         names: which metrics; None for all of them.
 
     Raises:
@@ -116,7 +118,7 @@ def decision_regions(
         model: a classifier of points in the plane.
         x: points, as they are before scaling.
         y: their classes: indices, or one-hot rows.
-        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        ax: Axes to draw on; None makes a figure of its own, to be found at `.figure`; a notebook shows it.
         scaling: what points go through before the model; None for nothing.
         classes: their names, for the legend; None for numbers.
         threshold: for a model of one output, as in `fastdl.metrics.predicted_classes`.
@@ -192,7 +194,7 @@ def confusion_matrix(
     Args:
         output: class scores, as `Trainer.predict` gives them.
         y: the samples' classes: indices, or one-hot rows.
-        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        ax: Axes to draw on; None makes a figure of its own, to be found at `.figure`; a notebook shows it.
         classes: their names; None for numbers.
         threshold: for scores of a single column, as in `fastdl.metrics.predicted_classes`.
 
@@ -238,7 +240,7 @@ def filters(model: Module, ax: Axes | None = None, shape: Sequence[int] | None =
 
     Args:
         model: a model, or a layer of it.
-        ax: Axes to draw on; None makes a figure of its own, outside pyplot, to be found at `.figure`.
+        ax: Axes to draw on; None makes a figure of its own, to be found at `.figure`; a notebook shows it.
         shape: for a Linear, the shape of one input: (H, W) or (C, H, W); None draws its matrix, a row for each output.
 
     Raises:
@@ -360,14 +362,18 @@ def _colour(c: int) -> str:
 
 
 def _axes(ax: Axes | None, owner: str) -> Axes:
-    """The Axes to draw on. A new figure is made without pyplot, which would choose a backend for the whole program."""
+    """The Axes to draw on. A new figure is made without pyplot, which would choose a backend for the whole program.
+
+    Not so in a notebook, which shows pyplot's figures alone.
+    """
     try:
         from matplotlib.axes import Axes
         from matplotlib.figure import Figure
     except ImportError:
         raise ImportError(f'{owner}: needs matplotlib; write pip install "fastdl-nn[plot]"') from None
     if ax is None:
-        return Figure(figsize=(5.5, 4.2), dpi=150, layout="constrained").add_subplot()
+        make = import_module("matplotlib.pyplot").figure if in_notebook() else Figure
+        return make(figsize=(5.5, 4.2), dpi=150, layout="constrained").add_subplot()
     if not isinstance(ax, Axes):
         raise TypeError(f"{owner}: expected matplotlib Axes or None for ax, got {type(ax).__name__}")
     return ax

@@ -504,3 +504,18 @@ def test_the_examples_on_the_page_run_as_they_are(tmp_path, monkeypatch):
     exec("\n".join(blocks), {})
     pictures = {path.stem for path in tmp_path.iterdir()}
     assert pictures == {"loss", "metrics", "regions", "confusion", "filters", "both"}
+
+
+def test_a_notebook_shows_a_figure_of_its_own_and_no_other(monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    monkeypatch.setattr(plot, "in_notebook", lambda: True)
+    before = pyplot.get_fignums()
+    ax = loss_curves(make_history())
+    try:
+        assert len(pyplot.get_fignums()) == len(before) + 1
+        loss_curves(make_history(), ax=ax)
+        assert pyplot.gcf() is ax.figure
+        assert len(pyplot.get_fignums()) == len(before) + 1
+    finally:
+        pyplot.close(ax.figure)

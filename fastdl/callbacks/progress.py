@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
+from fastdl.notebook import in_notebook
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -67,17 +68,6 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def in_notebook() -> bool:
-    """Whether this is a process of Jupyter's, whose standard error is no terminal though someone reads it.
-
-    Example:
-        >>> in_notebook()
-        False
-    """
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    return any(each.__name__ == "ZMQInteractiveShell" for each in type(shell).__mro__)
 
 
 def _bar_class(notebook: bool) -> Any:
