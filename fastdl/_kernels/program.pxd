@@ -5,8 +5,14 @@ from libc.stdint cimport uint64_t
 from fastdl._kernels.blocks cimport Blocks
 from fastdl._kernels.operation cimport Batch
 
+# Seconds a sample by one thread and by all, 0 where not known yet; calls so far, and when the slower is tried again.
+cdef struct Pace:
+    double one, all
+    Py_ssize_t calls, next_trial, trials_apart
+
 cdef class Program:
     cdef cnp.ndarray operations, objective
+    cdef Pace pace
     cdef Py_ssize_t count, itemsize, latest_size, latest_scratch, light
     cdef Blocks blocks
     cdef const void* latest_table

@@ -101,6 +101,44 @@ cdef int count_steps(const Update* updates, Py_ssize_t runs, list counts, list m
     return 0
 
 
+# Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
+cdef double SHORT_STEP = 0.002
+cdef enum:
+    FIRST_TRIAL = 16
+    RAREST_TRIAL = 1024
+
+
+cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil:
+    """Whether the next steps are for one thread alone.
+
+    Several threads wait for the slowest of them in each step, and where another process keeps one of the cores, that takes longer
+    than the step. What is slower is tried again, more and more seldom; results do not depend on it.
+    """
+    cdef bint alone = p.one < p.all
+    p.calls += 1
+    if p.calls <= 2 or p.all * samples > SHORT_STEP:  # the first call is not like the others
+        return False
+    if p.one == 0:
+        return True
+    if p.calls >= p.next_trial:
+        p.trials_apart = min(max(2 * p.trials_apart, <Py_ssize_t>FIRST_TRIAL), <Py_ssize_t>RAREST_TRIAL)
+        p.next_trial = p.calls + p.trials_apart
+        alone = not alone
+    return alone
+
+
+cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
+    """Take down the seconds a sample of the latest steps."""
+    cdef bint before = p.one < p.all
+    if alone:
+        p.one = seconds
+    else:
+        p.all = seconds
+    if p.one and before != (p.one < p.all):
+        p.trials_apart = 0
+        p.next_trial = p.calls + FIRST_TRIAL
+
+
 cdef class Program:
     """A model's operations, resolved; made by a plan.
 
@@ -124,6 +162,9 @@ cdef class Program:
         self.latest_size, self.light = -1, light
         self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums, self.blocks.memory = blocks
         self.blocks.own = 0
+        self.pace.one = self.pace.all = 0
+        self.pace.calls = self.pace.trials_apart = 0
+        self.pace.next_trial = FIRST_TRIAL
 
     def __reduce__(self):
         raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
@@ -162,16 +203,16 @@ cdef class Program:
         step of a loss that is not finite is not taken.
         """
         cdef Epoch e
-        cdef bint fine = True, counted = False
+        cdef bint fine = True, counted = False, alone
         cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), N = min(batch_size, rows)
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
         cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
-        cdef Py_ssize_t size
+        cdef Py_ssize_t size, before
         cdef int threads = threads_for(INFINITY)
-        cdef double start
+        cdef double start, began
         cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
         e.order = <int64_t*>address(order)
@@ -195,6 +236,9 @@ cdef class Program:
                 e.done = e.steps = 0
                 e.total = 0
                 while fine and e.done < e.rows:
+                    alone = threads > 1 and by_one_thread(&self.pace, N)
+                    hold_threads(1 if alone else threads)
+                    began, before = now(), e.done
                     with nogil:
                         if shuffles != NULL and e.done == 0:
                             shuffle_kernel(shuffles[epoch], all_rows, e.order)
@@ -202,6 +246,8 @@ cdef class Program:
                             fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
                         else:
                             fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
+                    if e.done > before:
+                        note_pace(&self.pace, alone, (now() - began) / (e.done - before))
                     if not fine or e.done < e.rows:
                         PyErr_CheckSignals()
                 if not fine:
@@ -214,7 +260,7 @@ cdef class Program:
                     break
                 # Whoever was called may have run other programs.
                 e.call = next_call
-                hold_threads(threads)
+                hold_threads(threads)  # which the scratch is for
                 scratch = scratch_for(size)
         finally:
             # Here, since Python code would let a second Ctrl-C in between.

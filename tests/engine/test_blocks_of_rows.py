@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
-from twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs
+from twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs, left
 
+import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.engine import Task
+from fastdl.metrics import accuracy
 from fastdl.native import NativeEngine
 from fastdl.plan import blocks
 
@@ -124,6 +126,22 @@ def test_rows_within_a_sample_count_as_well(dtype):
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
 def test_bits_do_not_depend_on_the_number_of_threads(model, level, threads):
     assert_bits_do_not_depend_on_threads(lambda: epochs(*task(model, np.float32), True, batch_size=BATCH))
+
+
+@pytest.mark.parametrize("model", [plain, dropping], ids=lambda model: model.__name__)
+def test_steps_by_one_thread_now_and_then_leave_the_same_bits(model, threads):
+    """A fit of several threads tries every some calls what one of them would take, and stays with the faster."""
+    make, x, y = task(model, np.float32)
+    sides = []
+    for count in (1, 2):
+        fastdl.set_num_threads(count)
+        parts = make()
+        trainer = Trainer(*parts[:3], metrics=[accuracy])  # which asks for a call an epoch
+        trainer.fit(x, y, epochs=80, batch_size=BATCH, seed=0, progress=False)
+        sides.append((trainer.history["loss"], trainer.history["accuracy"], left(parts)))
+    assert sides[0][:2] == sides[1][:2]
+    for key, values in sides[0][2].items():
+        np.testing.assert_array_equal(sides[1][2][key], values, err_msg=key)
 
 
 def test_only_what_is_worth_it_is_cut(monkeypatch):
