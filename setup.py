@@ -20,6 +20,8 @@ LEVELS = ("v2", "v3", "v4") if platform.machine().lower() in ("x86_64", "amd64")
 DEBUG = os.environ.get("FASTDL_DEBUG") == "1"
 SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
 FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
+# Cython's rooms round every operation, on a machine whose least level has fused ones too; the core says what it fuses.
+ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
 NAMES = DEBUG or os.environ.get("FASTDL_SYMBOLS") == "1" or sys.platform != "linux"
 # What an extension must be built again for.
@@ -53,7 +55,7 @@ class BuildKernels(build_ext):
     def build_extensions(self) -> None:
         openmp = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = [*FLAGS, *openmp]
+            extension.extra_compile_args = [*FLAGS, *ROUNDED, *openmp]
             extension.extra_link_args = [*SANITIZE, *openmp, *([] if NAMES else ["-Wl,-s"])]
             extension.define_macros += [("FASTDL_OPENMP", "1" if openmp else "0")]
             if extension.name.endswith(".table"):

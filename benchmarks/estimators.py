@@ -1,7 +1,7 @@
 """Estimators against scikit-learn's: whole fits of MLPClassifier, in turn, with what both score on samples not seen.
 
 `python -m benchmarks.estimators` prints a Markdown table: each side's median at the number of threads, 1 or 2, that suits
-it best, the ratio of both, and held-out accuracies.
+it best, the ratio of both, and held-out accuracies. `--out FILE` writes it as well.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -68,6 +69,8 @@ ROWS = (
 
 
 THREADS = (1, 2)
+# Seconds in which the threads of the side before, which wait for more work, fall asleep.
+PAUSE = 0.3
 
 
 class Side(NamedTuple):
@@ -91,6 +94,7 @@ def measure(row: Row) -> list[Side]:
         for side, threads in rotated(contenders, turn):
             with threadpool_limits(threads):
                 fastdl.set_num_threads(threads)
+                time.sleep(PAUSE)
                 start = time.perf_counter()
                 sides[side].fit(x_train, y_train)
                 seconds[side, threads].append(time.perf_counter() - start)
@@ -102,21 +106,31 @@ def measure(row: Row) -> list[Side]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, and write it where that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="*", default=[], help="names that the rows begin with")
-    chosen = tuple(parser.parse_args().rows)
+    parser.add_argument("--out", type=Path, help="a file for the table")
+    arguments = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    print(f"| {', '.join(machine_words())} | epochs | scikit-learn | fastdl | ratio | held-out accuracy |")
-    print("| --- | ---: | ---: | ---: | ---: | --- |")
+    lines: list[str] = []
+    for line in table(tuple(arguments.rows)):
+        print(line, flush=True)
+        lines.append(line)
+    if arguments.out is not None:
+        arguments.out.write_text("\n".join(lines) + "\n")
+
+
+def table(chosen: tuple[str, ...]) -> Iterator[str]:
+    """The lines of the table, each as soon as it is measured."""
+    yield f"| {', '.join(machine_words())} | epochs | scikit-learn | fastdl | ratio | held-out accuracy |"
+    yield "| --- | ---: | ---: | ---: | ---: | --- |"
     for row in ROWS:
         if chosen and not row.name.startswith(chosen):
             continue
         peer, own = measure(row)
-        print(
+        yield (
             f"| {row.name} | {peer.epochs} and {own.epochs} | {words(peer)} | {words(own)}"
-            f" | {peer.seconds / own.seconds:.1f} | {peer.accuracy:.3f} and {own.accuracy:.3f} |",
-            flush=True,
+            f" | {peer.seconds / own.seconds:.1f} | {peer.accuracy:.3f} and {own.accuracy:.3f} |"
         )
 
 

@@ -12,7 +12,7 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 
@@ -182,10 +182,9 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     place = Path(os.path.realpath(path))
     beside = place.with_name(f".{secrets.token_hex(8)}.partial")
     try:
-        with beside.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        if not _written_unnamed(beside, content):
+            with beside.open("xb") as file:
+                _write_through(file, content)
         os.replace(beside, place)
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -198,6 +197,27 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _written_unnamed(path: Path, content: bytes) -> bool:
+    """Write a file that has no name before it is whole, so that a kill leaves nothing behind; whether the system can."""
+    if not hasattr(os, "O_TMPFILE"):
+        return False
+    try:
+        with open(os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb") as file:
+            _write_through(file, content)
+            # Python follows the link only where it is given a folder, which an absolute path makes nothing of.
+            os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno(), follow_symlinks=True)
+    except OSError:  # if not for that, writing it under its name will tell
+        return False
+    return True
+
+
+def _write_through(file: BinaryIO, content: bytes) -> None:
+    """Write, and wait until it is on the disk."""
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:

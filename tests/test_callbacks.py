@@ -332,7 +332,6 @@ def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):
 
 def test_a_missing_tqdm_is_named_to_those_who_asked_for_a_bar(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     monkeypatch.setattr(sys, "stderr", Terminal())
     with pytest.raises(ImportError, match="pip install tqdm"):
         fit(make_trainer(), progress=True)

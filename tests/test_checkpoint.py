@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and nothing else is taken for it."""
 
+import errno
 import json
 import os
 
@@ -358,3 +359,38 @@ def test_a_link_goes_on_pointing_to_the_file(path):
     save(network(), link)
     assert link.is_symlink()
     assert load(path).classes is None
+
+
+def test_a_kill_while_a_file_is_written_leaves_nothing_else(tmp_path, python):
+    """Killed when the bytes are written and not yet on the disk."""
+    if not hasattr(os, "O_TMPFILE"):
+        pytest.skip("files without a name are Linux's")
+    try:
+        os.close(os.open(tmp_path, os.O_TMPFILE | os.O_WRONLY))
+    except OSError:
+        pytest.skip("this file system has no files without a name")
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    code = (
+        "import os, sys; from fastdl.checkpoint import write_atomically; os.fsync = lambda fd: os.kill(os.getpid(), 9);"
+    )
+    done = python(f"{code} write_atomically({str(path)!r}, b'new' * 10**6)")
+    assert done.returncode == -9
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT])
+def test_files_are_written_where_all_need_a_name(tmp_path, monkeypatch, error):
+    real = os.open
+
+    def refuse(path, flags, *mode, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(error, os.strerror(error))
+        return real(path, flags, *mode, **options)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "O_TMPFILE", getattr(os, "O_TMPFILE", 1 << 30), raising=False)
+    write_atomically(tmp_path / "file", b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1

@@ -72,9 +72,12 @@ cdef void run_blocks(
     cdef Py_ssize_t block
     cdef int many = at_once(blocks, batch.N)
     cdef real* sums = sums_of(blocks, batch, scratch)
-    if many == 1 and not blocks.lone:
+    if many == 1:
         for block in range(blocks_of(blocks, batch.N)):
-            run_block(block, blocks, forward, operations, batch, scratch, sums)
+            if blocks.lone:
+                block_by_one_thread(block, blocks, forward, operations, batch, scratch, sums)
+            else:
+                run_block(block, blocks, forward, operations, batch, scratch, sums)
     else:
         for block in prange(blocks_of(blocks, batch.N), num_threads=many, schedule="static"):
             block_by_one_thread(block, blocks, forward, operations, batch, scratch + threadid() * blocks.own, sums)
@@ -112,9 +115,14 @@ cdef double run_through_blocks(
     cdef real* sums = sums_of(blocks, batch, scratch)
     cdef double* losses = <double*>(sums + round_up(count * blocks.sums))
     cdef double total = 0
-    for block in prange(count, num_threads=at_once(blocks, batch.N), schedule="static"):
-        losses[block] = block_through(
-            block, blocks, operations, objective, target, divisor, batch, scratch + threadid() * blocks.own, sums)
+    cdef int many = at_once(blocks, batch.N)
+    if many == 1:
+        for block in range(count):
+            losses[block] = block_through(block, blocks, operations, objective, target, divisor, batch, scratch, sums)
+    else:
+        for block in prange(count, num_threads=many, schedule="static"):
+            losses[block] = block_through(
+                block, blocks, operations, objective, target, divisor, batch, scratch + threadid() * blocks.own, sums)
     for block in range(count):
         total = total + losses[block]
     return total

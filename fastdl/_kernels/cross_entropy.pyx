@@ -116,6 +116,9 @@ cdef void cross_entropy_forward_kernel(
     if D > 1:
         forward_of_places(x, target, t, weight, ignore_index, label_smoothing, N, C, D, p, y, scratch)
         return
+    if threads == 1:
+        forward_of_samples(0, N, x, target, t, weight, ignore_index, label_smoothing, C, p, y)
+        return
     for task in prange(threads, num_threads=threads, schedule="static"):
         forward_of_samples(
             task * share, min(N, (task + 1) * share), x, target, t, weight, ignore_index, label_smoothing, C, p, y)
@@ -171,6 +174,9 @@ cdef void cross_entropy_backward_kernel(
     """gx = gy (p sum of weight q - weight q), 0 where the target is ignored. `target` or `t` is NULL."""
     cdef int threads = threads_for(<double>N * C * D * WORK_PER_SCORE)
     cdef Py_ssize_t share = (N + threads - 1) // threads, task
+    if threads == 1:
+        backward_of_samples(0, N, p, target, t, weight, ignore_index, label_smoothing, gy, C, D, gx)
+        return
     for task in prange(threads, num_threads=threads, schedule="static"):
         backward_of_samples(
             task * share, min(N, (task + 1) * share), p, target, t, weight, ignore_index, label_smoothing, gy, C, D, gx)

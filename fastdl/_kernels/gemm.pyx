@@ -91,6 +91,9 @@ cdef void small_product(
         flush.on()
         entries(table, c).pack_columns(b, b_row, b_column, k, n, scratch)
         b, b_row = scratch, 0
+    if threads == 1:  # a team of one takes a while to start and to end
+        rows_of_small_product(m, n, k, a, a_row, a_column, b, b_row, bias, accumulate, activation, alpha, beta, c)
+        return
     for task in prange((m + rows - 1) // rows, num_threads=threads, schedule="static"):
         rows_of_small_product(
             min(rows, m - task * rows), n, k, a + task * rows * a_row, a_row, a_column, b, b_row, bias, accumulate,
@@ -145,6 +148,12 @@ cdef void blocked_product(
                 c_band = c + in_band * band * n + strip * STRIP
                 half = round_up((height + 1) // 2, tile_rows)
                 a_slice = a + in_band * band * a_row + slice * longest * a_column
+                if in_place and threads == 1:
+                    for task in range((width + tile_columns - 1) // tile_columns):
+                        columns_of_few_rows(
+                            task * tile_columns, height, width, depth, a_slice, a_row, a_column, b_slice, b_row, b_column, scratch,
+                            accumulate or slice > 0, strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
+                    continue
                 with parallel(num_threads=threads):
                     if not in_place:
                         for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):

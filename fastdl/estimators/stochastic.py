@@ -183,14 +183,14 @@ def fit_stochastic(
         )
     except FloatingPointError as error:
         raise ValueError(
-            f"{owner}: expected a loss and weights that stay finite, got {str(error).removeprefix('Trainer.fit: ')};"
-            " write a smaller learning_rate_init, or scale X"
+            f"{owner}: expected a loss and weights that stay finite: {str(error).removeprefix('Trainer.fit: ').split(';')[0]};"
+            " write a smaller learning_rate_init, or scale X and y"
         ) from error
     if history.interrupted:
-        warnings.warn("Training interrupted by user.", stacklevel=4)
+        warnings.warn("Training interrupted by user.", stacklevel=5)
     elif epochs > 1 and len(history) == epochs and not convergence.converged:
         warnings.warn(
             f"{owner}: Maximum iterations ({epochs}) reached and the optimization hasn't converged yet.",
             ConvergenceWarning,
-            stacklevel=4,
+            stacklevel=5,
         )

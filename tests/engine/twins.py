@@ -6,6 +6,7 @@ from unittest import mock
 
 import numpy as np
 
+import fastdl
 from fastdl import Trainer, fitting, nn, optim
 from fastdl.engine import PlainEngine, Task
 from fastdl.native import NativeEngine
@@ -70,6 +71,17 @@ def epochs(
             order = rng.permutation(len(x)) if shuffle else None
             losses.append(engine.epoch(x, y, order, batch_size, outputs))
     return left(parts) | {"losses": np.array(losses), "outputs": np.concatenate(outputs)}
+
+
+def assert_bits_do_not_depend_on_threads(run: Callable[[], dict[str, Any]]) -> None:
+    """Raise AssertionError unless it leaves the same bits with several numbers of threads."""
+    results = []
+    for count in (1, 2, 3, 8):
+        fastdl.set_num_threads(count)
+        results.append(run())
+    for other in results[1:]:
+        for key, values in results[0].items():
+            np.testing.assert_array_equal(other[key], values, err_msg=key)
 
 
 def compare(make: Callable[[], Parts], x: np.ndarray, y: np.ndarray, **options: Any) -> dict[str, Any]:
