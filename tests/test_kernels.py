@@ -170,7 +170,7 @@ def test_elementwise_losses_are_their_formulas(level, dtype, kind, n, weighted):
     assert_close(loss.loss_sum(*options), naive_loss.loss_sum(*options), 16, dtype)
 
 
-@pytest.mark.parametrize("shape", [(3, 1, 1), (5, 3, 1), (2, 17, 4), (0, 3, 1), (64, 10, 1)])
+@pytest.mark.parametrize("shape", [(3, 1, 1), (5, 3, 1), (2, 17, 4), (0, 3, 1), (2, 3, 0), (64, 10, 1), (150, 20, 1)])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_class_losses_are_their_loops(level, dtype, shape, weighted, smoothing):

@@ -113,7 +113,7 @@ cdef void cross_entropy_forward_kernel(
     """p = softmax(x); y = - sum of weight q log p. `target` or `t` is NULL."""
     cdef int threads = threads_for(<double>N * C * WORK_PER_SCORE)
     cdef Py_ssize_t share = (N + threads - 1) // threads, task
-    if D > 1:
+    if D != 1:
         forward_of_places(x, target, t, weight, ignore_index, label_smoothing, N, C, D, p, y, scratch)
         return
     if threads == 1:
