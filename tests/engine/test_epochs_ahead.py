@@ -14,7 +14,7 @@ from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar
 from fastdl.metrics import accuracy
 from fastdl.native import NativeEngine
-from fastdl.random import order_seeds
+from fastdl.random import order_seeds, stream
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((23, 4)).astype(np.float32), RNG.integers(0, 3, 23)
@@ -303,8 +303,9 @@ def more_threads(trainer):
         other_fit,
         more_threads,
         lambda trainer: trainer.predict(np.repeat(X, 900, axis=0)),
+        lambda trainer: stream().next(),
     ],
-    ids=["evaluate", "another fit", "other threads", "predict"],
+    ids=["evaluate", "another fit", "other threads", "predict", "draw"],
 )
 def test_a_callback_that_watches_may_use_the_kernels(does):
     threads = fastdl.get_num_threads()
