@@ -10,19 +10,46 @@ namespace fastdl {
 inline bool forked = false;
 inline void watch_forks() { pthread_atfork(nullptr, nullptr, [] { forked = true; }); }
 
-inline int openmp_threads() {
+// OpenMP keeps a number of threads for each thread that may start a team. `setting` is that of the process, and the count of its
+// changes tells a thread whether it still has to take over the latest.
+constexpr int most_threads = 1024;
+inline int setting = 0;
+inline unsigned changes = 0;
+
+inline int processors() {
 #if FASTDL_OPENMP
-    return forked ? 1 : omp_get_max_threads();
+    return omp_get_num_procs();
 #else
     return 1;
 #endif
 }
-inline void set_openmp_threads(int n) {
+inline int openmp_threads() {
 #if FASTDL_OPENMP
-    omp_set_num_threads(n);
+    static thread_local unsigned seen = 0;
+    if (seen != changes) {
+        seen = changes;
+        omp_set_num_threads(setting);
+    }
+    return omp_get_max_threads();
 #else
-    (void)n;
+    return 1;
 #endif
+}
+inline void set_threads(int n) {
+    setting = n;
+    changes += 1;
+    openmp_threads();
+}
+// Before any setting: what the environment asks OpenMP for, but no more threads than there are processors.
+inline void begin_threads() {
+    const int asked = openmp_threads(), most = processors();
+    setting = asked < most ? asked : most;
+}
+// The most threads that the calling thread may start a team of: limits of threadpoolctl are kept to.
+inline int available_threads() {
+    if (forked) return 1;
+    const int openmp = openmp_threads();
+    return setting < openmp ? setting : openmp;
 }
 // What the calling thread is held to, whatever the setting becomes meanwhile; 0 for nothing.
 inline int& held_threads() {

@@ -1,26 +1,27 @@
-"""The number of threads the kernels use: one process-wide setting."""
+"""The number of threads the kernels use: one setting for the whole process."""
 
 import os
 
 cdef extern from "threads.hpp" namespace "fastdl" nogil:
-    int openmp_threads()
-    void set_openmp_threads(int n)
+    const int most_threads
+    int available_threads()
+    void begin_threads()
+    void set_threads(int n)
     int& held_threads()
     int openmp_version()
+    bint forked
     void watch_forks()
 
 # Below this a second thread costs more (its start and end take some microseconds) than it saves.
 cdef double WORTH_A_TEAM = 200_000
 
-cdef int setting = openmp_threads()
-
 
 cdef int threads_for(double work) noexcept nogil:
     cdef int held
-    if work < WORTH_A_TEAM:
+    if work < WORTH_A_TEAM or forked:
         return 1
     held = held_threads()
-    return held if held else min(setting, openmp_threads())
+    return held if held else available_threads()
 
 
 cdef int hold_threads(int n) noexcept nogil:
@@ -30,26 +31,24 @@ cdef int hold_threads(int n) noexcept nogil:
 
 
 def set_num_threads(n) -> None:
-    """Let the kernels use up to n threads, in the whole process (threadpoolctl's limits are kept to as well).
+    """Let the kernels use up to n threads, in every Python thread of the process (threadpoolctl's limits are kept to as well).
 
-    Results do not depend on it, not by a bit. A build without OpenMP always runs on one thread.
+    Results do not depend on it, not by a bit. A build without OpenMP and a forked child always run on one thread.
 
     Raises:
         TypeError: if n is not an integer.
-        ValueError: if n is below 1.
+        ValueError: if n is below 1 or above 1024.
     """
-    global setting
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"set_num_threads: expected a positive integer, got {n!r}")
-    if not 1 <= int(n) <= 1024:
-        raise ValueError(f"set_num_threads: expected a positive integer up to 1024, got {n}")
-    setting = int(n) if openmp_version() else 1
-    set_openmp_threads(setting)
+    if not 1 <= int(n) <= most_threads:
+        raise ValueError(f"set_num_threads: expected a positive integer up to {most_threads}, got {n}")
+    set_threads(int(n) if openmp_version() else 1)
 
 
 def get_num_threads() -> int:
     """Return the number of threads that kernels use at most when called from this thread."""
-    return min(setting, openmp_threads())
+    return available_threads()
 
 
 def openmp() -> int:
@@ -58,6 +57,7 @@ def openmp() -> int:
 
 
 watch_forks()
+begin_threads()
 if os.environ.get("FASTDL_NUM_THREADS"):
     try:
         set_num_threads(int(os.environ["FASTDL_NUM_THREADS"]))
