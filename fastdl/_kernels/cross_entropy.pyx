@@ -1,11 +1,15 @@
 """Losses over classes: the negative log-likelihood of a target class, and the cross entropy of scores with a distribution.
 
 Scores x are (N, C, D), targets (N, D) class indices or (N, C, D) probabilities; each kernel works sample by sample.
+
+Targets may change while they are read (another process may write to a mapped file), so each kernel checks an index where it uses it: the
+loss of an index that is neither a class nor ignored is NaN, and its gradient 0.
 """
 
 cimport numpy as cnp
 from cython.parallel cimport prange
-from libc.stdint cimport int64_t
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.softmax cimport gather, scatter
@@ -14,10 +18,17 @@ from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
 
+cdef extern from "once.hpp" namespace "fastdl" nogil:
+    int64_t read_once(const int64_t* place)
+
 # Rows whose logarithms are taken together, and what a score costs: an exponential and its share of a row's ends.
 cdef enum:
     RUN = 64
     WORK_PER_SCORE = 100
+
+
+cdef inline bint is_class(int64_t k, Py_ssize_t C) noexcept nogil:
+    return <uint64_t>k < <uint64_t>C
 
 
 cdef void nll_forward_kernel(
@@ -27,10 +38,13 @@ cdef void nll_forward_kernel(
     cdef int64_t k
     for n in range(N):
         for d in range(D):
-            k = target[n * D + d]
-            y[n * D + d] = 0
-            if k != ignore_index:
+            k = read_once(target + n * D + d)
+            if k == ignore_index:
+                y[n * D + d] = 0
+            elif is_class(k, C):
                 y[n * D + d] = -(weight[k] if weight != NULL else 1) * x[(n * C + k) * D + d]
+            else:
+                y[n * D + d] = NAN
 
 
 cdef void nll_backward_kernel(
@@ -42,8 +56,8 @@ cdef void nll_backward_kernel(
         gx[i] = 0
     for n in range(N):
         for d in range(D):
-            k = target[n * D + d]
-            if k != ignore_index:
+            k = read_once(target + n * D + d)
+            if k != ignore_index and is_class(k, C):
                 gx[(n * C + k) * D + d] = -(weight[k] if weight != NULL else 1) * gy[n * D + d]
 
 
@@ -60,6 +74,8 @@ cdef inline double loss_of_row(
     cdef double q, total = 0
     if t == NULL and k == ignore_index:
         return 0
+    if t == NULL and not is_class(k, C):
+        return NAN
     if t == NULL and label_smoothing == 0:
         return (weight[k] if weight != NULL else 1) * (log_sum - (x[k] - top))
     for c in range(C):
@@ -84,7 +100,7 @@ cdef void forward_of_samples(
         entries(table, x).softmax(x + n * C, p + n * C, top, log_sum, rows, C)
         for i in range(rows):
             y[n + i] = <real>loss_of_row(
-                x + (n + i) * C, top[i], log_sum[i], target[n + i] if t == NULL else 0, t + (n + i) * C if t != NULL else NULL,
+                x + (n + i) * C, top[i], log_sum[i], read_once(target + n + i) if t == NULL else 0, t + (n + i) * C if t != NULL else NULL,
                 weight, ignore_index, label_smoothing, C, 1)
         n += rows
 
@@ -102,7 +118,7 @@ cdef void forward_of_places(
             gather(x + n * C * D + d, C, D, scratch)
             entries(table, x).softmax(scratch, scratch + C, &top, &log_sum, 1, C)
             y[n * D + d] = <real>loss_of_row(
-                scratch, top, log_sum, target[n * D + d] if t == NULL else 0, t + n * C * D + d if t != NULL else NULL,
+                scratch, top, log_sum, read_once(target + n * D + d) if t == NULL else 0, t + n * C * D + d if t != NULL else NULL,
                 weight, ignore_index, label_smoothing, C, D)
             scatter(scratch + C, C, D, p + n * C * D + d)
 
@@ -142,9 +158,9 @@ cdef void backward_of_samples(
     for n in range(first, stop):
         for d in range(D):
             if t == NULL:
-                k = target[n * D + d]
+                k = read_once(target + n * D + d)
             g = gy[n * D + d]
-            if t == NULL and k == ignore_index:
+            if t == NULL and (k == ignore_index or not is_class(k, C)):
                 for c in range(C):
                     gx[(n * C + c) * D + d] = 0
                 continue

@@ -1,7 +1,7 @@
 """What a program strives for: the loss of its output, forward beside backward."""
 
 from libc.math cimport NAN
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.cross_entropy cimport (
     cross_entropy_backward_kernel, cross_entropy_forward_kernel, nll_backward_kernel, nll_forward_kernel,
@@ -9,12 +9,16 @@ from fastdl._kernels.cross_entropy cimport (
 from fastdl._kernels.loss cimport loss_backward_kernel, loss_sum_kernel
 from fastdl._kernels.table cimport real
 
+cdef extern from "once.hpp" namespace "fastdl" nogil:
+    int64_t read_once(const int64_t* place)
+
 
 cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t N, real* _) noexcept nogil:
     """What the sum of a batch's losses is divided by."""
     cdef const int64_t* k = <const int64_t*>target
     cdef const real* weight = <const real*>o.weight
     cdef Py_ssize_t i
+    cdef int64_t target_class
     cdef double total = 0
     if o.batchmean:
         return N
@@ -25,8 +29,9 @@ cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t
     if o.kind == CROSS_ENTROPY_OF_PROBABILITIES:
         return <double>o.D * N
     for i in range(o.D * N):
-        if k[i] != o.ignore_index:
-            total += weight[k[i]] if weight != NULL else 1
+        target_class = read_once(k + i)
+        if target_class != o.ignore_index and <uint64_t>target_class < <uint64_t>o.C:
+            total += weight[target_class] if weight != NULL else 1
     return total
 
 

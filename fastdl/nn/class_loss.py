@@ -55,7 +55,8 @@ class _ClassLoss(Loss):
             )
         # What int64 cannot hold must not come round as a negative index.
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
-        indices = np.ascontiguousarray(held, dtype=np.int64)
+        # A copy: backward is for these, whatever becomes of the array, and what is checked here is what the kernels use.
+        indices = np.array(held, dtype=np.int64, order="C")
         count, wrong = count_targets(indices, shape[1], self.ignore_index)
         if wrong >= 0:
             place = np.unravel_index(wrong, wanted)

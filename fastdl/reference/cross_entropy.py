@@ -1,5 +1,6 @@
 """Losses over classes: the negative log-likelihood of a target class, and the cross entropy of scores with a distribution."""
 
+import math
 from itertools import product
 
 import numpy as np
@@ -10,12 +11,15 @@ from fastdl.reference.softmax import log_softmax_forward, softmax_forward
 
 
 def nll_forward(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, y: np.ndarray) -> None:
-    """y[n, d] = -weight[k] x[n, k, d] with k = target[n, d]; 0 where k = ignore_index. x is (N, C, D)."""
+    """y[n, d] = -weight[k] x[n, k, d] with k = target[n, d]; 0 where k = ignore_index, NaN where k is no class. x is (N, C, D)."""
     x, target, w, y = elements(x, target, weight, y)
-    N, _, D = x.shape
+    N, C, D = x.shape
     for n, d in product(range(N), range(D)):
         k = target[n, d]
-        y[n, d] = 0.0 if k == ignore_index else -at(w, k) * x[n, k, d]
+        if k == ignore_index:
+            y[n, d] = 0.0
+        else:
+            y[n, d] = -at(w, k) * x[n, k, d] if 0 <= k < C else math.nan
 
 
 def nll_backward(
@@ -43,7 +47,7 @@ def cross_entropy_forward(
     p: np.ndarray,
     y: np.ndarray,
 ) -> None:
-    """p = softmax(x) and y[n, d] = -sum_c weight[c] q_c log p[n, c, d]; y = 0 where the target is ignored.
+    """p = softmax(x) and y[n, d] = -sum_c weight[c] q_c log p[n, c, d]; y = 0 where the target is ignored, NaN where it is no class.
 
     q_c = (1 - label_smoothing) [c = target[n, d]] + label_smoothing / C; a class of q_c = 0 may have p = 0.
     """
@@ -53,7 +57,8 @@ def cross_entropy_forward(
     log_p, target, w, y = elements(log_p, target, weight, y)
     N, C, D = log_p.shape
     for n, d in product(range(N), range(D)):
-        total = 0.0
+        known = 0 <= target[n, d] < C or target[n, d] == ignore_index
+        total = 0.0 if known else math.nan
         if target[n, d] != ignore_index:
             for c in range(C):
                 q = smooth(c == target[n, d], label_smoothing, C)
@@ -71,13 +76,14 @@ def cross_entropy_backward(
     gy: np.ndarray,
     gx: np.ndarray,
 ) -> None:
-    """gx[n, c, d] = gy[n, d] (p[n, c, d] sum_j weight[j] q_j - weight[c] q_c); 0 where the target is ignored."""
+    """gx[n, c, d] = gy[n, d] (p[n, c, d] sum_j weight[j] q_j - weight[c] q_c); 0 where the target is ignored or no class."""
     p, target, w, gy, gx = elements(p, target, weight, gy, gx)
     N, C, D = p.shape
     for n, d in product(range(N), range(D)):
         a = [at(w, c) * smooth(c == target[n, d], label_smoothing, C) for c in range(C)]
         for c in range(C):
-            gx[n, c, d] = gy[n, d] * (p[n, c, d] * sum(a) - a[c]) if target[n, d] != ignore_index else 0.0
+            counts = target[n, d] != ignore_index and 0 <= target[n, d] < C
+            gx[n, c, d] = gy[n, d] * (p[n, c, d] * sum(a) - a[c]) if counts else 0.0
 
 
 def cross_entropy_probabilities_forward(
