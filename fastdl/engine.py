@@ -57,10 +57,15 @@ class Engine(Protocol):
         """Whether the model still is what the engine was made for."""
         ...
 
-    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
-        """A step for each batch of the rows of x and y that `order` names, or of all; returns the sum of the losses over samples.
+    def epoch(
+        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
+    ) -> tuple[float, int]:
+        """A step for each batch of the rows of x and y that `order` names, or of all.
 
         The model's outputs, in the same order, are appended to `outputs`.
+
+        Returns the sum of the losses over samples, and the number of rows: fewer than there are where the model was changed
+        in between, by a signal handler or another thread.
         """
         ...
 
@@ -78,11 +83,14 @@ class PlainEngine:
         """See Engine."""
         return True
 
-    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+    def epoch(
+        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
+    ) -> tuple[float, int]:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm = self.task
         parameters, sums, total = self.task.parameters(), self.task.sums, 0.0
-        for step, start in enumerate(range(0, len(x) if order is None else len(order), batch_size), 1):
+        rows = len(x) if order is None else len(order)
+        for step, start in enumerate(range(0, rows, batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
@@ -99,7 +107,7 @@ class PlainEngine:
             total += loss if sums else loss * len(yb)
             if outputs is not None:
                 outputs.append(output)
-        return total
+        return total, rows
 
 
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:

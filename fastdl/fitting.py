@@ -18,7 +18,7 @@ from fastdl.engine import Engine, NotFiniteError, Task, engine_for
 from fastdl.feed import Feed
 from fastdl.position import Position
 from fastdl.prediction import outputs, training_mode
-from fastdl.random import drawing_from, order_seeds
+from fastdl.random import draw_from, drawing_from, order_seeds
 
 if TYPE_CHECKING:
     from fastdl.native import NativeEngine
@@ -58,28 +58,46 @@ class Fitting:
 
     def run(self, epochs: int, resumed: bool) -> None:
         """Train until the history holds so many epochs; callbacks go on from their states where the fit is resumed."""
-        trainer, history, position = self.trainer, self.trainer.history, self.position
+        trainer = self.trainer
         with ExitStack() as endings:
-            endings.enter_context(drawing_from(position.stream))
+            endings.enter_context(drawing_from(self.position.stream))
             try:
-                states = position.states_for(self.callbacks)
+                states = self.position.states_for(self.callbacks)
                 for callback, state in zip(self.callbacks, states, strict=True):
                     callback.on_fit_begin(trainer, epochs)
                     endings.callback(callback.on_fit_end, trainer)
                     if resumed and state is not None:
                         callback.on_resume(trainer, state)
-                position.attend(self.callbacks)
-                endings.callback(position.leave)
+                self.position.attend(self.callbacks)
+                endings.callback(lambda: self.position.leave())
+                self._follow()
                 with training_mode(trainer.model, True) if not trainer.model.training else nullcontext():
-                    while len(history) < epochs and not trainer.stopping:
-                        position.broken = f"epoch {len(history) + 1} was not finished"
-                        if not (len(history) and self._in_a_row() and self._epochs_ahead(epochs - len(history))):
+                    while len(trainer.history) < epochs and not trainer.stopping:
+                        done = len(trainer.history)
+                        self.position.broken = f"epoch {done + 1} was not finished"
+                        if not (done and self._in_a_row() and self._epochs_ahead(epochs - done)):
                             self._epoch()
-                        position.broken = ""
+                        self.position.broken = ""
                         for callback in self.callbacks:
                             callback.on_checkpoint(trainer)
+                            self._follow()
             except KeyboardInterrupt:
-                history.interrupted = True
+                trainer.history.interrupted = True
+
+    def _follow(self) -> None:
+        """Go on from the state that a callback has loaded, if one has."""
+        trainer, position = self.trainer, self.trainer._position
+        if position is None or position is self.position:
+            return
+        self.position, self.rng = position, position.rng
+        draw_from(position.stream)
+        if self._latest_engine is not None:
+            trainer.history.engine = self._latest_engine.name
+        states = position.states_for(self.callbacks)
+        position.attend(self.callbacks)
+        for callback, state in zip(self.callbacks, states, strict=True):
+            if state is not None:
+                callback.on_resume(trainer, state)
 
     def _in_a_row(self) -> bool:
         """Whether epochs may follow one another in one call: nothing happens between or in them but callbacks that watch."""
@@ -137,10 +155,11 @@ class Fitting:
             return False
         watching = [callback for callback in self.callbacks if callback.awaits_epochs()]
         lr, per = float(trainer.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
-        first, under_way = len(records), True
+        first, under_way, start = len(records), True, time.perf_counter()
 
         def ended(total: float, seconds: float) -> bool:
-            nonlocal lr, under_way
+            nonlocal lr, under_way, start
+            start = time.perf_counter()
             records.append(record := {"loss": total / per, "lr": lr, "seconds": seconds})
             under_way = False
             if watching:
@@ -154,7 +173,10 @@ class Fitting:
             return True
 
         try:
-            cast("NativeEngine", engine).epochs(*ahead, ended)
+            total, left = cast("NativeEngine", engine).epochs(*ahead, ended)
+            if len(left):  # the model was changed in the midst of an epoch
+                more, _ = self._in_one_call(ahead.x, ahead.y, left, ahead.batch_size, None)
+                ended(total + more, time.perf_counter() - start)
             under_way = False
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
@@ -169,11 +191,20 @@ class Fitting:
         self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
     ) -> tuple[float, int]:
         """An epoch, or a batch, without Python between its steps; the sum of losses over samples, and their number."""
-        engine = self._engine(x, y, min(batch_size, len(x)))
-        total = engine.epoch(x, y, order, batch_size, None if seen is None else seen[0])
+        total, done, rows = 0.0, 0, len(x) if order is None else len(order)
+        while (
+            done < rows
+        ):  # where the model is changed in the midst, the rest goes through an engine for what it is then
+            part = (x[done:], y[done:], None) if order is None else (x, y, order[done:])
+            engine = self._engine(x, y, min(batch_size, len(x)))
+            try:
+                loss, stepped = engine.epoch(*part, batch_size, None if seen is None else seen[0])
+            except NotFiniteError as error:
+                raise NotFiniteError(error.what, error.step + done // batch_size, error.where) from None
+            total, done = total + loss, done + stepped
         if seen is not None:
             seen[1].append(y if order is None else y[order])
-        return total, len(y) if order is None else len(order)
+        return total, rows
 
     def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> tuple[float, int]:
         """An epoch with Python between its steps; the sum of losses over samples, and their number."""

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.access import Access
 from fastdl._kernels.program import UPDATE
 from fastdl.engine import NotFiniteError, Task
 from fastdl.nn.flat import watch
@@ -61,26 +62,24 @@ class NativeEngine:
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._weights = [(w._data, number) for number, w in plan.alone()]
-        self._changes = Parameter.changes
         self._runs: list[Run] | None = None
         self._options: list[dict[str, Any]] = []
         self._scalars: list[dict[str, Any]] = []
         self._records = np.empty(0, UPDATE)
         self._members: list[slice] = []
         self._numbers: list[int] = []
-        self._watch, self._contents = watch(model, criterion), contents(criterion)
+        self._watch, self._contents = watch(model, criterion, in_place=own), contents(criterion)
+        written = list({id(p): p for p in (*own, *model.parameters())}.values())
+        self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
 
     def current(self) -> bool:
         """See Engine."""
         _, criterion, optimizer, *_ = self.task
-        return (
-            self._changes == Parameter.changes
-            and self._watch.unchanged()
-            and self._contents == contents(criterion)
-            and not STEPPING & vars(optimizer).keys()
-        )
+        return self._watch.stands() and self._contents == contents(criterion) and not STEPPING & vars(optimizer).keys()
 
-    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> float:
+    def epoch(
+        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
+    ) -> tuple[float, int]:
         """See Engine."""
         x, y = self._as_planned(x, y)
         if order is not None:
@@ -89,25 +88,28 @@ class NativeEngine:
                 raise ValueError(f"NativeEngine: expected an order of rows below {len(x)}, got others")
         rows = len(x) if order is None else len(order)
         if not rows:
-            return 0.0
+            return 0.0, 0
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
-        totals: list[float] = []
-        self._run(x, y, order, rows, None, 1, batch_size, found, lambda total, _: not totals.append(total))
+        total, done = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
         if outputs is not None and found is not None:
-            outputs.append(found)
-        return totals[0]
+            outputs.append(found[:done])
+        return total, done
 
     def epochs(
         self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
-    ) -> None:
+    ) -> tuple[float, Array]:
         """At most so many epochs in a row, each over the first `rows` of an order of its own.
 
         An order is shuffled by its one of `seeds`; without these rows come as they lie. `ended` is called after each epoch and
         says whether the next may follow; it does not where the model is no longer what was planned.
+
+        Returns what is left of an epoch in whose midst the model was changed: its sum of losses so far, and the numbers of the
+        rows that it has not seen, none where it is over.
         """
         x, y = self._as_planned(x, y)
         order = None if seeds is None else np.empty(len(x), np.int64)
-        self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
+        total, done = self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
+        return total, np.arange(done, rows) if order is None else order[done:rows]
 
     def _as_planned(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The arrays as a program reads them, where their rows are those that it was planned for."""
@@ -127,8 +129,8 @@ class NativeEngine:
         batch_size: int,
         outputs: Array | None,
         ended: Ended,
-    ) -> None:
-        """Epochs in one call: see Program.train."""
+    ) -> tuple[float, int]:
+        """Epochs in one call, see Program.train; returns the latest one's sum of losses, and its rows."""
         task, program, optimizer = self.task, self._program, self.task.optimizer
         batch_size = min(batch_size, rows)
         if batch_size > self.most:
@@ -138,16 +140,25 @@ class NativeEngine:
         self._begin()
         updates = self._updates()
         draws = program.draws * -(-rows // batch_size)
-        seed, call = self._draw(draws)
+        seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
 
         def between(total: float, seconds: float) -> int | None:
-            nonlocal left
+            nonlocal left, first
             left -= 1
-            goes_on = ended(total, seconds) and left and self.current() and optimizer._steps is counts
-            return self._draw(draws)[1] if goes_on and self._updates() is updates else None
+            if not (ended(total, seconds) and left and goes_on()):
+                return None
+            first = self._draw(draws)[1]
+            return first
 
-        fine, done, steps, loss, call = program.train(
+        def goes_on() -> bool:
+            """Whether the steps may go on after Python code has run; the options that it left count."""
+            goes = self.current() and optimizer._steps is counts and self._updates() is updates
+            if goes:
+                self._begin()
+            return goes
+
+        fine, done, steps, total, loss, call = program.train(
             x,
             y,
             order,
@@ -160,10 +171,13 @@ class NativeEngine:
             task.clip_norm or 0,
             task.sums,
             seed,
-            call,
+            first,
             outputs,
             counts,
             self._members,
+            self._access,
+            self._watch,
+            goes_on,
             between,
         )
         if not fine:
@@ -173,6 +187,9 @@ class NativeEngine:
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
             raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
+        if draws and done < rows:
+            stream().put_back(call, first + draws)
+        return total, done
 
     @staticmethod
     def _draw(draws: int) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door
 from fastdl.arguments import positive_integer
+from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 
@@ -18,9 +19,11 @@ Array = NDArray[Any]
 
 
 def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
-    """The model's outputs for x, in evaluation mode and under no_grad; the model's own modes are restored.
+    """The model's outputs for x, in evaluation mode and under no_grad.
 
-    To predict from many threads at once, put the model into evaluation mode before: then nothing of it is touched.
+    Nothing of the model is touched: what is evaluated is a copy that shares its parameters and buffers. So many threads may
+    predict at once, also while another trains the model; each batch sees one whole set of weights. (Modules in Python of your own
+    may see weights change in the midst of a batch, and what their forward stores in attributes is the copy's.)
 
     Args:
         model: any Module.
@@ -49,10 +52,14 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
 
 def outputs(model: Module, rows: door.Rows, batch_size: int = 1024) -> Array:
     """What `predict` gives, for rows that have come through the door."""
-    with no_grad(), training_mode(model, False):
-        if len(rows) <= batch_size:
-            return np.asarray(model(door.in_memory(rows)))
-        return np.concatenate([model(rows[i : i + batch_size]) for i in range(0, len(rows), batch_size)])
+    found = []
+    with no_grad():
+        for first in range(0, max(len(rows), 1), batch_size):
+            batch = rows[first : first + batch_size] if len(rows) > batch_size else door.in_memory(rows)
+            copy, turn = evaluated(model)
+            with turn:
+                found.append(copy(batch))
+    return np.asarray(found[0]) if len(found) == 1 else np.concatenate(found)
 
 
 @contextmanager

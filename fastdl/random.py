@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -94,6 +96,25 @@ def order_seeds(epochs: int, rng: np.random.Generator) -> NDArray[np.uint64]:
     return rng.integers(2**64, size=epochs, dtype=np.uint64)
 
 
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    """Let a child draw though another thread of its parent, which it does not have, was drawing at the fork."""
+    for stream in list(_streams):
+        stream._renew_lock()
+    if default_generator.cache_info().currsize and not default_generator().bit_generator.lock.acquire(blocking=False):
+        state = default_generator().bit_generator.state
+        default_generator.cache_clear()
+        default_generator().bit_generator.state = state
+    elif default_generator.cache_info().currsize:
+        default_generator().bit_generator.lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class Stream:
     """What dropout draws from: a seed, and the numbers of the calls made with it.
 
@@ -112,7 +133,11 @@ class Stream:
         self._generator = generator
         self._seed: int | None = None
         self._calls = 0
+        self._renew_lock()
+
+    def _renew_lock(self) -> None:
         self._lock = threading.Lock()
+        _streams.add(self)
 
     def next(self) -> tuple[int, int]:
         """Return the seed, an integer of 64 bits, and this call's number: 0, 1, 2, ..."""
@@ -126,6 +151,12 @@ class Stream:
             first = self._calls
             self._calls += calls
             return self._seed, first
+
+    def put_back(self, first: int, end: int) -> None:
+        """Give back the numbers from `first` to below `end`, which nobody has used, if they are the latest that were taken."""
+        with self._lock:
+            if self._calls == end:
+                self._calls = first
 
     def restart(self) -> None:
         """Draw another seed at the next call, and count from 0 again."""
@@ -154,11 +185,11 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the lock, which belongs to this process."""
-        return {name: value for name, value in vars(self).items() if name != "_lock"}
+        return {name: value for name, value in vars(self).copy().items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        self._lock = threading.Lock()
+        self._renew_lock()
 
 
 @cache
@@ -197,6 +228,11 @@ def drawing_from(stream: Stream) -> Iterator[None]:
         yield
     finally:
         _current.stream = outer
+
+
+def draw_from(stream: Stream) -> None:
+    """Take another stream inside a block of `drawing_from`."""
+    _current.stream = stream
 
 
 def _seed(seed: object, name: str) -> int:

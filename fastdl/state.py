@@ -72,8 +72,13 @@ def save_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     write_atomically(path, content)
 
 
-def load_state(trainer: Trainer, path: str | os.PathLike[str]) -> tuple[History, Position | None]:
-    """Check a file, take model, optimizer and schedule over from it, and return the rest."""
+def load_state(
+    trainer: Trainer, path: str | os.PathLike[str], names: tuple[str, ...] | None = None
+) -> tuple[History, Position | None]:
+    """Check a file, take model, optimizer and schedule over from it, and return the rest.
+
+    The history must be one of `names`, if they are given.
+    """
     writable(trainer)
     path = Path(path)
     with reading(path) as (file, words, shapes):
@@ -91,6 +96,13 @@ def load_state(trainer: Trainer, path: str | os.PathLike[str]) -> tuple[History,
     if not isinstance(training, dict) or training.keys() != set(PARTS):
         raise ValueError(f"Trainer.load: expected {', '.join(PARTS)} in {path}, got {shown(training)}")
     history = _read("history", path, _history, training["history"])
+    if names is not None and history.names != names:
+        if history:
+            raise ValueError(
+                f"Trainer.load: expected a history of {', '.join(names)} in {path}, which the fit that runs has, got"
+                f" {', '.join(history.names)}"
+            )
+        history = History(names, history.engine)
     position = training["position"] and _read("position", path, Position.from_state, training["position"])
     optimizer = _read("optimizer", path, _optimizer, training["optimizer"], trainer.optimizer)
     schedule = _read("schedule", path, _schedule, training["schedule"], trainer.schedule)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -179,7 +181,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
-            RuntimeError: if the fit to resume did not end between two epochs.
+            RuntimeError: if the fit to resume did not end between two epochs, or another fit of this trainer runs.
 
         Example:
             >>> from fastdl import data, nn, optim
@@ -191,6 +193,38 @@ class Trainer:
             >>> len(history), history["loss"][-1] < history["loss"][0]
             (20, True)
         """
+        with self._running():
+            return self._fit(
+                x,
+                y,
+                epochs,
+                batch_size,
+                shuffle,
+                seed,
+                validation_data,
+                callbacks,
+                progress,
+                augment,
+                drop_last,
+                resume,
+            )
+
+    def _fit(
+        self,
+        x: Any,
+        y: Any,
+        epochs: Any,
+        batch_size: Any,
+        shuffle: Any,
+        seed: Any,
+        validation_data: Any,
+        callbacks: Any,
+        progress: Any,
+        augment: Any,
+        drop_last: Any,
+        resume: Any,
+    ) -> History:
+        """See fit."""
         epochs = _epochs(epochs)
         callbacks = listed(callbacks, progress)
         dtype = door.weights_dtype(self.model)
@@ -228,6 +262,30 @@ class Trainer:
         self.history.interrupted = False
         Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
         return self.history
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Refuse another fit, in this thread or another, while one runs."""
+        runner = os.getpid(), get_ident()
+        if vars(self).setdefault("_runner", runner) is not runner:
+            if self._runs():
+                raise RuntimeError(
+                    "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                    " has returned, or make another Trainer"
+                )
+            self._runner = runner
+        try:
+            yield
+        finally:
+            vars(self).pop("_runner", None)
+
+    def _runs(self, here: bool = False) -> bool:
+        """Whether a fit runs, or runs in this thread; one that ran in another thread before a fork does not go on in the child."""
+        process, thread = vars(self).get("_runner", (None, None))
+        return thread == get_ident() or (not here and process == os.getpid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).copy().items() if name != "_runner"}
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model's own modes are restored.
@@ -313,16 +371,26 @@ class Trainer:
         """Take over a training state that `save` or `ModelCheckpoint` wrote; `fit(..., resume=True)` goes on from it.
 
         Everything in the file is checked before anything changes. The trainer has to be made as the one that was saved:
-        the same layers, optimizer and schedule.
+        the same layers, optimizer and schedule. A callback may call it in `on_checkpoint`, to go back after a loss has
+        diverged: the fit goes on from there, with the file's history, random numbers and states of callbacks.
 
         Raises:
+            RuntimeError: if a fit of this trainer runs and this is not called between two of its epochs, in `on_checkpoint`.
             OSError: if the file cannot be read.
             ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
         from fastdl.state import load_state
 
-        self.history, self._position = load_state(self, path)
+        runs = self._runs()
+        if runs and (not self._runs(here=True) or self._position is None or self._position.broken):
+            raise RuntimeError(
+                "Trainer.load: expected to be called between two epochs of the fit that runs, got a call in the midst of one;"
+                " call it in a callback's on_checkpoint, or when the fit has returned"
+            )
+        self.history, self._position = load_state(self, path, self.history.names if runs else None)
+        if runs and self._position is None:
+            self._position = Position(self.rng or as_generator())
         self.rng = self._position and self._position.rng
 
     def task(self) -> Task:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,9 +9,10 @@ from numpy.typing import NDArray
 
 from fastdl.door import Rows
 from fastdl.mapped import blocks
+from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.prediction import outputs, training_mode
+from fastdl.prediction import outputs
 from fastdl.random import Stream, drawing_from
 
 Array = NDArray[Any]
@@ -36,19 +36,14 @@ def try_rows(model: Module, criterion: Any, x: Rows, y: Rows) -> None:
 
 
 def try_row_alone(model: Module, x: Rows) -> None:
-    """Send the first row through the model as training does; what that moves is put back.
+    """Send the first row through the model as training does, but through a copy with buffers of its own.
 
     Raises:
         ValueError: what the model says of a batch of one.
     """
-    before = [(buffer, buffer.copy()) for buffer in model.buffers()]
-    mode = nullcontext() if model.training else training_mode(model, True)
-    try:
-        with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))), mode:
-            model(x[:1])
-    finally:
-        for buffer, values in before:
-            buffer[...] = values
+    copy = copy_of(model, None if model.training else True, buffers=True)
+    with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))):
+        copy(x[:1])
 
 
 def _rows_of_extremes(y: Rows) -> set[int]:

@@ -160,11 +160,11 @@ def test_an_empty_batch_has_loss_zero_and_an_empty_gradient(name, reduction):
 def test_backward_without_forward_is_a_runtime_error(name):
     make, x, t = ALL[name]
     criterion = make()
-    with pytest.raises(RuntimeError, match="backward needs a forward"):
+    with pytest.raises(RuntimeError, match="expected a forward before each backward"):
         criterion.backward()
     with fastdl.no_grad():
         criterion(x, t)
-    with pytest.raises(RuntimeError, match="backward needs a forward"):
+    with pytest.raises(RuntimeError, match="expected a forward before each backward"):
         criterion.backward()
 
 

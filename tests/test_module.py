@@ -344,6 +344,7 @@ def test_the_gradient_of_the_input_goes_through_frozen_parameters():
     want = layer.backward(gy)
     assert layer.requires_grad_(False) is layer
     assert not any(parameter.requires_grad for parameter in layer.parameters())
+    layer(x)
     assert (layer.backward(gy) == want).all()
 
 
@@ -444,7 +445,7 @@ def test_a_copy_leaves_behind_what_forward_kept(duplicate):
     size = len(pickle.dumps(model))
     model(np.ones((10_000, 2), dtype=np.float32))
     assert len(pickle.dumps(model)) < size + 100
-    with pytest.raises(RuntimeError, match="backward needs a forward"):
+    with pytest.raises(RuntimeError, match="expected a forward before each backward"):
         duplicate(model).backward(np.ones((10_000, 3), dtype=np.float32))
 
 

@@ -147,7 +147,7 @@ def test_without_gradients_nothing_is_kept():
     model = with_weight(operation.Mul(), drawn(3))
     with nn.no_grad():
         model(drawn(2, 3))
-    with pytest.raises(RuntimeError, match=r"Graph\(x -> y, 2 steps\): backward needs a forward"):
+    with pytest.raises(RuntimeError, match=r"Graph\(x -> y, 2 steps\): expected a forward before each backward"):
         model.backward(np.ones((2, 3)))
 
 

@@ -7,5 +7,15 @@ cdef inline void* address(cnp.ndarray array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
-# At least `size` bytes, aligned to a cache line, that belong to the calling thread until its next call.
+cdef extern from "scratch.hpp" namespace "fastdl" nogil:
+    cdef cppclass Block:
+        void* at_least(size_t size)
+        void release()
+
+# At least `size` bytes, aligned to a cache line, that belong to the calling thread until it asks again: for kernels between which no
+# Python code runs.
 cdef void* scratch_for(Py_ssize_t size) except? NULL
+# A block for longer, which begins as the calling thread's; at least `size` bytes of it; its end.
+cdef Block take_scratch() noexcept
+cdef void* scratch_in(Block* block, Py_ssize_t size) except? NULL
+cdef void give_scratch(Block block) noexcept

@@ -8,14 +8,28 @@ import numpy as np
 cnp.import_array()
 
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
-    void* thread_scratch(size_t size)
+    Block& thread_block()
+    Block take_thread_block()
+    void give_thread_block(Block block)
 
 
 cdef void* scratch_for(Py_ssize_t size) except? NULL:
-    cdef void* block = thread_scratch(size)
-    if block == NULL:
-        raise MemoryError(f"fastdl: no memory for {size} bytes of scratch")
-    return block
+    return scratch_in(&thread_block(), size)
+
+
+cdef void* scratch_in(Block* block, Py_ssize_t size) except? NULL:
+    cdef void* memory = block.at_least(size)
+    if memory == NULL:
+        raise MemoryError(f"fastdl: no memory for {size:,} bytes to work in")
+    return memory
+
+
+cdef Block take_scratch() noexcept:
+    return take_thread_block()
+
+
+cdef void give_scratch(Block block) noexcept:
+    give_thread_block(block)
 
 
 def ready(array, dtype, owner):

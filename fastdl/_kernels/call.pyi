@@ -1,21 +1,16 @@
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
+from fastdl._kernels.access import Access
 from fastdl._kernels.program import Program
+from fastdl._kernels.watch import Watch
 
 Array: TypeAlias = NDArray[Any]
 
-class Watch:
-    def __init__(
-        self, dictionaries: Iterable[dict[str, Any]], passing: Collection[str], parameters: Iterable[Any], kind: Any
-    ) -> None: ...
-    def unchanged(self) -> bool: ...
-
 class Kept:
     y: Array
-    def current(self) -> bool: ...
     def backward(self, gy: Array, with_input: bool) -> Any: ...
 
 class Call:
@@ -32,5 +27,7 @@ class Call:
         parameters: list[Any],
         gradients: list[Any],
         stream: Callable[[], Any],
+        forward: Access,
+        backward: Access,
     ) -> None: ...
     def forward(self, x: Any, owner: Any) -> Kept | None: ...

@@ -5,70 +5,13 @@ holds what it kept any more.
 """
 
 cimport numpy as cnp
-from cpython.dict cimport PyDict_GetItem, PyDict_Size
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport PyObject
 from libc.stdint cimport uint64_t
 
+from fastdl._kernels.access cimport Access, anyone, enter, leave
 from fastdl._kernels.program cimport Program
+from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
-
-
-cdef class Watch:
-    """Holds what was read of some dictionaries and parameters, to be compared by identity.
-
-    Args:
-        dictionaries: those of modules; an entry that comes or goes counts as well.
-        passing: names of entries that may change.
-        parameters: which must keep their dtype and shape, and stay frozen or not; they may move.
-        kind: their class, which counts its instances' moves.
-    """
-
-    cdef list entries, sizes, parameters
-    # Dictionary, name and value of each entry, one behind the other; the list above holds them.
-    cdef PyObject** looked_at
-    cdef object kind
-    cdef readonly object moves
-
-    def __init__(self, dictionaries, passing, parameters, kind):
-        self.sizes = [(each, len(each)) for each in dictionaries]
-        self.entries = [
-            (each, name, value) for each in dictionaries for name, value in each.items() if name not in passing
-        ]
-        self.looked_at = <PyObject**>PyMem_Malloc(3 * max(1, len(self.entries)) * sizeof(PyObject*))
-        if self.looked_at == NULL:
-            raise MemoryError("fastdl: no memory to watch a model with")
-        for number, (each, name, value) in enumerate(self.entries):
-            self.looked_at[3 * number] = <PyObject*>each
-            self.looked_at[3 * number + 1] = <PyObject*>name
-            self.looked_at[3 * number + 2] = <PyObject*>value
-        self.parameters = [(each, each.dtype, each.shape, each._requires_grad) for each in parameters]
-        self.kind, self.moves = kind, kind.changes
-
-    def __dealloc__(self):
-        PyMem_Free(self.looked_at)
-
-    cpdef bint unchanged(self) except -1:
-        """Tell whether everything is as it was."""
-        cdef tuple entry
-        cdef PyObject** place = self.looked_at
-        cdef PyObject** end = place + 3 * len(self.entries)
-        for entry in self.sizes:
-            if PyDict_Size(<object>entry[0]) != <Py_ssize_t>entry[1]:
-                return False
-        while place < end:
-            if PyDict_GetItem(<object>place[0], <object>place[1]) != place[2]:
-                return False
-            place += 3
-        moves = self.kind.changes
-        if moves is not self.moves:
-            for entry in self.parameters:
-                each = entry[0]
-                if (each.dtype, each.shape, each._requires_grad) != entry[1:]:
-                    return False
-            self.moves = moves
-        return True
 
 
 cdef class Call:
@@ -83,6 +26,7 @@ cdef class Call:
         parameters: W and b of each operation that has some, behind its number.
         gradients: see Program.
         stream: gives the stream that dropout draws from.
+        forward, backward: what either of them reads and writes.
     """
 
     cdef object make, stream
@@ -92,12 +36,14 @@ cdef class Call:
     cdef tuple shape, output_shape
     cdef Py_ssize_t least, capacity, draws
     cdef int kind
+    cdef Access forward_access, backward_access
 
     def __init__(self, Program program not None, make, Watch watch not None, cnp.ndarray x not None, tuple output_shape not None,
-                 Py_ssize_t least, list parameters not None, list gradients not None, stream):
+                 Py_ssize_t least, list parameters not None, list gradients not None, stream,
+                 Access forward not None, Access backward not None):
         self.make, self.watch, self.output_shape, self.least, self.gradients = make, watch, output_shape, least, gradients
         self.shape, self.capacity, self.kind, self.stream = (<object>x).shape[1:], len(x), cnp.PyArray_TYPE(x), stream
-        self.parameters = parameters
+        self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
         self.free, self.draws = [program], program.draws
 
     cdef bint suits(self, x) except -1:
@@ -124,6 +70,7 @@ cdef class Call:
         cdef Kept kept
         cdef cnp.npy_intp dims[32]
         cdef int axis, axes = len(self.output_shape) + 1
+        cdef bint turn
         if not self.suits(x):
             return None
         if owner is not None:
@@ -138,8 +85,18 @@ cdef class Call:
         for axis in range(1, axes):
             dims[axis] = self.output_shape[axis - 1]
         kept.y = cnp.PyArray_EMPTY(axes, dims, self.kind, 0)
-        self.bind(kept.program)
-        kept.program.forward(x, kept.y, kept.seed, kept.call)
+        turn = anyone() or not kept.program.keeps_gil(dims[0])
+        if turn:
+            enter(self.forward_access)
+        try:
+            # No Python code runs from here on: what this finds is what the kernels read.
+            if not self.watch.parameters_fit():
+                return None
+            self.bind(kept.program)
+            kept.program.forward(x, kept.y, kept.seed, kept.call)
+        finally:
+            if turn:
+                leave(self.forward_access)
         return kept
 
 
@@ -156,15 +113,25 @@ cdef class Kept:
         if self.program is not None:
             self.of.free.append(self.program)
 
-    def current(self) -> bool:
-        """Tell whether the model is as it was at the forward."""
-        return self.of.watch.unchanged()
-
     def backward(self, cnp.ndarray gy not None, bint with_input):
-        """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y."""
+        """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.
+
+        Raises:
+            RuntimeError: if the parameters are of another dtype or shape than in the forward.
+        """
         cdef cnp.ndarray gx = None
+        cdef bint turn
         if with_input:
             gx = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(self.x), cnp.PyArray_DIMS(self.x), cnp.PyArray_TYPE(self.x), 0)
-        self.of.bind(self.program)
-        self.program.backward(self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
+        turn = anyone() or not self.program.keeps_gil(cnp.PyArray_DIM(self.x, 0))
+        if turn:
+            enter(self.of.backward_access)
+        try:
+            if not self.of.watch.parameters_fit():
+                raise RuntimeError("weights became others after the forward")
+            self.of.bind(self.program)
+            self.program.backward(self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
+        finally:
+            if turn:
+                leave(self.of.backward_access)
         return gx

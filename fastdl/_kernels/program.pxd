@@ -21,8 +21,11 @@ cdef class Program:
     cdef char* target
     cdef readonly Py_ssize_t draws
     cdef object kept
-    # Which of the parameters' moves the addresses stand for.
+    # Which of the parameters' moves the addresses stand for, and the arrays there.
     cdef object bound
+    cdef list arrays
+    # Whether a batch of N takes less time than giving the GIL away and taking it again.
+    cdef bint keeps_gil(self, Py_ssize_t N) noexcept
     cdef int bind(self, list parameters, object moves) except -1
     cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1
     cdef Py_ssize_t first_wild_of(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept

@@ -4,6 +4,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.access import Access
+from fastdl._kernels.watch import Watch
+
 Array: TypeAlias = NDArray[Any]
 
 OPERATION: np.dtype[Any]
@@ -43,7 +46,9 @@ class Program:
         outputs: Array | None,
         counts: list[int],
         members: list[slice],
+        access: Access,
+        watch: Watch,
+        goes_on: Callable[[], bool],
         ended: Callable[[float, float], int | None],
-    ) -> tuple[bool, int, int, float, int]: ...
+    ) -> tuple[bool, int, int, float, float, int]: ...
     def first_not_finite(self, x: Array, seed: int, call: int) -> int: ...
-    def predict(self, x: Array, batch_size: int, y: Array, seed: int, call: int) -> None: ...

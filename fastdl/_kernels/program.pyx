@@ -7,10 +7,12 @@ cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
 import numpy as np
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.access cimport Access, enter, leave
+from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
 from fastdl._kernels.blocks cimport blocks_scratch
 from fastdl._kernels.epoch cimport Epoch, new_batch, now, run_steps
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
@@ -22,6 +24,7 @@ from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 from fastdl._kernels.update cimport Update
+from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
 
@@ -73,24 +76,34 @@ cdef bint finite_output(const Operation* op, const Batch* batch, real* like) noe
     return True
 
 
-cdef Py_ssize_t place(parameter, bint gradient) except? -1:
-    """The address of a parameter's values, or of its gradient where it learns; 0 for None."""
+cdef cnp.ndarray array_of(parameter, bint gradient):
+    """A parameter's values, or its gradient where it learns; None for none."""
     if parameter is None or gradient and not parameter._requires_grad:
-        return 0
-    return <Py_ssize_t>address(parameter._grad if gradient else parameter._data)
+        return None
+    return parameter._grad if gradient else parameter._data
 
 
 cdef bint accumulates(tuple parameters) except -1:
-    """Whether the gradients of these are added to; as nn.parameter.accumulates."""
+    """Whether the gradients of these are added to; as nn.parameter.accumulates, without running Python code."""
     cdef bint adds = False
+    cdef cnp.ndarray grad
     for parameter in parameters:
-        adds = adds or not parameter._forgotten
+        adds = adds or parameter._requires_grad and not parameter._forgotten
     for parameter in parameters:
-        if parameter._forgotten:
+        if parameter._requires_grad and parameter._forgotten:
             if adds:
-                parameter.zero_grad()
+                grad = parameter._grad
+                memset(address(grad), 0, cnp.PyArray_NBYTES(grad))
             parameter._forgotten = False
     return adds
+
+
+cdef int read_steps(Update* updates, Py_ssize_t runs, list counts, list members) except -1:
+    """Go on from the steps that the optimizer's parameters have taken."""
+    cdef Py_ssize_t run
+    for run in range(runs):
+        updates[run].step = counts[members[run].start]
+    return 0
 
 
 cdef int count_steps(const Update* updates, Py_ssize_t runs, list counts, list members) except -1:
@@ -190,7 +203,7 @@ cdef class Program:
         self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t rows, cnp.ndarray seeds,
         Py_ssize_t epochs, Py_ssize_t batch_size, cnp.ndarray updates not None, double limit_of_values, double limit_of_norm,
         bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list counts not None, list members not None,
-        ended not None,
+        Access access not None, Watch watch not None, goes_on not None, ended not None,
     ):
         """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
 
@@ -199,20 +212,25 @@ cdef class Program:
         when an exception ends the call. After each epoch `ended` is called with the sum of its losses and its seconds; it
         returns the number of the next epoch's first draw, or None to end the call, and may change the records of `updates`.
 
-        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, the latest loss and draw; the
-        step of a loss that is not finite is not taken.
+        Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
+        steps are taken in turns of `access`. The call ends where `watch` finds the model changed, or `goes_on`, which may
+        change the records of `updates`, says that it is to.
+
+        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses, the latest
+        loss and draw; the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
-        cdef bint fine = True, counted = False, alone
+        cdef bint fine = True, stands = True, counted = True, alone
         cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), N = min(batch_size, rows)
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef const Objective* objective = <const Objective*>address(self.objective)
         cdef Update* update = <Update*>address(updates)
         cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
-        cdef Py_ssize_t size, before
-        cdef int threads = threads_for(INFINITY)
+        cdef Py_ssize_t size = 0, before
+        cdef int threads, planned = 0
         cdef double start, began
+        cdef Block block = take_scratch()
         cdef void* scratch
         e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
         e.order = <int64_t*>address(order)
@@ -226,42 +244,57 @@ cdef class Program:
         for run in range(runs):
             if update[run].operation >= 0:
                 operations[update[run].operation].update = <Py_ssize_t>(update + run)
-        # The scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
-        hold_threads(threads)
         try:
-            size = self.scratch_size(N, e.rows % N or N)
-            scratch = scratch_for(size)
-            for epoch in range(epochs):
-                start, counted = now(), False
+            while stands and fine and epoch < epochs:
+                start = now()
                 e.done = e.steps = 0
                 e.total = 0
-                while fine and e.done < e.rows:
-                    alone = threads > 1 and by_one_thread(&self.pace, N)
-                    hold_threads(1 if alone else threads)
-                    began, before = now(), e.done
-                    with nogil:
-                        if shuffles != NULL and e.done == 0:
-                            shuffle_kernel(shuffles[epoch], all_rows, e.order)
-                        if self.itemsize == 4:
-                            fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
-                        else:
-                            fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
-                    if e.done > before:
-                        note_pace(&self.pace, alone, (now() - began) / (e.done - before))
-                    if not fine or e.done < e.rows:
+                while e.done < e.rows:
+                    enter(access)
+                    try:
+                        # From here on no Python code runs until the turn is over.
+                        if not watch.unchanged():
+                            stands = False
+                            break
+                        threads = threads_for(INFINITY)
+                        alone = threads > 1 and by_one_thread(&self.pace, N)
+                        if threads != planned:
+                            size, planned = self.scratch_size(N, e.rows % N or N), threads
+                        scratch = scratch_in(&block, size)
+                        read_steps(update, runs, counts, members)
+                        # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
+                        hold_threads(1 if alone else threads)
+                        began, before, counted = now(), e.done, False
+                        with nogil:
+                            if shuffles != NULL and e.done == 0:
+                                shuffle_kernel(shuffles[epoch], all_rows, e.order)
+                            if self.itemsize == 4:
+                                fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
+                            else:
+                                fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
+                        hold_threads(0)
+                        if e.done > before:
+                            note_pace(&self.pace, alone, (now() - began) / (e.done - before))
+                        count_steps(update, runs, counts, members)
+                        counted = True  # and from here on they may be set
+                    finally:
+                        leave(access)
+                    if not fine:
                         PyErr_CheckSignals()
-                if not fine:
+                        break
+                    if e.done < e.rows:
+                        PyErr_CheckSignals()
+                        stands = goes_on()
+                        if not stands:
+                            break
+                if not (stands and fine):
                     break
-                count_steps(update, runs, counts, members)
-                counted = True  # and from here on they may be set
                 next_call = ended(e.total, now() - start)
                 PyErr_CheckSignals()
                 if next_call is None:
                     break
-                # Whoever was called may have run other programs.
                 e.call = next_call
-                hold_threads(threads)  # which the scratch is for
-                scratch = scratch_for(size)
+                epoch += 1
         finally:
             # Here, since Python code would let a second Ctrl-C in between.
             if not counted:
@@ -269,8 +302,8 @@ cdef class Program:
             for run in range(runs):
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
-            hold_threads(0)
-        return fine, e.done, e.steps, e.loss, e.call
+            give_scratch(block)
+        return fine, e.done, e.steps, e.total, e.loss, e.call
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
@@ -313,12 +346,20 @@ cdef class Program:
         cdef Operation* operations = <Operation*>address(self.operations)
         cdef Operation* op
         cdef tuple entry
+        cdef cnp.ndarray W, gW, b, gb
+        cdef list arrays = []
         for entry in parameters:
             op = operations + <Py_ssize_t>entry[0]
-            op.W, op.gW = place(entry[1], False), place(entry[1], True)
-            op.b, op.gb = place(entry[2], False), place(entry[2], True)
-        self.bound = moves
+            W, gW, b, gb = (array_of(entry[1], False), array_of(entry[1], True), array_of(entry[2], False), array_of(entry[2], True))
+            op.W, op.gW, op.b, op.gb = (
+                <Py_ssize_t>address(W), <Py_ssize_t>address(gW), <Py_ssize_t>address(b), <Py_ssize_t>address(gb))
+            arrays.append((W, gW, b, gb))
+        # A parameter may move to others while these are in use.
+        self.bound, self.arrays = moves, arrays
         return 0
+
+    cdef bint keeps_gil(self, Py_ssize_t N) noexcept:
+        return N <= self.light
 
     cdef int run_batch(self, const Batch* batch, bint forward) except -1:
         cdef const Operation* operations = <const Operation*>address(self.operations)
@@ -329,7 +370,7 @@ cdef class Program:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
             self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
         scratch = scratch_for(self.latest_scratch)
-        if batch.N <= self.light:
+        if self.keeps_gil(batch.N):
             if self.itemsize == 4:
                 run_either(forward, operations, count, batch, <float*>scratch)
             else:
@@ -343,31 +384,3 @@ cdef class Program:
                 run_either(forward, operations, count, batch, <double*>scratch)
         hold_threads(0)
         return 0
-
-    def predict(self, cnp.ndarray x not None, Py_ssize_t batch_size, cnp.ndarray y not None, uint64_t seed, uint64_t call):
-        """Send the rows of x through, some at a time, and their results to y."""
-        cdef Batch batch = new_batch(0, NULL, seed, 0)
-        cdef const Operation* operations = <const Operation*>address(self.operations)
-        cdef Py_ssize_t rows = cnp.PyArray_DIM(x, 0), count = self.count, done = 0, x_row, y_row
-        cdef void* scratch
-        if rows == 0:
-            return
-        batch_size = min(batch_size, rows)
-        x_row, y_row = cnp.PyArray_NBYTES(x) // rows, cnp.PyArray_NBYTES(y) // rows
-        hold_threads(threads_for(INFINITY))
-        try:
-            scratch = scratch_for(self.scratch_size(batch_size, rows % batch_size or batch_size))
-            while done < rows:
-                batch.N = min(batch_size, rows - done)
-                batch.x, batch.y = <char*>address(x) + done * x_row, <char*>address(y) + done * y_row
-                batch.call = call
-                call += self.draws
-                with nogil:
-                    if self.itemsize == 4:
-                        run_either(True, operations, count, &batch, <float*>scratch)
-                    else:
-                        run_either(True, operations, count, &batch, <double*>scratch)
-                done += batch.N
-                PyErr_CheckSignals()
-        finally:
-            hold_threads(0)

@@ -3,30 +3,55 @@
 #include <cstdlib>
 
 namespace fastdl {
-class Scratch {
-    void* block = nullptr;
+struct Block {
+    void* memory = nullptr;
     size_t size = 0;
-public:
-    // Null when there is no memory.
+
+    // At least so many bytes, aligned to a cache line; null when there is no memory.
     void* at_least(size_t bytes) {
 #ifdef __SANITIZE_ADDRESS__
-        size = 0;  // a new block of exactly this size each time: what goes beyond it is seen
+        const bool enough = false;  // a new block of exactly this size each time: what goes beyond it is seen
         const size_t rounded = bytes ? bytes : 1;
 #else
+        const bool enough = memory && bytes <= size;
         const size_t rounded = (bytes + 4095) / 4096 * 4096 + 4096;
 #endif
-        if (bytes > size || !block) {
-            std::free(block);
-            block = nullptr;
-            size = posix_memalign(&block, 64, rounded) == 0 ? rounded : 0;
-            if (!size) block = nullptr;
+        if (!enough) {
+            release();
+            if (bytes <= rounded && posix_memalign(&memory, 64, rounded) == 0) size = rounded;
+            else memory = nullptr;
         }
-        return block;
+        return memory;
     }
-    ~Scratch() { std::free(block); }
+    void release() {
+        std::free(memory);
+        memory = nullptr;
+        size = 0;
+    }
 };
-inline void* thread_scratch(size_t bytes) {
-    static thread_local Scratch scratch;
-    return scratch.at_least(bytes);
+
+// The calling thread's block, for kernels between which no Python code runs.
+struct ThreadBlock : Block {
+    ~ThreadBlock() { release(); }
+};
+inline Block& thread_block() {
+    static thread_local ThreadBlock block;
+    return block;
+}
+// For an owner between whose kernels Python code may run (signal handlers, callbacks), which may call other kernels: the thread's block
+// is taken away from it, and given back afterwards.
+inline Block take_thread_block() {
+    const Block taken = thread_block();
+    static_cast<Block&>(thread_block()) = Block();
+    return taken;
+}
+inline void give_thread_block(Block block) {
+    Block& other = thread_block();
+    if (block.size > other.size) {
+        const Block smaller = other;
+        other = block;
+        block = smaller;
+    }
+    block.release();
 }
 }  // namespace fastdl

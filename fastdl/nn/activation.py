@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
-from fastdl._kernels.array import empty_like, ready, ready_gradient
+from fastdl._kernels.array import empty_like, ready
 from fastdl.arguments import one_of, real_number
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -56,7 +56,7 @@ class Activation(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy f'(x)."""
         x = self._recall()
-        gy = ready_gradient(grad_output, x, self)
+        gy = self._gradient(grad_output, x.shape, x.dtype)
         return gy * self._checked(self.derivative(x), x, "derivative")
 
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
@@ -107,7 +107,7 @@ class _Elementwise(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy f'."""
         kept = self._recall()
-        gy = ready_gradient(grad_output, kept, self)
+        gy = self._gradient(grad_output, kept.shape, kept.dtype)
         gx = empty_like(gy)
         activation_backward(gy, kept, kept, self.kind, self._alpha, self._beta, gx)
         return gx
@@ -257,4 +257,5 @@ class Identity(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy."""
         self._recall()
+        self._kept = None
         return grad_output

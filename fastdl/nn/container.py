@@ -13,7 +13,6 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.array import ready
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.refusal import name_giver
@@ -90,7 +89,7 @@ class Sequential(Layer):
                 return x
             for layer in layers:
                 x = layer.forward(x)
-                kept.append(layer._kept)
+                kept.append((layer, layer._take_kept()))
         except ValueError as error:
             name_giver(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
             raise
@@ -104,42 +103,25 @@ class Sequential(Layer):
 
     def backward(self, grad_output: Any) -> Any:
         """Return the gradient with respect to the first layer's input."""
-        if self._flat is not None and self._flat.kept(self._kept):
-            return self._flat.backward(self, grad_output, True)
-        for layer, left in self._places():
-            layer._kept = left
-            grad_output = layer.backward(grad_output)
-        return grad_output
+        return self._go_back(grad_output, True)
 
     def backward_parameters(self, grad_output: Any) -> None:
         """Add to the parameters' gradients; the first layer's input gradient is left out."""
         if type(self).backward is not Sequential.backward:
             self.backward(grad_output)  # a subclass has its own
-            return
-        if self._flat is not None and self._flat.kept(self._kept):
-            self._flat.backward(self, grad_output, False)
-            return
-        places = self._places()
-        for number, (layer, left) in enumerate(places, 1 - len(places)):
-            layer._kept = left
-            if number < 0:
-                grad_output = layer.backward(grad_output)
-            else:
-                layer.backward_parameters(grad_output)
+        else:
+            self._go_back(grad_output, False)
 
-    def _places(self) -> list[tuple[Module, Any]]:
-        """The layers from the last to the first, each with what its place's forward left."""
-        kept = self._recall()
-        if len(kept) != len(self._layers):
-            raise RuntimeError(
-                "Sequential: layers were added after the latest forward; call the model on a batch again"
-            )
-        return list(zip(reversed(self._layers.values()), reversed(kept), strict=True))
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_flat", None)
-        return state
+    def _go_back(self, grad_output: Any, with_input: bool) -> Any:
+        """Through the layers that the latest forward went through, from the last to the first."""
+        places = self._recall()
+        if self._flat is not None and self._flat.kept(places):
+            return self._flat.backward(self, grad_output, with_input)
+        for number in range(len(places) - 1, -1, -1):
+            layer, left = places[number]
+            grad_output = layer._backward_of(left, grad_output, with_input or number > 0)
+            self._kept = None
+        return grad_output
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places."""
@@ -198,12 +180,12 @@ class Residual(Layer):
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return body(x) + shortcut(x)."""
         y = self.body.forward(x)
-        kept = [self.body._kept if mode.enabled else None]
+        kept = [self.body._take_kept() if mode.enabled else None]
         if self.shortcut is None:
             around = np.asarray(x)
         else:
             around = self.shortcut.forward(x)
-            kept.append(self.shortcut._kept if mode.enabled else None)
+            kept.append(self.shortcut._take_kept() if mode.enabled else None)
         if y.shape != around.shape:
             raise ValueError(
                 f"{self.spec()}: expected body and shortcut of one shape, got {y.shape} and {around.shape}; give a shortcut"
@@ -229,10 +211,11 @@ class Residual(Layer):
         if self.shortcut is None:
             around = np.asarray(grad_output)
         else:
-            self.shortcut._kept = kept[1]
-            around = self.shortcut.backward(grad_output)
-        self.body._kept = kept[0]
-        return add(self.body.backward(grad_output), around)
+            around = self.shortcut._backward_of(kept[1], grad_output)
+            self._kept = None
+        gx = self.body._backward_of(kept[0], grad_output)
+        self._kept = None
+        return add(gx, around)
 
 
 class Parallel(Layer):
@@ -257,7 +240,7 @@ class Parallel(Layer):
         kept, outputs = [], []
         for branch in self.branches:
             outputs.append(branch.forward(x))
-            kept.append(branch._kept if mode.enabled else None)
+            kept.append(branch._take_kept() if mode.enabled else None)
         y = concatenate(outputs, self)
         if mode.enabled:
             self._kept = kept, [output.shape[1] for output in outputs], y.shape, y.dtype
@@ -271,11 +254,10 @@ class Parallel(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
         kept, widths, shape, dtype = self._recall()
-        parts = split(grad_output, widths, shape, dtype, self)
+        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
         total = None
         for branch, left, gy in zip(self.branches, kept, parts, strict=True):
-            branch._kept = left
-            gx = branch.backward(gy)
+            gx = branch._backward_of(left, gy)
             total = gx if total is None else add(total, gx)
         assert total is not None
         return total
@@ -323,7 +305,7 @@ class Siamese(Layer):
         kept, outputs = [], []
         for each in inputs:
             outputs.append(self.body.forward(each))
-            kept.append(self.body._kept if mode.enabled else None)
+            kept.append(self.body._take_kept() if mode.enabled else None)
         y = concatenate(outputs, self)
         if mode.enabled:
             self._kept = kept, stacked, [output.shape[1] for output in outputs], y.shape, y.dtype
@@ -342,10 +324,8 @@ class Siamese(Layer):
     def backward(self, grad_output: NDArray[Any]) -> Any:
         """Add up the body's gradients over its inputs; return the gradient in the form of x."""
         kept, stacked, widths, shape, dtype = self._recall()
-        gradients = []
-        for left, gy in zip(kept, split(grad_output, widths, shape, dtype, self), strict=True):
-            self.body._kept = left
-            gradients.append(self.body.backward(gy))
+        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
+        gradients = [self.body._backward_of(left, gy) for left, gy in zip(kept, parts, strict=True)]
         return np.stack(gradients, axis=1) if stacked else tuple(gradients)
 
 
@@ -375,16 +355,6 @@ def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:
         plan.add("move", owner, output, output.shape, y=y, I=output.size, y_start=start, together=object())
         start += output.size
     return y
-
-
-def split(
-    gradient: NDArray[Any], widths: list[int], shape: tuple[int, ...], dtype: np.dtype[Any], owner: Layer
-) -> list[NDArray[Any]]:
-    """The parts of a gradient of this shape that belong to outputs of these widths along axis 1."""
-    gradient = ready(gradient, dtype, owner)
-    if gradient.shape != shape:
-        raise ValueError(f"{owner.spec()}: expected a gradient of shape {shape}, got {gradient.shape}")
-    return np.split(gradient, np.cumsum(widths[:-1]), axis=1)
 
 
 def add(gx: Any, other: Any) -> Any:

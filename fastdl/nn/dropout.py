@@ -70,9 +70,7 @@ class Dropout(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy mask / (1 - p), with the forward's mask."""
         shape, dtype, drawn = self._recall()
-        gy = ready(grad_output, dtype, self)
-        if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        gy = self._gradient(grad_output, shape, dtype)
         if drawn is None:
             return gy
         gx = empty_like(gy)

@@ -1,20 +1,24 @@
 """Flat: a container called outside of fit, as one program instead of layer by layer.
 
 What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward needs, and
-whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next call.
+whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that of
+the model as it was in its forward, but for parameters that have been frozen or released since.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.array import ready
-from fastdl._kernels.call import Call, Kept, Watch
+from fastdl._kernels.array import ready_gradient
+from fastdl._kernels.access import Access
+from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
-from fastdl.nn.module import Layer, Module
+from fastdl._kernels.watch import Watch
+from fastdl.nn.module import TRANSIENT, Layer, Module
 from fastdl.nn.parameter import Parameter
 from fastdl.random import stream
 
@@ -23,7 +27,7 @@ PATIENCE = 3
 # The most memory that a program may hold on to, in bytes: with larger batches Python's share is small anyway.
 LARGEST = 32 * 2**20
 # What a forward leaves in layers and calls leave in containers, and what only a draw of parameters reads.
-PASSING = frozenset({"_kept", "_fitting", "_shapes", "_dtype", "_flat", "weight_init", "bias_init"})
+PASSING = TRANSIENT | {"_shapes", "_dtype", "weight_init", "bias_init"}
 
 
 class Flat:
@@ -57,22 +61,25 @@ class Flat:
     def backward(self, module: Module, grad_output: Any, with_input: bool) -> Any:
         """What a container's backward does with what its program has kept."""
         kept: Kept = module._kept
-        if not kept.current():
-            raise RuntimeError(
-                f"{module.spec()}: the model was changed after the latest forward; call the model on a batch again"
-            )
-        gy, y = ready(grad_output, kept.y.dtype, module), kept.y
-        if gy.shape != y.shape:
-            raise ValueError(f"{module.spec()}: expected a gradient of shape {y.shape}, got {gy.shape}")
-        return kept.backward(gy, with_input)
+        gy = ready_gradient(grad_output, kept.y, module)
+        try:
+            gx = kept.backward(gy, with_input)
+        except RuntimeError as error:
+            raise RuntimeError(f"{module.spec()}: {error}; call the model on a batch again") from None
+        module._kept = None
+        return gx
 
 
-def watch(module: Module, *others: object) -> Watch:
-    """Tells whether a module, its parts and some other objects still hold what they hold now."""
+def watch(module: Module, *others: object, in_place: Sequence[Parameter] | None = None) -> Watch:
+    """Tells whether a module, its parts and some other objects still hold what they hold now.
+
+    Parameters may move to other arrays and be frozen or released. Where some must stay in place, all of the module's must.
+    """
     modules = list(module.modules())
     dictionaries = [vars(each) for each in (*modules, *others)]
     dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
-    return Watch(dictionaries, PASSING, list(module.parameters()), Parameter)
+    parameters = [*module.parameters(), *(in_place or ())]
+    return Watch(dictionaries, PASSING, parameters, Parameter, in_place is not None)
 
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
@@ -90,6 +97,8 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
         return program, plan, output
 
     program, plan, output = make()
+    parameters, modules = list(module.parameters()), list(module.modules())
+    moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
     for each in module.modules() if keeps else ():
         if isinstance(each, Layer):
             each._kept = None  # a backward of its own must not meet what an earlier forward has left
@@ -103,4 +112,6 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
         plan.bindings(),
         plan.differentiating(),
         stream,
+        Access(reads=[*parameters, *modules], writes=moved),
+        Access(reads=parameters, writes_gradients=parameters),
     )

@@ -68,7 +68,4 @@ class Flatten(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return gy in x's shape."""
         x_shape, y_shape, dtype = self._recall()
-        gy = ready(grad_output, dtype, self)
-        if gy.shape != y_shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {y_shape}, got {gy.shape}")
-        return gy.reshape(x_shape)
+        return self._gradient(grad_output, y_shape, dtype).reshape(x_shape)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready
 from fastdl.arguments import as_float_dtype
 from fastdl.nn.parameter import Parameter
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
+
+# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
+TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
 
 
 class IncompatibleKeys(NamedTuple):
@@ -32,7 +37,7 @@ class Module:
     are found by looking through the instance; `super().__init__()` is not needed.
 
     What forward stores in attributes for backward is kept by containers for each place a module stands in, so one instance
-    may stand in several.
+    may stand in several. Whole numbers that forward or backward changes are taken for counts, and go on.
 
     Example:
         >>> class Scale(Module):
@@ -74,14 +79,14 @@ class Module:
     def __call__(self, *inputs: Any) -> Any:
         return self.forward(*inputs)
 
-    # What the latest forward left for backward. Containers take it after a forward and put it back before the backward.
-    # Here it is whatever the instance holds besides its parts, and what these have kept; fastdl's own layers keep it in
-    # one attribute (see Layer).
+    # What the latest forward left for backward. Containers take it after a forward (`_take_kept`) and let the backward of
+    # that place be for it (`_backward_of`). Here it is whatever the instance holds besides its parts, and what these have
+    # kept; fastdl's own layers keep it in one attribute (see Layer).
     @property
     def _kept(self) -> Any:
         parts = (Parameter, Module)
         passing = {"training", "_buffer_names", *self._buffer_names}
-        own = {k: v for k, v in vars(self).items() if k not in passing and not isinstance(v, parts)}
+        own = {k: v for k, v in vars(self).copy().items() if k not in passing and not isinstance(v, parts)}
         return own, [(child, child._kept) for child in self.children()]
 
     @_kept.setter
@@ -91,9 +96,34 @@ class Module:
         for child, left in children:
             child._kept = left
 
+    def _take_kept(self) -> Any:
+        """What the latest forward left."""
+        return self._kept
+
+    def _backward_of(self, kept: Any, grad_output: Any, with_input: bool = True) -> Any:
+        """`backward` (or `backward_parameters`) of the forward that left this."""
+        before, self._kept = self._kept, kept
+        try:
+            return self.backward(grad_output) if with_input else self.backward_parameters(grad_output)
+        finally:
+            self._go_on(before, kept)
+
+    def _go_on(self, before: Any, kept: Any) -> None:
+        """Put back what the instance held before a backward was for a place, and let counts go on from it."""
+        now, (own, children) = vars(self), kept
+        for name, value in before[0].items():
+            left = own.get(name, value)
+            if name in now and now[name] is left:
+                now[name] = value
+            elif all(type(each) is int for each in (value, left, now.get(name))):
+                now[name] += value - left
+        for (child, earlier), (_, left) in zip(before[1], children, strict=True):
+            if not isinstance(child, Layer):
+                child._go_on(earlier, left)
+
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules assigned to attributes, with their names."""
-        for name, value in vars(self).items():
+        for name, value in vars(self).copy().items():
             if isinstance(value, Module):
                 yield name, value
 
@@ -160,7 +190,7 @@ class Module:
     def _entries(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
         """Yield every entry of the state_dict: parameters and buffers under each of their names."""
         for prefix, module in self._walk(""):
-            own = vars(module)
+            own = vars(module).copy()  # another thread may let the module run, which adds attributes
             for name, value in own.items():
                 if isinstance(value, Parameter):
                     yield (f"{prefix}.{name}" if prefix else name), value
@@ -169,7 +199,8 @@ class Module:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
-        return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+        with Access(reads=[*self.parameters(), *self.modules()]):
+            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -200,9 +231,16 @@ class Module:
                 faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
         if faults:
             raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(faults)}")
-        for name, array in arrays.items():
-            np.copyto(own[name], array, casting="unsafe")
+        with self._changing():
+            for name, part in self._entries():  # looked up again, for they may have moved while this waited
+                if name in arrays:
+                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
         return IncompatibleKeys(missing, unexpected)
+
+    def _changing(self) -> Access:
+        """A turn to change parameters, gradients and buffers: calls of the model in other threads end before, or begin after."""
+        parameters = list(self.parameters())
+        return Access(writes=[*parameters, *self.modules()], writes_gradients=parameters)
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
@@ -232,8 +270,9 @@ class Module:
         from fastdl.random import as_generator
 
         generator = as_generator(rng)
-        for module in self.modules():
-            module._draw(generator)
+        with self._changing():
+            for module in self.modules():
+                module._draw(generator)
 
     def _draw(self, generator: np.random.Generator) -> None:
         """Draw this module's own parameters anew; nothing where there are none."""
@@ -241,13 +280,14 @@ class Module:
     def astype(self: _Self, dtype: Any) -> _Self:
         """Change parameters and floating buffers to float32 or float64, in place."""
         dtype = as_float_dtype(dtype, "astype")
-        for parameter in self.parameters():
-            parameter.astype(dtype)
-        for module in self.modules():
-            for name in module._buffer_names:
-                array = getattr(module, name)
-                if array.dtype.kind == "f":
-                    setattr(module, name, array.astype(dtype))
+        with self._changing():
+            for parameter in self.parameters():
+                parameter.astype(dtype)
+            for module in self.modules():
+                for name in module._buffer_names:
+                    array = getattr(module, name)
+                    if array.dtype.kind == "f":
+                        setattr(module, name, array.astype(dtype))
         return self
 
     def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
@@ -282,6 +322,10 @@ class Module:
         What modules inside multiply is theirs.
         """
         return 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
+        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
@@ -324,14 +368,17 @@ class Module:
 
 
 class Layer(Module):
-    """A module of fastdl's own: what the latest forward left for backward is one attribute."""
+    """A module of fastdl's own: what the latest forward left for backward is one attribute, and serves one backward."""
 
     _kept: Any = None  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = vars(self).copy()
-        state.pop("_kept", None)
-        return state
+    def _take_kept(self) -> Any:
+        kept, self._kept = self._kept, None
+        return kept
+
+    def _backward_of(self, kept: Any, grad_output: Any, with_input: bool = True) -> Any:
+        self._kept = kept
+        return self.backward(grad_output) if with_input else self.backward_parameters(grad_output)
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments; nothing where modules follow that spell them."""
@@ -342,9 +389,18 @@ class Layer(Module):
         kept = self._kept
         if kept is None:
             raise RuntimeError(
-                f"{self.spec()}: backward needs a forward before it; call the model on a batch first, outside no_grad()"
+                f"{self.spec()}: expected a forward before each backward, got none since the latest backward; call the model"
+                " on a batch first, outside no_grad()"
             )
         return kept
+
+    def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
+        gy = ready(grad_output, dtype, self)
+        if gy.shape != shape:
+            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        self._kept = None
+        return gy
 
 
 def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import empty, empty_like, ready, ready_gradient
+from fastdl._kernels.access import Access
+from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from fastdl._kernels.norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl.arguments import as_float_dtype, positive_integer, real_number, true_or_false
@@ -81,7 +82,7 @@ class _Normalization(Layer):
             raise RuntimeError(
                 f"{self.spec()}: weights became {self._dtype} after a forward in {x.dtype}; call the model again"
             )
-        return ready_gradient(grad_output, x, self)
+        return self._gradient(grad_output, x.shape, x.dtype)
 
 
 class _BatchNorm(_Normalization):
@@ -118,9 +119,10 @@ class _BatchNorm(_Normalization):
 
     def reset_running_stats(self) -> None:
         """Set the running mean to zeros, the running variance to ones, the number of batches to 0."""
-        for array, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
-            if array is not None:
-                array.fill(value)
+        with Access(writes=[self]):
+            for array, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+                if array is not None:
+                    array.fill(value)
 
     def _draw(self, generator: np.random.Generator) -> None:
         super()._draw(generator)

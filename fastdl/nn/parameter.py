@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl._kernels.access import Access, busy
 from fastdl.arguments import as_float_dtype
 
 
@@ -55,7 +57,8 @@ class Parameter:
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        copy_into(self._data, value, "Parameter.data")
+        with Access(writes=[self]):
+            copy_into(self._data, value, "Parameter.data")
 
     @property
     def grad(self) -> NDArray[Any]:
@@ -66,8 +69,9 @@ class Parameter:
 
     @grad.setter
     def grad(self, value: ArrayLike) -> None:
-        copy_into(self._grad, value, "Parameter.grad")
-        self._forgotten = False
+        with Access(writes_gradients=[self]):
+            copy_into(self._grad, value, "Parameter.grad")
+            self._forgotten = False
 
     @property
     def requires_grad(self) -> bool:
@@ -96,16 +100,21 @@ class Parameter:
 
     def zero_grad(self) -> None:
         """Set the gradient to zeros, in place."""
-        self._grad.fill(0)
-        self._forgotten = False
+        with Access(writes_gradients=[self]) if busy() else nullcontext():
+            self._grad.fill(0)
+            self._forgotten = False
 
     def astype(self, dtype: Any) -> None:
         """Change the dtype of values and gradient to float32 or float64."""
         dtype = as_float_dtype(dtype, "Parameter.astype")
-        self.move_to(self._data.astype(dtype), self.grad.astype(dtype))
+        with Access(writes=[self], writes_gradients=[self]):
+            self.move_to(self._data.astype(dtype), self.grad.astype(dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
-        """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers)."""
+        """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers).
+
+        Whoever copies the values has a turn to write them meanwhile.
+        """
         self._data, self._grad = data, grad
         Parameter.changes += 1
 

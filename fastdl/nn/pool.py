@@ -52,10 +52,7 @@ class _Pool(Layer):
     def _start_back(self, grad_output: Array) -> tuple[Array, Array, Any]:
         """gy as kernels take it, room for gx, and what else forward kept."""
         x_shape, y_shape, dtype, kept = self._recall()
-        gy = ready(grad_output, dtype, self)
-        if gy.shape != y_shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {y_shape}, got {gy.shape}")
-        return gy, empty(x_shape, dtype), kept
+        return self._gradient(grad_output, y_shape, dtype), empty(x_shape, dtype), kept
 
     def _measured(self, shape: Shape) -> Shape:
         """The output's shape, for an input that fits."""

@@ -81,9 +81,7 @@ class Weighted(Layer):
             raise RuntimeError(
                 f"{self.spec()}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
             )
-        gy = ready(grad_output, x.dtype, self)
-        if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+        gy = self._gradient(grad_output, shape, x.dtype)
         gW, gb = learning_grad(weight), learning_grad(bias)
         if gW is not None or gb is not None:
             self._backward_weight(gy, x, accumulates(weight, bias), gW, gb)
@@ -107,11 +105,6 @@ class Weighted(Layer):
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """Each output is a product with as many inputs as a row of W has elements."""
         return prod(output_shape) * prod(self._weight_shape()[1:])
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("_fitting", None)
-        return state
 
     def _argument(self, name: str) -> Any:
         return self.bias is not None if name == "bias" else getattr(self, name)

@@ -68,7 +68,7 @@ class Graph(Layer):
         kept = []
         for step in self._steps:
             values[step.output] = step.module.forward(*[values[name] for name in step.inputs])
-            kept.append(step.module._kept if mode.enabled else None)
+            kept.append(step.module._take_kept() if mode.enabled else None)
         y = values[self._output]
         if mode.enabled:
             self._kept = kept, [values[name] for name in self._inputs], y.shape, y.dtype
@@ -77,16 +77,12 @@ class Graph(Layer):
     def backward(self, grad_output: NDArray[Any]) -> Any:
         """Return the gradient with respect to the input, a tuple of them where there are several."""
         kept, inputs, shape, dtype = self._recall()
-        gy = ready(grad_output, dtype, self)
-        if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
-        gradients = {self._output: gy}
+        gradients = {self._output: self._gradient(grad_output, shape, dtype)}
         for step, left in zip(reversed(self._steps), reversed(kept), strict=True):
             gradient = gradients.pop(step.output, None)
             if gradient is None:
                 continue
-            step.module._kept = left
-            found = step.module.backward(gradient)
+            found = step.module._backward_of(left, gradient)
             for name, gx in zip(step.inputs, found if isinstance(found, tuple) else (found,), strict=False):
                 if gx is not None:
                     gradients[name] = gradients[name] + gx if name in gradients else gx

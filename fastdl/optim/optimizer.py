@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.access import Access, busy
 from fastdl.arguments import real_number, true_or_false
 from fastdl.nn.parameter import Parameter
 
@@ -127,6 +129,13 @@ class Optimizer:
 
     def _lay_out(self) -> None:
         """Move parameters, gradients and state into flat buffers of the parameters' dtype."""
+        # Turns to step, and to move.
+        self._stepping = Access(writes=self._parameters, reads_gradients=self._parameters)
+        self._moving = Access(writes=self._parameters, writes_gradients=self._parameters)
+        with self._moving:
+            self._lay_out_buffers()
+
+    def _lay_out_buffers(self) -> None:
         dtypes = {parameter.dtype for parameter in self._parameters}
         if len(dtypes) > 1:
             raise ValueError(
@@ -162,8 +171,12 @@ class Optimizer:
             for parameter, (data, grad) in zip(self._parameters, self._homes, strict=True)
         ):
             self._lay_out()
-        self._runs = self._make_runs()
-        self._seen = Parameter.changes
+            self._runs = []
+        changes, runs = Parameter.changes, self._make_runs()
+        # The same ones stay: a change may be that of another model, in another thread.
+        if [(run.members, id(run.group)) for run in runs] != [(run.members, id(run.group)) for run in self._runs]:
+            self._runs = runs
+        self._seen = changes
 
     def _make_runs(self) -> list[Run]:
         runs: list[Run] = []
@@ -195,7 +208,8 @@ class Optimizer:
         """Set every gradient to zeros, in one pass."""
         if self._seen != Parameter.changes:
             self._look_again()
-        self._grad.fill(0)
+        with self._moving if busy() else nullcontext():
+            self._grad.fill(0)
 
     def forget_gradients(self) -> None:
         """Let every gradient count as zeros without clearing its memory, which saves a pass where a backward follows.
@@ -209,6 +223,10 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every trainable parameter by its gradient."""
+        with self._stepping:
+            self._step()
+
+    def _step(self) -> None:
         runs = self._current_runs()
         for parameter in self._parameters:
             if parameter._forgotten:
@@ -251,6 +269,10 @@ class Optimizer:
             ValueError: if something is missing or does not fit; nothing is changed in either case.
         """
         groups, state = self._checked_state(state_dict)
+        with self._stepping:
+            self._take_over(groups, state)
+
+    def _take_over(self, groups: list[dict[str, Any]], state: list[Mapping[str, Any]]) -> None:
         for group, loaded in zip(self.param_groups, groups, strict=True):
             group.update(loaded)
         for number, entry in enumerate(state):
@@ -311,8 +333,8 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the flat buffers, which are made anew around the parameters."""
-        views = ("_data", "_grad", "_homes", "_runs", "_seen")
-        state = {name: value for name, value in vars(self).items() if name not in views}
+        views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
+        state = {name: value for name, value in vars(self).copy().items() if name not in views}
         return {**state, "_state": {name: self._state[name] for name in self._active_state(self.param_groups)}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -165,12 +165,9 @@ class Plan:
         return [(number, parameters.get("W"), parameters.get("b")) for number, parameters in named]
 
     def differentiating(self) -> list[tuple[int, tuple[Parameter, ...]]]:
-        """The operations that differentiate parameters, from the last to the first: their numbers and those parameters."""
-        learning = [
-            (number, tuple(p for p in operation.parameters.values() if p is not None and p._requires_grad))
-            for number, operation in enumerate(self.operations)
-        ]
-        return [(number, parameters) for number, parameters in reversed(learning) if parameters]
+        """The operations with parameters, from the last to the first: their numbers and those parameters, frozen ones too."""
+        found = [(number, tuple(p for p in (W, b) if p is not None)) for number, W, b in reversed(self.bindings())]
+        return [(number, parameters) for number, parameters in found if parameters]
 
     def alone(self) -> list[tuple[int, Parameter]]:
         """The large weights that one linear operation outside of blocks reads and no other one: its number, W."""

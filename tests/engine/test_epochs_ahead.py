@@ -81,7 +81,7 @@ def fit(parts, callbacks=(), x=X, y=Y, trainer_options=(), **options):
 
     def counted(self, *arguments):
         counts.append(arguments[4])
-        run(self, *arguments)
+        return run(self, *arguments)
 
     trainer = trainer_of(parts, **dict(trainer_options))
     options = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, "progress": False} | options
