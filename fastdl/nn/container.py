@@ -74,7 +74,8 @@ class Sequential(Layer):
         call = flat.calls[keeps]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
         if kept is None:
-            return self._layer_by_layer(x, keeps)
+            with flat.turn(self):
+                return self._layer_by_layer(x, keeps)
         if keeps:
             self._kept = kept
         return kept.y

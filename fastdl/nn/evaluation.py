@@ -6,10 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.watch import Watch
-from fastdl.nn.flat import PASSING
-from fastdl.nn.module import TRANSIENT, Layer, Module
-from fastdl.nn.parameter import Parameter
+from fastdl.nn.flat import is_own, watch
+from fastdl.nn.module import TRANSIENT, Module
 
 
 def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
@@ -24,15 +22,11 @@ def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
         return kept[1:]
     modules = list(model.modules())
     copy = copy_of(model, False)
-    if not all(map(_is_own, modules)):
+    if not all(map(is_own, modules)):
         return copy, nullcontext()
     vars(model)["_evaluation"] = None  # what is watched has this entry
-    dictionaries = [vars(each) for each in modules] + [
-        vars(each)["_layers"] for each in modules if "_layers" in vars(each)
-    ]
-    watch = Watch(dictionaries, PASSING | {"training"}, [], Parameter)
     access = Access(reads=[*model.parameters(), *modules])
-    vars(model)["_evaluation"] = watch, copy, access
+    vars(model)["_evaluation"] = watch(model, passing={"training"}), copy, access
     return copy, access
 
 
@@ -78,8 +72,3 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         return named._make(each_part) if hasattr(value, "_make") else type(value)(each_part)
 
     return copied(model)
-
-
-def _is_own(module: Module) -> bool:
-    """Whether a module is one of fastdl's layers as they are."""
-    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)
