@@ -74,6 +74,9 @@ class Trainer:
         (3, 2)
     """
 
+    # The process and the thread of the fit that runs.
+    _runner: tuple[int | None, int | None] = (None, None)
+
     def __init__(
         self,
         model: Module,
@@ -267,21 +270,22 @@ class Trainer:
     def _running(self) -> Iterator[None]:
         """Refuse another fit, in this thread or another, while one runs."""
         runner = os.getpid(), get_ident()
-        if vars(self).setdefault("_runner", runner) is not runner:
-            if self._runs():
-                raise RuntimeError(
-                    "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                    " has returned, or make another Trainer"
-                )
-            self._runner = runner
         try:
+            if vars(self).setdefault("_runner", runner) is not runner:
+                if self._runs():
+                    raise RuntimeError(
+                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                        " has returned, or make another Trainer"
+                    )
+                self._runner = runner
             yield
-        finally:
-            vars(self).pop("_runner", None)
+        finally:  # without calls, between which a signal handler may raise
+            if self._runner is runner:
+                del self._runner
 
     def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; after a fork, one of another thread does not go on in the child."""
-        process, thread = vars(self).get("_runner", (None, None))
+        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
+        process, thread = self._runner
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
