@@ -1,8 +1,8 @@
 """Flat: a container called outside of fit, as one program instead of layer by layer.
 
-What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward needs, and
-whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that
-of the model as it was in its forward, but for parameters that have been frozen or released since.
+What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward
+needs, and whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward.
+A backward is that of the model as it was in its forward, but for parameters that have been frozen or released since.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.array import ready_gradient
+from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
@@ -27,6 +27,8 @@ from fastdl.random import stream
 PATIENCE = 3
 # The most memory that a program may hold on to, in bytes: with larger batches Python's share is small anyway.
 LARGEST = 32 * 2**20
+# Kinds and sizes of the elements that kernels compute with.
+FLOATS = {("f", 4), ("f", 8)}
 # What a forward leaves in layers and calls leave in containers, and what only a draw of parameters reads.
 PASSING = TRANSIENT | {"_shapes", "_dtype", "weight_init", "bias_init"}
 
@@ -46,8 +48,9 @@ class Flat:
             return None
         self._waited = 0
         self.calls[keeps] = None
-        if type(x) is not np.ndarray or x.dtype not in (np.float32, np.float64) or x.ndim < 2 or not len(x):
+        if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in FLOATS or x.ndim < 2 or not len(x):
             return None
+        x = ready(x, None, module)
         try:
             self.calls[keeps] = call = call_of(module, x, keeps)
         except (ImportError, ValueError, TypeError, IndexError):
