@@ -1,8 +1,8 @@
 """Flat: a container called outside of fit, as one program instead of layer by layer.
 
 What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward needs, and
-whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that of
-the model as it was in its forward, but for parameters that have been frozen or released since.
+whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is
+that of the model as it was in its forward, but for parameters that have been frozen or released since.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
-from fastdl.nn.module import TRANSIENT, Layer, Module
+from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
 
 # A container is planned at the so-and-so-manyth call: a plan costs as much as some dozens of calls.
@@ -76,10 +77,8 @@ def watch(module: Module, *others: object, in_place: Sequence[Parameter] | None 
     Parameters may move to other arrays and be frozen or released. Where some must stay in place, all of the module's must.
     """
     modules = list(module.modules())
-    dictionaries = [vars(each) for each in (*modules, *others)]
-    dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
     parameters = [*module.parameters(), *(in_place or ())]
-    return Watch(dictionaries, PASSING, parameters, Parameter, in_place is not None)
+    return Watch([*dictionaries(modules), *map(vars, others)], PASSING, parameters, Parameter, in_place is not None)
 
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
