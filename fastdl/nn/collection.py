@@ -160,6 +160,7 @@ class ModuleDict(Collection, MutableMapping[str, Module]):
         ValueError: for a key that is empty or has a dot.
 
     Example:
+        >>> import numpy as np
         >>> from fastdl import nn
         >>> heads = nn.ModuleDict({"left": nn.Linear(4, 2), "right": nn.Linear(4, 3)})
         >>> heads["left"](np.zeros((1, 4), np.float32)).shape, list(heads)
