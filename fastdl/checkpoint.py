@@ -9,6 +9,7 @@ import json
 import math
 import os
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,7 +309,7 @@ def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
 
 def _refuse_oversize(spec: Any, elements: int) -> None:
     """Refuse a spec whose layers would have more weights than the file, before they are allocated."""
-    asked = sum(_asked(text) for text in _strings(spec))
+    asked = sum(_asked(text) * count for text, count in Counter(_strings(spec)).items())
     if asked > elements + 2**16:  # the windows of a pool are counted too, and take no memory
         raise ValueError(f"it asks for up to {asked} weights where the file has {elements}")
 

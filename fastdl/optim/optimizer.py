@@ -74,11 +74,12 @@ class Optimizer:
                 f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]"
             )
         try:
-            given = list(params)
+            iterator = iter(params)
         except TypeError:
             raise TypeError(
                 f"{self._name()}: expected parameters such as model.parameters(), got {type(params).__name__}"
             ) from None
+        given = list(iterator)
         groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         for group in groups:
