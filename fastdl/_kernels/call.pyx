@@ -46,6 +46,9 @@ cdef class Call:
         self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
         self.free, self.draws = [program], program.draws
 
+    def __reduce__(self):
+        raise TypeError("Call: expected to stay in its process, for its programs hold addresses; plan the model again")
+
     cdef bint suits(self, x) except -1:
         cdef int axis
         if type(x) is not cnp.ndarray or cnp.PyArray_TYPE(x) != self.kind or not cnp.PyArray_ISCARRAY_RO(x):
@@ -112,6 +115,9 @@ cdef class Kept:
     def __del__(self):
         if self.program is not None:
             self.of.free.append(self.program)
+
+    def __reduce__(self):
+        raise TypeError("Kept: expected to stay in its process, for its program holds addresses; call the model again")
 
     def backward(self, cnp.ndarray gy not None, bint with_input):
         """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.

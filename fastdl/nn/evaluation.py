@@ -7,8 +7,9 @@ from typing import Any
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.watch import Watch
+from fastdl.nn.copying import TRANSIENT, slots_of
 from fastdl.nn.flat import PASSING
-from fastdl.nn.module import TRANSIENT, Layer, Module
+from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
 
 
@@ -50,10 +51,8 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         if id(module) in copies:
             return copies[id(module)]
         copies[id(module)] = copy = object.__new__(type(module))
-        names = [name for kind in type(module).__mro__ for name in vars(kind).get("__slots__", ())]
-        for name in names:
-            if name not in ("__dict__", "__weakref__") and hasattr(module, name):
-                setattr(copy, name, part(getattr(module, name)))
+        for name in slots_of(module):
+            setattr(copy, name, part(getattr(module, name)))
         attributes = vars(module).copy()
         vars(copy).update({name: part(value) for name, value in attributes.items() if name not in TRANSIENT})
         if buffers:

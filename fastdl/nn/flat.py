@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
-from fastdl.nn.module import TRANSIENT, Layer, Module
+from fastdl.nn.copying import TRANSIENT
+from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
 from fastdl.random import stream
 

@@ -11,15 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
 from fastdl.arguments import as_float_dtype
+from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
-
-# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
-TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
 
 
 class IncompatibleKeys(NamedTuple):
@@ -29,7 +27,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
@@ -57,7 +55,6 @@ class Module:
     """
 
     training: bool = True
-    _buffer_names: tuple[str, ...] = ()
     # Whether the output always has the input's shape.
     _keeps_shape: bool = False
 
@@ -322,10 +319,6 @@ class Module:
         What modules inside multiply is theirs.
         """
         return 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
-        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
