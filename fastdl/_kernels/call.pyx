@@ -47,6 +47,9 @@ cdef class Call:
         self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
         self.free, self.draws = [program], program.draws
 
+    def __reduce__(self):
+        raise TypeError("Call: expected to stay in its process, for its programs hold addresses; plan the model again")
+
     cdef cnp.ndarray suiting(self, x):
         """x as the program reads it, in whatever layout it is; None where the program does not suit."""
         cdef cnp.ndarray read
@@ -117,6 +120,9 @@ cdef class Kept:
     def __del__(self):
         if self.program is not None:
             self.of.free.append(self.program)
+
+    def __reduce__(self):
+        raise TypeError("Kept: expected to stay in its process, for its program holds addresses; call the model again")
 
     def backward(self, cnp.ndarray gy not None, bint with_input):
         """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.

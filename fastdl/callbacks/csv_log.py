@@ -33,6 +33,7 @@ class CSVLog(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_file",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):

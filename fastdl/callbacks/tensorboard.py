@@ -35,6 +35,7 @@ class TensorBoard(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_writer",)
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, (str, os.PathLike)):
@@ -56,6 +57,8 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Write the epoch's numbers."""
+        if self._writer is None:
+            return
         events: Any = import_module("tensorboard.compat.proto.event_pb2")
         summaries: Any = import_module("tensorboard.compat.proto.summary_pb2")
         values = [summaries.Summary.Value(tag=name, simple_value=value) for name, value in record.items()]

@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
 from fastdl.arguments import as_float_dtype
+from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import TRANSIENT, Parts
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
@@ -28,7 +28,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module(Parts):
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
@@ -258,10 +258,6 @@ class Module(Parts):
         What modules inside multiply is theirs.
         """
         return 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
-        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.

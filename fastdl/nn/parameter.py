@@ -118,6 +118,21 @@ class Parameter:
         self._data, self._grad = data, grad
         Parameter.changes += 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return copies of the values, and of the gradient where there is one: one whole state, also while a fit runs."""
+        own = getattr(self, "__dict__", {}).copy()  # a subclass's
+        with Access(reads=[self], reads_gradients=[self]):
+            grad = None if self._forgotten or not self._grad.any() else self._grad.copy()
+            return {**own, "data": self._data.copy(), "grad": grad, "requires_grad": self._requires_grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        data, grad, self._requires_grad = state.pop("data"), state.pop("grad"), state.pop("requires_grad")
+        self._data = writable(data)
+        self._grad, self._forgotten = np.zeros_like(self._data) if grad is None else writable(grad), False
+        if state:
+            vars(self).update(state)
+
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
@@ -148,6 +163,11 @@ def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")
     return bool(value)
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy where it is not one that can be written to, such as a memory-mapped file's."""
+    return np.require(np.asarray(array), requirements=["C", "A", "W"])
 
 
 def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:

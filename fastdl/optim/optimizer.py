@@ -336,7 +336,10 @@ class Optimizer:
         """Return the state without the flat buffers, which are made anew around the parameters."""
         views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
         state = {name: value for name, value in vars(self).copy().items() if name not in views}
-        return {**state, "_state": {name: self._state[name] for name in self._active_state(self.param_groups)}}
+        groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
+        with self._stepping:  # one whole state, also while a fit in another thread takes steps
+            arrays = {name: self._state[name].copy() for name in self._active_state(groups)}
+            return {**state, "_state": arrays, "_steps": self._steps.copy(), "param_groups": groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
