@@ -5,6 +5,8 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
+from fastdl.arguments import refuse_special
+
 cnp.import_array()
 
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
@@ -32,11 +34,11 @@ cdef void give_scratch(Block block) noexcept:
     give_thread_block(block)
 
 
-def ready(array, dtype, owner):
+def ready(array, dtype, owner, name="x"):
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
-    Any layout is copied into that form; another dtype, or what is no array, is a TypeError that names the owner (a module,
-    or a string) and says what to write.
+    Any layout is copied into that form; another dtype, a masked array, or what is no array, is a TypeError that names the owner
+    (a module, or a string) and the argument, and says what to write.
     """
     cdef int kind
     if type(array) is cnp.ndarray:
@@ -45,12 +47,12 @@ def ready(array, dtype, owner):
             (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
         ):
             return array
-    return converted(array, dtype, owner)
+    return converted(array, dtype, owner, name)
 
 
 def ready_gradient(array, cnp.ndarray like not None, owner):
     """Return the gradient as a kernel takes it: as `ready` does, and of the dtype and shape of `like`."""
-    cdef cnp.ndarray gradient = ready(array, like.dtype, owner)
+    cdef cnp.ndarray gradient = ready(array, like.dtype, owner, "grad_output")
     cdef int axis, axes = cnp.PyArray_NDIM(like)
     cdef bint same = cnp.PyArray_NDIM(gradient) == axes
     for axis in range(axes):
@@ -60,17 +62,21 @@ def ready_gradient(array, cnp.ndarray like not None, owner):
     return gradient
 
 
-def converted(array, dtype, owner):
-    name = owner if isinstance(owner, str) else owner.spec()
+def converted(array, dtype, owner, name):
+    owner = owner if isinstance(owner, str) else owner.spec()
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name
+    refuse_special(array, name, owner)
     if not isinstance(array, np.ndarray):
         raise TypeError(
-            f"{name}: expected a NumPy array of {wanted}, got {type(array).__name__}; write np.asarray(x, dtype=np.{example})"
+            f"{owner}: expected a NumPy array of {wanted} for {name}, got {type(array).__name__};"
+            f" write np.asarray({name}, dtype=np.{example})"
         )
     native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
     if native != dtype if dtype is not None else native not in (np.float32, np.float64):
-        raise TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
+        raise TypeError(
+            f"{owner}: expected an array of {wanted} for {name}, got {array.dtype}; write {name}.astype(np.{example})"
+        )
     return np.require(array, native, ["C", "A", "E"])
 
 
