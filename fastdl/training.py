@@ -220,7 +220,7 @@ class Trainer:
         validation_data: Any,
         callbacks: Any,
         progress: Any,
-        augment: Any,
+        augment: Augment | None,
         drop_last: Any,
         resume: Any,
     ) -> History:
@@ -237,7 +237,7 @@ class Trainer:
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
-            validation = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
+            validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
         feed.try_out(self.model, self.criterion)
         row = feed.row()
         if augment is not None and row is not None:
@@ -280,7 +280,7 @@ class Trainer:
             vars(self).pop("_runner", None)
 
     def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; one that ran in another thread before a fork does not go on in the child."""
+        """Whether a fit runs, or runs in this thread; after a fork, one of another thread does not go on in the child."""
         process, thread = vars(self).get("_runner", (None, None))
         return thread == get_ident() or (not here and process == os.getpid())
 

@@ -1,4 +1,4 @@
-"""Turns: native code without the GIL, and Python code that changes or replaces arrays, use the same parameters one after the other.
+"""Turns: native code without the GIL, and Python code that changes or replaces arrays, use parameters in turn.
 
 Whoever runs without the GIL has a turn for as long as it does, and so has an optimizer's step, load_state_dict, astype and their like.
 Turns that only read go side by side; one that writes what another reads or writes waits for it, in the order of arrival. A thread that has

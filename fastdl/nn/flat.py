@@ -1,8 +1,8 @@
 """Flat: a container called outside of fit, as one program instead of layer by layer.
 
 What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward needs, and
-whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that of
-the model as it was in its forward, but for parameters that have been frozen or released since.
+whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that
+of the model as it was in its forward, but for parameters that have been frozen or released since.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
