@@ -27,7 +27,7 @@ from fastdl.position import Position
 from fastdl.prediction import outputs
 from fastdl.prediction import predict as predict
 from fastdl.random import as_generator
-from fastdl.trial import try_rows
+from fastdl.trial import own_dtype_told, try_rows
 
 Array = NDArray[Any]
 
@@ -404,7 +404,7 @@ class Trainer:
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""
         target = in_memory(y)
-        with no_grad():
+        with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
         return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
 

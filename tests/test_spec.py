@@ -143,7 +143,7 @@ nested = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(nested, max_size=4))
 def test_what_is_read_is_written_the_same(spec):
     model = from_spec(spec)

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, anyone, enter, leave
-from fastdl._kernels.array cimport contiguous
+from fastdl._kernels.array cimport contiguous, is_plain
 from fastdl._kernels.program cimport Program
 from fastdl._kernels.watch cimport Watch
 
@@ -54,7 +54,7 @@ cdef class Call:
         """x as the program reads it, in whatever layout it is; None where the program does not suit."""
         cdef cnp.ndarray read
         cdef int axis
-        if not isinstance(x, cnp.ndarray) or cnp.PyArray_TYPE(x) != self.kind:
+        if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
             return None
         if cnp.PyArray_NDIM(x) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(x, 0) <= self.capacity:
             return None

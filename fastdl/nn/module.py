@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
-from fastdl.arguments import as_float_dtype
+from fastdl.arguments import as_array, as_float_dtype
+from fastdl.casting import cast, cast_finite
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 
@@ -166,10 +167,13 @@ class Module(Copying):
                 faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
         if faults:
             raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(faults)}")
+        arrays = {
+            name: cast_finite(array, own[name].dtype, f"load_state_dict: {name}") for name, array in arrays.items()
+        }
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
+                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name])
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:
@@ -222,7 +226,7 @@ class Module(Copying):
                 for name in module._buffer_names:
                     array = getattr(module, name)
                     if array.dtype.kind == "f":
-                        setattr(module, name, array.astype(dtype))
+                        setattr(module, name, cast(array, dtype))
         return self
 
     def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
@@ -326,7 +330,7 @@ class Layer(Module):
 
     def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
-        gy = ready(grad_output, dtype, self)
+        gy = ready(grad_output, dtype, self, "grad_output")
         if gy.shape != shape:
             raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
         self._kept = None
@@ -336,7 +340,7 @@ class Layer(Module):
 def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An entry of a state as an array."""
     try:
-        return np.asarray(value)
+        return as_array(value, name, "load_state_dict")
     except ValueError:
         raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
 

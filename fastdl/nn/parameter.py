@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import as_float_dtype
+from fastdl.arguments import as_array, as_float_dtype
+from fastdl.casting import cast, cast_finite
 
 
 class Parameter:
@@ -39,7 +40,7 @@ class Parameter:
     changes: ClassVar[int] = 0
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
-        array = np.asarray(data)
+        array = as_array(data, "data", "Parameter")
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"Parameter: expected an array of float32 or float64, got {array.dtype}; write np.asarray(data, dtype=np.float32)"
@@ -108,7 +109,7 @@ class Parameter:
         """Change the dtype of values and gradient to float32 or float64."""
         dtype = as_float_dtype(dtype, "Parameter.astype")
         with Access(writes=[self], writes_gradients=[self]):
-            self.move_to(self._data.astype(dtype), self.grad.astype(dtype))
+            self.move_to(cast(self._data, dtype), cast(self.grad, dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
         """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers).
@@ -172,9 +173,9 @@ def writable(array: NDArray[Any]) -> NDArray[Any]:
 
 def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:
     """Copy value into array when shape and kind agree; else say what differs and change nothing."""
-    source = np.asarray(value)
+    source = as_array(value, "the values", name)
     if source.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, got dtype {source.dtype}")
     if source.shape != array.shape:
         raise ValueError(f"{name}: expected shape {array.shape}, got {source.shape}")
-    np.copyto(array, source, casting="unsafe")
+    np.copyto(array, cast_finite(source, array.dtype, name))

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import real_number, true_or_false
+from fastdl.arguments import as_array, real_number, true_or_false
+from fastdl.casting import cast_into
 from fastdl.nn.parameter import Parameter
 
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
@@ -280,7 +281,7 @@ class Optimizer:
             start, parameter = self._offsets[number], self._parameters[number]
             self._steps[number] = entry["step"]
             for name, array in self._state.items():
-                array[start : start + parameter.size] = np.asarray(entry.get(name, 0)).reshape(-1)
+                cast_into(array[start : start + parameter.size], np.asarray(entry.get(name, 0)).reshape(-1))
         self._seen = -1
 
     def _checked_state(self, state_dict: Any) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
@@ -323,7 +324,7 @@ class Optimizer:
             if step.dtype.kind not in "iuf" or step.size != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
                 raise ValueError(f"{what}: expected a step count for parameter {number}, got {entry['step']!r}")
             for name in names:
-                array = np.asarray(entry[name])
+                array = as_array(entry[name], name, what)
                 if array.shape != parameter.shape or array.dtype.kind not in "fiu":
                     raise ValueError(
                         f"{what}: expected numbers of shape {parameter.shape} for {name} of parameter {number}, "
