@@ -14,7 +14,7 @@ from operator import itemgetter
 import numpy as np
 
 from fastdl.arguments import one_of, true_or_false
-from fastdl.data.source import regular_file
+from fastdl.input_file import as_path, read_whole
 
 DELIMITERS = (",", ";", "\t", " ")
 SAMPLE = 20
@@ -43,7 +43,7 @@ class Table:
             one_of(DELIMITERS, delimiter, "delimiter", owner)
         if header is not None:
             header = true_or_false(header, "header", owner)
-        self.path, _ = regular_file(path, owner)
+        self.path = as_path(path, owner)
         self._content = self._text()
         self._delimiter = self._sniffed() if delimiter is None else delimiter
         first = next(self._records(self._delimiter), None)
@@ -115,7 +115,7 @@ class Table:
         return ValueError(f"{self.owner}: expected {wanted} in {place}, got {cell}{hint}")
 
     def _text(self) -> bytes:
-        content = self.path.read_bytes()
+        content = read_whole(self.path, self.owner)
         at = content.find(b"\0")
         if not content.isascii():
             try:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl.input_file import read_whole
 from fastdl.nn.initializer import INITIALIZERS, Initializer
 from fastdl.nn.module import Module
 
@@ -101,10 +102,7 @@ def _spelled(layer: Module) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise ValueError(f"{path}: expected a file of at most {LONGEST_FILE} bytes, got more")
+    content = read_whole(path, "from_spec", LONGEST_FILE)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,13 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from fastdl.input_file import read_whole
 from fastdl.onnx.table import OPERATORS
 
 Array = NDArray[Any]
 FIRST_OPSET = 13
+# What protobuf can hold in one message.
+LARGEST = 2**31 - 1
 FLOATS: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype(np.float32), TensorProto.DOUBLE: np.dtype(np.float64)}
 # The dtypes of tensors in a file, and the fields that hold their numbers where they are not raw bytes.
 TENSORS: dict[int, tuple[np.dtype[Any], str]] = {
@@ -53,7 +55,7 @@ def parsed(source: str | os.PathLike[str]) -> onnx.ModelProto:
     """A file's content as a model."""
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"onnx.load: expected a path or an onnx.ModelProto, got {type(source).__name__}")
-    content = Path(source).read_bytes()
+    content = read_whole(source, "onnx.load", LARGEST)
     try:
         return onnx.ModelProto.FromString(content)
     except DecodeError:

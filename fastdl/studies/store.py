@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastdl.input_file import read_whole
 from fastdl.studies.study import Case, Measured, Study
 
 ENDING = ".runs.jsonl"
@@ -40,7 +41,7 @@ class Store:
             self._read()
 
     def _read(self) -> None:
-        lines = self.path.read_bytes().splitlines(keepends=True)
+        lines = read_whole(self.path, f"--out {self.path.parent}").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         head: dict[str, Any] = {}
         try:
