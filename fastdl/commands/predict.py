@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.checkpoint import Checkpoint, load, write_atomically
+from fastdl.checkpoint import Checkpoint, load
 from fastdl.commands import options
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
+from fastdl.output_file import write_atomically
 
 
 def add(commands: Any) -> None:
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     if out is None:
         sys.stdout.write(text)
     else:
-        write_atomically(out, text.encode())
+        write_atomically(out, text.encode(), "--out")
         print(f"predictions: {out}")
 
 

@@ -63,10 +63,10 @@ def run(arguments: argparse.Namespace) -> None:
         print(reports[-1], end="\n" if together else "", flush=True)
         print(f"report: {folder / f'{study.name}.md'}", flush=True)
     if summary is not None:
-        from fastdl.checkpoint import write_atomically
+        from fastdl.output_file import write_atomically
         from fastdl.studies.report import together as joined
 
-        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode())
+        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode(), "--out")
         print(f"all reports: {summary}")
 
 

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from fastdl import nn, optim
-from fastdl.checkpoint import Checkpoint, save, write_atomically
+from fastdl.checkpoint import Checkpoint, save
 from fastdl.commands import options
 from fastdl.commands.score import score
 from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.history import History
 from fastdl.metrics import accuracy
+from fastdl.output_file import write_atomically
 from fastdl.training import Trainer, predict
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], float, dict[str, Any]]] = {
@@ -163,4 +164,4 @@ def write_picture(path: Path, figure: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue(), "--out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -199,8 +200,14 @@ class Module:
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        with self._state() as arrays:
+            return {name: array.copy() for name, array in arrays.items()}
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+            yield {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.

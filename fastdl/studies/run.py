@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastdl.checkpoint import write_atomically
+from fastdl.output_file import write_atomically
 from fastdl.studies import report
 from fastdl.studies.results import Results
 from fastdl.studies.store import Store
@@ -29,9 +29,9 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
     sweep(study, store, processes)
     results = Results(runnable(study), store.done)
     pictures = _draw(study, results, folder)
-    write_atomically(folder / f"{study.name}.json", report.as_json(study, results).encode())
-    write_atomically(folder / f"{study.name}.csv", report.as_csv(study, results).encode())
-    write_atomically(folder / f"{study.name}.md", report.markdown(study, results, pictures).encode())
+    write_atomically(folder / f"{study.name}.json", report.as_json(study, results).encode(), "study")
+    write_atomically(folder / f"{study.name}.csv", report.as_csv(study, results).encode(), "study")
+    write_atomically(folder / f"{study.name}.md", report.markdown(study, results, pictures).encode(), "study")
     return results
 
 
