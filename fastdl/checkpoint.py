@@ -265,6 +265,11 @@ def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
         _refuse_oversize(spec, elements)
         model = nn.from_spec({"model": spec})
     except (TypeError, ValueError, RecursionError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, MemoryError):  # what the spec asks for has been held against the file
+            raise MemoryError(f"load: expected memory for the model in {path}: {cause}") from None
         raise ValueError(f"load: the spec in {path} cannot be built: {error}") from None
     wide = any(dtype == "F64" for _, dtype in shapes.values())
     return model.astype(np.float64) if wide else model

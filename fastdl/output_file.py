@@ -154,11 +154,11 @@ def _link(file: BinaryIO, path: Path) -> None:
             file.seek(0)
             shutil.copyfileobj(file, copy)
             copy.flush()
-            _keep(copy.fileno(), path, os.fstat(file.fileno()))
+            _keep(copy.fileno(), file.fileno(), os.fstat(file.fileno()))
             os.fsync(copy.fileno())
 
 
-def _keep(descriptor: int, old: Path, status: os.stat_result) -> None:
+def _keep(descriptor: int, old: Path | int, status: os.stat_result) -> None:
     """Let an open file have the owner, the permissions and the attributes of an older one."""
     mode, own = stat.S_IMODE(status.st_mode), os.fstat(descriptor)
     if (own.st_uid, own.st_gid) != (status.st_uid, status.st_gid):

@@ -370,9 +370,7 @@ def test_a_kill_while_a_file_is_written_leaves_nothing_else(tmp_path, python):
         pytest.skip("this file system has no files without a name")
     path = tmp_path / "file"
     write_atomically(path, b"old", "test")
-    code = (
-        "import os, sys; from fastdl.output_file import write_atomically; os.fsync = lambda fd: os.kill(os.getpid(), 9);"
-    )
+    code = "import os, sys; from fastdl.output_file import write_atomically; os.fsync = lambda fd: os.kill(os.getpid(), 9);"
     done = python(f"{code} write_atomically({str(path)!r}, b'new' * 10**6, 'test')")
     assert done.returncode == -9
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
