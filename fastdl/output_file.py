@@ -81,7 +81,22 @@ def check_file(path: str | os.PathLike[str], owner: str) -> None:
     place = as_path(path, owner)
     try:
         target, _ = _target(path)
-        with tempfile.TemporaryFile(dir=target.parent):
+        check_folder(target.parent, owner)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(place)) from None
+
+
+def check_folder(path: str | os.PathLike[str], owner: str) -> None:
+    """Find out whether files can be written into a folder.
+
+    Raises:
+        TypeError: if path is no path.
+        ValueError: if no folder can have its name.
+        OSError: if they cannot.
+    """
+    place = as_path(path, owner)
+    try:
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(place)) from None

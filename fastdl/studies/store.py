@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdl.input_file import read_whole
+from fastdl.output_file import continued
 from fastdl.studies.study import Case, Measured, Study
 
 ENDING = ".runs.jsonl"
@@ -67,7 +68,7 @@ class Store:
         lines = [{"case": case, "run": run, "measured": measured}]
         if not self.path.exists() or self.path.stat().st_size == 0:
             lines.insert(0, self._identity)
-        with self.path.open("ab") as file:
+        with continued(self.path, "study") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())
