@@ -81,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
     task = asked_for(arguments, rng)
     model = _model(arguments.model, task)
-    out = options.writable_folder(arguments.out)
+    out = options.writable_folder(arguments.out, f"{task.name}.safetensors", f"{task.name}.png")
     if task.found:
         print(task.found, flush=True)
     scaling, target_scaling = task.scaling(), task.target_scaling()

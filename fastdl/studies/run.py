@@ -11,6 +11,8 @@ from fastdl.studies.store import Store
 from fastdl.studies.study import Study
 from fastdl.studies.sweep import runnable, sweep
 
+ENDINGS = (".json", ".csv", ".md")
+
 
 def run(study: Study, folder: Path, processes: int | None = None) -> Results:
     """Measure what the folder does not hold yet, and write NAME.md, NAME.json, NAME.csv and pictures into it.
@@ -29,9 +31,9 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
     sweep(study, store, processes)
     results = Results(runnable(study), store.done)
     pictures = _draw(study, results, folder)
-    write_atomically(folder / f"{study.name}.json", report.as_json(study, results).encode(), "study")
-    write_atomically(folder / f"{study.name}.csv", report.as_csv(study, results).encode(), "study")
-    write_atomically(folder / f"{study.name}.md", report.markdown(study, results, pictures).encode(), "study")
+    texts = report.as_json(study, results), report.as_csv(study, results), report.markdown(study, results, pictures)
+    for ending, text in zip(ENDINGS, texts, strict=True):
+        write_atomically(folder / f"{study.name}{ending}", text.encode(), "study")
     return results
 
 
