@@ -68,7 +68,8 @@ def save(
 ) -> None:
     """Write a model to a safetensors file: parameters and buffers under torch's names, the rest as its metadata.
 
-    The file is written whole beside its place and then put there: at any moment the old or the new file stands.
+    The file is written whole beside its place and then put there: at any moment the old or the new file stands. No copy of
+    all weights is made. What is kept of an older file, and what is done with links, stands in docs/checkpoints.md.
 
     Args:
         model: a model with layers of one's own is saved without its spec, and loaded by `load(path, model=...)`.
@@ -86,7 +87,7 @@ def save(
     Raises:
         TypeError: if an argument is of another kind.
         RuntimeError: if a scaling is not fitted.
-        OSError: if the file cannot be written; an older one stands then.
+        OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands then.
 
     Example:
         >>> import tempfile
@@ -141,7 +142,9 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoin
     Raises:
         TypeError: if path or model is of another kind.
         OSError: if the file cannot be read.
-        ValueError: if it is no safetensors file, not one of fastdl's or of a newer version, or does not fit together.
+        MemoryError: if memory does not suffice for the weights.
+        ValueError: if it is no regular file, no safetensors file, not one of fastdl's or of a newer version, or does not fit
+            together.
 
     Example:
         See `save`.

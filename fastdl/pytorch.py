@@ -24,17 +24,16 @@ def load_torch(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
         path: what `safetensors.torch.save_file(model.state_dict(), path)` wrote; any safetensors file will do.
 
     Raises:
+        TypeError: if path is no path.
         OSError: if the file cannot be read.
-        ValueError: if it is no safetensors file, or an entry holds anything but real numbers.
+        ValueError: if it is no regular file, no safetensors file, or an entry holds anything but real numbers.
 
     Example:
         >>> import tempfile
-        >>> import safetensors.numpy
-        >>> from fastdl import nn
+        >>> from fastdl import nn, save
         >>> model = nn.Linear(2, 1)
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     entries = {"weight": np.ones((1, 2), np.float32), "bias": np.zeros(1, np.float32)}
-        ...     safetensors.numpy.save_file(entries, f"{folder}/torch.safetensors")
+        ...     save(model, f"{folder}/torch.safetensors")  # for what torch would write
         ...     model.load_state_dict(load_torch(f"{folder}/torch.safetensors"))
         IncompatibleKeys(missing_keys=[], unexpected_keys=[])
 

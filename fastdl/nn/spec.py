@@ -39,8 +39,10 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
 
     Raises:
         TypeError: if the spec or an entry is of another kind.
-        ValueError: if an entry (counted from 1) cannot be read or built, or something is too much: an entry of over
-            100,000 characters, a list of over 10,000 entries, a file of over 10 MB, over 50 levels of nesting.
+        OSError: if the file cannot be read.
+        ValueError: if the file is no regular one, an entry (counted from 1) cannot be read or built, or something is too
+            much: an entry of over 100,000 characters, a list of over 10,000 entries, a file of over 10 MB, over 50 levels of
+            nesting.
 
     Example:
         >>> from fastdl.nn import from_spec
