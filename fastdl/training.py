@@ -379,7 +379,8 @@ class Trainer:
         Raises:
             RuntimeError: if a fit of this trainer runs and this is not called between two of its epochs, in `on_checkpoint`.
             OSError: if the file cannot be read.
-            ValueError: if it is no regular file, no training state, of a newer version, damaged or of other parts; nothing is changed.
+            ValueError: if it is no regular file, no training state, of a newer version, damaged or of other parts; nothing is
+                changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
         from fastdl.state import load_state
