@@ -184,6 +184,33 @@ for read in (fastdl.load, fastdl.load_torch, lambda path: fastdl.load(path, mode
 """
 
 
+LITTLE_FOR_ONNX = """
+import resource, sys, fastdl, fastdl.onnx, fastdl.onnx.reading, fastdl.onnx.writing
+from fastdl import nn
+path = sys.argv[1]
+model = nn.Linear(2048, 4400, bias=False, weight_init=nn.init.constant(0.5))  # 34 MiB
+fastdl.onnx.export(model, path, 2048)
+size = int(open("/proc/self/statm").read().split()[0]) * 4096
+for work in (lambda: fastdl.onnx.export(model, path, 2048), lambda: fastdl.onnx.load(path)):
+    for slack in (10, 45, 80, 115):
+        resource.setrlimit(resource.RLIMIT_AS, (size + (slack << 20), resource.RLIM_INFINITY))
+        try:
+            work()
+        except MemoryError:
+            print("MemoryError")
+            continue
+        print("done")
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the size of a process is in Linux's /proc")
+def test_little_memory_is_a_memory_error_of_onnx_files_too(path, python):
+    pytest.importorskip("onnx")
+    done = python(f"import sys; sys.argv[1:] = [{str(path)!r}]\n{LITTLE_FOR_ONNX}")
+    assert done.returncode == 0, done.stderr
+    assert {done.stdout.split()[0], done.stdout.split()[4]} == {"MemoryError"}
+
+
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="the size of a process is in Linux's /proc")
 def test_little_memory_suffices_to_save_and_is_a_memory_error_to_load(path, python):
     done = python(f"import sys; sys.argv[1:] = [{str(path)!r}]\n{LITTLE}")

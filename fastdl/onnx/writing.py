@@ -19,7 +19,7 @@ from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.onnx import expression
-from fastdl.onnx.checking import LARGEST, accept
+from fastdl.onnx.checking import LARGEST, accept, require_memory
 from fastdl.onnx.table import LAYERS, fill
 from fastdl.output_file import write_atomically
 
@@ -48,6 +48,9 @@ def write(
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
         raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {input_shape!r}")
     fill()
+    require_memory(
+        sum(array.nbytes for array in (*model.buffers(), *(p.data for p in model.parameters()))), "onnx.export"
+    )
     # What a walk leaves in layers, it leaves in the copy.
     writer = Writer(copy.deepcopy(model).eval(), dtype)
     with no_grad(), np.errstate(all="ignore"):
