@@ -166,6 +166,7 @@ class NLLLoss(_ClassLoss):
         gx = empty_like(x)
         gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, x)
         kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
+        self._kept = None
         return gx.reshape(shape)
 
 
@@ -242,4 +243,5 @@ class CrossEntropyLoss(_ClassLoss):
             kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)
         else:
             kernels.cross_entropy_backward(p, t, weight, self.ignore_index, self.label_smoothing, gy, gx)
+        self._kept = None
         return gx.reshape(shape)
