@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -135,8 +136,14 @@ class Module(Copying):
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        with self._state() as arrays:
+            return {name: array.copy() for name, array in arrays.items()}
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+            yield {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastdl.input_file import read_whole
 from fastdl.nn import walk
 from fastdl.nn.collection import Collection
 from fastdl.nn.initializer import INITIALIZERS, Initializer
@@ -47,9 +48,10 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
 
     Raises:
         TypeError: if the spec or an entry is of another kind.
-        ValueError: if an entry (counted from 1) cannot be read or built, or something is too much: an entry of over
-            100,000 characters, a list of over 10,000 entries, a million of them in all, a file of over 10 MB, over 100
-            levels of nesting.
+        OSError: if the file cannot be read.
+        ValueError: if the file is no regular one, an entry (counted from 1) cannot be read or built, or something is too
+            much: an entry of over 100,000 characters, a list of over 10,000 entries, a million of them in all, a file of
+            over 10 MB, over 100 levels of nesting.
 
     Example:
         >>> from fastdl.nn import from_spec
@@ -116,10 +118,7 @@ def _spelled(layer: Module) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise ValueError(f"{path}: expected a file of at most {LONGEST_FILE} bytes, got more")
+    content = read_whole(path, "from_spec", LONGEST_FILE)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
