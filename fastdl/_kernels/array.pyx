@@ -35,8 +35,8 @@ cdef void give_scratch(Block block) noexcept:
 def ready(array, dtype, owner):
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
-    Any layout is copied into that form; another dtype, or what is no array, is a TypeError that names the owner (a module,
-    or a string) and says what to write.
+    Any layout is copied into that form, and a NumPy scalar is an array without axes; another dtype, or what is neither, is a
+    TypeError that names the owner (a module, or a string) and says what to write.
     """
     cdef int kind
     if type(array) is cnp.ndarray:
@@ -64,6 +64,8 @@ def converted(array, dtype, owner):
     name = owner if isinstance(owner, str) else owner.spec()
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name
+    if isinstance(array, np.generic):
+        array = np.asarray(array)
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{name}: expected a NumPy array of {wanted}, got {type(array).__name__}; write np.asarray(x, dtype=np.{example})"

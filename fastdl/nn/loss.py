@@ -76,11 +76,15 @@ class Loss(Layer):
             raise ValueError(f"{self.spec()}: expected derivative to return shape {output.shape}, got {slope.shape}")
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
-        return np.ascontiguousarray(slope * weight, dtype=output.dtype)
+        return np.asarray(slope * weight, dtype=output.dtype, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
         return True
+
+    def _counted(self, rows: int) -> float:
+        """How much the loss of the latest forward, of so many rows, counts among those of an epoch's batches."""
+        return rows
 
     def _reduction_record(self) -> dict[str, int]:
         return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
@@ -292,12 +296,12 @@ class BCEWithLogitsLoss(_Elementwise):
 
 
 def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
-    """The value as an array of finite numbers from 0 up, or None."""
+    """The value as an array of finite numbers, or None."""
     if value is None:
         return None
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got {value!r}")
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise ValueError(f"{owner}: expected finite numbers >= 0 for {name}, got {value!r}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{owner}: expected finite numbers for {name}, got {value!r}")
     return np.array(array, dtype=np.float64)
