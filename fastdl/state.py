@@ -124,7 +124,7 @@ def _take_over(trainer: Trainer, weights: Any, optimizer: Any, schedule: Any, pa
     """Change model, schedule and optimizer, all or none."""
     parts = [(trainer.model, weights), (trainer.optimizer, optimizer)]
     if trainer.schedule is not None:
-        parts.insert(1, (trainer.schedule, schedule))  # it sets rates, and the optimizer's own come last
+        parts.append((trainer.schedule, schedule))
     before = [(part, part.state_dict()) for part, _ in parts]
     try:
         for part, state in parts:
@@ -223,7 +223,7 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
 
 
 def _counts(name: str) -> bool:
-    return name in ("epoch", "bad_epochs", "reductions")
+    return name in ("epoch", "bad_epochs")
 
 
 def _same_type(name: Any, part: object) -> None:

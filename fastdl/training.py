@@ -21,6 +21,7 @@ from fastdl.feed import Source, feed_of
 from fastdl.fitting import Fitting
 from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
+from fastdl.measuring import measured
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.position import Position
@@ -46,7 +47,9 @@ class Trainer:
         clip_norm: the largest norm that the gradient of all the optimizer's parameters together may have.
         clip_value: the largest absolute value that one gradient element may have; applied before clip_norm.
         metrics: functions of (output, target), named in the history as they are in Python, or a dictionary of them by
-            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`.
+            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`. Where the criterion has an
+            ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
+            tried on a few rows before the first step; one that fails there, on all.
 
     Arrays are converted once, at the door: x and floating targets to the weights' dtype, class indices to int64.
 
@@ -185,6 +188,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+            Exception: what a metric raises; before the first step if it can be known.
             RuntimeError: if the fit to resume did not end between two epochs, or another fit of this trainer runs.
 
         Example:
@@ -242,12 +246,12 @@ class Trainer:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
             validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
-        feed.try_out(self.model, self.criterion)
+        feed.try_out(self.model, self.criterion, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
-            try_rows(self.model, self.criterion, *validation)
+            try_rows(self.model, self.criterion, self.metrics, *validation)
         names = ["loss", *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
@@ -409,7 +413,7 @@ class Trainer:
         target = in_memory(y)
         with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
-        return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
+        return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
 
 
 def _epochs(epochs: object) -> int:

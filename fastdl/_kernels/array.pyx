@@ -50,14 +50,16 @@ cdef bint is_plain(array) except -1:
 def ready(array, dtype, owner, name="x"):
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
-    Any layout is copied into that form; another dtype, a masked array, or what is no array, is a TypeError that names the owner
-    (a module, or a string) and the argument, and says what to write.
+    Any layout is copied into that form, and a NumPy scalar is an array without axes; another dtype, a masked array, or what is
+    neither, is a TypeError that names the owner (a module, or a string) and the argument, and says what to write.
     """
     cdef int kind
     if is_plain(array):
         kind = cnp.PyArray_TYPE(array)
         if (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64):
             return contiguous(array)
+    elif isinstance(array, np.generic):
+        return ready(np.asarray(array), dtype, owner, name)
     raise refusal(array, dtype, owner, name)
 
 
