@@ -57,6 +57,7 @@ def hold_together(name, options, reduction, x, t, agree):
     gy = np.random.default_rng(9).normal(size=loss.shape).astype(x.dtype)
     x_torch.grad = None
     theirs(x_torch, torch.tensor(t)).backward(torch.tensor(gy))
+    ours(x, t)
     agree(ours.backward(gy), x_torch.grad)
 
 

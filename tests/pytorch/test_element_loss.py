@@ -49,6 +49,7 @@ def hold_together(name, options, reduction, x, t, agree):
     gy = draw(x.shape, x.dtype, seed=9)
     x_torch.grad = None
     theirs(x_torch, torch.tensor(t)).backward(torch.tensor(gy))
+    ours(x, t)
     agree(ours.backward(gy), x_torch.grad)
 
 
