@@ -14,7 +14,7 @@ from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.door import Rows
-from fastdl.engine import Engine, Losses, NotFiniteError, Task, engine_for
+from fastdl.engine import Engine, Losses, NotFiniteError, PlainEngine, Task, engine_for
 from fastdl.feed import Feed
 from fastdl.measuring import measured
 from fastdl.position import Position
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 # How long one call may run through epochs.
 CALL_SECONDS = 0.05
+# So many times in a row a native engine is made anew because the model was changed before its first step.
+IN_VAIN = 3
 
 
 class Fitting:
@@ -190,15 +192,18 @@ class Fitting:
         self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
     ) -> Losses:
         """An epoch, or a batch, without Python between its steps."""
-        losses, rows = Losses(), len(x) if order is None else len(order)
+        losses, in_vain, rows = Losses(), 0, len(x) if order is None else len(order)
         # Where the model is changed in the midst, the rest goes through an engine for what it is then.
         while (done := losses.rows) < rows:
             part = (x[done:], y[done:], None) if order is None else (x, y, order[done:])
             engine = self._engine(x, y, min(batch_size, len(x)))
+            if in_vain == IN_VAIN:
+                engine = PlainEngine(self._task, "other threads change the model all the time")
             try:
                 losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, error.step + done // batch_size, error.where) from None
+            in_vain = 0 if losses.rows > done else in_vain + 1
         if seen is not None:
             seen[1].append(y if order is None else y[order])
         return losses

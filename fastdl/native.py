@@ -15,7 +15,6 @@ from fastdl.engine import Losses, NotFiniteError, Task
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
-from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.plan.operations import record_of

@@ -77,6 +77,9 @@ class Trainer:
         (3, 2)
     """
 
+    # The process and the thread of the fit that runs.
+    _runner: tuple[int | None, int | None] = (None, None)
+
     def __init__(
         self,
         model: Module,
@@ -224,7 +227,7 @@ class Trainer:
         validation_data: Any,
         callbacks: Any,
         progress: Any,
-        augment: Any,
+        augment: Augment | None,
         drop_last: Any,
         resume: Any,
     ) -> History:
@@ -241,7 +244,7 @@ class Trainer:
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
-            validation = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
+            validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
         feed.try_out(self.model, self.criterion, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
@@ -271,21 +274,22 @@ class Trainer:
     def _running(self) -> Iterator[None]:
         """Refuse another fit, in this thread or another, while one runs."""
         runner = os.getpid(), get_ident()
-        if vars(self).setdefault("_runner", runner) is not runner:
-            if self._runs():
-                raise RuntimeError(
-                    "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                    " has returned, or make another Trainer"
-                )
-            self._runner = runner
         try:
+            if vars(self).setdefault("_runner", runner) is not runner:
+                if self._runs():
+                    raise RuntimeError(
+                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                        " has returned, or make another Trainer"
+                    )
+                self._runner = runner
             yield
-        finally:
-            vars(self).pop("_runner", None)
+        finally:  # without calls, between which a signal handler may raise
+            if self._runner is runner:
+                del self._runner
 
     def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; one that ran in another thread before a fork does not go on in the child."""
-        process, thread = vars(self).get("_runner", (None, None))
+        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
+        process, thread = self._runner
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:

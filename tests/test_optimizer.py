@@ -633,17 +633,21 @@ def test_forgotten_gradients_count_as_zeros_and_the_next_backward_sets_them():
     layer = nn.Linear(2, 1, rng=0)
     optimizer = optim.SGD(layer.parameters(), lr=1.0)
     x, gy = np.ones((3, 2), np.float32), np.ones((3, 1), np.float32)
-    layer(x)
-    layer.backward(gy)
+
+    def backward():
+        layer(x)
+        layer.backward(gy)
+
+    backward()
     optimizer.forget_gradients()
-    layer.backward(gy)
+    backward()
     np.testing.assert_array_equal(layer.weight.grad, [[3, 3]])
     np.testing.assert_array_equal(layer.bias.grad, [3])
-    layer.backward(gy)
+    backward()
     np.testing.assert_array_equal(layer.weight.grad, [[6, 6]])
     optimizer.forget_gradients()
     np.testing.assert_array_equal(layer.weight.grad, [[0, 0]])
-    layer.backward(gy)  # the weight's gradient was looked at, the bias's was not
+    backward()  # the weight's gradient was looked at, the bias's was not
     np.testing.assert_array_equal(layer.weight.grad, [[3, 3]])
     np.testing.assert_array_equal(layer.bias.grad, [3])
 

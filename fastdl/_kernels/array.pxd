@@ -7,6 +7,8 @@ cdef inline void* address(cnp.ndarray array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
+cdef cnp.ndarray contiguous(cnp.ndarray array)
+
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
     cdef cppclass Block:
         void* at_least(size_t size)

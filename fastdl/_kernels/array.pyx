@@ -32,6 +32,13 @@ cdef void give_scratch(Block block) noexcept:
     give_thread_block(block)
 
 
+cdef cnp.ndarray contiguous(cnp.ndarray array):
+    """The array as kernels read it: C-contiguous, aligned, of native byte order, of no subclass; a copy where it must be one."""
+    if type(array) is not cnp.ndarray or not cnp.PyArray_ISNOTSWAPPED(array):
+        return cnp.PyArray_FROM_OF(array, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_NOTSWAPPED | cnp.NPY_ARRAY_ENSUREARRAY)
+    return array if cnp.PyArray_ISCARRAY_RO(array) else cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
+
+
 def ready(array, dtype, owner):
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
@@ -39,13 +46,13 @@ def ready(array, dtype, owner):
     TypeError that names the owner (a module, or a string) and says what to write.
     """
     cdef int kind
-    if type(array) is cnp.ndarray:
+    if isinstance(array, cnp.ndarray):
         kind = cnp.PyArray_TYPE(array)
-        if cnp.PyArray_ISCARRAY_RO(array) and (
-            (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
-        ):
-            return array
-    return converted(array, dtype, owner)
+        if (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64):
+            return contiguous(array)
+    if isinstance(array, np.generic):
+        return ready(np.asarray(array), dtype, owner)
+    raise refusal(array, dtype, owner)
 
 
 def ready_gradient(array, cnp.ndarray like not None, owner):
@@ -60,20 +67,15 @@ def ready_gradient(array, cnp.ndarray like not None, owner):
     return gradient
 
 
-def converted(array, dtype, owner):
+cdef refusal(array, dtype, owner):
     name = owner if isinstance(owner, str) else owner.spec()
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name
-    if isinstance(array, np.generic):
-        array = np.asarray(array)
     if not isinstance(array, np.ndarray):
-        raise TypeError(
+        return TypeError(
             f"{name}: expected a NumPy array of {wanted}, got {type(array).__name__}; write np.asarray(x, dtype=np.{example})"
         )
-    native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
-    if native != dtype if dtype is not None else native not in (np.float32, np.float64):
-        raise TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
-    return np.require(array, native, ["C", "A", "E"])
+    return TypeError(f"{name}: expected an array of {wanted}, got {array.dtype}; write x.astype(np.{example})")
 
 
 def empty(tuple shape not None, cnp.dtype dtype not None):

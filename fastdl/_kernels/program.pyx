@@ -250,6 +250,9 @@ cdef class Program:
                 start = now()
                 e.done = e.steps = 0
                 e.total = e.count = 0
+                if shuffles != NULL:
+                    with nogil:
+                        shuffle_kernel(shuffles[epoch], all_rows, e.order)
                 while e.done < e.rows:
                     enter(access)
                     try:
@@ -267,8 +270,6 @@ cdef class Program:
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
                         with nogil:
-                            if shuffles != NULL and e.done == 0:
-                                shuffle_kernel(shuffles[epoch], all_rows, e.order)
                             if self.itemsize == 4:
                                 fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
                             else:

@@ -180,6 +180,7 @@ class NLLLoss(_ClassLoss):
         gx = empty_like(x)
         gy = self._gradient_of_each(grad_output, _places(shape), divisor, x)
         kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
+        self._kept = None
         return gx.reshape(shape)
 
 
@@ -257,4 +258,5 @@ class CrossEntropyLoss(_ClassLoss):
             kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)
         else:
             kernels.cross_entropy_backward(p, t, weight, self.ignore_index, self.label_smoothing, gy, gx)
+        self._kept = None
         return gx.reshape(shape)

@@ -74,7 +74,8 @@ class Sequential(Layer):
         call = flat.calls[keeps]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
         if kept is None:
-            return self._layer_by_layer(x, keeps)
+            with flat.turn(self):
+                return self._layer_by_layer(x, keeps)
         if keeps:
             self._kept = kept
         return kept.y
@@ -254,10 +255,10 @@ class Parallel(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
         kept, widths, shape, dtype = self._recall()
-        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
-        total = None
-        for branch, left, gy in zip(self.branches, kept, parts, strict=True):
-            gx = branch._backward_of(left, gy)
+        gy, stop, total = self._gradient(grad_output, shape, dtype), 0, None
+        for branch, left, width in zip(self.branches, kept, widths, strict=True):
+            start, stop = stop, stop + width
+            gx = branch._backward_of(left, gy[:, start:stop])
             total = gx if total is None else add(total, gx)
         assert total is not None
         return total

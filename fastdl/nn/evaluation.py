@@ -6,33 +6,27 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.watch import Watch
-from fastdl.nn.flat import PASSING
-from fastdl.nn.module import TRANSIENT, Layer, Module
-from fastdl.nn.parameter import Parameter
+from fastdl.nn.flat import is_own, watch
+from fastdl.nn.module import TRANSIENT, Module
 
 
 def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
     """A copy of a model in evaluation mode that shares its parameters and buffers, and a turn to read them.
 
-    A model may so be evaluated while it is trained, in a callback, a signal handler or another thread: no mode of it changes, and
-    what its own modules in Python store in a forward goes to the copy. That of a model of fastdl's own layers is made once, and anew
-    when the model has changed.
+    So a model may be evaluated while it is trained, in a callback, a signal handler or another thread: its modes stay, and what
+    modules written in Python store in a forward goes to the copy. The copy of a model of fastdl's own layers is made once, and
+    again when the model has changed.
     """
     kept = vars(model).get("_evaluation")
     if kept is not None and kept[0].stands():
         return kept[1:]
     modules = list(model.modules())
     copy = copy_of(model, False)
-    if not all(map(_is_own, modules)):
+    if not all(map(is_own, modules)):
         return copy, nullcontext()
     vars(model)["_evaluation"] = None  # what is watched has this entry
-    dictionaries = [vars(each) for each in modules] + [
-        vars(each)["_layers"] for each in modules if "_layers" in vars(each)
-    ]
-    watch = Watch(dictionaries, PASSING | {"training"}, [], Parameter)
     access = Access(reads=[*model.parameters(), *modules])
-    vars(model)["_evaluation"] = watch, copy, access
+    vars(model)["_evaluation"] = watch(model, passing={"training"}), copy, access
     return copy, access
 
 
@@ -66,19 +60,15 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         """What the copy of a module has in the place of this: containers hold modules in dictionaries, tuples and lists."""
         if isinstance(value, Module):
             return copied(value)
-        if type(value) not in (dict, list) and not isinstance(value, tuple):
-            return value
-        before = list(value.values() if type(value) is dict else value)
-        parts = [part(each) for each in before]
-        if all(one is other for one, other in zip(before, parts, strict=True)):
-            return value
         if type(value) is dict:
-            return dict(zip(value, parts, strict=True))
-        return value._make(parts) if hasattr(value, "_make") else type(value)(parts)
+            parts = {name: part(each) for name, each in value.copy().items()}
+            return parts if any(parts[name] is not value.get(name) for name in parts) else value
+        if type(value) is not list and not isinstance(value, tuple):
+            return value
+        each_part = [part(each) for each in value]
+        if all(one is other for one, other in zip(value, each_part, strict=False)):
+            return value
+        named: Any = value  # a named tuple
+        return named._make(each_part) if hasattr(value, "_make") else type(value)(each_part)
 
     return copied(model)
-
-
-def _is_own(module: Module) -> bool:
-    """Whether a module is one of fastdl's layers as they are."""
-    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)

@@ -76,6 +76,7 @@ class Loss(Layer):
             raise ValueError(f"{self.spec()}: expected derivative to return shape {output.shape}, got {slope.shape}")
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
+        self._kept = None
         return np.asarray(slope * weight, dtype=output.dtype, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -142,10 +143,11 @@ class _Elementwise(Loss):
         if grad_output is None:
             factor = 1.0 if self.reduction == "none" else self._factor(x.shape)
             loss_backward(x, t, weight, pos_weight, self.kind, self._delta, factor, gx)
-            return gx
-        gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
-        loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
-        gx *= gradient
+        else:
+            gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
+            loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
+            gx *= gradient
+        self._kept = None
         return gx
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
