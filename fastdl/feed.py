@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, trial
-from fastdl.arguments import positive_integer, true_or_false
+from fastdl.arguments import positive_integer, refuse_special, true_or_false
 from fastdl.history import Metric
 from fastdl.mapped import Mapped
 from fastdl.nn.module import Module
@@ -260,6 +260,7 @@ def feed_of(
     """
     shuffle = None if shuffle is None else true_or_false(shuffle, "shuffle", "Trainer.fit")
     drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
+    refuse_special(x, "x", "Trainer.fit")
     array = hasattr(x, "__array__") or hasattr(x, "__array_interface__")
     if y is None and array:
         raise TypeError(

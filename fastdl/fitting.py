@@ -192,7 +192,7 @@ class Fitting:
         self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
     ) -> Losses:
         """An epoch, or a batch, without Python between its steps."""
-        losses, in_vain, rows = Losses(), 0, len(x) if order is None else len(order)
+        losses, rows, in_vain = Losses(), len(x) if order is None else len(order), 0
         # Where the model is changed in the midst, the rest goes through an engine for what it is then.
         while (done := losses.rows) < rows:
             part = (x[done:], y[done:], None) if order is None else (x, y, order[done:])
@@ -203,7 +203,7 @@ class Fitting:
                 losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, error.step + done // batch_size, error.where) from None
-            in_vain = 0 if losses.rows > done else in_vain + 1
+            in_vain = in_vain + 1 if losses.rows == done else 0
         if seen is not None:
             seen[1].append(y if order is None else y[order])
         return losses

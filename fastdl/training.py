@@ -28,7 +28,7 @@ from fastdl.position import Position
 from fastdl.prediction import outputs
 from fastdl.prediction import predict as predict
 from fastdl.random import as_generator
-from fastdl.trial import try_rows
+from fastdl.trial import own_dtype_told, try_rows
 
 Array = NDArray[Any]
 
@@ -145,7 +145,8 @@ class Trainer:
         its number, and the steps before it stay taken.
 
         Data may be larger than memory. A memory-mapped array (np.memmap, np.load(mmap_mode="r")) stays in its file and is
-        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch.
+        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch. Its file
+        has to keep its length: the system ends a process (SIGBUS) that reads a map behind the end of a file that was cut.
 
         Ctrl-C ends the fit as a finished one: it returns, `history.interrupted` is True, and model and optimizer stand
         where the latest step left them. A program that fits in a loop asks for it.
@@ -352,7 +353,8 @@ class Trainer:
         Raises:
             RuntimeError: if the latest fit was left, or is, in the midst of an epoch; callbacks save in `on_checkpoint`.
             TypeError: if optimizer or schedule are not fastdl's, or a state holds what cannot be written.
-            OSError: if the file cannot be written; an older one stands then.
+            OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands
+                then.
 
         Example:
             >>> import tempfile
@@ -385,7 +387,8 @@ class Trainer:
         Raises:
             RuntimeError: if a fit of this trainer runs and this is not called between two of its epochs, in `on_checkpoint`.
             OSError: if the file cannot be read.
-            ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
+            ValueError: if it is no regular file, no training state, of a newer version, damaged or of other parts; nothing is
+                changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
         from fastdl.state import load_state
@@ -408,7 +411,7 @@ class Trainer:
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""
         target = in_memory(y)
-        with no_grad():
+        with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
         return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
 

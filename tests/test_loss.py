@@ -77,9 +77,9 @@ def test_grad_output_has_the_losses_shape_and_dtype(name):
     losses = criterion(x, t)
     with pytest.raises(ValueError, match=r"expected grad_output of shape \(4"):
         criterion.backward(np.ones((4, 1)))
-    with pytest.raises(TypeError, match="expected an array of float64, got float32"):
+    with pytest.raises(TypeError, match="expected an array of float64 for grad_output, got float32"):
         criterion.backward(np.ones(losses.shape, dtype=np.float32))
-    with pytest.raises(TypeError, match="expected a NumPy array of float64, got float"):
+    with pytest.raises(TypeError, match="expected a NumPy array of float64 for grad_output, got float"):
         criterion.backward(1.0)
 
 
@@ -310,7 +310,7 @@ def test_the_output_is_an_array_of_float32_or_float64(name, output):
 @pytest.mark.parametrize("name", [*ELEMENTS, "CrossEntropyLoss-probabilities"])
 def test_a_floating_target_is_of_the_outputs_dtype(name):
     make, x, t = ALL[name]
-    with pytest.raises(TypeError, match=rf"^{make.__name__}\(\): expected an array of float64, got float32"):
+    with pytest.raises(TypeError, match=rf"^{make.__name__}\(\): expected an array of float64 for target, got float32"):
         make()(x, t.astype(np.float32))
 
 

@@ -43,6 +43,9 @@ cdef class Access:
         self.reads = frozenset([*map(id, reads), *(id(each) | 1 for each in reads_gradients)])
         self.writes = frozenset([*map(id, writes), *(id(each) | 1 for each in writes_gradients)])
 
+    def __reduce__(self):
+        raise TypeError("Access: expected to stay in its process, for it holds addresses; make it again")
+
     def __enter__(self):
         enter(self)
 

@@ -8,7 +8,7 @@ cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, anyone, enter, leave
-from fastdl._kernels.array cimport contiguous
+from fastdl._kernels.array cimport contiguous, is_plain
 from fastdl._kernels.program cimport Program
 from fastdl._kernels.watch cimport Watch
 
@@ -47,11 +47,14 @@ cdef class Call:
         self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
         self.free, self.draws = [program], program.draws
 
+    def __reduce__(self):
+        raise TypeError("Call: expected to stay in its process, for its programs hold addresses; plan the model again")
+
     cdef cnp.ndarray suiting(self, x):
         """x as the program reads it, in whatever layout it is; None where the program does not suit."""
         cdef cnp.ndarray read
         cdef int axis
-        if not isinstance(x, cnp.ndarray) or cnp.PyArray_TYPE(x) != self.kind:
+        if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
             return None
         if cnp.PyArray_NDIM(x) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(x, 0) <= self.capacity:
             return None
@@ -117,6 +120,9 @@ cdef class Kept:
     def __del__(self):
         if self.program is not None:
             self.of.free.append(self.program)
+
+    def __reduce__(self):
+        raise TypeError("Kept: expected to stay in its process, for its program holds addresses; call the model again")
 
     def backward(self, cnp.ndarray gy not None, bint with_input):
         """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.

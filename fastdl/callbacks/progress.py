@@ -30,6 +30,7 @@ class ProgressBar(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_bar",)
 
     def __init__(self, show: bool | None = None) -> None:
         if show not in (None, True, False):

@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
-from fastdl.arguments import real_number
+from fastdl.arguments import as_array, real_number
+from fastdl.casting import cast
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
 
@@ -32,7 +33,7 @@ class _ClassLoss(Loss):
 
     def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
         """The output as (N, C, D); scores (C,) are those of one sample where the target is, too."""
-        x = ready(output, None, self)
+        x = ready(output, None, self, "output")
         one = x.ndim == 1 and (
             not np.ndim(target) or (np.shape(target) == x.shape and np.asarray(target).dtype.kind == "f")
         )
@@ -46,7 +47,8 @@ class _ClassLoss(Loss):
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
         """Target classes as int64 (N, D), all of them classes or ignored, and how many are not ignored."""
-        target = np.asarray(target)
+        if type(target) is not np.ndarray:
+            target = as_array(target, "target", self.spec())
         if target.dtype.kind not in "iu":
             raise TypeError(
                 f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
@@ -81,7 +83,7 @@ class _ClassLoss(Loss):
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
-        weight = None if self.weight is None else self.weight.astype(plan.dtype)
+        weight = None if self.weight is None else cast(self.weight, plan.dtype)
         if not prod(x.shape[:1]) or (weight is not None and len(weight) != x.shape[0]):
             raise plan.refusal(f"a {type(self).__name__} was given scores of shape {x.shape}")
         classes = isinstance(self, NLLLoss) or target.dtype.kind != "f"
@@ -100,7 +102,7 @@ class _ClassLoss(Loss):
         }
 
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        return None if self.weight is None else self.weight.astype(x.dtype)
+        return None if self.weight is None else cast(self.weight, x.dtype)
 
     def _divisor(self, indices: NDArray[np.int64], count: int, weight: NDArray[Any] | None) -> float:
         """What "mean" divides by: the number of targets that count, or the sum of their weights."""
@@ -223,7 +225,8 @@ class CrossEntropyLoss(_ClassLoss):
         x, shape = self._scores(output, target), np.shape(output)
         weight, p = self._weight_like(x), empty_like(x)
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
-        target = np.asarray(target)
+        if type(target) is not np.ndarray:
+            target = as_array(target, "target", self.spec())
         if target.dtype.kind == "f":
             if target.shape == _places(shape):
                 raise TypeError(
@@ -234,7 +237,7 @@ class CrossEntropyLoss(_ClassLoss):
                 raise ValueError(
                     f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
                 )
-            t = ready(target, x.dtype, self).reshape(x.shape)
+            t = ready(target, x.dtype, self, "target").reshape(x.shape)
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)
         else:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.refusal import name_giver
+from fastdl.nn.walk import DEEPEST, tree
 
 
 class Sequential(Layer):
@@ -55,7 +56,9 @@ class Sequential(Layer):
         number = len(self._layers)
         while str(number) in self._layers:
             number += 1
-        if isinstance(layer, Module) and any(module is self for module in layer.modules()):
+        leaf = not isinstance(layer, Module) or next(layer.named_children(), None) is None
+        inside = () if leaf else tree(layer, once=True, deepest=DEEPEST - 1)
+        if layer is self or any(module is self for _, module in inside):
             raise ValueError("Sequential: expected another module, got the container itself or one that holds it")
         self._add(str(number), layer)
         return self
@@ -125,8 +128,9 @@ class Sequential(Layer):
         return grad_output
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the layers with their names, a repeated one at each of its places."""
+        """Yield the layers with their names, a repeated one at each of its places; those in attributes of a subclass follow."""
         yield from self._layers.items()
+        yield from super().named_children()
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -150,6 +154,11 @@ class Sequential(Layer):
             ) from None
         except TypeError:
             raise TypeError(f"Sequential: expected an integer, a name or a slice, got {index!r}") from None
+
+    def __copy__(self) -> Sequential:
+        twin = super().__copy__()
+        twin._layers = self._layers.copy()  # which `append` changes
+        return twin
 
     def spec(self) -> str:
         """Spell the container with all its layers."""
@@ -264,9 +273,10 @@ class Parallel(Layer):
         return total
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the branches under their numbers."""
+        """Yield the branches under their numbers; modules in attributes of a subclass follow."""
         for number, branch in enumerate(self.branches):
             yield str(number), branch
+        yield from super().named_children()
 
 
 class Siamese(Layer):

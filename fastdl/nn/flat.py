@@ -19,8 +19,9 @@ from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
-from fastdl.nn.module import TRANSIENT, Layer, Module
+from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
 
 # A container is planned at the so-and-so-manyth call: a plan costs as much as some dozens of calls.
@@ -100,11 +101,9 @@ def watch(
     Entries named in `passing` may change. Parameters may move to other arrays and be frozen or released; where some must stay
     in place, all of the module's must.
     """
-    modules = list(module.modules())
-    dictionaries = [vars(each) for each in (*modules, *others)]
-    dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
+    held: Any = [*module.modules(), *others]
     parameters = [*module.parameters(), *(in_place or ())]
-    return Watch(dictionaries, PASSING | passing, parameters, Parameter, in_place is not None)
+    return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import real_number, true_or_false
+from fastdl.arguments import as_array, real_number, true_or_false
+from fastdl.casting import cast_into
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
 
@@ -75,11 +76,12 @@ class Optimizer:
                 f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]"
             )
         try:
-            given = list(params)
+            iterator = iter(params)
         except TypeError:
             raise TypeError(
                 f"{self._name()}: expected parameters such as model.parameters(), got {type(params).__name__}"
             ) from None
+        given = list(iterator)
         groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         for group in groups:
@@ -288,7 +290,7 @@ class Optimizer:
             start, parameter = self._offsets[number], self._parameters[number]
             self._steps[number] = entry["step"]
             for name, array in self._state.items():
-                array[start : start + parameter.size] = np.asarray(entry.get(name, 0)).reshape(-1)
+                cast_into(array[start : start + parameter.size], np.asarray(entry.get(name, 0)).reshape(-1))
         self._seen = -1
 
     def _checked_state(self, state_dict: Any) -> tuple[list[dict[str, Any]], list[Mapping[str, Any]]]:
@@ -333,7 +335,7 @@ class Optimizer:
             if step.dtype.kind not in "iuf" or step.size != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
                 raise ValueError(f"{what}: expected a step count for parameter {number}, got {entry['step']!r}")
             for name in names:
-                array = np.asarray(entry[name])
+                array = as_array(entry[name], name, what)
                 if array.shape != parameter.shape or array.dtype.kind not in "fiu":
                     raise ValueError(
                         f"{what}: expected numbers of shape {parameter.shape} for {name} of parameter {number}, "
@@ -346,7 +348,10 @@ class Optimizer:
         """Return the state without the flat buffers, which are made anew around the parameters."""
         views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
         state = {name: value for name, value in vars(self).copy().items() if name not in views}
-        return {**state, "_state": {name: self._state[name] for name in self._active_state(self.param_groups)}}
+        groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
+        with self._stepping:  # one whole state, also while a fit in another thread takes steps
+            arrays = {name: self._state[name].copy() for name in self._active_state(groups)}
+            return {**state, "_state": arrays, "_steps": self._steps.copy(), "param_groups": groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
