@@ -79,7 +79,7 @@ class Loss(Layer):
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         self._kept = None
-        return cast(slope * weight, output.dtype, copy=False, order="C")
+        return cast(np.asarray(slope * weight), output.dtype, copy=False, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
