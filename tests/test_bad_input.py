@@ -282,7 +282,6 @@ KINDS = {
     "float": 1.0,
     "string": "abcd",
     "dictionary": {},
-    "scalar of NumPy": np.float32(1),
     "int64": np.zeros((2, 4), dtype=np.int64),
     "uint8": np.zeros((2, 4), dtype=np.uint8),
     "bool": np.zeros((2, 4), dtype=bool),
