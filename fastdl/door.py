@@ -83,7 +83,7 @@ def in_memory(rows: Rows) -> Array:
 
 def _rows(value: ArrayLike, name: str, owner: str) -> Array:
     try:
-        array = np.asarray(value)
+        array = np.asarray(value).view()  # whoever sets the shape of theirs does not change this one
     except ValueError:
         raise ValueError(f"{owner}: expected {name} to have rows of one length, got ragged ones") from None
     if array.dtype.kind not in "fiub":

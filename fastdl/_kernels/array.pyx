@@ -7,6 +7,9 @@ import numpy as np
 
 cnp.import_array()
 
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray view_of "PyArray_View"(cnp.ndarray array, void* dtype, void* kind)
+
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
     Block& thread_block()
     Block take_thread_block()
@@ -44,7 +47,7 @@ def ready(array, dtype, owner):
         if cnp.PyArray_ISCARRAY_RO(array) and (
             (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
         ):
-            return array
+            return view_of(array, NULL, NULL)  # whoever sets the shape of theirs in place does not change it
     return converted(array, dtype, owner)
 
 

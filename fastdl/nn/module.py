@@ -200,7 +200,9 @@ class Module:
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+            return {
+                name: (part._data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()
+            }
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -215,7 +217,7 @@ class Module:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
-        own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
@@ -234,7 +236,7 @@ class Module:
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
+                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:

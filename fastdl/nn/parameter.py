@@ -32,7 +32,7 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad")
+    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad", "_shown")
 
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
@@ -53,7 +53,7 @@ class Parameter:
     @property
     def data(self) -> NDArray[Any]:
         """The values; assignment copies into them."""
-        return self._data
+        return self._views()[1]
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -65,7 +65,15 @@ class Parameter:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
         if self._forgotten:
             self.zero_grad()
-        return self._grad
+        return self._views()[3]
+
+    def _views(self) -> tuple[NDArray[Any], ...]:
+        """Values and gradient, each before the view that is shown of it, whose shape anyone may set."""
+        shown = getattr(self, "_shown", None)
+        if shown is None or shown[0] is not self._data or shown[2] is not self._grad:
+            data, grad = self._data, self._grad
+            shown = self._shown = data, data.view(), grad, grad.view()
+        return shown
 
     @grad.setter
     def grad(self, value: ArrayLike) -> None:
@@ -117,6 +125,12 @@ class Parameter:
         """
         self._data, self._grad = data, grad
         Parameter.changes += 1
+
+    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+        """Return the state without the views."""
+        return getattr(self, "__dict__", {}).copy() or None, {
+            name: getattr(self, name) for name in ("_data", "_forgotten", "_grad", "_requires_grad")
+        }
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
