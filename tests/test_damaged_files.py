@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from fastdl.data import load_data, load_inputs, read_cifar10, read_columns, read_csv, read_idx, read_npy, read_npz
 
+# What is guessed of a damaged table is said in a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:read_csv:", "ignore:read_columns:", "ignore:load_data:")
+
 
 def idx(array, code):
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
