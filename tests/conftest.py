@@ -79,7 +79,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tup
     """Run `fastdl WORDS`, with train's output in tmp_path/out; returns code, standard output, standard error."""
 
     def run(*words: object) -> tuple[int, str, str]:
-        out = ["--out", tmp_path / "out"] if words[:1] == ("train",) and "--out" not in words else []
+        out = ["--out", tmp_path / "out", "--overwrite"] if words[:1] == ("train",) and "--out" not in words else []
         code = cli.main([str(word) for word in (*words, *out)])
         return code, *capsys.readouterr()
 

@@ -284,7 +284,7 @@ def test_a_study_that_needs_scikit_learn_is_refused_without_it_before_anything_r
     study = Toy()
     study.needs_sklearn = True
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"toy: expected scikit-learn, .*fastdl-nn\[sklearn\]"):
+    with pytest.raises(ImportError, match=r'toy: needs scikit-learn; write pip install "\.\[sklearn\]"'):
         run(study, tmp_path)
     assert study.measured == 0
     assert not list(tmp_path.iterdir())
