@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import fastdl
 from fastdl.commands import evaluate, info, predict, study, train
 from fastdl.commands.interruption import Interruption, handled, ignore_signals
-from fastdl.commands.streams import complain, say, standard_streams
+from fastdl.commands.streams import complain, notes, say, standard_streams
 
 COMMANDS = (train, evaluate, predict, study, info)
 
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fastdl ...
         True
     """
-    with standard_streams(), handled() as interruption:
+    with standard_streams(), notes(), handled() as interruption:
         return _main(argv, interruption)
 
 

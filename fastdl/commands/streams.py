@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -49,6 +50,15 @@ def complain(line: str) -> None:
     """Print a line to standard error where that is possible."""
     with contextlib.suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def notes() -> Iterator[None]:
+    """Let each warning be a line on standard error, without the place in fastdl that it comes from."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("once", category=UserWarning)
+        warnings.showwarning = lambda message, *_, **__: complain(f"fastdl: {' '.join(str(message).split())}")
+        yield
 
 
 @contextlib.contextmanager
