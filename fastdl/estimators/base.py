@@ -17,7 +17,9 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastdl import nn
+from fastdl.arguments import refuse_masked
 from fastdl.door import weights_dtype
+from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
 from fastdl.estimators.stochastic import fit_stochastic, optimizer_of
@@ -128,6 +130,9 @@ class Estimator(BaseEstimator):
         check_options(self)
         if incremental and self.early_stopping:
             raise ValueError(f"{owner}: partial_fit does not support early_stopping=True")
+        check_inputs(X, owner)
+        refuse_masked(y, "y", owner)
+        refuse_masked(sample_weight, "sample_weight", owner)
         options = {"multi_output": True, "y_numeric": self._numeric_targets, "allow_nd": self._takes_images}
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
@@ -291,6 +296,7 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """The model's outputs."""
         check_is_fitted(self)
+        check_inputs(X, type(self).__name__)
         options = {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
         with np.errstate(over="ignore", invalid="ignore"):
             X = validate_data(self, X, reset=False, **options)
