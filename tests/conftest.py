@@ -14,6 +14,15 @@ from fastdl import cli
 from fastdl._kernels.table import set_cpu_level
 from fastdl.random import Stream, drawing_from
 
+try:
+    from hypothesis import settings
+except ImportError:  # its tests are skipped
+    pass
+else:
+    # The same examples in every run, however slow the machine.
+    settings.register_profile("fastdl", derandomize=True, deadline=None)
+    settings.load_profile("fastdl")
+
 
 @pytest.fixture(params=fastdl.cpu_levels())
 def level(request: pytest.FixtureRequest) -> Iterator[str]:

@@ -168,6 +168,16 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(run, tmp_path, 
         assert re.fullmatch(r"fastdl: --out .*file.*: cannot be written to: .*\n", err)
 
 
+@pytest.mark.parametrize("name", ["disk.safetensors", "disk.png"])
+def test_a_file_in_the_folder_that_cannot_be_replaced_is_said_before_training(run, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
+    os.mkfifo(tmp_path / name)
+    code, out, err = run("train", "--out", tmp_path)
+    assert (code, out) == (2, "")
+    assert err == f"fastdl: --out {tmp_path / name}: expected the name of a file, got a FIFO\n"
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
 def test_ctrl_c_is_one_line_and_code_130(run, tmp_path, monkeypatch):
     epoch = Fitting._epoch
 

@@ -24,7 +24,7 @@ class CSVLog(Callback):
 
     Raises:
         TypeError: if path is none.
-        OSError: before training, if the file cannot be written.
+        OSError: before training, if the file cannot be written, or is no regular one.
         ValueError: before training, if the file has another header.
 
     Example:
@@ -44,10 +44,13 @@ class CSVLog(Callback):
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
         header = ",".join(["epoch", *trainer.history.names])
+        from fastdl.output_file import continued
+
         try:
-            file = open(self.path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - closed when the fit ends
+            opened = continued(self.path, "CSVLog")
         except OSError as error:
             raise type(error)(f"CSVLog: cannot write to {self.path}: {error.strerror}") from error
+        file = io.TextIOWrapper(opened, newline="", encoding="utf-8")
         try:
             self._continue(file, header, len(trainer.history))
         except BaseException:

@@ -50,6 +50,11 @@ class TensorBoard(Callback):
             writer: Any = import_module("tensorboard.summary.writer.event_file_writer")
         except ImportError:
             raise ImportError('TensorBoard: needs tensorboard; write pip install "fastdl-nn[tensorboard]"') from None
+        from fastdl.output_file import check_folder
+
+        if "://" not in self.folder:
+            os.makedirs(self.folder, exist_ok=True)
+            check_folder(self.folder, "TensorBoard")
         self._writer = writer.EventFileWriter(self.folder)
         if trainer.history:
             start, step = events.SessionLog(status=events.SessionLog.START), len(trainer.history) + 1

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from fastdl import nn, optim
-from fastdl.checkpoint import Checkpoint, save, write_atomically
+from fastdl.checkpoint import Checkpoint, save
 from fastdl.commands import options
 from fastdl.commands.score import score
 from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.history import History
 from fastdl.metrics import accuracy
+from fastdl.output_file import write_atomically
 from fastdl.training import Trainer, predict
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], float, dict[str, Any]]] = {
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
     rng = np.random.default_rng(arguments.seed)
     task = asked_for(arguments, rng)
     model = _model(arguments.model, task)
-    out = options.writable_folder(arguments.out)
+    out = options.writable_folder(arguments.out, f"{task.name}.safetensors", f"{task.name}.png")
     if task.found:
         print(task.found, flush=True)
     scaling, target_scaling = task.scaling(), task.target_scaling()
@@ -163,4 +164,4 @@ def write_picture(path: Path, figure: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue(), "--out")

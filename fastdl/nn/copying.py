@@ -3,41 +3,26 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from types import MemberDescriptorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastdl._kernels.access import Access
 from fastdl.nn.parameter import writable
+from fastdl.nn.walk import TRANSIENT, Parts, slots
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
 
 _Self = TypeVar("_Self", bound="Copying")
 
-# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
-TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
 
-
-def slots_of(module: Any) -> list[str]:
-    """The names of the attributes that a module holds in slots, where a subclass has some."""
-    return [
-        name
-        for kind in type(module).__mro__
-        for name, each in vars(kind).items()
-        if isinstance(each, MemberDescriptorType) and hasattr(module, name)
-    ]
-
-
-class Copying:
+class Copying(Parts):
     """Copies of modules; all attributes travel but those that only calls in this process need."""
-
-    _buffer_names: tuple[str, ...] = ()
 
     def _attributes(self) -> dict[str, Any]:
         """All attributes that travel."""
         # Another thread may let the module run, which adds attributes.
         own = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
-        return own | {name: getattr(self, name) for name in slots_of(self)}
+        return own | {name: getattr(self, name) for name in slots(type(self)) if hasattr(self, name)}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a pickle holds; with copies of the buffers, which a fit in another thread may write."""
@@ -47,7 +32,7 @@ class Copying:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
-            if isinstance(getattr(type(self), name, None), MemberDescriptorType):
+            if name in slots(type(self)):
                 setattr(self, name, value)
             else:
                 vars(self)[name] = value

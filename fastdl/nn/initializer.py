@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype
+from fastdl.casting import cast
 from fastdl.random import as_generator
 
 Shape = tuple[int, ...]
@@ -63,8 +64,7 @@ class Initializer:
         if 0 in shape:
             return np.empty(shape, dtype)
         try:
-            with np.errstate(over="ignore"):
-                values = self.draw(rng, shape, **dict(self.arguments)).astype(dtype, copy=False)
+            values = cast(self.draw(rng, shape, **dict(self.arguments)), dtype, copy=False)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
         if not np.isfinite(values).all():
