@@ -44,6 +44,12 @@ class Classifier(ClassifierMixin, Estimator):
         y = y.toarray() if sparse else y if first else of_their_kind(y, self.classes_)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            if kind == "unknown" and np.ndim(y) == 1:
+                held = sorted({type(each).__name__ for each in y})
+                raise ValueError(
+                    f"{owner}: Unknown label type: expected numbers, booleans or strings for y, got objects of"
+                    f" {', '.join(held)}; write y.astype(int) or y.astype(str)"
+                )
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
