@@ -32,6 +32,7 @@ def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)
 
 
+@pytest.mark.filterwarnings("ignore:.*Maximum iterations")
 @pytest.mark.parametrize("estimator", [each for each in ESTIMATORS if is_regressor(each)], ids=str)
 def test_predictions_of_some_rows_are_those_of_all(estimator):
     X = np.random.default_rng(0).normal(size=(40, 3))
