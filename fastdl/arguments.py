@@ -5,6 +5,30 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+
+def as_array(value: Any, name: str, owner: str) -> NDArray[Any]:
+    """The value as an array; a TypeError where that would lose what it holds, a mask or its zeros, or is no array at all."""
+    refuse_special(value, name, owner)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{owner}: expected {name} to have rows of one length, got ragged ones") from None
+
+
+def refuse_special(value: Any, name: str, owner: str) -> None:
+    """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence, and for a sparse matrix."""
+    parts = value if isinstance(value, (list, tuple)) else ()
+    if isinstance(value, np.ma.MaskedArray) or any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise TypeError(
+            f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"
+            " the masked rows out"
+        )
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise TypeError(
+            f"{owner}: expected an array for {name}, got a sparse {type(value).__name__}; write {name}.toarray()"
+        )
 
 
 def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:

@@ -25,7 +25,7 @@ class CSVLog(Callback):
 
     Raises:
         TypeError: if path is none.
-        OSError: before training, if the file cannot be written.
+        OSError: before training, if the file cannot be written, or is no regular one.
         ValueError: before training, if the file has another header.
 
     Example:
@@ -34,6 +34,7 @@ class CSVLog(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_file",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
@@ -43,11 +44,14 @@ class CSVLog(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
+        from fastdl.output_file import continued
+
         header = _header(trainer.history)
         try:
-            file = open(self.path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - closed when the fit ends
+            opened = continued(self.path, "CSVLog")
         except OSError as error:
             raise type(error)(f"CSVLog: cannot write to {self.path}: {error.strerror}") from error
+        file = io.TextIOWrapper(opened, newline="", encoding="utf-8")
         try:
             self._continue(file, header, len(trainer.history))
         except BaseException:

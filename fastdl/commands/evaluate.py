@@ -41,13 +41,14 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print accuracy with a table of the classes, or R2 and root mean square error."""
     saved = load(arguments.model)
-    out = None if arguments.out is None else _drawable(arguments.out, saved)
+    name = f"{arguments.model.stem}-confusion.png"
+    out = None if arguments.out is None else _drawable(arguments.out, name, saved)
     test = _data(arguments, saved)
     output = outputs(saved, test.x)
     if saved.classes is not None:
         say(by_class(output, test.y, saved.classes))
     if out is not None:
-        say(f"picture: {_picture(out / f'{arguments.model.stem}-confusion.png', output, test)}")
+        say(f"picture: {_picture(out / name, output, test)}")
     say(score(output, test.y, saved.classes))
 
 
@@ -73,7 +74,7 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
     return Dataset(test.x.astype(layout.dtype), as_known(test, layout, name), saved.classes)
 
 
-def _drawable(folder: Path, saved: Checkpoint) -> Path:
+def _drawable(folder: Path, name: str, saved: Checkpoint) -> Path:
     """The folder for the picture, when there is something to draw and what draws it."""
     if saved.classes is None:
         raise ValueError("--out: expected a model of classes, whose confusion matrix it is for, got one of values")
@@ -81,7 +82,7 @@ def _drawable(folder: Path, saved: Checkpoint) -> Path:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise missing("--out", "plot") from None
-    return options.writable_folder(folder)
+    return options.writable_folder(folder, name)
 
 
 def _picture(path: Path, output: np.ndarray, test: Dataset) -> Path:

@@ -9,9 +9,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from fastdl.callbacks.csv_log import csv_text
-from fastdl.checkpoint import Checkpoint, save, write_atomically
+from fastdl.checkpoint import Checkpoint, save
 from fastdl.commands.options import writable_folder
 from fastdl.history import History
+from fastdl.output_file import write_atomically
 
 FOLDER = Path("fastdl-out")
 ENDINGS = (".safetensors", "-history.csv", ".png")
@@ -41,19 +42,17 @@ class Results:
                 f"--out {folder}: expected a folder without results of {name}, got one with {taken[0].name};"
                 " write --overwrite to replace them, or name another folder"
             )
-        if overwrite and (folders := [path for path in taken if path.is_dir()]):
-            raise ValueError(f"--overwrite: expected files to replace, got the folder {folders[0]}")
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
         """Make the folder, and take it away again where nothing comes into it.
 
         Raises:
-            ValueError: if it cannot be written to.
+            ValueError: if it, or a file in it that is to be replaced, cannot be written to.
         """
         made = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
         try:
-            writable_folder(self.folder)
+            writable_folder(self.folder, *(path.name for path in self._paths(self.name) if self.overwrite))
             yield
         finally:
             for each in made:
@@ -78,7 +77,7 @@ class Results:
             if claimed:
                 self.weights.unlink(missing_ok=True)
             raise
-        write_atomically(self.history, csv_text(history).encode())
+        write_atomically(self.history, csv_text(history).encode(), "--out")
         self.picture.unlink(missing_ok=True)
 
     @property

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
                 raise ValueError(f"--{name}: expected a study's name beside it, got none; `fastdl study` lists them")
         _list()
         return
+    from fastdl.studies.run import ENDINGS
     from fastdl.studies.run import run as run_study
     from fastdl.studies.store import Store
 
@@ -52,7 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
         f"studies{_quick(arguments)}" if together else arguments.name + _quick(arguments)
     )
     chosen = [_study(name, arguments, together) for name in names]
-    folders = [options.writable_folder(out / name if together else out) for name in names]
+    folders = [
+        options.writable_folder(out / name if together else out, *(f"{name}{ending}" for ending in ENDINGS))
+        for name in names
+    ]
     summary = options.writable_file(out.with_name(f"{out.name}.md")) if together else None
     for study, folder in zip(chosen, folders, strict=True):
         study.refuse_without_sklearn()
@@ -64,10 +68,10 @@ def run(arguments: argparse.Namespace) -> None:
         say(reports[-1], end="\n" if together else "", flush=True)
         say(f"report: {folder / f'{study.name}.md'}", flush=True)
     if summary is not None:
-        from fastdl.checkpoint import write_atomically
+        from fastdl.output_file import write_atomically
         from fastdl.studies.report import together as joined
 
-        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode())
+        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode(), "--out")
         say(f"all reports: {summary}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastdl import nn, optim
 from fastdl.callbacks import Callback
-from fastdl.checkpoint import Checkpoint, write_atomically
+from fastdl.checkpoint import Checkpoint
 from fastdl.commands import options
 from fastdl.commands.interruption import Interruption
 from fastdl.commands.results import FOLDER, Results
@@ -24,6 +24,7 @@ from fastdl.data import Dataset, Standardize
 from fastdl.extras import installing
 from fastdl.history import History
 from fastdl.metrics import accuracy
+from fastdl.output_file import write_atomically
 from fastdl.training import Trainer, predict
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], float, dict[str, Any]]] = {
@@ -225,4 +226,4 @@ def write_picture(path: Path, figure: Any) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue(), "--out")

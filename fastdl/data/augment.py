@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastdl.arguments import positive_integer, real_number
+from fastdl.arguments import positive_integer, real_number, refuse_special
 from fastdl.random import as_generator
 
 # In strings: importing numpy.random takes a while.
@@ -179,6 +179,7 @@ def augmented(augment: Augment, x: np.ndarray, rng: np.random.Generator, owner: 
         TypeError, ValueError: if it is not.
     """
     y: Any = augment(x, rng)
+    refuse_special(y, "what augment returns", owner)
     if not isinstance(y, np.ndarray) or y.dtype != x.dtype:
         kind = y.dtype if isinstance(y, np.ndarray) else type(y).__name__
         raise TypeError(f"{owner}: expected augment to return an array of {x.dtype}, got {kind}")
@@ -188,6 +189,7 @@ def augmented(augment: Augment, x: np.ndarray, rng: np.random.Generator, owner: 
 
 
 def _floats(x: object, owner: object) -> None:
+    refuse_special(x, "x", repr(owner))
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
         kind = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
         raise TypeError(f"{owner!r}: expected an array of float32 or float64, got {kind}")

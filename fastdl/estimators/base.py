@@ -164,6 +164,8 @@ class Estimator(BaseEstimator):
             raise ValueError(
                 f"{owner}: expected weights that stay finite, got others; write a smaller learning_rate_init, or scale X"
             )
+        for parameter in self.model_.parameters():
+            parameter._forgotten = True  # what is left of the latest step: a pickle need not hold it
         self.model_.eval()  # so that predictions in many threads touch nothing of it
         return self
 
@@ -240,7 +242,7 @@ class Estimator(BaseEstimator):
             self._rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         elif decay:
             self._optimizer.param_groups[0]["weight_decay"] = decay
-        self.n_iter_ = self.n_iter_ if incremental else 0
+        self.n_iter_ = 0
         self._begin_curves()
         try:
             fit_stochastic(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready
 from fastdl.arguments import one_of, real_number
+from fastdl.casting import cast
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -63,7 +64,7 @@ class Activation(Layer):
         y = np.asarray(y)
         if y.shape != x.shape:
             raise ValueError(f"{self.spec()}: expected {name} to return shape {x.shape}, got {y.shape}")
-        return np.ascontiguousarray(y, dtype=x.dtype) if y.ndim else y.astype(x.dtype)
+        return cast(y, x.dtype, copy=False, order="C")
 
     def spec(self) -> str:
         """Spell the activation by its functions' names, or as the subclass it is."""

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype
+from fastdl.casting import cast
 from fastdl.random import as_generator
 
 Shape = tuple[int, ...]
@@ -63,8 +64,7 @@ class Initializer:
         if 0 in shape:
             return np.empty(shape, dtype)
         try:
-            with np.errstate(over="ignore"):
-                values = self.draw(rng, shape, **dict(self.arguments)).astype(dtype, copy=False)
+            values = cast(self.draw(rng, shape, **dict(self.arguments)), dtype, copy=False)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
         if not np.isfinite(values).all():
@@ -106,8 +106,12 @@ class Initializer:
         ]
         return f"{self.name}({', '.join(spelled)})"
 
-    def __reduce__(self) -> tuple[Callable[[], Initializer], tuple[()]]:
-        return functools.partial(self.factory, **dict(self.arguments)), ()
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the maker, which pickles by name, and its arguments."""
+        return {"factory": self.factory, "arguments": self.arguments}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(state["factory"](**dict(state["arguments"]))))
 
 
 def initializer(

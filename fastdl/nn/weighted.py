@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import ready
 from fastdl.arguments import as_float_dtype, true_or_false
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer

@@ -130,7 +130,7 @@ ODD = {
     "NaN in y": (X, np.where(Y, Y, np.nan), "Input y contains NaN"),
     "fractions": (X, Y / 2, "Unknown label type: continuous"),
     "several classes": (X, 2 * LABELS + Y[:, None], "expected one class a sample or a matrix of 0 and 1, got several"),
-    "labels of 1 and 2": (X, LABELS + 1, r"expected a matrix of 0 and 1 for several labels a sample, got \[1 2\]"),
+    "labels of 1 and 2": (X, LABELS + 1, r"expected a matrix of 0 and 1 for several labels a sample, got \[1, 2\]"),
     "no y": (X, None, "requires y to be passed"),
     "strings": (np.full((120, 4), "a"), Y, "could not convert string to float"),
 }

@@ -204,7 +204,7 @@ def test_passes_one_by_one_are_a_fit():
         single.partial_fit(X, Y, classes=[0, 1, 2])
     whole = MLPClassifier((6,), **options, max_iter=7).fit(X, Y)
     np.testing.assert_allclose(single.coefs_[0], whole.coefs_[0], atol=1e-6)
-    assert single.n_iter_ == 7
+    assert (single.n_iter_, single.t_, len(single.loss_curve_)) == (1, 1050, 7)
 
 
 def test_classes_may_come_one_batch_after_another():
