@@ -120,3 +120,23 @@ for _ in range(2000):
 print(ended())
 """
     _forks(python, code)
+
+
+def test_a_child_draws_though_another_thread_was_drawing(python):
+    code = """
+from fastdl.random import default_generator, default_stream
+held, release = threading.Event(), threading.Event()
+def drawing():
+    with default_generator().bit_generator.lock, default_stream()._lock:
+        held.set()
+        release.wait()
+other = threading.Thread(target=drawing)
+other.start()
+held.wait()
+for _ in range(3): fork()
+codes = ended()
+release.set()
+other.join()
+print(codes)
+"""
+    _forks(python, code)
