@@ -66,7 +66,8 @@ class _Normalization(Layer):
             counter = name == "num_batches_tracked"
             kinds = ("int64",) if counter else ("float32", "float64")
             if not isinstance(array, np.ndarray) or array.dtype not in map(np.dtype, kinds):
-                raise TypeError(f"{self.spec()}: expected an array of {' or '.join(kinds)} for {name}, got {array!r}")
+                kind = array.dtype if isinstance(array, np.ndarray) else type(array).__name__
+                raise TypeError(f"{self.spec()}: expected an array of {' or '.join(kinds)} for {name}, got {kind}")
             dtype = dtype or array.dtype
             wanted = (array.dtype, ()) if counter else (dtype, size if isinstance(size, tuple) else (size,))
             if (array.dtype, array.shape) != wanted:
