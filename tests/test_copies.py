@@ -112,6 +112,7 @@ HOLDINGS = {
     "a model after calls": lambda: called(nn.Sequential(nn.Linear(6, 3), nn.BatchNorm1d(3), nn.Tanh())),
     "a layer in Python": Slotted,
     "a model from ONNX": graph,
+    "collections": lambda: nn.ModuleDict({"a": nn.ModuleList([nn.Linear(6, 3), nn.Tanh()]), "b": nn.Linear(2, 2)}),
     "a Siamese": lambda: nn.Siamese(nn.Linear(6, 3)),
     "a loss": lambda: nn.BCEWithLogitsLoss([1.0, 2.0], pos_weight=[3.0, 4.0]),
     "SGD": lambda: optim.SGD(network().parameters(), momentum=0.9),
@@ -221,6 +222,13 @@ def test_a_shallow_copy_of_a_model_has_the_same_parameters_and_a_list_of_layers_
     assert all(one is other for one, other in zip(model.buffers(), twin.buffers(), strict=True))
     assert twin.append(nn.Softmax())[-1] is not model[-1]
     assert (len(twin), len(model)) == (11, 10)
+
+
+def test_a_shallow_copy_of_a_collection_has_a_list_of_its_own():
+    modules, named = nn.ModuleList([nn.Tanh()]), nn.ModuleDict({"a": nn.Tanh()})
+    copy.copy(modules).append(nn.Tanh())
+    copy.copy(named)["b"] = nn.Tanh()
+    assert (len(modules), len(named)) == (1, 1)
 
 
 def test_a_shallow_copy_of_a_parameter_is_another():

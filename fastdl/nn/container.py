@@ -155,11 +155,6 @@ class Sequential(Layer):
         except TypeError:
             raise TypeError(f"Sequential: expected an integer, a name or a slice, got {index!r}") from None
 
-    def __copy__(self) -> Sequential:
-        twin = super().__copy__()
-        twin._layers = self._layers.copy()  # which `append` changes
-        return twin
-
     def spec(self) -> str:
         """Spell the container with all its layers."""
         return f"Sequential({', '.join(layer.spec() for layer in self)})"

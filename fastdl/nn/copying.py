@@ -40,9 +40,11 @@ class Copying(Parts):
             vars(self)[name] = writable(vars(self)[name])
 
     def __copy__(self: _Self) -> _Self:
-        """Another module with the same parameters, buffers and modules inside."""
-        twin = object.__new__(type(self))
-        twin.__setstate__(self._attributes())
+        """Another module with the same parameters, buffers and modules inside; a container has a list of its own."""
+        twin, state = object.__new__(type(self)), self._attributes()
+        if "_layers" in state:
+            state["_layers"] = state["_layers"].copy()
+        twin.__setstate__(state)
         return twin
 
     def __deepcopy__(self: _Self, memo: dict[int, Any]) -> _Self:
