@@ -25,11 +25,11 @@ def without_matplotlib(monkeypatch):
 
 
 def test_train_alone_reaches_97_percent_on_the_disk_within_seconds(run, tmp_path):
-    start = time.perf_counter()
+    start = time.process_time()  # not of other work on the machine
     code, out, err = run("train")
     assert code == 0
     assert err == ""
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 60
     last = re.fullmatch(r"test accuracy (\d+\.\d) %", out.splitlines()[-1])
     assert last is not None
     assert float(last[1]) >= 97
@@ -169,14 +169,15 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(run, tmp_path, 
         assert re.fullmatch(r"fastdl: --out .*file.*: cannot be written to: .*\n", err)
 
 
-@pytest.mark.parametrize("name", ["disk.safetensors", "disk.png"])
+@pytest.mark.parametrize("name", ["disk.safetensors", "disk-history.csv", "disk.png"])
 def test_a_file_in_the_folder_that_cannot_be_replaced_is_said_before_training(run, tmp_path, monkeypatch, name):
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
     os.mkfifo(tmp_path / name)
     code, out, err = run("train", "--out", tmp_path, "--overwrite")
     assert (code, out) == (2, "")
-    assert err == (
-        f"fastdl: --out {tmp_path / name}: expected the name of a file, got a FIFO; fastdl train --help tells more\n"
+    assert (
+        err
+        == f"fastdl: --out {tmp_path / name}: expected the name of a file, got a FIFO; fastdl train --help tells more\n"
     )
     assert [each.name for each in tmp_path.iterdir()] == [name]
 

@@ -35,7 +35,7 @@ def shell(folder, words, redirections="", **environment):
         capture_output=True,
         encoding="utf-8",
         check=False,
-        timeout=300,
+        timeout=600,
     )
 
 
@@ -97,7 +97,7 @@ def test_a_reader_that_has_gone_is_no_traceback(folder, words):
     command = [sys.executable, "-P", "-m", "fastdl", *words.split()]
     try:
         done = subprocess.run(
-            command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=folder, timeout=300
+            command, stdout=write, stderr=subprocess.PIPE, text=True, check=False, cwd=folder, timeout=600
         )
     finally:
         os.close(write)
@@ -122,7 +122,7 @@ def test_a_poor_encoding_is_no_error(folder, environment):
             env={**os.environ, **environment},
             capture_output=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         assert (done.returncode, done.stderr) == (0, b"")
         assert b"\\xe90" in done.stdout or "é0".encode() in done.stdout or "é0".encode("latin-1") in done.stdout

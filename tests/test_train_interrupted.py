@@ -114,10 +114,10 @@ def test_the_check_before_the_first_step_is_not_training(run, tmp_path, send):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("function", ["model_words", "write_atomically"])
-def test_a_second_signal_while_saving_changes_nothing(run, tmp_path, send, function):
+@pytest.mark.parametrize(("owner", "function"), [(checkpoint, "model_words"), (os, "fsync"), (os, "replace")])
+def test_a_second_signal_while_saving_changes_nothing(run, tmp_path, send, owner, function):
     send(Fitting, "_epoch", signal.SIGINT, calls=2)
-    send(checkpoint, function, signal.SIGINT, signal.SIGTERM, signal.SIGINT)
+    send(owner, function, signal.SIGINT, signal.SIGTERM, signal.SIGINT)
     code, _, err = run("train", *SHORT)
     assert code == 130
     assert err == f"fastdl: interrupted {saved_after(2, tmp_path / 'out')}"
@@ -148,7 +148,7 @@ def test_a_fit_that_fails_after_a_signal_says_why(run, tmp_path, send, monkeypat
     def full(*_, **__):
         raise OSError(28, "No space left on device", "disk.safetensors")
 
-    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    monkeypatch.setattr(results, "save", full)
     code, _, err = run("train", *SHORT)
     assert (code, err) == (2, "fastdl: disk.safetensors: No space left on device; fastdl train --help tells more\n")
     assert not (tmp_path / "out").exists()
@@ -200,7 +200,7 @@ def test_a_process_is_interrupted_in_the_midst_of_its_training(tmp_path, flowers
     try:
         assert process.stdout.readline().startswith("data: ")  # right before training
         process.send_signal(number)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=600)
     finally:
         process.kill()
     assert (process.returncode, out) == (128 + number, "")
@@ -223,7 +223,7 @@ def test_a_process_is_interrupted_while_it_imports(tmp_path, number):
         check=False,
         cwd="/",
         env={**os.environ, "PYTHONPATH": str(tmp_path)},
-        timeout=300,
+        timeout=600,
     )
     assert (found.returncode, found.stdout, found.stderr) == (128 + number, "", f"fastdl: {WORDS[number]}\n")
 
@@ -240,5 +240,5 @@ def test_the_exit_code_is_that_of_the_command_where_executed_text_was_interrupte
     (tmp_path / "executed.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-P", "-m", "executed"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert (found.returncode, found.stderr) == (143, "fastdl: ended by SIGTERM\n")

@@ -95,7 +95,7 @@ def test_a_folder_of_a_results_name_is_refused_before_training(train, here, caps
     (here / "disk.safetensors").mkdir()
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained"))
     assert train("--out", here, "--overwrite") == 2
-    assert "--overwrite: expected files to replace, got the folder" in capsys.readouterr().err
+    assert "disk.safetensors: expected the name of a file, got a folder" in capsys.readouterr().err
 
 
 def test_a_name_that_another_run_took_meanwhile_is_numbered_not_lost(train, here, monkeypatch):

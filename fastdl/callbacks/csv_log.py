@@ -44,9 +44,9 @@ class CSVLog(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
-        header = _header(trainer.history)
         from fastdl.output_file import continued
 
+        header = _header(trainer.history)
         try:
             opened = continued(self.path, "CSVLog")
         except OSError as error:

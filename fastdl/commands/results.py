@@ -42,15 +42,13 @@ class Results:
                 f"--out {folder}: expected a folder without results of {name}, got one with {taken[0].name};"
                 " write --overwrite to replace them, or name another folder"
             )
-        if overwrite and (folders := [path for path in taken if path.is_dir()]):
-            raise ValueError(f"--overwrite: expected files to replace, got the folder {folders[0]}")
 
     @contextlib.contextmanager
     def writable(self) -> Iterator[None]:
         """Make the folder, and take it away again where nothing comes into it.
 
         Raises:
-            ValueError: if it cannot be written to.
+            ValueError: if it, or a file in it that is to be replaced, cannot be written to.
         """
         made = [each for each in (self.folder, *self.folder.parents) if not each.exists()]
         try:
