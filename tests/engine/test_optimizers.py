@@ -111,13 +111,14 @@ def test_gradients_are_clipped_alike(clips, dtype):
 SIZES = {np.float32: [3e19, 1e37, 1e-25], np.float64: [3e19, 1e200, 1e305, 1e-200]}
 
 
+@pytest.mark.parametrize("limit", [1.0, 1e-4])
 @pytest.mark.parametrize("native", [True, False])
-def test_gradients_whose_squares_overflow_or_underflow_are_clipped(native, dtype):
+def test_gradients_whose_squares_overflow_or_underflow_are_clipped(native, limit, dtype):
     for size in SIZES[dtype]:
         x, y = np.full((8, 3), size, dtype), np.zeros((8, 2), dtype)
         model = nn.Sequential(nn.Linear(3, 2, rng=0, bias=False, dtype=dtype))
         before = model[0].weight.data.copy()
-        task = Task(model, nn.L1Loss(), optim.SGD(model.parameters(), lr=0.25), None, 1.0)
+        task = Task(model, nn.L1Loss(), optim.SGD(model.parameters(), lr=0.25 / limit), None, limit)
         engine = engine_for(task, x, y, 8) if native else PlainEngine(task, "")
         assert engine.native is native
         engine.epoch(x, y, None, 8, None)
