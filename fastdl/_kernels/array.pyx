@@ -5,6 +5,8 @@ from libc.stdint cimport int64_t
 
 import numpy as np
 
+from fastdl._kernels.threads cimport follow_threads
+
 cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
@@ -42,6 +44,7 @@ def ready(array, dtype, owner):
     or a string) and says what to write.
     """
     cdef int kind
+    follow_threads()
     if type(array) is cnp.ndarray:
         kind = cnp.PyArray_TYPE(array)
         if cnp.PyArray_ISCARRAY_RO(array) and (

@@ -81,7 +81,7 @@ class Sequential(Layer):
 
     def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
         kept = []
-        layers = iter(self._layers.values())
+        layers = iter([*self._layers.values()])  # whoever changes the container meanwhile changes the next forward
         try:
             if not keeps:
                 for layer in layers:
@@ -97,7 +97,7 @@ class Sequential(Layer):
         return x
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        for name, layer in self._layers.items():
+        for name, layer in self._layers.copy().items():
             x = plan.through(layer, x, name)
         return x
 
@@ -125,13 +125,17 @@ class Sequential(Layer):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places."""
-        yield from self._layers.items()
+        yield from self._layers.copy().items()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or a pickle holds, with a dictionary of its own, since copying takes a while."""
+        return {**super().__getstate__(), "_layers": self._layers.copy()}
 
     def __len__(self) -> int:
         return len(self._layers)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers.values())
+        return iter([*self._layers.values()])
 
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
