@@ -3,6 +3,8 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+from fastdl._kernels.threads cimport follow_threads
+
 import numpy as np
 from numpy.ma import MaskedArray
 
@@ -60,6 +62,7 @@ def ready(array, dtype, owner, name="x"):
     neither, is a TypeError that names the owner (a module, or a string) and the argument, and says what to write.
     """
     cdef int kind
+    follow_threads()
     if is_plain(array):
         kind = cnp.PyArray_TYPE(array)
         if (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64):

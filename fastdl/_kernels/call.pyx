@@ -64,10 +64,16 @@ cdef class Call:
                 return None
         return read if self.watch.unchanged() else None
 
-    cdef int bind(self, Program program) except -1:
-        if program.bound is not self.watch.moves:
+    cdef bint bind(self, Program program) except -1:
+        """Let the program read the arrays that parameters live in now; False where they do not suit it.
+
+        No Python code runs after the last look: to make tuples may collect garbage, whose finalizers may move parameters.
+        """
+        while self.watch.parameters_fit():
+            if program.bound is self.watch.moves:
+                return True
             program.bind(self.parameters, self.watch.moves)
-        return 0
+        return False
 
     def forward(self, batch, owner):
         """Return what is kept of the forward of a batch, with its output; None where the program does not suit.
@@ -97,10 +103,8 @@ cdef class Call:
         if turn:
             enter(self.forward_access)
         try:
-            # No Python code runs from here on: what this finds is what the kernels read.
-            if not self.watch.parameters_fit():
+            if not self.bind(kept.program):
                 return None
-            self.bind(kept.program)
             kept.program.forward(x, kept.y, kept.seed, kept.call)
         finally:
             if turn:
@@ -138,9 +142,8 @@ cdef class Kept:
         if turn:
             enter(self.of.backward_access)
         try:
-            if not self.of.watch.parameters_fit():
+            if not self.of.bind(self.program):
                 raise RuntimeError("weights became others after the forward")
-            self.of.bind(self.program)
             self.program.backward(self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
         finally:
             if turn:

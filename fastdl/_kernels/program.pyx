@@ -22,7 +22,7 @@ from fastdl._kernels.operation cimport (
 )
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
-from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
 from fastdl._kernels.update cimport Update
 from fastdl._kernels.watch cimport Watch
 
@@ -260,6 +260,7 @@ cdef class Program:
                         if not watch.unchanged():
                             stands = False
                             break
+                        follow_threads()
                         threads = threads_for(INFINITY)
                         alone = threads > 1 and by_one_thread(&self.pace, N)
                         if threads != planned:
@@ -367,7 +368,9 @@ cdef class Program:
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t count = self.count
         cdef void* scratch
-        cdef int threads = threads_for(INFINITY)
+        cdef int threads
+        follow_threads()
+        threads = threads_for(INFINITY)
         if batch.N != self.latest_size or self.latest_table != table or self.latest_threads != threads:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
             self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads

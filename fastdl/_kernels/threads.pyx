@@ -7,6 +7,7 @@ cdef extern from "threads.hpp" namespace "fastdl" nogil:
     int available_threads()
     void begin_threads()
     void set_threads(int n)
+    void follow_setting()
     int& held_threads()
     int openmp_version()
     bint forked
@@ -22,6 +23,10 @@ cdef int threads_for(double work) noexcept nogil:
         return 1
     held = held_threads()
     return held if held else available_threads()
+
+
+cdef void follow_threads() noexcept nogil:
+    follow_setting()
 
 
 cdef int hold_threads(int n) noexcept nogil:
@@ -48,6 +53,7 @@ def set_num_threads(n) -> None:
 
 def get_num_threads() -> int:
     """Return the number of threads that kernels use at most when called from this thread."""
+    follow_setting()
     return available_threads()
 
 

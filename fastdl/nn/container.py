@@ -85,7 +85,7 @@ class Sequential(Layer):
 
     def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
         kept = []
-        layers = iter(self._layers.values())
+        layers = iter([*self._layers.values()])  # whoever changes the container meanwhile changes the next forward
         try:
             if not keeps:
                 for layer in layers:
@@ -101,7 +101,7 @@ class Sequential(Layer):
         return x
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        for name, layer in self._layers.items():
+        for name, layer in self._layers.copy().items():
             x = plan.through(layer, x, name)
         return x
 
@@ -129,14 +129,14 @@ class Sequential(Layer):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places; those in attributes of a subclass follow."""
-        yield from self._layers.items()
+        yield from self._layers.copy().items()
         yield from super().named_children()
 
     def __len__(self) -> int:
         return len(self._layers)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers.values())
+        return iter([*self._layers.values()])
 
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...

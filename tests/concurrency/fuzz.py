@@ -165,7 +165,8 @@ def run_round(seed, folder, only=None):
 
 def child(first, count, repeat, limit):
     """Rounds of this process; it ends at the first that is wrong."""
-    faulthandler.enable()
+    if "san" not in os.environ.get("LD_PRELOAD", ""):  # a sanitizer tells more
+        faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
 
     import fastdl.checkpoint
