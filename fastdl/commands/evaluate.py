@@ -16,6 +16,7 @@ from fastdl.commands.score import by_class, score
 from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
+from fastdl.message import shown
 
 
 def add(commands: Any) -> None:
@@ -65,7 +66,9 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
         rng = np.random.default_rng(int(saved.metadata.get("seed", 0)))
         fraction = options.fraction(saved.metadata.get("test_fraction", repr(TEST_FRACTION)))
     except (ValueError, argparse.ArgumentTypeError):
-        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {saved.metadata}") from None
+        raise ValueError(
+            f"expected a seed and a test fraction in {arguments.model}, got {shown(saved.metadata)}"
+        ) from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
     return Dataset(test.x.astype(layout.dtype), as_known(test, layout, name), saved.classes)
