@@ -20,16 +20,21 @@ def as_array(value: Any, name: str, owner: str) -> NDArray[Any]:
 
 
 def refuse_special(value: Any, name: str, owner: str) -> None:
-    """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence, and for a sparse matrix."""
-    parts = value if isinstance(value, (list, tuple)) else ()
+    """Raise a TypeError for a masked array and for a sparse matrix."""
+    refuse_masked(value, name, owner)
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise TypeError(
+            f"{owner}: expected an array for {name}, got a sparse {type(value).__name__}; write {name}.toarray()"
+        )
+
+
+def refuse_masked(value: Any, name: str, owner: str) -> None:
+    """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence."""
+    parts = value if type(value) in (list, tuple) else ()
     if isinstance(value, np.ma.MaskedArray) or any(isinstance(part, np.ma.MaskedArray) for part in parts):
         raise TypeError(
             f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"
             " the masked rows out"
-        )
-    if type(value).__module__.startswith("scipy.sparse"):
-        raise TypeError(
-            f"{owner}: expected an array for {name}, got a sparse {type(value).__name__}; write {name}.toarray()"
         )
 
 

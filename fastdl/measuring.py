@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,13 +41,17 @@ def try_metrics(
     Raises:
         Exception: what the metric raises of those.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for name, metric in metrics.items():
-            try:
-                measured({name: metric}, criterion, output, target)
-            except Exception:
-                measured({name: metric}, criterion, *more())
+    failing = {name: metric for name, metric in metrics.items() if not _works(name, metric, criterion, output, target)}
+    if failing:
+        measured(failing, criterion, *more())
+
+
+def _works(name: str, metric: Metric, criterion: Any, output: Array, target: Array) -> bool:
+    try:
+        measured({name: metric}, criterion, output, target)
+    except Exception:
+        return False
+    return True
 
 
 def _counted(ignored: Any, output: Array, target: Array) -> tuple[Array, Array]:

@@ -232,9 +232,7 @@ class Leaving(Callback):
 def test_without_tensorboard_the_extra_is_named_before_training(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     trainer = make_trainer()
-    with pytest.raises(
-        ImportError, match=r'TensorBoard: needs tensorboard; write pip install "fastdl-nn\[tensorboard\]"'
-    ):
+    with pytest.raises(ImportError, match=r'TensorBoard: needs tensorboard; write pip install "\.\[tensorboard\]"'):
         fit(trainer, TensorBoard(tmp_path))
     assert not trainer.history.records
 

@@ -229,6 +229,14 @@ def test_two_schedules_multiply(first, second):
         assert optimizer.param_groups[0]["lr"] == pytest.approx(want, rel=1e-12, abs=1e-16)
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_rates_are_plain_floats_whatever_kind_was_set(name):
+    schedule = MAKERS[name](make_optimizer(1.0))
+    for lr in (np.float32(0.25), 1):
+        schedule.optimizer.param_groups[0]["lr"] = lr
+        assert all(type(found) is float for found in go_on(schedule, 6)[3:])
+
+
 def test_after_t_max_a_rate_stays_as_it_is_set():
     schedule = optim.CosineAnnealingLR(make_optimizer(1.0), 3, eta_min=0.1)
     assert go_on(schedule, 4)[-2:] == [0.1, 0.1]

@@ -422,7 +422,7 @@ KILLING = textwrap.dedent("""
         told_by, pipe = os.pipe()
         child = os.fork()
         if not child:
-            signal.alarm(30)
+            signal.alarm(600)
             for epochs in range(last + 1, 10**6):
                 trainer.fit(x, y, epochs=epochs, batch_size=20, seed=0, resume=True, progress=False)
                 trainer.save(path)

@@ -10,6 +10,9 @@ from fastdl.arguments import refuse_special
 
 cnp.import_array()
 
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray view_of "PyArray_View"(cnp.ndarray array, void* dtype, void* kind)
+
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
     Block& thread_block()
     Block take_thread_block()
@@ -36,10 +39,13 @@ cdef void give_scratch(Block block) noexcept:
 
 
 cdef cnp.ndarray contiguous(cnp.ndarray array):
-    """The array as kernels read it: C-contiguous, aligned, of native byte order, of no subclass; a copy where it must be one."""
+    """The array as kernels read it: C-contiguous, aligned, of native byte order, of no subclass; a view, or a copy where it must be.
+
+    It is never the array itself, whose shape its owner may set in place.
+    """
     if type(array) is not cnp.ndarray or not cnp.PyArray_ISNOTSWAPPED(array):
         return cnp.PyArray_FROM_OF(array, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_NOTSWAPPED | cnp.NPY_ARRAY_ENSUREARRAY)
-    return array if cnp.PyArray_ISCARRAY_RO(array) else cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
+    return view_of(array, NULL, NULL) if cnp.PyArray_ISCARRAY_RO(array) else cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
 
 
 cdef bint is_plain(array) except -1:

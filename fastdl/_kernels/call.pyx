@@ -56,12 +56,12 @@ cdef class Call:
         cdef int axis
         if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
             return None
-        if cnp.PyArray_NDIM(x) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(x, 0) <= self.capacity:
+        read = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
+        if cnp.PyArray_NDIM(read) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(read, 0) <= self.capacity:
             return None
         for axis in range(len(self.shape)):
-            if cnp.PyArray_DIM(x, axis + 1) != <Py_ssize_t>self.shape[axis]:
+            if cnp.PyArray_DIM(read, axis + 1) != <Py_ssize_t>self.shape[axis]:
                 return None
-        read = contiguous(x)  # another thread may run meanwhile: what it does to the model is found out next
         return read if self.watch.unchanged() else None
 
     cdef int bind(self, Program program) except -1:

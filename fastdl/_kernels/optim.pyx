@@ -159,7 +159,7 @@ cdef void shrink_kernel(double limit, double norm, Py_ssize_t n, real* g) noexce
     """g = g limit / (norm + 1e-6), in two steps where that factor may underflow."""
     cdef double least = TINY_FLOAT if sizeof(real) == sizeof(float) else TINY_DOUBLE
     cdef double factor = limit / (norm + 1e-6), step = sqrt(least)
-    if factor < least:
+    if 0 < factor < least:
         entries(table, g).scale(<real>step, g, n)
         factor = limit / (norm * step)
     entries(table, g).scale(<real>factor, g, n)

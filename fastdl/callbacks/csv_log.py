@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastdl.callbacks.callback import Callback
 
 if TYPE_CHECKING:
+    from fastdl.history import History
     from fastdl.training import Trainer
 
 
@@ -43,9 +44,9 @@ class CSVLog(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
-        header = ",".join(["epoch", *trainer.history.names])
         from fastdl.output_file import continued
 
+        header = _header(trainer.history)
         try:
             opened = continued(self.path, "CSVLog")
         except OSError as error:
@@ -74,7 +75,7 @@ class CSVLog(Callback):
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Write the epoch's line."""
         if self._file is not None:
-            self._file.write(",".join(map(repr, [len(trainer.history), *record.values()])) + "\n")
+            self._file.write(_line(len(trainer.history), record) + "\n")
             self._file.flush()
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -82,6 +83,19 @@ class CSVLog(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def csv_text(history: History) -> str:
+    """A history as the file that CSVLog writes."""
+    return "\n".join([_header(history), *(_line(i, record) for i, record in enumerate(history, 1)), ""])
+
+
+def _header(history: History) -> str:
+    return ",".join(["epoch", *history.names])
+
+
+def _line(epoch: int, record: dict[str, float]) -> str:
+    return ",".join(map(repr, [epoch, *record.values()]))
 
 
 def _kept(lines: list[str], done: int) -> int:

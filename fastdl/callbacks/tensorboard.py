@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
+from fastdl.extras import missing
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -49,7 +50,7 @@ class TensorBoard(Callback):
             events: Any = import_module("tensorboard.compat.proto.event_pb2")
             writer: Any = import_module("tensorboard.summary.writer.event_file_writer")
         except ImportError:
-            raise ImportError('TensorBoard: needs tensorboard; write pip install "fastdl-nn[tensorboard]"') from None
+            raise missing("TensorBoard", "tensorboard") from None
         from fastdl.output_file import check_folder
 
         if "://" not in self.folder:

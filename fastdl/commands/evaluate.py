@@ -13,9 +13,11 @@ from fastdl.commands import options
 from fastdl.commands.reading import Layout, as_known, check_shape, read
 from fastdl.commands.saved import outputs
 from fastdl.commands.score import by_class, score
+from fastdl.commands.streams import say
 from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
+from fastdl.extras import missing
 from fastdl.message import shown
 
 
@@ -45,10 +47,10 @@ def run(arguments: argparse.Namespace) -> None:
     test = _data(arguments, saved)
     output = outputs(saved, test.x)
     if saved.classes is not None:
-        print(by_class(output, test.y, saved.classes))
+        say(by_class(output, test.y, saved.classes))
     if out is not None:
-        print(f"picture: {_picture(out / name, output, test)}")
-    print(score(output, test.y, saved.classes))
+        say(f"picture: {_picture(out / name, output, test)}")
+    say(score(output, test.y, saved.classes))
 
 
 def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
@@ -66,9 +68,8 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
         rng = np.random.default_rng(int(saved.metadata.get("seed", 0)))
         fraction = options.fraction(saved.metadata.get("test_fraction", repr(TEST_FRACTION)))
     except (ValueError, argparse.ArgumentTypeError):
-        raise ValueError(
-            f"expected a seed and a test fraction in {arguments.model}, got {shown(saved.metadata)}"
-        ) from None
+        found = {name: saved.metadata.get(name) for name in ("seed", "test_fraction")}
+        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {shown(found)}") from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
     return Dataset(test.x.astype(layout.dtype), as_known(test, layout, name), saved.classes)
@@ -81,7 +82,7 @@ def _drawable(folder: Path, name: str, saved: Checkpoint) -> Path:
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise ImportError('--out: needs matplotlib; write pip install "fastdl-nn[plot]"') from None
+        raise missing("--out", "plot") from None
     return options.writable_folder(folder, name)
 
 

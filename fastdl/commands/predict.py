@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from fastdl.checkpoint import Checkpoint, load
 from fastdl.commands import options
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
+from fastdl.commands.streams import say, say_exactly
 from fastdl.output_file import write_atomically
 
 # What --out is where the predictions go to standard output, which may be a pipe or continue a file.
@@ -51,10 +51,10 @@ def run(arguments: argparse.Namespace) -> None:
     output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved)))
     text = table(saved, output, arguments.probabilities)
     if out is None:
-        sys.stdout.write(text)
+        say_exactly(text)
     else:
         write_atomically(out, text.encode(), "--out")
-        print(f"predictions: {out}")
+        say(f"predictions: {out}")
 
 
 def table(saved: Checkpoint, output: np.ndarray, probabilities: bool = False) -> str:

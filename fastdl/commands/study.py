@@ -8,6 +8,7 @@ from typing import Any
 
 from fastdl import studies
 from fastdl.commands import options
+from fastdl.commands.streams import say
 
 ALL = "all"
 
@@ -64,14 +65,14 @@ def run(arguments: argparse.Namespace) -> None:
     for study, folder in zip(chosen, folders, strict=True):
         run_study(study, folder)
         reports.append((folder / f"{study.name}.md").read_text(encoding="utf-8"))
-        print(reports[-1], end="\n" if together else "", flush=True)
-        print(f"report: {folder / f'{study.name}.md'}", flush=True)
+        say(reports[-1], end="\n" if together else "", flush=True)
+        say(f"report: {folder / f'{study.name}.md'}", flush=True)
     if summary is not None:
         from fastdl.output_file import write_atomically
         from fastdl.studies.report import together as joined
 
         write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode(), "--out")
-        print(f"all reports: {summary}")
+        say(f"all reports: {summary}")
 
 
 def _study(name: str, arguments: argparse.Namespace, together: bool) -> Any:
@@ -90,4 +91,4 @@ def _quick(arguments: argparse.Namespace) -> str:
 def _list() -> None:
     width = max(map(len, studies.NAMES))
     for name in studies.NAMES:
-        print(f"{name:{width}}  {studies.find(name).summary}")
+        say(f"{name:{width}}  {studies.find(name).summary}")

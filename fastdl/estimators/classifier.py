@@ -14,8 +14,10 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl.arguments import refuse_masked
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
+from fastdl.estimators.exactness import of_their_kind
 from fastdl.message import shown
 
 Array = NDArray[Any]
@@ -38,9 +40,16 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         owner, sparse = type(self).__name__, issparse(y)
-        y = y.toarray() if sparse else y
+        refuse_masked(classes, "classes", owner)
+        y = y.toarray() if sparse else y if first else of_their_kind(y, self.classes_)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            if kind == "unknown" and np.ndim(y) == 1:
+                held = sorted({type(each).__name__ for each in y})
+                raise ValueError(
+                    f"{owner}: Unknown label type: expected numbers, booleans or strings for y, got objects of"
+                    f" {', '.join(held)}; write y.astype(int) or y.astype(str)"
+                )
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"

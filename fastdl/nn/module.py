@@ -144,7 +144,7 @@ class Module(Copying):
     def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            yield {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+            yield {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -159,7 +159,7 @@ class Module(Copying):
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
-        own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
@@ -181,7 +181,7 @@ class Module(Copying):
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name])
+                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:

@@ -34,7 +34,7 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad")
+    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad", "_shown")
 
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
@@ -55,7 +55,7 @@ class Parameter:
     @property
     def data(self) -> NDArray[Any]:
         """The values; assignment copies into them."""
-        return self._data
+        return self._views()[1]
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -67,7 +67,15 @@ class Parameter:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
         if self._forgotten:
             self.zero_grad()
-        return self._grad
+        return self._views()[3]
+
+    def _views(self) -> tuple[NDArray[Any], ...]:
+        """Values and gradient, each before the view that is shown of it, whose shape anyone may set."""
+        shown = getattr(self, "_shown", None)
+        if shown is None or shown[0] is not self._data or shown[2] is not self._grad:
+            data, grad = self._data, self._grad
+            shown = self._shown = data, data.view(), grad, grad.view()
+        return shown
 
     @grad.setter
     def grad(self, value: ArrayLike) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
+from fastdl.extras import missing
 from fastdl.nn.module import Module
 from fastdl.onnx.graph import Graph as Graph
 
@@ -92,7 +93,7 @@ def _require_onnx(owner: str) -> None:
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise ImportError(f'onnx.{owner}: needs onnx; write pip install "fastdl-nn[onnx]"') from None
+        raise missing(f"onnx.{owner}", "onnx") from None
 
 
 def __dir__() -> list[str]:

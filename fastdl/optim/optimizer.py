@@ -160,8 +160,10 @@ class Optimizer:
             stop = start + parameter.size
             for name, before in self._state.items():
                 state[name][start:stop] = before[self._offsets[number] :][: parameter.size]
-            self._data[start:stop] = parameter.data.reshape(-1)
-            self._grad[start:stop] = parameter.grad.reshape(-1)
+            if parameter._forgotten:
+                parameter.zero_grad()
+            self._data[start:stop] = parameter._data.reshape(-1)
+            self._grad[start:stop] = parameter._grad.reshape(-1)
             parameter.move_to(
                 self._data[start:stop].reshape(parameter.shape), self._grad[start:stop].reshape(parameter.shape)
             )

@@ -58,7 +58,7 @@ class Schedule:
         """Go on to the next epoch; the metric is for ReduceLROnPlateau."""
         self.epoch += 1
         for group, initial in zip(self.optimizer.param_groups, self.initial, strict=True):
-            lr = group["lr"]
+            lr = float(group["lr"])
             as_set = lr == self.rate(initial, self.epoch - 1)
             group["lr"] = self.rate(initial, self.epoch) if as_set else self.follow(lr, initial, self.epoch)
 
@@ -275,8 +275,9 @@ class ReduceLROnPlateau(Schedule):
         groups = self.optimizer.param_groups
         bounds = self.min_lr if isinstance(self.min_lr, list) else [self.min_lr] * len(groups)
         for group, bound in zip(groups, bounds, strict=True):
-            reduced = max(group["lr"] * self.factor, bound)
-            if group["lr"] - reduced > self.eps:
+            lr = float(group["lr"])
+            reduced = max(lr * self.factor, bound)
+            if lr - reduced > self.eps:
                 group["lr"] = reduced
 
     def rate(self, initial: float, epoch: int) -> float:

@@ -23,7 +23,8 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
         processes: see `sweep`.
 
     Raises:
-        ValueError: before anything runs, if the folder holds other results or scikit-learn is missing.
+        ValueError: before anything runs, if the folder holds other results.
+        ImportError: likewise, if scikit-learn is missing.
         KeyboardInterrupt: on Ctrl-C; finished runs are kept.
     """
     study.refuse_without_sklearn()
