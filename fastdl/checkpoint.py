@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from fastdl import nn, packing, tensor_file
 from fastdl.data import Standardize
 from fastdl.input_file import as_path
+from fastdl.message import short, shown
 from fastdl.nn.module import Module
-from fastdl.packing import short, shown
 from fastdl.tensor_file import TensorFile
 
 FORMAT_VERSION = 1
@@ -111,11 +111,11 @@ def save(
     for name, listed in (("classes", classes), ("features", features)):
         if listed is not None:
             if isinstance(listed, str) or not all(isinstance(each, str) for each in listed):
-                raise TypeError(f"save: expected a list of strings for {name}, got {listed!r}")
+                raise TypeError(f"save: expected a list of strings for {name}, got {shown(listed)}")
             words[name] = list(listed)
     if metadata is not None:
         if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
-            raise TypeError(f"save: expected a dictionary of strings for metadata, got {metadata!r}")
+            raise TypeError(f"save: expected a dictionary of strings for metadata, got {shown(metadata)}")
         words["metadata"] = dict(metadata)
     with model._state() as arrays:
         tensor_file.write(path, arrays, json.dumps(words), "save")
@@ -201,7 +201,7 @@ def _words(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         words = None
     if not isinstance(words, dict):
         text = metadata["fastdl"][:80]
-        raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {text!r}")
+        raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {shown(text)}")
     version = words.get("format_version")
     if type(version) is not int or version < 1:
         raise ValueError(f"load: expected a format version in {path}, got {shown(version)}")

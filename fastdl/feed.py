@@ -15,6 +15,7 @@ from fastdl import door, trial
 from fastdl.arguments import positive_integer, refuse_special, true_or_false
 from fastdl.history import Metric
 from fastdl.mapped import Mapped
+from fastdl.message import shown
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
 
@@ -278,7 +279,7 @@ def feed_of(
     for name, value in unwanted.items():
         if value is not None:
             raise TypeError(
-                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {value};"
+                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {shown(value)};"
                 " batches are taken as they come"
             )
     return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]

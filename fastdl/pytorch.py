@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from fastdl import tensor_file
 from fastdl.input_file import as_path, open_regular
-from fastdl.packing import DTYPES, short
+from fastdl.message import short
+from fastdl.packing import DTYPES
 from fastdl.tensor_file import TensorFile
 
 

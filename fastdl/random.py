@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.shuffle import shuffle
-from fastdl.packing import shown
+from fastdl.message import shown
 
 
 @cache
@@ -242,7 +242,7 @@ def draw_from(stream: Stream) -> None:
 def _seed(seed: object, name: str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         kinds = "an integer seed" if name == "manual_seed" else "None, an integer seed or a numpy.random.Generator"
-        raise TypeError(f"{name}: expected {kinds}, got {seed!r}")
+        raise TypeError(f"{name}: expected {kinds}, got {shown(seed)}")
     if seed < 0:
-        raise ValueError(f"{name}: expected a seed of at least 0, got {int(seed)}")
+        raise ValueError(f"{name}: expected a seed of at least 0, got {shown(int(seed))}")
     return int(seed)

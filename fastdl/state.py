@@ -18,8 +18,9 @@ from fastdl import tensor_file
 from fastdl.checkpoint import TRAINING, Shapes, described, model_words, read_entries, reading
 from fastdl.history import History
 from fastdl.input_file import as_path
+from fastdl.message import short, shown
 from fastdl.optim import Optimizer, Schedule
-from fastdl.packing import DTYPES, pack, short, shown, unpack
+from fastdl.packing import DTYPES, pack, unpack
 from fastdl.position import Position
 from fastdl.tensor_file import TensorFile
 
@@ -212,13 +213,13 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
     found = _as(own, {name: value for name, value in state.items() if name != "type"}, "state")
     for name in inspect.signature(type(schedule)).parameters.keys() & own.keys():
         if found[name] != own[name]:
-            raise ValueError(f"expected {name}={own[name]!r}, which the trainer's has, got {found[name]!r}")
+            raise ValueError(f"expected {name}={shown(own[name])}, which the trainer's has, got {shown(found[name])}")
     if any(
         isinstance(value, int) and not 0 <= value <= found["epoch"] for name, value in found.items() if _counts(name)
     ):
         raise ValueError(f"expected counts of at most {found['epoch']} epochs, got {shown(found)}")
     if not all(math.isfinite(rate) and rate >= 0 for rate in found["initial"]):
-        raise ValueError(f"expected initial rates of at least 0, got {found['initial']}")
+        raise ValueError(f"expected initial rates of at least 0, got {shown(found['initial'])}")
     return found
 
 

@@ -22,6 +22,7 @@ from fastdl.fitting import Fitting
 from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
 from fastdl.measuring import measured
+from fastdl.message import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.position import Position
@@ -238,7 +239,9 @@ class Trainer:
         dtype = door.weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
-            raise TypeError(f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}")
+            raise TypeError(
+                f"Trainer.fit: expected a function of (x, generator) or None for augment, got {shown(augment)}"
+            )
         resume = true_or_false(resume, "resume", "Trainer.fit")
         rng = as_generator(seed, "Trainer.fit: seed")
         validation = None
@@ -418,7 +421,7 @@ class Trainer:
 
 def _epochs(epochs: object) -> int:
     if isinstance(epochs, (bool, np.bool_)) or not isinstance(epochs, (int, np.integer)):
-        raise TypeError(f"Trainer.fit: expected a whole number for epochs, got {epochs!r}")
+        raise TypeError(f"Trainer.fit: expected a whole number for epochs, got {shown(epochs)}")
     if epochs < 0:
-        raise ValueError(f"Trainer.fit: expected epochs >= 0, got {epochs}")
+        raise ValueError(f"Trainer.fit: expected epochs >= 0, got {shown(epochs)}")
     return int(epochs)

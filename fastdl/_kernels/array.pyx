@@ -80,12 +80,14 @@ def ready_gradient(array, cnp.ndarray like not None, owner):
     for axis in range(axes):
         same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(like, axis)
     if not same:
-        raise ValueError(f"{owner.spec()}: expected a gradient of shape {np.shape(like)}, got {np.shape(gradient)}")
+        from fastdl.message import shown
+        raise ValueError(f"{shown(owner)}: expected a gradient of shape {np.shape(like)}, got {np.shape(gradient)}")
     return gradient
 
 
 cdef refusal(array, dtype, owner, name):
-    owner = owner if isinstance(owner, str) else owner.spec()
+    from fastdl.message import shown
+    owner = owner if isinstance(owner, str) else shown(owner)
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name
     refuse_special(array, name, owner)

@@ -9,6 +9,7 @@ from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.file_name import FileName
 from fastdl.callbacks.monitor import Monitor
+from fastdl.message import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -60,7 +61,7 @@ class ModelCheckpoint(Callback):
         if monitor is not None and self.every > 1:
             raise ValueError(f"ModelCheckpoint: expected every=1 beside a monitor, got every={every}")
         if monitor is None and mode is not None:
-            raise ValueError(f"ModelCheckpoint: expected a monitor beside mode={mode!r}, got None")
+            raise ValueError(f"ModelCheckpoint: expected a monitor beside mode={shown(mode)}, got None")
         self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0, "ModelCheckpoint")
         self.monitor, self.mode = monitor, self._monitor and self._monitor.mode
         self._due = False

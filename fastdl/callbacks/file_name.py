@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterable, Mapping
 from string import Formatter
 
+from fastdl.message import shown
+
 
 class FileName:
     """A path with places such as {epoch:02d} and {val_loss:.4f}, written as for str.format; {{ and }} are braces.
@@ -36,19 +38,19 @@ class FileName:
         try:
             parts = list(Formatter().parse(path))
         except ValueError as error:
-            raise ValueError(f"{owner}: expected {wanted} in the path {_short(path)}, got one with {error}") from None
+            raise ValueError(f"{owner}: expected {wanted} in the path {shown(path)}, got one with {error}") from None
         for _, name, specification, _ in parts:
             if name is None:
                 continue
             if name not in known or "{" in (specification or ""):
                 got = f"{{{name}:{specification}}}" if name in known else f"{{{name}}}"
-                raise ValueError(f"{owner}: expected {wanted} in the path {_short(path)}, got {_short(got)}")
+                raise ValueError(f"{owner}: expected {wanted} in the path {shown(path)}, got {shown(got)}")
             self.fields.add(name)
         try:
             self.filled(1, dict.fromkeys(known[1:], 0.5))
         except (ValueError, OverflowError, MemoryError) as error:
             raise ValueError(
-                f"{owner}: expected formats such as {{epoch:02d}} and {{loss:.4f}} in the path {_short(path)}, got one with"
+                f"{owner}: expected formats such as {{epoch:02d}} and {{loss:.4f}} in the path {shown(path)}, got one with"
                 f" the error: {error}"
             ) from None
         literal = next((text for text, name, _, _ in parts if name is not None), path)
@@ -58,7 +60,3 @@ class FileName:
         """The path after an epoch with this record; a number that is not in it is a NaN."""
         values = {name: record.get(name, math.nan) for name in self.fields} | {"epoch": epoch}
         return self._path.format_map(values)
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 80 else f"{text[:77]}...")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.bar import bar_class, is_terminal
 from fastdl.callbacks.callback import Callback
+from fastdl.message import shown
 from fastdl.notebook import in_notebook
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class ProgressBar(Callback):
 
     def __init__(self, show: bool | None = None) -> None:
         if show not in (None, True, False):
-            raise TypeError(f"ProgressBar: expected None, True or False for show, got {show!r}")
+            raise TypeError(f"ProgressBar: expected None, True or False for show, got {shown(show)}")
         self.show = show
         self._bar: Any = None
 

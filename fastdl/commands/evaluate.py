@@ -18,6 +18,7 @@ from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
 from fastdl.extras import missing
+from fastdl.message import shown
 
 
 def add(commands: Any) -> None:
@@ -68,7 +69,7 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
         fraction = options.fraction(saved.metadata.get("test_fraction", repr(TEST_FRACTION)))
     except (ValueError, argparse.ArgumentTypeError):
         found = {name: saved.metadata.get(name) for name in ("seed", "test_fraction")}
-        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {found}") from None
+        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {shown(found)}") from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
     return Dataset(test.x.astype(layout.dtype), as_known(test, layout, name), saved.classes)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdl.input_file import kind_of_file
+from fastdl.message import shown
 from fastdl.output_file import check_file, check_folder
 
 DEFAULTS = "What an option is by default stands in parentheses."
@@ -51,7 +52,7 @@ def one_source(task: str | None, files: Sequence[Path] | None, tasks: Sequence[s
     argparse would take the value of a mistyped option for a mistyped task, and not name the option.
     """
     if task is not None and task not in tasks:
-        raise ValueError(f"expected {' or '.join(tasks)}, got {task!r}; write --data {task} to read a file")
+        raise ValueError(f"expected {' or '.join(tasks)}, got {shown(task)}; write --data {task} to read a file")
     if task is not None and files:
         raise ValueError(f"expected {task} or --data, got both")
 
@@ -93,5 +94,5 @@ def _number(text: str, kind: Callable[[str], Any], fits: Callable[[Any], bool], 
     except ValueError:
         value = None
     if value is None or not fits(value):
-        raise argparse.ArgumentTypeError(f"expected {words}, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected {words}, got {shown(text)}")
     return value

@@ -16,6 +16,7 @@ from fastdl.data.numbers import DECIMALS, WHOLE, exactly, finite_as, number, poi
 from fastdl.data.records import Text
 from fastdl.data.text import utf8_of
 from fastdl.input_file import as_path
+from fastdl.message import shown
 
 SHOWN = 40
 NAMED = 20
@@ -60,13 +61,13 @@ class Table:
             if len(found) != 1:
                 names = ", ".join(repr(each[:SHOWN]) for each in (self._given_names or ())[:NAMED]) or "none"
                 wanted = f"one column of {self.path} (names: {names})"
-                raise ValueError(f"{self.owner}: expected {name} to name {wanted}, got {key!r}")
+                raise ValueError(f"{self.owner}: expected {name} to name {wanted}, got {shown(key)}")
             return found[0]
         if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
-            raise TypeError(f"{self.owner}: expected the number or the name of a column for {name}, got {key!r}")
+            raise TypeError(f"{self.owner}: expected the number or the name of a column for {name}, got {shown(key)}")
         if not -self.width <= key < self.width:
             wanted = f"a column from {-self.width} to {self.width - 1} of {self.path}"
-            raise ValueError(f"{self.owner}: expected {wanted} for {name}, got {key}")
+            raise ValueError(f"{self.owner}: expected {wanted} for {name}, got {shown(key)}")
         return int(key) % self.width
 
     def chosen(self, columns: Sequence[int | str] | None, target: int | None = None) -> list[int]:

@@ -12,6 +12,7 @@ from typing import Any
 from fastdl.arguments import one_of, true_or_false
 from fastdl.data.numbers import COMMA, DECIMALS, GROUPED, WHOLE, number
 from fastdl.data.records import Text
+from fastdl.message import shown
 
 # Those that are looked for.
 DELIMITERS = (",", ";", "\t", "|", " ")
@@ -57,19 +58,19 @@ class Options:
             given["header"] = true_or_false(given["header"], "header", owner)
         for name in ("delimiter", "comment", "encoding"):
             if given.get(name) is not None and not isinstance(given[name], str):
-                raise TypeError(f"{owner}: expected a string or None for {name}, got {given[name]!r}")
+                raise TypeError(f"{owner}: expected a string or None for {name}, got {shown(given[name])}")
         delimiter, comment = given.get("delimiter"), given.get("comment")
         if delimiter is not None and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n.+-_'):
-            raise ValueError(f"{owner}: expected one character such as a comma for delimiter, got {delimiter!r}")
+            raise ValueError(f"{owner}: expected one character such as a comma for delimiter, got {shown(delimiter)}")
         if comment and (comment.isspace() or re.search(r"[\w\"\r\n.+-]", comment)):
-            raise ValueError(f"{owner}: expected a mark such as # for comment, got {comment!r}")
+            raise ValueError(f"{owner}: expected a mark such as # for comment, got {shown(comment)}")
         if given.get("decimal") is not None:
             one_of(DECIMALS, given["decimal"], "decimal", owner)
         drop = given.get("drop")
         if drop is None:
             drop = ()
         if isinstance(drop, str) or not isinstance(drop, Sequence):
-            raise TypeError(f"{owner}: expected a list of columns or None for drop, got {drop!r}")
+            raise TypeError(f"{owner}: expected a list of columns or None for drop, got {shown(drop)}")
         return cls(**{**given, "drop": tuple(drop)})
 
     def given(self) -> dict[str, Any]:
@@ -193,9 +194,9 @@ def _decimal(rows: list[list[str]], given: str | None, text: Text) -> tuple[str,
         return ",", dotted
     elif not dotted and _only_among_words(rows):
         return ".", by_commas
-    shown = (either or with_comma or [cell for cell in cells if "," in cell])[0].strip()[:20]
+    cell = (either or with_comma or [cell for cell in cells if "," in cell])[0].strip()[:20]
     raise ValueError(
-        f"{text.owner}: expected numbers with one decimal mark in {text.path}, got {shown!r}, which may be read in two ways;"
+        f"{text.owner}: expected numbers with one decimal mark in {text.path}, got {cell!r}, which may be read in two ways;"
         " write decimal=',' or decimal='.'"
     )
 

@@ -21,6 +21,7 @@ from fastdl.data.source import opened
 from fastdl.data.table import read_columns, read_csv
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path
+from fastdl.message import shown
 
 # How many files make a set of each kind; None for any number.
 FILES = {"CSV": 1, ".npz": 1, "IDX": 2, ".npy": 2, ".bin": None}
@@ -186,7 +187,7 @@ def _check_options(kind: str, layout: object, part: object, table: dict[str, Any
     """Raise an error for options of another kind of file."""
     unknown = table.keys() - TABLE
     if unknown:
-        raise TypeError(f"{owner}: expected options among {', '.join(sorted(TABLE))}, got {min(unknown)!r}")
+        raise TypeError(f"{owner}: expected options among {', '.join(sorted(TABLE))}, got {shown(min(unknown))}")
     if kind != "CSV" and any(value is not None for value in table.values()):
         given = [name for name, value in table.items() if value is not None]
         own = ["target", "columns", "classes"] if owner == "load_data" else ["columns"]

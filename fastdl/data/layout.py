@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 
 from fastdl.arguments import one_of
+from fastdl.message import shown
 
 LAYOUTS = ("channels_first", "channels_last")
 # How many channels images have: grey ones, colours, colours and transparency.
@@ -33,7 +34,7 @@ def channels_first(x: np.ndarray, layout: str | None, where: str, owner: str) ->
         one_of(LAYOUTS, layout, "layout", owner)
         if x.ndim != 4 and not (x.ndim == 3 and layout == "channels_first"):
             raise ValueError(
-                f"{owner}: expected images of four dimensions for layout={layout!r}, got {x.shape} in {where}"
+                f"{owner}: expected images of four dimensions for layout={shown(layout)}, got {x.shape} in {where}"
             )
     elif x.ndim == 4:
         layout = _likely(x, where, owner)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from fastdl.input_file import open_regular, size_of
+from fastdl.message import shown
 
 FOLDER = "FASTDL_DATA"
 GZIP = b"\x1f\x8b"
@@ -33,7 +34,7 @@ def data_folder(folder: str | os.PathLike[str] | None, owner: str) -> Path:
     try:
         return Path(folder)
     except TypeError:
-        raise TypeError(f"{owner}: expected a path or None for folder, got {folder!r}") from None
+        raise TypeError(f"{owner}: expected a path or None for folder, got {shown(folder)}") from None
 
 
 @contextmanager

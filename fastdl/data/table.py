@@ -13,6 +13,7 @@ from fastdl.data.columns import Table
 from fastdl.data.dataset import Dataset
 from fastdl.data.dialect import Options
 from fastdl.data.target import Target
+from fastdl.message import shown
 
 
 def read_csv(
@@ -90,7 +91,7 @@ def read_csv(
         hint = "" if delimiter or table.width > 1 else "; write delimiter=... if another character is between cells"
         raise ValueError(f"read_csv: expected at least one column beside the target in {table.path}, got none{hint}")
     if column in chosen:
-        raise ValueError(f"read_csv: expected columns without the target, got {target!r} in both")
+        raise ValueError(f"read_csv: expected columns without the target, got {shown(target)} in both")
     x, cells, lines = table.numbers(chosen, column, dtype, columns is None)
     y, names = Target(table, column, lines, [cell.strip() for cell in cells]).read(classes, dtype)
     table.warn()
@@ -151,9 +152,9 @@ def read_columns(
 
 def _names(classes: object) -> tuple[str, ...]:
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(n, str) for n in classes):
-        raise TypeError(f"read_csv: expected True, False, None or a list of names for classes, got {classes!r}")
+        raise TypeError(f"read_csv: expected True, False, None or a list of names for classes, got {shown(classes)}")
     if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"read_csv: expected different names for classes, got {list(classes)}")
+        raise ValueError(f"read_csv: expected different names for classes, got {shown(list(classes))}")
     return tuple(classes)
 
 
@@ -161,7 +162,7 @@ def _check_columns(columns: object, owner: str) -> None:
     if columns is None:
         return
     if isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise TypeError(f"{owner}: expected a list of columns or None for columns, got {columns!r}")
+        raise TypeError(f"{owner}: expected a list of columns or None for columns, got {shown(columns)}")
     if not columns:
         raise ValueError(f"{owner}: expected at least one column, got none")
 

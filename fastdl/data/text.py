@@ -6,6 +6,7 @@ import codecs
 from pathlib import Path
 
 from fastdl.data.source import opened
+from fastdl.message import shown
 
 # Marks at the beginning, longest first, and what they stand for.
 MARKS = {
@@ -58,7 +59,7 @@ def _decoded(content: bytes, encoding: str, path: Path, owner: str) -> bytes:
     try:
         text = content.decode(encoding)
     except LookupError:
-        raise ValueError(f"{owner}: expected the name of an encoding for encoding, got {encoding!r}") from None
+        raise ValueError(f"{owner}: expected the name of an encoding for encoding, got {shown(encoding)}") from None
     except UnicodeError as error:
         raise ValueError(
             f"{owner}: expected text in {encoding} in {path}, got other bytes: {str(error)[:80]}"

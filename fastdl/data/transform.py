@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_array, as_float_dtype, one_of, positive_integer, refuse_special
+from fastdl.message import shown
 
 # Rows that stand in float64 at a time.
 BLOCK = 4096
@@ -102,7 +103,9 @@ class Standardize:
             ValueError: if the names are others, the shapes differ, or a std is not positive.
         """
         if set(state) != {"mean", "std"}:
-            raise ValueError(f"Standardize.load_state_dict: expected 'mean' and 'std', got {sorted(state)}")
+            raise ValueError(
+                f"Standardize.load_state_dict: expected 'mean' and 'std', got {shown(sorted(map(str, state)))}"
+            )
         mean, std = (np.array(state[name], dtype=np.float64) for name in ("mean", "std"))
         if mean.shape != std.shape:
             raise ValueError(f"Standardize.load_state_dict: expected one shape, got {mean.shape} and {std.shape}")

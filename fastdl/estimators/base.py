@@ -23,6 +23,7 @@ from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
 from fastdl.estimators.stochastic import fit_stochastic, optimizer_of
+from fastdl.message import shown
 from fastdl.prediction import outputs, predict
 
 Array = NDArray[Any]
@@ -35,7 +36,7 @@ def _is_stochastic(estimator: Any) -> bool:
     if estimator.solver not in STOCHASTIC:
         raise AttributeError(
             f"{type(estimator).__name__}: expected a solver among {', '.join(STOCHASTIC)} for partial_fit,"
-            f" got {estimator.solver!r}"
+            f" got {shown(estimator.solver)}"
         )
     return True
 
@@ -143,7 +144,7 @@ class Estimator(BaseEstimator):
         for name, value in self._model_made_with.items():
             if value is not made_with[name] and value != made_with[name]:
                 raise ValueError(
-                    f"{owner}: expected {name}={value!r} of the fit to go on from, got {made_with[name]!r};"
+                    f"{owner}: expected {name}={shown(value)} of the fit to go on from, got {shown(made_with[name])};"
                     " write fit with warm_start=False for a new model"
                 )
         weights, by_class = self._sample_weights(sample_weight, truth)

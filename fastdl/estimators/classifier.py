@@ -18,7 +18,7 @@ from fastdl.arguments import refuse_masked
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
 from fastdl.estimators.exactness import of_their_kind
-from fastdl.packing import shown
+from fastdl.message import shown
 
 Array = NDArray[Any]
 
@@ -123,7 +123,9 @@ class Classifier(ClassifierMixin, Estimator):
             y = self.classes_[truth]
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
-                raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
+                raise ValueError(
+                    f"{owner}: expected finite numbers >= 0 for class_weight, got {shown(self.class_weight)}"
+                )
         two = self.out_activation_ == "logistic" and len(self.classes_) == 2
         if by_class is not None and (weights is not None or not two or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
@@ -134,15 +136,15 @@ class Classifier(ClassifierMixin, Estimator):
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
-                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
             if self.n_outputs_ < len(self.classes_):
                 raise ValueError(
-                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {self.loss!r};"
+                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {shown(self.loss)};"
                     " write fit with warm_start=False for a new model"
                 )
             criterion, target = reduced(self.loss, owner), truth
         elif self.loss != "log_loss":
-            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
         elif self.out_activation_ == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.

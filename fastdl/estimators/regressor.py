@@ -14,6 +14,7 @@ from fastdl import nn
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, regression_loss
 from fastdl.estimators.exactness import exact_targets
+from fastdl.message import shown
 
 Array = NDArray[Any]
 
@@ -51,7 +52,7 @@ class Regressor(RegressorMixin, Estimator):
         if self.out_activation_ != self._out_activation():
             raise ValueError(
                 f"{owner}: expected a loss for out_activation_={self.out_activation_!r} of the fit to go on from,"
-                f" got {self.loss!r}; write fit with warm_start=False for a new model"
+                f" got {shown(self.loss)}; write fit with warm_start=False for a new model"
             )
         if weights is None:
             return criterion, truth

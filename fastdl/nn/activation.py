@@ -12,6 +12,7 @@ from fastdl._kernels.activation import activation_backward, activation_forward, 
 from fastdl._kernels.array import empty_like, ready
 from fastdl.arguments import one_of, real_number
 from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -43,7 +44,7 @@ class Activation(Layer):
     ) -> None:
         for name, value in (("function", function), ("derivative", derivative)):
             if not callable(value):
-                raise TypeError(f"Activation: expected a callable for {name}, got {value!r}")
+                raise TypeError(f"Activation: expected a callable for {name}, got {shown(value)}")
         self.function, self.derivative = function, derivative
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -63,7 +64,7 @@ class Activation(Layer):
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
         y = np.asarray(y)
         if y.shape != x.shape:
-            raise ValueError(f"{self.spec()}: expected {name} to return shape {x.shape}, got {y.shape}")
+            raise ValueError(f"{shown(self)}: expected {name} to return shape {x.shape}, got {y.shape}")
         return cast(y, x.dtype, copy=False, order="C")
 
     def spec(self) -> str:

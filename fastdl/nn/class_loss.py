@@ -12,6 +12,7 @@ from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
 from fastdl.arguments import as_array, real_number
 from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
 
@@ -26,9 +27,9 @@ class _ClassLoss(Loss):
         if self.weight is not None and self.weight.ndim != 1:
             raise ValueError(f"{owner}: expected one weight for each class, got shape {self.weight.shape}")
         if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
-            raise TypeError(f"{owner}: expected an integer for ignore_index, got {ignore_index!r}")
+            raise TypeError(f"{owner}: expected an integer for ignore_index, got {shown(ignore_index)}")
         if not -(2**63) <= ignore_index < 2**63:
-            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {ignore_index}")
+            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {shown(ignore_index)}")
         self.ignore_index = int(ignore_index)
 
     def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
@@ -38,10 +39,10 @@ class _ClassLoss(Loss):
             not np.ndim(target) or (np.shape(target) == x.shape and np.asarray(target).dtype.kind == "f")
         )
         if (not one and x.ndim < 2) or x.shape[not one] == 0:
-            raise ValueError(f"{self.spec()}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
+            raise ValueError(f"{shown(self)}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
         if self.weight is not None and len(self.weight) != x.shape[not one]:
             raise ValueError(
-                f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
+                f"{shown(self)}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
             )
         return x.reshape(1, -1, 1) if one else x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
@@ -51,12 +52,12 @@ class _ClassLoss(Loss):
             target = as_array(target, "target", self.spec())
         if target.dtype.kind not in "iu":
             raise TypeError(
-                f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
+                f"{shown(self)}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
             )
         wanted = _places(shape)
         if target.shape != wanted:
             raise ValueError(
-                f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
+                f"{shown(self)}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
             )
         # What int64 cannot hold must not come round as a negative index.
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
@@ -68,7 +69,7 @@ class _ClassLoss(Loss):
             place = np.unravel_index(wrong, wanted) if wanted else ()
             where = f" at index {', '.join(str(int(i)) for i in place)}" if wanted else ""
             raise ValueError(
-                f"{self.spec()}: expected class indices from 0 to {classes - 1}, got {target[place]}{where}"
+                f"{shown(self)}: expected class indices from 0 to {classes - 1}, got {target[place]}{where}"
             )
         return indices.reshape(wanted[0] if wanted else 1, prod(wanted[1:])), count
 
@@ -230,12 +231,12 @@ class CrossEntropyLoss(_ClassLoss):
         if target.dtype.kind == "f":
             if target.shape == _places(shape):
                 raise TypeError(
-                    f"{self.spec()}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
+                    f"{shown(self)}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
                     f"got {target.dtype} of shape {target.shape}; write y.astype(np.int64) for indices"
                 )
             if target.shape != shape:
                 raise ValueError(
-                    f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
+                    f"{shown(self)}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
                 )
             t = ready(target, x.dtype, self, "target").reshape(x.shape)
             divisor = float(losses.size)

@@ -19,6 +19,7 @@ from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
+from fastdl.message import shown
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries
@@ -83,7 +84,7 @@ class Flat:
         try:
             gx = kept.backward(gy, with_input)
         except RuntimeError as error:
-            raise RuntimeError(f"{module.spec()}: {error}; call the model on a batch again") from None
+            raise RuntimeError(f"{shown(module)}: {error}; call the model on a batch again") from None
         module._kept = None
         return gx
 

@@ -12,9 +12,9 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.arguments import as_array, one_of, real_number
 from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
-from fastdl.packing import shown
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 
@@ -75,7 +75,7 @@ class Loss(Layer):
         output, target, shape = self._recall()
         slope = np.asarray(self.derivative(output, target))
         if slope.shape != output.shape:
-            raise ValueError(f"{self.spec()}: expected derivative to return shape {output.shape}, got {slope.shape}")
+            raise ValueError(f"{shown(self)}: expected derivative to return shape {output.shape}, got {slope.shape}")
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         self._kept = None
@@ -106,11 +106,11 @@ class Loss(Layer):
             return np.asarray(factor, dtype=dtype)
         if self.reduction != "none":
             raise ValueError(
-                f"{self.spec()}: expected no grad_output with reduction {self.reduction!r}; call backward()"
+                f"{shown(self)}: expected no grad_output with reduction {self.reduction!r}; call backward()"
             )
         gradient = ready(grad_output, dtype, self, "grad_output")
         if gradient.shape != shape:
-            raise ValueError(f"{self.spec()}: expected grad_output of shape {shape}, got {gradient.shape}")
+            raise ValueError(f"{shown(self)}: expected grad_output of shape {shape}, got {gradient.shape}")
         return gradient
 
 
@@ -127,7 +127,7 @@ class _Elementwise(Loss):
         x = ready(output, None, self, "output")
         t = ready(target, x.dtype, self, "target")
         if x.shape != t.shape:
-            raise ValueError(f"{self.spec()}: expected output and target of one shape, got {x.shape} and {t.shape}")
+            raise ValueError(f"{shown(self)}: expected output and target of one shape, got {x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
         if mode.enabled:
@@ -159,7 +159,7 @@ class _Elementwise(Loss):
         rows = np.empty((plan.batch_size, *x.shape), plan.dtype)
         factors = {"weight": self.weight, "pos_weight": self.pos_weight}
         if any(f is not None and f.ndim > len(x.shape) and len(f) > 1 for f in factors.values()):
-            raise plan.refusal(f"{self.spec()} weighs the samples of a batch by their places")
+            raise plan.refusal(f"{shown(self)} weighs the samples of a batch by their places")
         return {
             "kind": 0,
             "code": loss_kinds().index(self.kind),
@@ -175,7 +175,7 @@ class _Elementwise(Loss):
             return cast(np.broadcast_to(factor, x.shape), x.dtype, order="C")
         except ValueError:
             raise ValueError(
-                f"{self.spec()}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
+                f"{shown(self)}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
             ) from None
 
 
@@ -262,7 +262,7 @@ class BCELoss(_Elementwise):
         for name, array in (("output", output), ("target", target)):
             array = ready(array, None, self, name)
             if array.size and (array.min() < 0 or array.max() > 1):
-                raise ValueError(f"{self.spec()}: expected {name}s from 0 to 1, got {array.min()} to {array.max()}")
+                raise ValueError(f"{shown(self)}: expected {name}s from 0 to 1, got {array.min()} to {array.max()}")
         return super().forward(output, target)
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:

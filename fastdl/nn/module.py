@@ -14,6 +14,7 @@ from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
 from fastdl.arguments import as_array, as_float_dtype
 from fastdl.casting import cast, cast_finite
+from fastdl.message import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 
@@ -125,9 +126,9 @@ class Module(Copying):
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
-            raise TypeError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise TypeError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not name.isidentifier():
-            raise ValueError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise ValueError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not isinstance(array, np.ndarray):
             raise TypeError(f"register_buffer: expected an array for {name!r}, got {type(array).__name__}")
         setattr(self, name, array)
@@ -164,9 +165,9 @@ class Module(Copying):
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
         faults = []
         if strict and missing:
-            faults.append(f"missing {', '.join(missing)}")
+            faults.append(f"missing {listed(missing)}")
         if strict and unexpected:
-            faults.append(f"unexpected {', '.join(unexpected)}")
+            faults.append(f"unexpected {listed(unexpected)}")
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: expected real numbers for {name}, got dtype {array.dtype}")
@@ -191,7 +192,7 @@ class Module(Copying):
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"train: expected True or False, got {mode!r}")
+            raise TypeError(f"train: expected True or False, got {shown(mode)}")
         for module in self.modules():
             module.training = bool(mode)
         return self
@@ -330,7 +331,7 @@ class Layer(Module):
         kept = self._kept
         if kept is None:
             raise RuntimeError(
-                f"{self.spec()}: expected a forward before each backward, got none since the latest backward; call the model"
+                f"{shown(self)}: expected a forward before each backward, got none since the latest backward; call the model"
                 " on a batch first, outside no_grad()"
             )
         return kept
@@ -339,7 +340,7 @@ class Layer(Module):
         """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
         gy = ready(grad_output, dtype, self, "grad_output")
         if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+            raise ValueError(f"{shown(self)}: expected a gradient of shape {shape}, got {gy.shape}")
         self._kept = None
         return gy
 

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access, busy
 from fastdl.arguments import as_array, as_float_dtype
 from fastdl.casting import cast, cast_finite
+from fastdl.message import shown
 
 
 class Parameter:
@@ -170,7 +171,7 @@ def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")
+        raise TypeError(f"Parameter: expected True or False for requires_grad, got {shown(value)}")
     return bool(value)
 
 

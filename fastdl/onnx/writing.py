@@ -15,6 +15,7 @@ from onnx import helper, numpy_helper
 from fastdl.arguments import as_float_dtype
 from fastdl.build import __version__
 from fastdl.door import weights_dtype
+from fastdl.message import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -46,7 +47,7 @@ def write(
     shape = _sample_shape(input_shape)
     dtype = weights_dtype(model) if dtype is None else as_float_dtype(dtype, "onnx.export")
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
-        raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {input_shape!r}")
+        raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {shown(input_shape)}")
     fill()
     require_memory(
         sum(array.nbytes for array in (*model.buffers(), *(p.data for p in model.parameters()))), "onnx.export"
@@ -124,7 +125,7 @@ class Writer:
         written = export(module, self, x)
         if not isinstance(written, (str, Value)):
             raise TypeError(
-                f"onnx.export: expected to_onnx of {_shortened(module)} to return the name of a node's output, got {written!r}"
+                f"onnx.export: expected to_onnx of {shown(module)} to return the name of a node's output, got {shown(written)}"
             )
         if isinstance(written, str):
             written = Value(self._called_as_layer(written, first), module.forward(x.array) if y is None else y)
@@ -192,13 +193,8 @@ def _export_of(module: Module) -> Any:
             break
     raise TypeError(
         "onnx.export: expected layers of fastdl's own, or with a method to_onnx,"
-        f" got {_shortened(module)} with a forward in Python"
+        f" got {shown(module)} with a forward in Python"
     )
-
-
-def _shortened(module: Module) -> str:
-    text = module.spec()
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _described(name: str, array: NDArray[Any]) -> onnx.ValueInfoProto:
@@ -212,7 +208,7 @@ def _sample_shape(value: Any) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
     if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
-        raise TypeError(f"onnx.export: expected {wanted}, got {value!r}")
+        raise TypeError(f"onnx.export: expected {wanted}, got {shown(value)}")
     if any(size < 1 for size in sizes):
-        raise ValueError(f"onnx.export: expected {wanted}, got {value!r}")
+        raise ValueError(f"onnx.export: expected {wanted}, got {shown(value)}")
     return tuple(int(size) for size in sizes)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access, busy
 from fastdl.arguments import as_array, real_number, true_or_false
 from fastdl.casting import cast_into
+from fastdl.message import listed, shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
 
@@ -102,9 +103,9 @@ class Optimizer:
         """A group with every option, checked."""
         unknown = [name for name in group if name != "params" and name not in self.defaults]
         if unknown:
-            raise ValueError(f"{self._name()}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
+            raise ValueError(f"{self._name()}: expected options {', '.join(self.defaults)}, got {shown(unknown[0])}")
         if "params" not in group:
-            raise ValueError(f"{self._name()}: expected an entry 'params' in each group, got {', '.join(group)}")
+            raise ValueError(f"{self._name()}: expected an entry 'params' in each group, got {listed(group)}")
         given = group["params"]
         if not isinstance(given, (Parameter, Iterable)):
             raise TypeError(f"{self._name()}: expected parameters for 'params' of a group, got {type(given).__name__}")
@@ -127,7 +128,7 @@ class Optimizer:
         for name, value in self.fixed_options.items():
             if group[name] != value:
                 raise ValueError(
-                    f"{self._name()}: expected {name}={value!r}, got {group[name]!r}; write another optimizer"
+                    f"{self._name()}: expected {name}={shown(value)}, got {shown(group[name])}; write another optimizer"
                 )
 
     def _name(self) -> str:
@@ -316,12 +317,12 @@ class Optimizer:
         sizes = [len(group["params"]) for group in self.param_groups]
         found = [len(numbers) if isinstance(numbers := group.get("params"), (list, tuple)) else 0 for group in loaded]
         if found != sizes:
-            raise ValueError(f"{what}: expected groups of {sizes} parameters, got {found}")
+            raise ValueError(f"{what}: expected groups of {shown(sizes)} parameters, got {shown(found)}")
         for group, own in zip(loaded, self.param_groups, strict=True):
             group |= {"params": own["params"], **self.fixed_options}
             unknown = [name for name in group if name not in own]
             if unknown:
-                raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
+                raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {shown(unknown[0])}")
             if from_torch and (missing := torch_state.missing(group, own)):
                 raise ValueError(f"{what}: expected the state of torch's {self._name()}, got one without {missing[0]}")
             self.check_group({**own, **group})
@@ -335,7 +336,7 @@ class Optimizer:
                 raise ValueError(f"{what}: expected {', '.join(('step', *names))} for parameter {number}")
             step = np.asarray(entry["step"])
             if step.dtype.kind not in "iuf" or step.size != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
-                raise ValueError(f"{what}: expected a step count for parameter {number}, got {entry['step']!r}")
+                raise ValueError(f"{what}: expected a step count for parameter {number}, got {shown(entry['step'])}")
             for name in names:
                 array = as_array(entry[name], name, what)
                 if array.shape != parameter.shape or array.dtype.kind not in "fiu":

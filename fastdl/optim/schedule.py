@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastdl.arguments import one_of, positive_integer, real_number
+from fastdl.message import listed, shown
 from fastdl.optim.optimizer import Optimizer
 
 
@@ -37,7 +38,7 @@ class Schedule:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
         if not all("lr" in group for group in optimizer.param_groups):
-            raise ValueError(f"{type(self).__name__}: expected an optimizer with an option lr, got {optimizer!r}")
+            raise ValueError(f"{type(self).__name__}: expected an optimizer with an option lr, got {shown(optimizer)}")
         self.optimizer = optimizer
         self.initial = [group["lr"] for group in optimizer.param_groups]
         self.epoch = 0
@@ -74,14 +75,16 @@ class Schedule:
         """
         own = self.state_dict()
         if not isinstance(state, Mapping):
-            raise TypeError(f"{type(self).__name__}: expected a dictionary such as state_dict() gives, got {state!r}")
-        if set(state) != set(own):
-            raise ValueError(
-                f"{type(self).__name__}: expected entries {', '.join(own)}, got {', '.join(map(str, state))}"
+            raise TypeError(
+                f"{type(self).__name__}: expected a dictionary such as state_dict() gives, got {shown(state)}"
             )
+        if set(state) != set(own):
+            raise ValueError(f"{type(self).__name__}: expected entries {', '.join(own)}, got {listed(state)}")
         for name, value in own.items():
             if any(isinstance(value, kind) != isinstance(state[name], kind) for kind in (numbers.Real, list, str)):
-                raise TypeError(f"{type(self).__name__}: expected {name} such as {value!r}, got {state[name]!r}")
+                raise TypeError(
+                    f"{type(self).__name__}: expected {name} such as {shown(value)}, got {shown(state[name])}"
+                )
         if len(state["initial"]) != len(self.initial):
             raise ValueError(
                 f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}"
@@ -158,7 +161,7 @@ class CosineAnnealingLR(Schedule):
         self.eta_min = real_number(eta_min, "eta_min", "CosineAnnealingLR", low=0.0)
         self.warmup = positive_integer(warmup, "warmup", "CosineAnnealingLR", or_zero=True)
         if self.warmup >= self.T_max:
-            raise ValueError(f"CosineAnnealingLR: expected warmup below T_max = {T_max}, got {warmup}")
+            raise ValueError(f"CosineAnnealingLR: expected warmup below T_max = {shown(T_max)}, got {shown(warmup)}")
         super().__init__(optimizer)
 
     def rate(self, initial: float, epoch: int) -> float:
@@ -248,7 +251,7 @@ class ReduceLROnPlateau(Schedule):
         if metric is None:
             raise ValueError("ReduceLROnPlateau: expected the epoch's metric; write schedule.step(metric)")
         if isinstance(metric, bool) or not isinstance(metric, numbers.Real):
-            raise TypeError(f"ReduceLROnPlateau: expected a number for metric, got {metric!r}")
+            raise TypeError(f"ReduceLROnPlateau: expected a number for metric, got {shown(metric)}")
         if self._improves(metric):
             self.best, self.bad_epochs = metric, 0
         else:
