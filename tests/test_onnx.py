@@ -520,7 +520,7 @@ def test_names_that_are_no_text_are_refused(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (external, "expected weights inside the file, got 0.weight in another one"),
+        (external, "expected weights in the model, got 0.weight in another file"),
         (two_outputs, "at least one input and one output, got 1 and 2"),
         (older, "expected a model of opset 13 to .*, got 9"),
         (foreign, "expected operators of fastdl's subset, got com.example.Gemm"),

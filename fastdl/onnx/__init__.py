@@ -67,8 +67,9 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
     of more than one number are parameters, but for running statistics; what an ONNX file computes with `Constant` stays
     as it is. As a new model is, it is in training mode.
 
-    Nothing in the file is trusted: external data are refused, sizes and dtypes are held against the bytes, onnx's checker
-    is run, and operators, versions and attributes outside of the subset (see docs/onnx.md) are named.
+    Nothing in the file is trusted: external data are read from the file's folder alone, sizes and dtypes are held against
+    the bytes, onnx's checker is run, and operators, versions and attributes outside of the subset (see docs/onnx.md) are
+    named.
 
     Args:
         source: the file, or an onnx.ModelProto.

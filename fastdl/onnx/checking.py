@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -36,12 +36,11 @@ TENSORS: dict[int, tuple[np.dtype[Any], str]] = {
 def as_array(tensor: TensorProto, name: str) -> Array:
     """A tensor's numbers, when there are as many as its shape says."""
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise ValueError(f"onnx.load: expected weights inside the file, got {shortened(name)} in another one")
-    if tensor.data_type not in TENSORS:
         raise ValueError(
-            "onnx.load: expected tensors of float32, float64, int64 or bool,"
-            f" got {shortened(name)} of {spelled(tensor.data_type)}"
+            f"onnx.load: expected weights in the model, got {shortened(str(name))} in another file;"
+            " write fastdl.onnx.load(path) or onnx.load(path), which read it"
         )
+    check_dtype(tensor, name)
     dtype, field = TENSORS[tensor.data_type]
     shape = tuple(tensor.dims)
     wanted = prod(shape) if all(n >= 0 for n in shape) else -1
@@ -51,6 +50,15 @@ def as_array(tensor: TensorProto, name: str) -> Array:
             f"onnx.load: expected {shortened(name)} to hold the numbers of shape {shortened(str(shape))}, got {found}"
         )
     return np.array(numpy_helper.to_array(tensor), dtype)
+
+
+def check_dtype(tensor: TensorProto, name: str) -> None:
+    """Refuse a tensor of numbers that fastdl does not compute with."""
+    if tensor.data_type not in TENSORS:
+        raise ValueError(
+            "onnx.load: expected tensors of float32, float64, int64 or bool,"
+            f" got {shortened(str(name))} of {spelled(tensor.data_type)}"
+        )
 
 
 def parsed(source: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -144,17 +152,28 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
         as_array(attribute.t, attribute.name)
 
 
-def inferred_shapes(model: onnx.ModelProto) -> dict[str, tuple[int | None, ...]]:
-    """The shapes of values by name, None for axes of unknown size; values of unknown rank are left out."""
+class Inferred(NamedTuple):
+    """What shape inference says of values by name: shapes, None for axes of unknown size, and the numbers of dtypes.
+
+    Values of unknown rank are left out of the shapes.
+    """
+
+    shapes: dict[str, tuple[int | None, ...]]
+    kinds: dict[str, int]
+
+
+def inferred(model: onnx.ModelProto) -> Inferred:
+    """Run onnx's shape inference."""
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    shapes = {}
+    found = Inferred({}, {})
     for value in (*graph.value_info, *graph.input, *graph.output):
+        found.kinds[value.name] = value.type.tensor_type.elem_type
         if value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = tuple(
+            found.shapes[value.name] = tuple(
                 dim.dim_value if dim.HasField("dim_value") and 0 <= dim.dim_value < 2**31 else None for dim in dims
             )
-    return shapes
+    return found
 
 
 def spelled(kind: int) -> str:

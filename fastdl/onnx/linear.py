@@ -84,7 +84,7 @@ def with_bias(graph: Reader, node: Node) -> bool:
 def _turned_weight(graph: Reader, node: Node) -> np.ndarray | None:
     """A MatMul's second matrix, as a linear layer has it, where that is a weight; else None."""
     B = node.inputs[1]
-    if not graph.learns(graph.origin(B)) or graph.is_constant(node.inputs[0]):
+    if not graph.learns(B) or graph.is_constant(node.inputs[0]):
         return None
     W = graph.array(B, node, "the second matrix")
     return np.ascontiguousarray(W.T) if W.ndim == 2 else None
@@ -92,7 +92,7 @@ def _turned_weight(graph: Reader, node: Node) -> np.ndarray | None:
 
 def _product(graph: Reader, node: Node, W: np.ndarray) -> nn.Linear:
     B = node.inputs[1]
-    return _layer(graph, B, W, graph.origin(B) == B)
+    return _layer(graph, B, W, True)
 
 
 def _layer(graph: Reader, value: str, W: np.ndarray, turned: bool) -> nn.Linear:

@@ -84,13 +84,13 @@ class Mul(Operation):
 
 
 class Div(Operation):
-    """y = a / b, element by element, broadcast as by NumPy."""
+    """y = a / b, element by element, broadcast as by NumPy; of integers without the remainder."""
 
     def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return a / b."""
         self._broadcast(a, b)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            y = a / b
+            y = a / b if a.dtype.kind == "f" else np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
         self._keep(a.shape, b, y)
         return y
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,13 @@ from onnx import TensorProto, helper
 from fastdl.nn.container import Sequential
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import DEEPEST
 from fastdl.onnx import expression
-from fastdl.onnx.checking import FLOATS, as_array, checked, inferred_shapes, parsed, shortened, spelled
+from fastdl.onnx.checking import FLOATS, Inferred, as_array, checked, inferred, parsed, shortened, spelled
+from fastdl.onnx.external import take_in
+from fastdl.onnx.folding import Constants
 from fastdl.onnx.graph import Constant, Graph, Step, Weight
+from fastdl.onnx.sizes import Sizes
 from fastdl.onnx.table import OPERATORS, fill
 
 Array = NDArray[Any]
@@ -69,23 +74,27 @@ class Node:
 class Reader:
     """Steps as they are added. What imports call are `add`, `array`, `weight`, `number`, `integers` and `match`."""
 
-    def __init__(self, graph: onnx.GraphProto, nodes: list[Node], ranks: dict[str, tuple[int | None, ...]]) -> None:
-        self._tensors = {tensor.name: tensor for tensor in graph.initializer}
-        self.inputs = [value.name for value in graph.input if value.name not in self._tensors]
-        self._shapes = ranks
+    def __init__(self, graph: onnx.GraphProto, nodes: list[Node], inferred: Inferred) -> None:
+        initializers = {tensor.name for tensor in graph.initializer}
+        self.inputs = [value.name for value in graph.input if value.name not in initializers]
+        self._shapes, self._kinds = inferred
+        self._constants = Constants(graph, [name for node in nodes for name in node.inputs])
         self._nodes = {output: node for node in nodes for output in node.outputs if output}
-        self._constants: dict[str, Array] = {}
         self._parameters: dict[tuple[str, bool], Parameter] = {}
         self._steps: list[Step] = []
         self._known = set(self.inputs)
         self._names: set[str] = set()
         self.dtype: np.dtype[Any] = np.dtype(np.float32)
+        # Vectors of sizes that are not all known.
+        self.sizes: dict[str, Sizes] = {}
 
     # --- what imports call
 
     def add(self, node: Node, module: Module, *inputs: str, output: str | None = None, name: str | None = None) -> str:
         """Let a module read these values and yield a node's output, or a value in between of this name."""
         output = output or node.outputs[0]
+        if self._constants.fold(module, inputs, output):
+            return output
         for each in inputs:
             self._provide(each, node)
         self._steps.append(Step(self._unused(name or node.name), module, inputs, output))
@@ -94,7 +103,7 @@ class Reader:
 
     def array(self, value: str | None, node: Node, what: str) -> Array:
         """A weight or constant of the file; an error where the value is computed or given."""
-        found = None if value is None else self._constant(value)
+        found = None if value is None else self._constants.array(value)
         if found is None:
             raise node.refusal(
                 f"{what} in the file, as an initializer or Constant,", "a value that is computed or given"
@@ -103,15 +112,15 @@ class Reader:
 
     def weight(self, value: str, array: Array, turned: bool = False) -> Parameter:
         """A value's array as a Parameter, the same one wherever the value stands as a weight (turned or not)."""
-        key = self.origin(value), turned
+        origin, turns = self._constants.origin(value)
+        key = origin, turned != turns
         if key not in self._parameters or not np.array_equal(self._parameters[key].data, array):
             self._parameters[key] = Parameter(array)
         return self._parameters[key]
 
     def learns(self, value: str) -> bool:
-        """Whether a value is a weight: an initializer of floats with an axis at least."""
-        tensor = self._tensors.get(value)
-        return tensor is not None and tensor.data_type in FLOATS and len(tensor.dims) > 0
+        """Whether a value is a weight: an initializer of floats with an axis at least, or one in another form."""
+        return self._constants.learns(value)
 
     def check_dtype(self, value: str, array: Array) -> None:
         """Refuse a weight of another dtype than the input's."""
@@ -122,22 +131,17 @@ class Reader:
 
     def constant(self, name: str, array: Array) -> str:
         """Let an array be a constant of this name."""
-        self._constants[name] = array
+        self._constants.put(name, array)
         return name
 
     def layer_name(self, weight: str, node: Node) -> str:
         """What a layer is called: as its weight, where that is called as in a state_dict, else as its node."""
-        head, dot, tail = self.origin(weight).rpartition(".")
+        head, dot, tail = self._constants.origin(weight)[0].rpartition(".")
         return head if dot and tail == "weight" else node.name
-
-    def origin(self, value: str) -> str:
-        """The name of the initializer that a value is, through a Transpose of it."""
-        node = self._nodes.get(value)
-        return node.inputs[0] if node is not None and node.operator == "Transpose" else value
 
     def number(self, value: str | None) -> float | None:
         """A constant of one element as a number; None for anything else."""
-        found = None if value is None else self._constant(value)
+        found = None if value is None else self._constants.array(value)
         return float(found.reshape(())) if found is not None and found.size == 1 else None
 
     def integers(self, value: str | None, node: Node, what: str) -> tuple[int, ...]:
@@ -162,12 +166,16 @@ class Reader:
 
     def is_constant(self, value: str) -> bool:
         """Whether a value is a weight or constant of the file."""
-        return self._constant(value) is not None
+        return self._constants.array(value) is not None
 
     def shape(self, value: str) -> tuple[int | None, ...] | None:
         """A value's shape as far as it is known."""
-        found = self._constant(value)
+        found = self._constants.array(value)
         return self._shapes.get(value) if found is None else found.shape
+
+    def kind(self, value: str) -> np.dtype[Any] | None:
+        """A value's dtype, where it is known to be float32 or float64."""
+        return FLOATS.get(self._kinds.get(value, 0))
 
     # --- reading
 
@@ -199,16 +207,6 @@ class Reader:
             return _nested([(step.name, step.module) for step in steps]) or Sequential(*(step.module for step in steps))
         return Graph(self.inputs, steps, output)
 
-    def _constant(self, value: str) -> Array | None:
-        if value in self._tensors and value not in self._constants:
-            self._constants[value] = as_array(self._tensors[value], value)
-        node = self._nodes.get(value)
-        if value not in self._constants and node is not None and node.operator == "Transpose":
-            matrix = self._constant(node.inputs[0])
-            if matrix is not None and matrix.ndim == 2 and node.attribute("perm", (1, 0)) == (1, 0):
-                return matrix.T
-        return self._constants.get(value)
-
     def _made(self, value: str) -> tuple[str, list[str]] | None:
         node = self._nodes.get(value)
         return None if node is None or node.operator == "Constant" else (node.operator, node.inputs)
@@ -217,7 +215,7 @@ class Reader:
         """Add a weight or a constant as a step of its own, where a module reads it as a value."""
         if value in self._known:
             return
-        array = self._constant(value)
+        array = self._constants.array(value)
         if array is None:
             raise ValueError(f"onnx.load: expected {shortened(value)} to be computed before it is read")
         if array.dtype.kind == "f":
@@ -238,11 +236,15 @@ class Reader:
 def read(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
     """See fastdl.onnx.load."""
     fill()
-    model = source if isinstance(source, onnx.ModelProto) else parsed(source)
+    if isinstance(source, onnx.ModelProto):
+        model = source
+    else:
+        model = parsed(source)
+        take_in(model, Path(source))
     graph = model.graph
     opset = checked(model)
     nodes = [Node(node, onnx.defs.get_schema(node.op_type, opset, "").since_version) for node in graph.node]
-    reader = Reader(graph, nodes, inferred_shapes(model))
+    reader = Reader(graph, nodes, inferred(model))
     if not reader.inputs or len(graph.output) != 1:
         raise ValueError(
             f"onnx.load: expected a model of at least one input and one output, got {len(reader.inputs)} and {len(graph.output)}"
@@ -256,13 +258,14 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
     reader.dtype = FLOATS[kinds[reader.inputs[0]]]
     with np.errstate(all="ignore"):  # weights of a file may be anything
         for node in nodes:
-            if not reader.is_constant(node.outputs[0]):
-                reader.read(node)
+            reader.read(node)
     return reader.model(graph.output[0].name)
 
 
-def _nested(layers: list[tuple[str, Module]]) -> Sequential | None:
-    """Layers of dotted names in Sequentials in each other; None where that would change their order."""
+def _nested(layers: list[tuple[str, Module]], levels: int = DEEPEST - 1) -> Sequential | None:
+    """Layers of dotted names in Sequentials in each other; None where that would change their order, or for too many levels."""
+    if not levels:
+        return None
     groups: dict[str, list[tuple[str, Module]]] = {}
     latest = None
     for name, layer in layers:
@@ -276,7 +279,7 @@ def _nested(layers: list[tuple[str, Module]]) -> Sequential | None:
         if len(inside) == 1 and not inside[0][0]:
             found[head] = inside[0][1]
             continue
-        nested = _nested(inside)
+        nested = _nested(inside, levels - 1)
         if nested is None:
             return None
         found[head] = nested

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 # The rooms' files that fill the table.
-SUBJECTS = ("activation", "arithmetic", "container", "conv", "dropout", "linear", "norm", "pool", "shape", "softmax")
+SUBJECTS = (
+    *("activation", "arithmetic", "container", "conv", "dropout", "elementwise"),
+    *("linear", "norm", "pool", "shape", "sizes", "softmax"),
+)
 
 
 class Operator(NamedTuple):

@@ -1,0 +1,105 @@
+"""Arrangement: parts of an array, axes of size 1 put in and left out, and numbers in another dtype; forward beside backward."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.onnx.operation import Operation
+
+Array = NDArray[Any]
+
+
+class Slice(Operation):
+    """Parts along axes.
+
+    Args:
+        parts: (axis, start, stop, step) for each; those beyond the ends stand for the ends.
+    """
+
+    def __init__(self, parts: tuple[tuple[int, int, int, int], ...]) -> None:
+        self.parts = parts
+
+    def forward(self, x: Array) -> Array:
+        """Return the parts of x."""
+        place = [slice(None)] * x.ndim
+        for axis, start, stop, step in self.parts:
+            if not -x.ndim <= axis < x.ndim:
+                raise ValueError(f"{self.spec()}: expected an input with an axis {axis}, got shape {x.shape}")
+            size = x.shape[axis]
+            if step < 0 and stop < -size:
+                place[axis] = slice(start, None, step)
+            else:
+                place[axis] = slice(start, stop, step)
+        self._keep(x.shape, tuple(place))
+        return np.ascontiguousarray(x[tuple(place)])
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return gy in its places, zeros elsewhere."""
+        shape, place = self._recall()
+        gx = np.zeros(shape, grad_output.dtype)
+        gx[place] = grad_output
+        return gx
+
+
+class Squeeze(Operation):
+    """Axes of size 1 left out; None for all of them."""
+
+    def __init__(self, axes: tuple[int, ...] | None = None) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        """Return x without them."""
+        try:
+            y = x.squeeze(self.axes)
+        except (ValueError, np.exceptions.AxisError):
+            raise ValueError(f"{self.spec()}: expected axes of size 1, got shape {x.shape}") from None
+        self._keep(x.shape)
+        return y
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return gy in x's shape."""
+        (shape,) = self._recall()
+        return grad_output.reshape(shape)
+
+
+class Unsqueeze(Operation):
+    """Axes of size 1 put in, at these places of the output."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        self.axes = axes
+
+    def forward(self, x: Array) -> Array:
+        """Return x with them."""
+        try:
+            y = np.expand_dims(x, self.axes)
+        except (ValueError, np.exceptions.AxisError):
+            raise ValueError(
+                f"{self.spec()}: expected different places among {x.ndim + len(self.axes)} axes, got shape {x.shape}"
+            ) from None
+        self._keep(x.shape)
+        return y
+
+    def backward(self, grad_output: Array) -> Array:
+        """Return gy in x's shape."""
+        (shape,) = self._recall()
+        return grad_output.reshape(shape)
+
+
+class Cast(Operation):
+    """The same numbers in another dtype; it has a gradient between floats."""
+
+    def __init__(self, dtype: str) -> None:
+        self.dtype = dtype
+
+    def forward(self, x: Array) -> Array:
+        """Return x in the dtype."""
+        self._keep(x.dtype)
+        return x.astype(self.dtype)
+
+    def backward(self, grad_output: Array) -> Array | tuple[None]:
+        """Return gy in x's dtype; nothing for numbers that are none of the real line."""
+        (dtype,) = self._recall()
+        return grad_output.astype(dtype) if dtype.kind == "f" else (None,)
