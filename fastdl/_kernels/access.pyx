@@ -1,4 +1,4 @@
-"""Turns: native code without the GIL, and Python code that changes or replaces arrays, use the same parameters one after the other.
+"""Turns: native code without the GIL, and Python code that changes or replaces arrays, use parameters in turn.
 
 Whoever runs without the GIL has a turn for as long as it does, and so has an optimizer's step, load_state_dict, astype and their like.
 Turns that only read go side by side; one that writes what another reads or writes waits for it, in the order in which the threads began
@@ -42,6 +42,9 @@ cdef class Access:
         self.kept = [*reads, *writes, *reads_gradients, *writes_gradients]  # while they live, no other object has their numbers
         self.reads = frozenset([*map(id, reads), *(id(each) | 1 for each in reads_gradients)])
         self.writes = frozenset([*map(id, writes), *(id(each) | 1 for each in writes_gradients)])
+
+    def __reduce__(self):
+        raise TypeError("Access: expected to stay in its process, for it holds addresses; make it again")
 
     def __enter__(self):
         enter(self)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -10,16 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
-from fastdl.arguments import as_float_dtype
+from fastdl.arguments import as_array, as_float_dtype
+from fastdl.casting import cast, cast_finite
+from fastdl.message import listed, shown
+from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
-
-# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
-TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
 
 
 class IncompatibleKeys(NamedTuple):
@@ -29,12 +31,13 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
     and adds those with respect to its parameters to their `grad`. Parameters, Modules and buffers assigned to attributes
-    are found by looking through the instance; `super().__init__()` is not needed.
+    are found by looking through the instance; `super().__init__()` is not needed. Modules in lists and dictionaries are parts in
+    `nn.ModuleList` and `nn.ModuleDict`; plain ones are refused when parameters are asked for.
 
     What forward stores in attributes for backward is kept by containers for each place a module stands in, so one instance
     may stand in several. Whole numbers that forward or backward changes are taken for counts, and go on.
@@ -57,7 +60,6 @@ class Module:
     """
 
     training: bool = True
-    _buffer_names: tuple[str, ...] = ()
     # Whether the output always has the input's shape.
     _keeps_shape: bool = False
 
@@ -121,88 +123,28 @@ class Module:
             if not isinstance(child, Layer):
                 child._go_on(earlier, left)
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules assigned to attributes, with their names."""
-        for name, value in vars(self).copy().items():
-            if isinstance(value, Module):
-                yield name, value
-
-    def children(self) -> Iterator[Module]:
-        """Yield the modules directly inside, each once."""
-        yield from {id(child): child for _, child in self.named_children()}.values()
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and all inside it, each once, under its first dotted name."""
-        seen: set[int] = set()
-        for name, module in self._walk(prefix):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def modules(self) -> Iterator[Module]:
-        """Yield this module and all inside it, each once."""
-        for _, module in self.named_modules():
-            yield module
-
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name)
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield the parameters with dotted names; a tied one once, under its first name."""
-        seen: set[int] = set()
-        for name, part in self._entries():
-            if isinstance(part, Parameter) and id(part) not in seen:
-                seen.add(id(part))
-                yield name, part
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield the parameters, each once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
-
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
-            raise TypeError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise TypeError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not name.isidentifier():
-            raise ValueError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise ValueError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not isinstance(array, np.ndarray):
             raise TypeError(f"register_buffer: expected an array for {name!r}, got {type(array).__name__}")
         setattr(self, name, array)
         if name not in self._buffer_names:
             self._buffer_names = (*self._buffer_names, name)
 
-    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield the buffers with dotted names, each array once."""
-        seen: set[int] = set()
-        for name, part in self._entries():
-            if isinstance(part, np.ndarray) and id(part) not in seen:
-                seen.add(id(part))
-                yield name, part
-
-    def buffers(self) -> Iterator[NDArray[Any]]:
-        """Yield the buffers, each once."""
-        for _, array in self.named_buffers():
-            yield array
-
-    def _entries(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
-        """Yield every entry of the state_dict: parameters and buffers under each of their names."""
-        for prefix, module in self._walk(""):
-            own = vars(module).copy()  # another thread may let the module run, which adds attributes
-            for name, value in own.items():
-                if isinstance(value, Parameter):
-                    yield (f"{prefix}.{name}" if prefix else name), value
-            for name in module._buffer_names:
-                yield (f"{prefix}.{name}" if prefix else name), own[name]
-
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        with self._state() as arrays:
+            return {name: array.copy() for name, array in arrays.items()}
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {
-                name: (part._data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()
-            }
+            yield {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -223,9 +165,9 @@ class Module:
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
         faults = []
         if strict and missing:
-            faults.append(f"missing {', '.join(missing)}")
+            faults.append(f"missing {listed(missing)}")
         if strict and unexpected:
-            faults.append(f"unexpected {', '.join(unexpected)}")
+            faults.append(f"unexpected {listed(unexpected)}")
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: expected real numbers for {name}, got dtype {array.dtype}")
@@ -233,10 +175,13 @@ class Module:
                 faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
         if faults:
             raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(faults)}")
+        arrays = {
+            name: cast_finite(array, own[name].dtype, f"load_state_dict: {name}") for name, array in arrays.items()
+        }
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
+                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:
@@ -247,7 +192,7 @@ class Module:
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"train: expected True or False, got {mode!r}")
+            raise TypeError(f"train: expected True or False, got {shown(mode)}")
         for module in self.modules():
             module.training = bool(mode)
         return self
@@ -289,16 +234,17 @@ class Module:
                 for name in module._buffer_names:
                     array = getattr(module, name)
                     if array.dtype.kind == "f":
-                        setattr(module, name, array.astype(dtype))
+                        setattr(module, name, cast(array, dtype))
         return self
 
     def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
         """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
 
-        A copy of the model is run once on a sample of zeros, in evaluation mode; the model itself stays as it is.
+        fastdl's own layers tell their outputs' shapes. For modules in Python a copy of the model is run once on a sample of
+        zeros, in evaluation mode. The model itself stays as it is.
 
         Args:
-            input_shape: the shape of one sample, without the batch axis.
+            input_shape: the shape of one sample, without the batch axis; of at most 1 GiB where the model is run.
 
         Raises:
             TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.
@@ -325,19 +271,13 @@ class Module:
         """
         return 0
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
-        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
-
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
 
         An argument that a subclass has not stored under its name is spelled `...`, which no spec can be read with.
         """
-        import inspect
-
         words = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        for name, parameter in _parameters_of(type(self)).items():
             if name in ("rng", "dtype"):
                 continue
             try:
@@ -345,9 +285,9 @@ class Module:
             except AttributeError:
                 words.append("...")
                 continue
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            if parameter.kind is parameter.VAR_POSITIONAL:
                 words += [_spell(item) for item in value]
-            elif parameter.default is inspect.Parameter.empty:
+            elif parameter.default is parameter.empty:
                 words.append(_spell(value))
             elif not _same(value, parameter.default):
                 words.append(f"{name}={_spell(value)}")
@@ -391,16 +331,16 @@ class Layer(Module):
         kept = self._kept
         if kept is None:
             raise RuntimeError(
-                f"{self.spec()}: expected a forward before each backward, got none since the latest backward; call the model"
+                f"{shown(self)}: expected a forward before each backward, got none since the latest backward; call the model"
                 " on a batch first, outside no_grad()"
             )
         return kept
 
     def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
-        gy = ready(grad_output, dtype, self)
+        gy = ready(grad_output, dtype, self, "grad_output")
         if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+            raise ValueError(f"{shown(self)}: expected a gradient of shape {shape}, got {gy.shape}")
         self._kept = None
         return gy
 
@@ -408,9 +348,17 @@ class Layer(Module):
 def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An entry of a state as an array."""
     try:
-        return np.asarray(value)
+        return as_array(value, name, "load_state_dict")
     except ValueError:
         raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
+
+
+@lru_cache(maxsize=1000)
+def _parameters_of(kind: type) -> Mapping[str, Any]:
+    """The parameters of a class's constructor."""
+    import inspect
+
+    return inspect.signature(kind).parameters
 
 
 def _spell(value: Any) -> str:

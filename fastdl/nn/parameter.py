@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import as_float_dtype
+from fastdl.arguments import as_array, as_float_dtype
+from fastdl.casting import cast, cast_finite
+from fastdl.message import shown
 
 
 class Parameter:
@@ -39,7 +41,7 @@ class Parameter:
     changes: ClassVar[int] = 0
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
-        array = np.asarray(data)
+        array = as_array(data, "data", "Parameter")
         if array.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"Parameter: expected an array of float32 or float64, got {array.dtype}; write np.asarray(data, dtype=np.float32)"
@@ -116,7 +118,7 @@ class Parameter:
         """Change the dtype of values and gradient to float32 or float64."""
         dtype = as_float_dtype(dtype, "Parameter.astype")
         with Access(writes=[self], writes_gradients=[self]):
-            self.move_to(self._data.astype(dtype), self.grad.astype(dtype))
+            self.move_to(cast(self._data, dtype), cast(self.grad, dtype))
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
         """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers).
@@ -126,11 +128,20 @@ class Parameter:
         self._data, self._grad = data, grad
         Parameter.changes += 1
 
-    def __getstate__(self) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-        """Return the state without the views."""
-        return getattr(self, "__dict__", {}).copy() or None, {
-            name: getattr(self, name) for name in ("_data", "_forgotten", "_grad", "_requires_grad")
-        }
+    def __getstate__(self) -> dict[str, Any]:
+        """Return copies of the values, and of the gradient where there is one: one whole state, also while a fit runs."""
+        own = getattr(self, "__dict__", {}).copy()  # a subclass's
+        with Access(reads=[self], reads_gradients=[self]):
+            grad = None if self._forgotten or not self._grad.any() else self._grad.copy()
+            return {**own, "data": self._data.copy(), "grad": grad, "requires_grad": self._requires_grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        data, grad, self._requires_grad = state.pop("data"), state.pop("grad"), state.pop("requires_grad")
+        self._data = writable(data)
+        self._grad, self._forgotten = np.zeros_like(self._data) if grad is None else writable(grad), False
+        if state:
+            vars(self).update(state)
 
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
@@ -160,15 +171,20 @@ def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")
+        raise TypeError(f"Parameter: expected True or False for requires_grad, got {shown(value)}")
     return bool(value)
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy where it is not one that can be written to, such as a memory-mapped file's."""
+    return np.require(np.asarray(array), requirements=["C", "A", "W"])
 
 
 def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:
     """Copy value into array when shape and kind agree; else say what differs and change nothing."""
-    source = np.asarray(value)
+    source = as_array(value, "the values", name)
     if source.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected real numbers, got dtype {source.dtype}")
     if source.shape != array.shape:
         raise ValueError(f"{name}: expected shape {array.shape}, got {source.shape}")
-    np.copyto(array, source, casting="unsafe")
+    np.copyto(array, cast_finite(source, array.dtype, name))
