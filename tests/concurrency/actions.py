@@ -331,7 +331,7 @@ CHANGING = [
 ]
 # After these any error may come, but no crash.
 CARELESS = [reshape_in_place, replace_parameter, replace_buffer, set_attribute]
-OWN_WORDS = ("call the model", "expected", "is not finite", "the loss is", "write ", "on purpose")
+OWN_WORDS = ("call the model", "does not fit", "expected", "is not finite", "the loss is", "write ", "on purpose")
 KINDS = (RuntimeError, ValueError, TypeError, FloatingPointError, KeyboardInterrupt, Disturbed)
 HERE = os.path.dirname(os.path.abspath(__file__))
 
