@@ -96,7 +96,8 @@ def test_commands_refuse_it_too(run, odd, kind, command):
     words = [] if command == "evaluate" else ["--data", path]
     code, _, error = run(command, path, *words)
     assert code == 2
-    assert error == f"fastdl: load: expected a file, got the {kind.split()[-1]} {path}\n"
+    assert error.startswith(f"fastdl: load: expected a file, got the {kind.split()[-1]} {path}")
+    assert error.count("\n") == 1
 
 
 def test_an_endless_device_is_not_read(python):
@@ -105,7 +106,8 @@ def test_an_endless_device_is_not_read(python):
         "from fastdl.cli import main; sys.exit(main(['evaluate', '/dev/zero']))"
     )
     done = python(code)
-    assert (done.returncode, done.stderr) == (2, "fastdl: load: expected a file, got the device /dev/zero\n")
+    assert done.returncode == 2
+    assert done.stderr.startswith("fastdl: load: expected a file, got the device /dev/zero")
 
 
 def test_a_file_that_another_one_replaces_between_look_and_opening_is_looked_at_again(tmp_path, monkeypatch):
