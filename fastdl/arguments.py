@@ -5,16 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.message import shown
+
+
+def as_array(value: Any, name: str, owner: str) -> NDArray[Any]:
+    """The value as an array; a TypeError where that would lose what it holds, a mask or its zeros, or is no array at all."""
+    refuse_special(value, name, owner)
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{owner}: expected {name} to have rows of one length, got ragged ones") from None
+
+
+def refuse_special(value: Any, name: str, owner: str) -> None:
+    """Raise a TypeError for a masked array and for a sparse matrix."""
+    refuse_masked(value, name, owner)
+    if type(value).__module__.startswith("scipy.sparse"):
+        raise TypeError(
+            f"{owner}: expected an array for {name}, got a sparse {type(value).__name__}; write {name}.toarray()"
+        )
+
+
+def refuse_masked(value: Any, name: str, owner: str) -> None:
+    """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence."""
+    parts = value if type(value) in (list, tuple) else ()
+    if isinstance(value, np.ma.MaskedArray) or any(isinstance(part, np.ma.MaskedArray) for part in parts):
+        raise TypeError(
+            f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"
+            " the masked rows out"
+        )
 
 
 def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
     """The NumPy dtype for float32 or float64; a TypeError for any other."""
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except Exception:  # NumPy's own message may fail on the value
         found = None
     if dtype is None or found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{name}: expected dtype float32 or float64, got {dtype!r}")
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {shown(dtype)}")
     return np.dtype(found.type)
 
 
@@ -22,9 +53,9 @@ def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -
     """The value as an int when it is a whole number above 0 (or 0, with `or_zero`); else an error that names the argument."""
     wanted = "an integer >= 0" if or_zero else "a positive integer"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
     if value < (0 if or_zero else 1):
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value}")
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
     return int(value)
 
 
@@ -39,7 +70,7 @@ def pair(value: Any, name: str, owner: str, least: int) -> tuple[int, int]:
     wanted = f"an integer >= {least} or a pair of them"
     parts = _sizes(both, value, wanted, name, owner, least)
     if len(parts) != 2:
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
     return parts[0], parts[1]
 
 
@@ -50,18 +81,18 @@ def as_given(value: Any, both: tuple[int, int]) -> int | tuple[int, int]:
 
 def _sizes(parts: tuple[Any, ...], value: Any, wanted: str, name: str, owner: str, least: int) -> list[int]:
     if any(isinstance(part, (bool, np.bool_)) or not isinstance(part, (int, np.integer)) for part in parts):
-        raise TypeError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
     if min(parts, default=least) < least:
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {value!r}")
+        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
     if max(parts, default=0) >= 2**31:
-        raise ValueError(f"{owner}: expected less than 2**31 for {name}, got {value!r}")
+        raise ValueError(f"{owner}: expected less than 2**31 for {name}, got {shown(value)}")
     return [int(part) for part in parts]
 
 
 def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:
     """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: expected a number for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected a number for {name}, got {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -70,7 +101,7 @@ def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: f
         bounds = "a finite number" if (low, high) == (-np.inf, np.inf) else f"a finite number >= {low:g}"
         if high != np.inf:
             bounds = f"a number from {low:g} to {high:g}"
-        raise ValueError(f"{owner}: expected {bounds} for {name}, got {value}")
+        raise ValueError(f"{owner}: expected {bounds} for {name}, got {shown(value)}")
     return number
 
 
@@ -87,16 +118,16 @@ def limit(value: float | None, name: str, owner: str) -> float | None:
 def one_of(choices: tuple[str, ...], value: Any, name: str, owner: str) -> str:
     """The value when it is one of the choices; else an error that names the argument."""
     if not isinstance(value, str):
-        raise TypeError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {shown(value)}")
     if value not in choices:
-        raise ValueError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {value!r}")
+        raise ValueError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {shown(value)}")
     return str(value)
 
 
 def true_or_false(value: Any, name: str, owner: str) -> bool:
     """The value when it is a bool; else an error that names the argument."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner}: expected True or False for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected True or False for {name}, got {shown(value)}")
     return bool(value)
 
 

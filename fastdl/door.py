@@ -7,11 +7,14 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl.arguments import as_array
+from fastdl.casting import cast, first_rounded
 from fastdl.mapped import Mapped, blocks, lies_in_file
 from fastdl.nn.module import Module
 
 Array = NDArray[Any]
 Rows: TypeAlias = Array | Mapped
+LARGEST = np.iinfo(np.int64).max
 
 
 def weights_dtype(model: Module) -> np.dtype[Any]:
@@ -25,8 +28,8 @@ def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     An array that lies in a file stays there: what has to be converted is converted when it is read.
 
     Raises:
-        TypeError: if x is not numeric.
-        ValueError: if x has no rows, or a value that is not finite in dtype.
+        TypeError: if x is not numeric, masked or sparse.
+        ValueError: if x has no rows, a value that is not finite in dtype, or an integer that dtype would round.
 
     Example:
         >>> inputs([[1, 2], [3, 4]], np.dtype(np.float32), "Trainer.fit").dtype
@@ -35,7 +38,7 @@ def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
         Traceback (most recent call last):
         ValueError: Trainer.fit: expected finite values in x, got NaN or infinite ones (first in row 1)
     """
-    return _finite(_converted(_rows(x, "x", owner), dtype), "x", owner)
+    return _finite(_converted(_exact(_rows(x, "x", owner), dtype, "x", owner), dtype), "x", owner)
 
 
 def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
@@ -44,8 +47,8 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     An array that lies in a file stays there, as with `inputs`.
 
     Raises:
-        TypeError: if y is not numeric, or bool, which may be either.
-        ValueError: if y has no rows, or a value that is not finite in dtype.
+        TypeError: if y is not numeric, masked, sparse, or bool, which may be either.
+        ValueError: if y has no rows, a value that is not finite in dtype, or an integer that int64 cannot hold.
 
     Example:
         >>> targets(np.array([1, 0], dtype=np.uint8), np.dtype(np.float32), "Trainer.fit").dtype
@@ -57,7 +60,7 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
             f"{owner}: expected numbers for y, got bool; write y.astype(np.int64) for classes, np.float32 for values"
         )
     if array.dtype.kind in "iu":
-        return _converted(array, np.dtype(np.int64))
+        return _indices(array, owner)
     return _finite(_converted(array, dtype), "y", owner)
 
 
@@ -70,6 +73,9 @@ def pair(x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], owner: str) -> tuple[
     """
     samples, truth = inputs(x, dtype, owner), targets(y, dtype, owner)
     if len(samples) != len(truth):
+        for name, value in (("x", x), ("y", y)):
+            if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
+                raise TypeError(f"{owner}: expected one array for {name}, got a tuple of {len(value)}")
         raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(samples)} and {len(truth)}")
     if len(samples) == 0:
         raise ValueError(f"{owner}: expected at least one sample, got none")
@@ -82,10 +88,7 @@ def in_memory(rows: Rows) -> Array:
 
 
 def _rows(value: ArrayLike, name: str, owner: str) -> Array:
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{owner}: expected {name} to have rows of one length, got ragged ones") from None
+    array = as_array(value, name, owner).view()  # whoever sets the shape of theirs does not change this one
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
     if array.ndim == 0:
@@ -98,8 +101,35 @@ def _converted(array: Array, dtype: np.dtype[Any]) -> Rows:
         flags = array.flags
         ready = array.dtype == dtype and array.dtype.isnative and flags.c_contiguous and flags.aligned
         return array if ready else Mapped(array, dtype)
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(array, dtype)
+    return np.ascontiguousarray(cast(array, dtype, copy=False))
+
+
+def _exact(array: Array, dtype: np.dtype[Any], name: str, owner: str) -> Array:
+    """The array, unless it holds integers that a float dtype would round."""
+    if array.dtype.kind not in "iu" or array.dtype.itemsize < 4:
+        return array
+    for first, block in blocks(array):
+        place = first_rounded(block, dtype)
+        if place is not None:
+            row = first + place * len(block) // block.size
+            raise ValueError(
+                f"{owner}: expected integers that {dtype} holds exactly in {name}, got {block.flat[place]} (first in row"
+                f" {row}); write {name} in float64, standardized by fastdl.data.Standardize"
+            )
+    return array
+
+
+def _indices(array: Array, owner: str) -> Rows:
+    """Class indices as int64; what it cannot hold must not come round as a negative index."""
+    if array.dtype == np.uint64:
+        for first, block in blocks(array):
+            if block.size and block.max() > LARGEST:
+                place = int(np.argmax(block > LARGEST))
+                raise ValueError(
+                    f"{owner}: expected class indices below 2**63 in y, got {block.flat[place]} (first in row"
+                    f" {first + place * len(block) // block.size})"
+                )
+    return _converted(array, np.dtype(np.int64))
 
 
 def _finite(array: Rows, name: str, owner: str) -> Rows:

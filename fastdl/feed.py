@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, trial
-from fastdl.arguments import positive_integer, true_or_false
+from fastdl.arguments import positive_integer, refuse_special, true_or_false
+from fastdl.history import Metric
 from fastdl.mapped import Mapped
+from fastdl.message import shown
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
 
@@ -38,7 +40,7 @@ class Ahead(NamedTuple):
 class Feed(Protocol):
     """Gives each epoch its batches; nothing is read beyond what it checks before the first."""
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """Find out before the first step whether data, model and criterion fit together."""
         ...
 
@@ -82,9 +84,9 @@ class Samples:
                 f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {len(self._x)}"
             )
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """See Feed."""
-        trial.try_rows(model, criterion, self._x, self._y)
+        trial.try_rows(model, criterion, metrics, self._x, self._y)
         n, batch_size = len(self._x), self._batch_size
         if (n % batch_size or batch_size) > 1 or (self._drop_last and batch_size > 1):
             return
@@ -146,7 +148,7 @@ class Batches:
         self._samples: tuple[Any, ...] | None = None
         self._row: Array | None = None
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """Draw the first batch, with which the first epoch will begin, and try it."""
         coming = self._batches()
         if coming is self._source:
@@ -165,7 +167,7 @@ class Batches:
         x, y = self._ready(first[0], 1, False)
         self._row = x[:1].copy()
         with self.telling(1):
-            trial.try_rows(model, criterion, x, y)
+            trial.try_rows(model, criterion, metrics, x, y)
             if len(x) == 1:
                 trial.try_row_alone(model, x)
 
@@ -259,6 +261,7 @@ def feed_of(
     """
     shuffle = None if shuffle is None else true_or_false(shuffle, "shuffle", "Trainer.fit")
     drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
+    refuse_special(x, "x", "Trainer.fit")
     array = hasattr(x, "__array__") or hasattr(x, "__array_interface__")
     if y is None and array:
         raise TypeError(
@@ -276,7 +279,7 @@ def feed_of(
     for name, value in unwanted.items():
         if value is not None:
             raise TypeError(
-                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {value};"
+                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {shown(value)};"
                 " batches are taken as they come"
             )
     return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]

@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastdl.message import short, shown
+
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
 RESERVED = ("epoch", "loss", "lr", "seconds")
 
@@ -14,8 +16,9 @@ RESERVED = ("epoch", "loss", "lr", "seconds")
 class History:
     """What each finished epoch came to, one record an epoch.
 
-    A record holds `loss` (the mean over the epoch's samples, taken while the weights change; the sum where the
-    criterion sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
+    A record holds `loss` (the mean over all that the criterion's mean counts in the epoch, such as targets that are not
+    ignored, or their weights, taken while the weights change; NaN where that is nothing; the sum where the criterion
+    sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
     in evaluation mode) where there are validation data, `lr` (the first parameter group's in that epoch) and `seconds`
     (validation included).
 
@@ -45,7 +48,7 @@ class History:
         if not isinstance(key, str):
             return self.records[key]
         if key not in self.names:
-            raise KeyError(f"History: expected one of {', '.join(self.names)}, got {key}")
+            raise KeyError(f"History: expected one of {', '.join(self.names)}, got {short(key)}")
         return [record[key] for record in self.records]
 
     def __contains__(self, name: object) -> bool:
@@ -74,17 +77,21 @@ def named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str,
         ['accuracy']
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f"Trainer: expected a list or dictionary of functions for metrics, got {metrics!r}")
+        raise TypeError(f"Trainer: expected a list or dictionary of functions for metrics, got {shown(metrics)}")
     listed: Iterable[tuple[Any, Any]] = (
         metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", ""), m) for m in metrics]
     )
     named: dict[str, Any] = {}
     for name, metric in listed:
         if not callable(metric):
-            raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {metric!r}")
+            raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {shown(metric)}")
         if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(f"Trainer: expected a name for each metric, got {name!r}; write a dictionary of names")
+            raise ValueError(
+                f"Trainer: expected a name for each metric, got {shown(name)}; write a dictionary of names"
+            )
         if name in RESERVED or name.startswith("val_") or name in named:
-            raise ValueError(f"Trainer: expected metric names apart from each other and the history's, got {name!r}")
+            raise ValueError(
+                f"Trainer: expected metric names apart from each other and the history's, got {shown(name)}"
+            )
         named[name] = metric
     return named

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.casting import cast, quiet
+
 Array = NDArray[Any]
 # The bytes that are looked through at a time.
 BLOCK = 2**20
@@ -39,14 +41,14 @@ class Mapped:
 
     def __getitem__(self, rows: slice | Sequence[int] | NDArray[np.int64]) -> Array:
         """An array of its own with these rows; numbered ones are read in the order in which they lie in the file."""
-        with np.errstate(over="ignore"):
-            if isinstance(rows, slice):
-                return self._array[rows].astype(self.dtype, order="C")
-            numbers = np.asarray(rows, np.int64)
-            places = numbers.argsort()
-            found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        if isinstance(rows, slice):
+            return cast(self._array[rows], self.dtype, order="C")
+        numbers = np.asarray(rows, np.int64)
+        places = numbers.argsort()
+        found = np.empty((len(numbers), *self.shape[1:]), self.dtype)
+        with quiet():
             found[places] = self._array[numbers[places]]
-            return found
+        return found
 
 
 def lies_in_file(array: Array) -> bool:

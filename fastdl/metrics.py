@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl.arguments import real_number
+from fastdl.arguments import as_array, real_number
 
 
 def predicted_classes(output: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:
@@ -208,7 +208,7 @@ def _indices(target: NDArray[Any], classes: int, owner: str) -> NDArray[Any]:
 
 
 def _numbers(value: ArrayLike, name: str, owner: str) -> NDArray[Any]:
-    array = np.asarray(value)
+    array = as_array(value, name, owner)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
     return array

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn, optim
+from fastdl.casting import cast
 from fastdl.nn.activation import _Elementwise as KernelActivation
 from fastdl.nn.conv import _Convolution
 from fastdl.nn.loss import _Elementwise as KernelLoss
@@ -291,7 +292,7 @@ def naive_loss(criterion: Any, output: Array, target: Array) -> tuple[Any, Array
 def _(criterion: KernelLoss, output: Array, target: Array) -> tuple[Any, Array]:
 
     def like_output(factor: Array | None) -> Array | None:
-        return None if factor is None else np.broadcast_to(factor, output.shape).astype(output.dtype)
+        return None if factor is None else cast(np.broadcast_to(factor, output.shape), output.dtype)
 
     weight, pos_weight = like_output(criterion.weight), like_output(criterion.pos_weight)
     kind, delta = criterion.kind, criterion._delta
@@ -308,7 +309,7 @@ def _(criterion: KernelLoss, output: Array, target: Array) -> tuple[Any, Array]:
 def _(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
     N, _, D = shape = output.shape[0], output.shape[1], prod(output.shape[2:])
     x = output.reshape(shape)
-    weight = None if criterion.weight is None else criterion.weight.astype(output.dtype)
+    weight = None if criterion.weight is None else cast(criterion.weight, output.dtype)
     losses, gradient, p = np.zeros((N, D), x.dtype), np.zeros_like(x), np.zeros_like(x)
     divisor = float(N * D)
     smoothing = getattr(criterion, "label_smoothing", 0.0)

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import math
 import numbers
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.message import short, shown
+
 DEEPEST = 30
+# What safetensors files call them, in the order of the format: entries of the last come first in a file.
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "I16": np.dtype(np.int16),
+    "U16": np.dtype(np.uint16),
     "F16": np.dtype(np.float16),
+    "I32": np.dtype(np.int32),
+    "U32": np.dtype(np.uint32),
     "F32": np.dtype(np.float32),
     "F64": np.dtype(np.float64),
-    **{f"I{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
-    **{f"U{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+    "I64": np.dtype(np.int64),
+    "U64": np.dtype(np.uint64),
 }
 # JSON has no words for these, and not every parser reads Python's.
 SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -101,27 +109,3 @@ def _unpacked(packed: Any, left: dict[str, NDArray[Any]], depth: int) -> Any:
         case {"$array": str(name), **rest} if not rest and name in left:
             return left.pop(name)
     raise ValueError(f"expected a number or an entry of the file, got {shown(packed)}")
-
-
-def shown(value: Any) -> str:
-    """A value in few words on one line, however large or deep it is.
-
-    Example:
-        >>> shown([[[[[[[[1]]]]]]], "a" * 99, np.zeros((9, 9))])
-        "[[[[[[[...]]]]]], 'aaaaaaaaaaaa...aaaaaaaaaaaaa', array of shape (9, 9)]"
-    """
-    return short(_short.repr(value))
-
-
-def short(text: str) -> str:
-    """The beginning of a text, on one line."""
-    line = " ".join(text[:500].split())
-    return line if len(line) <= 160 else f"{line[:160]} ..."
-
-
-class _Short(reprlib.Repr):
-    def repr_ndarray(self, value: NDArray[Any], level: int) -> str:
-        return f"array of shape {value.shape}"
-
-
-_short = _Short()

@@ -11,7 +11,9 @@ from numpy.typing import ArrayLike
 
 from fastdl import door
 from fastdl.data import Standardize
+from fastdl.extras import missing
 from fastdl.history import RESERVED, History
+from fastdl.message import shown
 from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
 from fastdl.nn.module import Module
@@ -88,7 +90,7 @@ def metric_curves(history: History, ax: Axes | None = None, names: Sequence[str]
     unknown = [name for name in chosen if name not in there]
     if unknown or not chosen:
         wanted = f"names among {', '.join(there)}" if there else "a history of a Trainer with metrics"
-        raise ValueError(f"metric_curves: expected {wanted}, got {repr(unknown[0]) if unknown else 'none'}")
+        raise ValueError(f"metric_curves: expected {wanted}, got {shown(unknown[0]) if unknown else 'none'}")
     if len(chosen) == 1:
         curves = [(chosen[0], "training", "-", COLOURS[0]), (f"val_{chosen[0]}", "validation", "-", COLOURS[1])]
     else:
@@ -263,20 +265,20 @@ def filters(model: Module, ax: Axes | None = None, shape: Sequence[int] | None =
         sizes = tuple(shape)
         if W.ndim > 2 or len(sizes) not in (2, 3) or int(np.prod(sizes)) != W.shape[1]:
             raise ValueError(
-                f"filters: expected the shape (H, W) or (C, H, W) of an input of {layer.spec()}, got {shape!r}"
+                f"filters: expected the shape (H, W) or (C, H, W) of an input of {shown(layer)}, got {shown(shape)}"
             )
         W = W.reshape(len(W), *sizes)
     ax = _axes(ax, "filters")
-    shown = W[:MOST_FILTERS]
-    most = float(np.abs(shown).max()) or 1.0
-    if shown.ndim == 4 and shown.shape[1] == 3:
-        ax.imshow(_mosaic(_enlarged(0.5 + shown.transpose(0, 2, 3, 1) / (2 * most)), 1.0), interpolation="nearest")
+    drawn = W[:MOST_FILTERS]
+    most = float(np.abs(drawn).max()) or 1.0
+    if drawn.ndim == 4 and drawn.shape[1] == 3:
+        ax.imshow(_mosaic(_enlarged(0.5 + drawn.transpose(0, 2, 3, 1) / (2 * most)), 1.0), interpolation="nearest")
     else:
-        if shown.ndim == 4:
-            shown = _mosaic(np.array([_mosaic(_enlarged(each), np.nan, len(each)) for each in shown]), np.nan)
-        elif shown.ndim == 3:
-            shown = _mosaic(_enlarged(shown), np.nan)
-        image = ax.imshow(shown, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
+        if drawn.ndim == 4:
+            drawn = _mosaic(np.array([_mosaic(_enlarged(each), np.nan, len(each)) for each in drawn]), np.nan)
+        elif drawn.ndim == 3:
+            drawn = _mosaic(_enlarged(drawn), np.nan)
+        image = ax.imshow(drawn, cmap="RdBu_r", vmin=-most, vmax=most, interpolation="nearest")
         image.axes.figure.colorbar(image, ax=ax, shrink=0.8)
     ax.set_axis_off()
     count = f"{len(W):,}" if len(W) <= MOST_FILTERS else f"{MOST_FILTERS:,} of {len(W):,}"
@@ -370,7 +372,7 @@ def _axes(ax: Axes | None, owner: str) -> Axes:
         from matplotlib.axes import Axes
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError(f'{owner}: needs matplotlib; write pip install "fastdl-nn[plot]"') from None
+        raise missing(owner, "plot") from None
     if ax is None:
         make = import_module("matplotlib.pyplot").figure if in_notebook() else Figure
         return make(figsize=(5.5, 4.2), dpi=150, layout="constrained").add_subplot()

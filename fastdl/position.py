@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.callbacks import Callback
-from fastdl.packing import shown
+from fastdl.message import shown
 from fastdl.random import Stream
 from fastdl.random_state import generator_from, generator_state
 

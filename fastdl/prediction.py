@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door
-from fastdl.arguments import positive_integer
+from fastdl.arguments import kind_of, positive_integer
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -58,8 +58,15 @@ def outputs(model: Module, rows: door.Rows, batch_size: int = 1024) -> Array:
             batch = rows[first : first + batch_size] if len(rows) > batch_size else door.in_memory(rows)
             copy, turn = evaluated(model)
             with turn:
-                found.append(copy(batch))
+                found.append(_array(copy(batch), model))
     return np.asarray(found[0]) if len(found) == 1 else np.concatenate(found)
+
+
+def _array(output: Any, model: Module) -> Array:
+    if isinstance(output, np.ndarray) or np.isscalar(output):
+        return np.asarray(output)
+    name = type(model).__name__
+    raise TypeError(f"expected {name}.forward to return one array, got {kind_of(output)}")
 
 
 @contextmanager

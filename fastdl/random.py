@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.shuffle import shuffle
-from fastdl.packing import shown
+from fastdl.message import shown
 
 
 @cache
@@ -101,14 +101,18 @@ _streams: weakref.WeakSet[Stream] = weakref.WeakSet()
 
 def _after_fork() -> None:
     """Let a child draw though another thread of its parent, which it does not have, was drawing at the fork."""
-    for stream in list(_streams):
+    streams = list(_streams)
+    generators = {stream._generator for stream in streams}
+    if default_generator.cache_info().currsize:
+        generators.add(default_generator())
+    for stream in streams:
         stream._renew_lock()
-    if default_generator.cache_info().currsize and not default_generator().bit_generator.lock.acquire(blocking=False):
-        state = default_generator().bit_generator.state
-        default_generator.cache_clear()
-        default_generator().bit_generator.state = state
-    elif default_generator.cache_info().currsize:
-        default_generator().bit_generator.lock.release()
+    for generator in generators:
+        lock: Any = generator.bit_generator.lock
+        if lock.acquire(blocking=False):
+            lock.release()
+        else:
+            lock._at_fork_reinit()  # as the threading module does with its own
 
 
 if hasattr(os, "register_at_fork"):
@@ -136,7 +140,7 @@ class Stream:
         self._renew_lock()
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may draw amid a draw of its own thread
         _streams.add(self)
 
     def next(self) -> tuple[int, int]:
@@ -238,7 +242,7 @@ def draw_from(stream: Stream) -> None:
 def _seed(seed: object, name: str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         kinds = "an integer seed" if name == "manual_seed" else "None, an integer seed or a numpy.random.Generator"
-        raise TypeError(f"{name}: expected {kinds}, got {seed!r}")
+        raise TypeError(f"{name}: expected {kinds}, got {shown(seed)}")
     if seed < 0:
-        raise ValueError(f"{name}: expected a seed of at least 0, got {int(seed)}")
+        raise ValueError(f"{name}: expected a seed of at least 0, got {shown(int(seed))}")
     return int(seed)

@@ -21,13 +21,15 @@ from fastdl.feed import Source, feed_of
 from fastdl.fitting import Fitting
 from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
+from fastdl.measuring import measured
+from fastdl.message import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.position import Position
 from fastdl.prediction import outputs
 from fastdl.prediction import predict as predict
 from fastdl.random import as_generator
-from fastdl.trial import try_rows
+from fastdl.trial import own_dtype_told, try_rows
 
 Array = NDArray[Any]
 
@@ -46,7 +48,9 @@ class Trainer:
         clip_norm: the largest norm that the gradient of all the optimizer's parameters together may have.
         clip_value: the largest absolute value that one gradient element may have; applied before clip_norm.
         metrics: functions of (output, target), named in the history as they are in Python, or a dictionary of them by
-            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`.
+            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`. Where the criterion has an
+            ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
+            tried on a few rows before the first step; one that fails there, on all.
 
     Arrays are converted once, at the door: x and floating targets to the weights' dtype, class indices to int64.
 
@@ -73,6 +77,9 @@ class Trainer:
         >>> trainer.predict(x[:3]).shape
         (3, 2)
     """
+
+    # The process and the thread of the fit that runs.
+    _runner: tuple[int | None, int | None] = (None, None)
 
     def __init__(
         self,
@@ -139,7 +146,8 @@ class Trainer:
         its number, and the steps before it stay taken.
 
         Data may be larger than memory. A memory-mapped array (np.memmap, np.load(mmap_mode="r")) stays in its file and is
-        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch.
+        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch. Its file
+        has to keep its length: the system ends a process (SIGBUS) that reads a map behind the end of a file that was cut.
 
         Ctrl-C ends the fit as a finished one: it returns, `history.interrupted` is True, and model and optimizer stand
         where the latest step left them. A program that fits in a loop asks for it.
@@ -181,6 +189,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+            Exception: what a metric raises; before the first step if it can be known.
             RuntimeError: if the fit to resume did not end between two epochs, or another fit of this trainer runs.
 
         Example:
@@ -220,7 +229,7 @@ class Trainer:
         validation_data: Any,
         callbacks: Any,
         progress: Any,
-        augment: Any,
+        augment: Augment | None,
         drop_last: Any,
         resume: Any,
     ) -> History:
@@ -230,20 +239,22 @@ class Trainer:
         dtype = door.weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
-            raise TypeError(f"Trainer.fit: expected a function of (x, generator) or None for augment, got {augment!r}")
+            raise TypeError(
+                f"Trainer.fit: expected a function of (x, generator) or None for augment, got {shown(augment)}"
+            )
         resume = true_or_false(resume, "resume", "Trainer.fit")
         rng = as_generator(seed, "Trainer.fit: seed")
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
-            validation = door.pair(*validation_data, dtype, "Trainer.fit, validation_data")
-        feed.try_out(self.model, self.criterion)
+            validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
+        feed.try_out(self.model, self.criterion, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
-            try_rows(self.model, self.criterion, *validation)
+            try_rows(self.model, self.criterion, self.metrics, *validation)
         names = ["loss", *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
@@ -267,21 +278,22 @@ class Trainer:
     def _running(self) -> Iterator[None]:
         """Refuse another fit, in this thread or another, while one runs."""
         runner = os.getpid(), get_ident()
-        if vars(self).setdefault("_runner", runner) is not runner:
-            if self._runs():
-                raise RuntimeError(
-                    "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                    " has returned, or make another Trainer"
-                )
-            self._runner = runner
         try:
+            if vars(self).setdefault("_runner", runner) is not runner:
+                if self._runs():
+                    raise RuntimeError(
+                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                        " has returned, or make another Trainer"
+                    )
+                self._runner = runner
             yield
-        finally:
-            vars(self).pop("_runner", None)
+        finally:  # without calls, between which a signal handler may raise
+            if self._runner is runner:
+                del self._runner
 
     def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; one that ran in another thread before a fork does not go on in the child."""
-        process, thread = vars(self).get("_runner", (None, None))
+        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
+        process, thread = self._runner
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -344,7 +356,8 @@ class Trainer:
         Raises:
             RuntimeError: if the latest fit was left, or is, in the midst of an epoch; callbacks save in `on_checkpoint`.
             TypeError: if optimizer or schedule are not fastdl's, or a state holds what cannot be written.
-            OSError: if the file cannot be written; an older one stands then.
+            OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands
+                then.
 
         Example:
             >>> import tempfile
@@ -377,7 +390,8 @@ class Trainer:
         Raises:
             RuntimeError: if a fit of this trainer runs and this is not called between two of its epochs, in `on_checkpoint`.
             OSError: if the file cannot be read.
-            ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
+            ValueError: if it is no regular file, no training state, of a newer version, damaged or of other parts; nothing is
+                changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
         from fastdl.state import load_state
@@ -400,14 +414,14 @@ class Trainer:
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""
         target = in_memory(y)
-        with no_grad():
+        with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
-        return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
+        return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
 
 
 def _epochs(epochs: object) -> int:
     if isinstance(epochs, (bool, np.bool_)) or not isinstance(epochs, (int, np.integer)):
-        raise TypeError(f"Trainer.fit: expected a whole number for epochs, got {epochs!r}")
+        raise TypeError(f"Trainer.fit: expected a whole number for epochs, got {shown(epochs)}")
     if epochs < 0:
-        raise ValueError(f"Trainer.fit: expected epochs >= 0, got {epochs}")
+        raise ValueError(f"Trainer.fit: expected epochs >= 0, got {shown(epochs)}")
     return int(epochs)

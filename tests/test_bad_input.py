@@ -58,7 +58,7 @@ REDUCTIONS = [
     (["sum"], TypeError),
 ]
 WEIGHTS = [
-    ([-1.0, 1.0], ValueError), ([np.nan, 1.0], ValueError), ([np.inf, 1.0], ValueError), (["a", "b"], TypeError),
+    ([np.nan, 1.0], ValueError), ([np.inf, 1.0], ValueError), (["a", "b"], TypeError),
     ([None, 1.0], TypeError), ([1j, 1.0], TypeError), ([True, False], TypeError), ({}, TypeError),
 ]  # fmt: skip
 MODULES = [
@@ -282,7 +282,6 @@ KINDS = {
     "float": 1.0,
     "string": "abcd",
     "dictionary": {},
-    "scalar of NumPy": np.float32(1),
     "int64": np.zeros((2, 4), dtype=np.int64),
     "uint8": np.zeros((2, 4), dtype=np.uint8),
     "bool": np.zeros((2, 4), dtype=bool),
@@ -300,7 +299,7 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_an_input_that_is_no_floating_array_is_a_type_error_that_says_what_to_write(layer, kind):
-    with pytest.raises(TypeError, match=r"write (x\.astype|np\.asarray)") as caught:
+    with pytest.raises(TypeError, match=r"write (x\.astype|grad_output\.astype|np\.asarray)") as caught:
         layer(KINDS[kind])
     one_sentence(caught, inner_spec(layer))
 
@@ -309,7 +308,7 @@ def test_an_input_that_is_no_floating_array_is_a_type_error_that_says_what_to_wr
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_a_gradient_that_is_no_floating_array_is_a_type_error_that_says_what_to_write(layer, kind):
     layer(np.zeros((2, 4), dtype=np.float32))
-    with pytest.raises(TypeError, match=r"write (x\.astype|np\.asarray)"):
+    with pytest.raises(TypeError, match=r"write (x\.astype|grad_output\.astype|np\.asarray)"):
         layer.backward(KINDS[kind])
 
 
@@ -322,14 +321,14 @@ def inner_spec(layer):
 
 @pytest.mark.parametrize("layer", [layer for layer in LAYERS if list(layer.parameters())], ids=str)
 def test_a_dtype_other_than_the_weights_is_a_type_error(layer):
-    with pytest.raises(TypeError, match=r"expected an array of float32, got float64; write x\.astype\(np\.float32\)"):
+    with pytest.raises(TypeError, match=r"array of float32 for x, got float64; write x\.astype\(np\.float32\)"):
         layer(np.zeros((2, 4)))
 
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_a_gradient_of_another_dtype_is_a_type_error(layer):
     layer(np.zeros((2, 4), dtype=np.float32))
-    with pytest.raises(TypeError, match="expected an array of float32, got float64"):
+    with pytest.raises(TypeError, match="expected an array of float32 for grad_output, got float64"):
         layer.backward(np.zeros((2, 4)))
 
 

@@ -115,7 +115,7 @@ def geometries(draw):
     return Geometry(draw(st.integers(0, 4)), C, OUT, image, kernel, stride, padding, dilation, groups, behind)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(geometries(), st.sampled_from(fastdl.cpu_levels()))
 def test_any_convolution_is_numpys_windows(geometry, level):
     before = fastdl.cpu_level()

@@ -189,6 +189,7 @@ def test_frozen_parameters_get_no_gradient(make):
             getattr(layer, name).requires_grad = False
         layer(x)
         layer.backward_parameters(gy)
+        layer(x)
         np.testing.assert_array_equal(layer.backward(gy), gx)
         for name in ("weight", "bias"):
             grad = getattr(want, name).grad
@@ -380,3 +381,15 @@ def test_without_arrays_any_float_is_taken():
         for dtype in (np.float32, np.float64):
             y = layer(np.eye(3, dtype=dtype))
             assert y.dtype == layer.backward(y).dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["weight", "running_var", "num_batches_tracked"])
+def test_an_array_of_another_kind_is_told_by_its_kind(name):
+    layer = nn.BatchNorm1d(3)
+    if name == "weight":
+        layer.weight._data = np.arange(500)
+    else:
+        setattr(layer, name, np.full(500, "word"))
+    with pytest.raises(TypeError, match=f"for {name}, got ") as error:
+        layer(np.zeros((2, 3), np.float32))
+    assert len(str(error.value)) < 150

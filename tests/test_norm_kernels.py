@@ -208,3 +208,109 @@ def test_a_nan_stays_in_its_channel(level, dtype):
     assert np.isnan(y[:, 1]).all()
     assert np.isfinite(y[:, [0, 2]]).all()
     assert np.isnan(layer.running_var).tolist() == [False, True, False]
+
+
+def normalized(x, axes, eps, gy):
+    """y, mean, variance over n - 1, gx of normalization without weights, in long double."""
+    x, gy = x.astype(np.longdouble), gy.astype(np.longdouble)
+    count = np.prod([x.shape[axis] for axis in axes])
+    mean = x.mean(axes, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axes, keepdims=True)
+    inverse = 1 / np.sqrt(variance + eps)
+    z = (x - mean) * inverse
+    gx = inverse * (gy - gy.mean(axes, keepdims=True) - z * (gy * z).mean(axes, keepdims=True))
+    return z, mean, variance * count / (count - 1), gx
+
+
+NORMALIZED = {
+    "columns": (nn.BatchNorm1d, (40, 3), (0,)),
+    "many columns": (nn.BatchNorm1d, (700, 40), (0,)),
+    "short planes": (nn.BatchNorm1d, (20, 3, 5), (0, 2)),
+    "planes": (nn.BatchNorm2d, (4, 3, 7, 9), (0, 2, 3)),
+    "rows of 4": (nn.LayerNorm, (32, 4), (1,)),
+    "rows of 100": (nn.LayerNorm, (9, 100), (1,)),
+}
+SCALES = {
+    np.float32: [1e-33, 1e-25, 1e-17, 1e-12, 1, 1e12, 1e17, 1e19, 1e20, 1e30, 1e37, 6e37],
+    np.float64: [1e-300, 1e-170, 1e-140, 1, 1e140, 1e155, 1e200, 1e300],
+}
+
+
+@pytest.mark.parametrize("eps", [1e-5, 0.0])
+@pytest.mark.parametrize("case", NORMALIZED)
+def test_values_from_the_least_to_the_largest_are_normalized(level, dtype, case, eps):
+    if np.finfo(np.longdouble).maxexp <= 1024:
+        pytest.skip("no type of a wider range than float64")
+    make, shape, axes = NORMALIZED[case]
+    rng = np.random.default_rng(0)
+    limits = np.finfo(dtype)
+    for scale in SCALES[dtype]:
+        x = (np.clip(rng.standard_normal(shape), -3, 3) + 0.5) * scale
+        ordinary = x[:, 1] if axes[0] == 0 else x[1]
+        ordinary /= scale  # one channel, or row, stays ordinary beside the others
+        x, gy = x.astype(dtype), rng.standard_normal(shape).astype(dtype)
+        layer = make(shape[1], eps=eps, dtype=dtype)
+        if axes[0] == 0:
+            layer.momentum = 1.0
+        y = layer(x)
+        gx = layer.backward(gy)
+        z, mean, variance, want = normalized(x, axes, eps, gy)
+        tolerance = 1e-5 if dtype is np.float32 else 1e-13
+        np.testing.assert_allclose(y, z.astype(dtype), rtol=tolerance, atol=tolerance * float(np.abs(z).max()))
+        for channel in range(shape[1 - axes[0]]):
+            place = np.s_[:, channel] if axes[0] == 0 else np.s_[channel]
+            size = float(np.abs(want[place]).max())
+            if not limits.tiny * 1e4 < size < limits.max:
+                continue
+            np.testing.assert_allclose(gx[place] / size, (want[place] / size).astype(float), atol=8 * tolerance)
+        product = (gy * z).sum(axes)
+        if axes[0] == 0:
+            np.testing.assert_allclose(layer.weight.grad, product.astype(dtype), atol=100 * tolerance)
+            np.testing.assert_allclose(layer.bias.grad, gy.sum(axes), atol=100 * tolerance)
+            with np.errstate(over="ignore"):
+                moved = variance.ravel().astype(dtype)
+            np.testing.assert_allclose(
+                layer.running_mean, mean.ravel().astype(dtype), rtol=tolerance, atol=tolerance * scale
+            )
+            normal = (moved == 0) | (moved >= limits.tiny)
+            np.testing.assert_allclose(layer.running_var[normal], moved[normal], rtol=10 * tolerance)
+        else:
+            np.testing.assert_allclose(layer.weight.grad, (gy * z).sum(0).astype(dtype), atol=100 * tolerance)
+
+
+def test_what_is_not_finite_stays_in_its_channel_or_row(level, dtype):
+    for bad in (np.inf, -np.inf, np.nan):
+        x = np.random.default_rng(0).standard_normal((20, 3, 30)).astype(dtype) * dtype(1e30)
+        x[2, 1, 7] = bad
+        y = nn.BatchNorm1d(3, dtype=dtype)(x)
+        assert np.isnan(y[2, 1, 7])
+        assert np.isfinite(y[:, [0, 2]]).all()
+        y = nn.LayerNorm(30, dtype=dtype)(x[2])
+        assert np.isnan(y[1, 7])
+        assert np.isfinite(y[[0, 2]]).all()
+
+
+@pytest.mark.parametrize("value", [3e38, -1e-30])
+def test_a_constant_of_any_size_is_its_bias(level, value):
+    layer = nn.BatchNorm1d(2)
+    layer.bias.data = np.array([0.25, -3.0])
+    for shape in ((100, 2, 1000), (777, 2)):
+        y = layer(np.full(shape, value, np.float32))
+        assert (np.moveaxis(y, 1, 0).reshape(2, -1) == [[0.25], [-3.0]]).all()
+    assert not nn.LayerNorm(1001)(np.full((3, 1001), value, np.float32)).any()
+
+
+@pytest.mark.parametrize("scale", [1e20, 1e30, 1e-25])
+def test_a_program_normalizes_as_its_layers_do(level, scale):
+    x = (np.random.default_rng(0).standard_normal((32, 4)) * scale).astype(np.float32)
+    make = lambda: nn.Sequential(nn.BatchNorm1d(4, eps=0), nn.LayerNorm(4), nn.Linear(4, 2, rng=0))  # noqa: E731
+    model, other = make(), make()
+    want = other(x)
+    want_gx = other.backward(np.ones_like(want))
+    for _ in range(5):
+        model.zero_grad()
+        got = model(x)
+        gx = model.backward(np.ones_like(got))
+    assert np.isfinite(got).all()
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+    np.testing.assert_array_equal(gx, want_gx)

@@ -597,7 +597,7 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(path):
 def test_a_missing_onnx_is_named_with_its_extra(monkeypatch, path):
     monkeypatch.setitem(sys.modules, "onnx", None)
     for call in (lambda: fastdl.onnx.export(nn.ReLU(), path, 2), lambda: fastdl.onnx.load(path)):
-        with pytest.raises(ImportError, match=r'needs onnx; write pip install "fastdl-nn\[onnx\]"'):
+        with pytest.raises(ImportError, match=r'needs onnx; write pip install "\.\[onnx\]"'):
             call()
 
 

@@ -382,7 +382,7 @@ def test_a_gradient_of_another_shape_or_dtype_is_refused(layer, shape):
         with pytest.raises(ValueError, match="expected a gradient of shape") as caught:
             layer.backward(np.ones(wrong))
         one_sentence(caught, layer.spec())
-    with pytest.raises(TypeError, match="expected an array of float64, got float32"):
+    with pytest.raises(TypeError, match="expected an array of float64 for grad_output, got float32"):
         layer.backward(y.astype(np.float32))
 
 

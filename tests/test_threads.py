@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -95,6 +96,48 @@ def test_the_environment_sets_the_number_of_threads(python):
     assert "FASTDL_NUM_THREADS: expected a positive integer, got 'many'" in refused.stderr
 
 
+def test_a_number_of_threads_that_no_machine_has_is_not_taken_over(python):
+    code = """
+import os, resource, numpy as np, fastdl
+from fastdl import nn
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+assert fastdl.get_num_threads() <= os.cpu_count(), fastdl.get_num_threads()
+layer = nn.Conv2d(3, 8, 3)
+print(layer.backward(layer(np.ones((8, 3, 32, 32), np.float32))).shape)
+"""
+    done = python(code, OMP_NUM_THREADS="100000")
+    assert (done.returncode, done.stdout) == (0, "(8, 3, 32, 32)\n"), done.stderr
+
+
+def test_too_many_threads_are_refused(threads):
+    with pytest.raises(ValueError, match=r"^set_num_threads: expected a positive integer up to 1024, got 100000$"):
+        fastdl.set_num_threads(100_000)
+
+
+def test_the_number_holds_in_every_python_thread(threads):
+    begun, told, seen = threading.Event(), threading.Event(), []
+
+    def look():
+        nn.Linear(600, 600)(np.ones((600, 600), np.float32))
+        begun.set()
+        told.wait(60)
+        seen.append(fastdl.get_num_threads())
+
+    fastdl.set_num_threads(2)
+    if fastdl.get_num_threads() != 2:
+        pytest.skip("built without OpenMP")
+    other = threading.Thread(target=look)
+    other.start()
+    begun.wait(60)
+    fastdl.set_num_threads(1)
+    told.set()
+    other.join()
+    later = threading.Thread(target=lambda: seen.append(fastdl.get_num_threads()))
+    later.start()
+    later.join()
+    assert seen == [1, 1]
+
+
 def work_in_child(queue):
     x = np.ones((600, 600), np.float32)
     queue.put((fastdl.get_num_threads(), float(nn.Linear(600, 600, weight_init=nn.init.ones(), bias=False)(x)[0, 0])))
@@ -110,7 +153,7 @@ def test_a_forked_child_runs_single_threaded_rather_than_hang(threads):
     child = context.Process(target=work_in_child, args=(queue,))
     child.start()
     try:
-        assert queue.get(timeout=30) == (1, 600.0)
+        assert queue.get(timeout=600) == (1, 600.0)
     finally:
         child.kill()
         child.join()

@@ -116,7 +116,7 @@ def geometries(draw):
     return square(draw(st.integers(0, 12)), C, OUT, image, before, behind)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(geometries(), st.sampled_from(fastdl.cpu_levels()))
 def test_any_convolution_is_numpys_windows(geometry, level):
     before = fastdl.cpu_level()

@@ -2,8 +2,8 @@
 
 Scores x are (N, C, D), targets (N, D) class indices or (N, C, D) probabilities; each kernel works sample by sample.
 
-Targets may change while they are read (another process may write to a mapped file), so each kernel checks an index where it uses it: the
-loss of an index that is neither a class nor ignored is NaN, and its gradient 0.
+Targets may change while they are read (another process may write to a mapped file), so each kernel checks an index where it uses it:
+the loss of an index that is neither a class nor ignored is NaN, and its gradient 0.
 """
 
 cimport numpy as cnp
@@ -100,8 +100,8 @@ cdef void forward_of_samples(
         entries(table, x).softmax(x + n * C, p + n * C, top, log_sum, rows, C)
         for i in range(rows):
             y[n + i] = <real>loss_of_row(
-                x + (n + i) * C, top[i], log_sum[i], read_once(target + n + i) if t == NULL else 0, t + (n + i) * C if t != NULL else NULL,
-                weight, ignore_index, label_smoothing, C, 1)
+                x + (n + i) * C, top[i], log_sum[i], read_once(target + n + i) if t == NULL else 0,
+                t + (n + i) * C if t != NULL else NULL, weight, ignore_index, label_smoothing, C, 1)
         n += rows
 
 

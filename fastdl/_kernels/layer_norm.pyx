@@ -1,4 +1,4 @@
-"""Layer normalization of (N, n), a row at a time; moments as in norm.pyx."""
+"""Layer normalization of (N, n), a row at a time; moments as in norm.pyx, beyond the range of registers as in moments.pyx."""
 
 cimport numpy as cnp
 from cython.parallel cimport prange
@@ -6,7 +6,9 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.norm cimport join, parts
+from fastdl._kernels.moments cimport (
+    Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
+)
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -19,11 +21,6 @@ cdef enum:
     TOGETHER = 16  # rows whose moments are taken at a time, at most
     BLOCK = 8192  # elements of a row whose moments are taken at a time
     WORK_PER_ELEMENT = 4
-
-
-cdef inline real* at(const real* p, Py_ssize_t place) noexcept nogil:
-    """The element at a place; NULL where there is no array."""
-    return <real*>p + place if p != NULL else NULL
 
 
 # A task takes this many rows, so that tasks are not small and their sums take less room than x.
@@ -67,11 +64,22 @@ cdef void forward_rows(
             entries(table, x).moments(x + row * n + j * run, 1, 0, count, size, center, missed, deviations)
             join(j * run, size, count, center, missed, deviations, means, squares)
         for k in range(count):
+            if out_of_range(squares[k], x + (row + k) * n, 1, 0, n):
+                forward_scaled(x + (row + k) * n, W, b, eps, n, mean + row + k, inverse + row + k, y + (row + k) * n)
+                continue
             mean[row + k] = <real>means[k]
             inverse[row + k] = <real>(1 / sqrt(squares[k] / n + eps))
             entries(table, x).layer_norm(
                 x + (row + k) * n, W, b, mean[row + k], inverse[row + k], <real>((mean[row + k] - means[k]) * inverse[row + k]),
                 y + (row + k) * n, n)
+
+
+cdef void forward_scaled(
+    const real* x, const real* W, const real* b, double eps, Py_ssize_t n, real* mean, real* inverse, real* y) noexcept nogil:
+    cdef Scaled by = scaled_moments(x, 1, 0, n, eps)
+    mean[0] = <real>(by.mean / by.scale)
+    inverse[0] = <real>(by.inverse * by.scale)
+    write_scaled(x, 1, 0, n, by, W, b, 1, y)
 
 
 cdef void layer_norm_backward_kernel(
@@ -107,12 +115,37 @@ cdef void backward_rows(
         memset(gb, 0, n * sizeof(real))
     for row in range(first, last):
         place = row * n
+        if not in_range(inverse[row]):
+            backward_scaled(gy + place, x + place, W, mean[row], inverse[row], n, at(gx, place), gW, gb)
+            continue
         if gx != NULL:
             entries(table, x).layer_norm_sums(gy + place, x + place, W, mean[row], &total, &product, n)
             slope = -product / n * inverse[row] * inverse[row] * inverse[row]
             shift = -total / n * inverse[row]
         entries(table, x).layer_norm_backward(
             gy + place, x + place, W, mean[row], inverse[row], slope, shift, at(gx, place), gW, gb, n)
+
+
+cdef void backward_scaled(
+    const real* gy, const real* x, const real* W, real mean, real inverse, Py_ssize_t n, real* gx, real* gW, real* gb) noexcept nogil:
+    cdef Scaled by = scaled_as(x, 1, 0, n, mean, inverse, True)
+    cdef double total = 0, product = 0, u, z
+    cdef Py_ssize_t i
+    for i in range(n):
+        u = gy[i] * (<double>W[i] if W != NULL else 1)
+        z = (x[i] * by.scale - by.mean) * by.inverse
+        total += u
+        product += u * z
+        if gW != NULL:
+            gW[i] += <real>(gy[i] * z)
+        if gb != NULL:
+            gb[i] += gy[i]
+    if gx == NULL:
+        return
+    for i in range(n):
+        u = gy[i] * (<double>W[i] if W != NULL else 1)
+        z = (x[i] * by.scale - by.mean) * by.inverse
+        gx[i] = <real>((u - (total + z * product) / n) * by.inverse * by.scale)
 
 
 cdef void sum_tasks(const real* parts_of, Py_ssize_t tasks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:

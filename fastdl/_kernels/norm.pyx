@@ -4,7 +4,8 @@ Where D is long, a task takes some channels through all their passes while they 
 Where D is short, each of the K = C D elements of a sample is a column, so that registers are full: a task takes some samples,
 sums are joined in the order of the tasks, and then all is written.
 
-Moments are taken block by block, in two passes each while it is in the cache, and joined in double precision.
+Moments are taken block by block, in two passes each while it is in the cache, and joined in double precision. Channels beyond the
+range of registers are done over in the end, see moments.pyx.
 """
 
 cimport numpy as cnp
@@ -14,6 +15,9 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.moments cimport (
+    Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
+)
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -139,15 +143,40 @@ cdef void join_columns(Py_ssize_t N, Py_ssize_t C, Cut cut, double* partial) noe
 
 
 cdef void finish_channel(
-    double batch_mean, double squares, double count, double eps, double momentum, const real* W, const real* b, Cut cut,
-    Py_ssize_t c, real* running_mean, real* running_var, real* mean, real* inverse, double* scratch) noexcept nogil:
-    """Tell a channel's mean and inverse, move its running statistics, and say how its elements are written."""
+    const real* x, double batch_mean, double squares, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, double eps, double momentum,
+    const real* W, const real* b, Cut cut, Py_ssize_t c, real* running_mean, real* running_var, real* mean, real* inverse,
+    double* scratch) noexcept nogil:
+    """Tell a channel's mean and inverse, move its running statistics, and say how its elements are written.
+
+    A channel beyond the range of registers gets an inverse of -1, and is written by forward_scaled in the end.
+    """
+    cdef double count = <double>N * D
     mean[c] = <real>batch_mean
     inverse[c] = <real>(1 / sqrt(squares / count + eps))
-    if running_mean != NULL:
-        running_mean[c] = <real>((1 - momentum) * running_mean[c] + momentum * batch_mean)
-        running_var[c] = <real>((1 - momentum) * running_var[c] + momentum * (squares / (count - 1)))
+    if out_of_range(squares, x + c * D, N, C * D, D):
+        inverse[c] = -1
+    elif running_mean != NULL:
+        move_running(c, momentum, batch_mean, squares / (count - 1), running_mean, running_var)
     set_map(W, b, cut, c, mean[c] - batch_mean, mean, inverse, scratch)
+
+
+cdef inline void move_running(
+    Py_ssize_t c, double momentum, double batch_mean, double variance, real* running_mean, real* running_var) noexcept nogil:
+    running_mean[c] = <real>((1 - momentum) * running_mean[c] + momentum * batch_mean)
+    running_var[c] = <real>((1 - momentum) * running_var[c] + momentum * variance)
+
+
+cdef void forward_scaled(
+    const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D,
+    Py_ssize_t c, real* running_mean, real* running_var, real* mean, real* inverse, real* y) noexcept nogil:
+    cdef Scaled by = scaled_moments(x + c * D, N, C * D, D, eps)
+    cdef double count = <double>N * D
+    mean[c] = <real>(by.mean / by.scale)
+    inverse[c] = <real>(by.inverse * by.scale)
+    if running_mean != NULL:
+        move_running(c, momentum, by.mean / by.scale, by.variance * (count / (count - 1)) / by.scale / by.scale, running_mean,
+                     running_var)
+    write_scaled(x + c * D, N, C * D, D, by, at(W, c), at(b, c), 0, y + c * D)
 
 
 cdef void set_map(
@@ -171,7 +200,7 @@ cdef void forward_planes(
     cdef Py_ssize_t k
     moments_of(x + c * D, N, C * D, plane_block(width, D), width, D, means, squares)
     for k in range(width):
-        finish_channel(means[k], squares[k], <double>N * D, eps, momentum, W, b, cut, c + k, running_mean, running_var, mean,
+        finish_channel(x, means[k], squares[k], N, C, D, eps, momentum, W, b, cut, c + k, running_mean, running_var, mean,
                        inverse, scratch)
     write_rows(x + c * D, N, C * D, width, D, mean + c, array(scratch, 1, cut, x) + c, array(scratch, 2, cut, x) + c, y + c * D)
 
@@ -202,8 +231,7 @@ cdef void batch_norm_forward_kernel(
     const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D,
     real* running_mean, real* running_var, int64_t* batches, real* mean, real* inverse, real* y, double* scratch) noexcept nogil:
     cdef Cut cut = cut_of(N, C, D)
-    cdef double* partial = scratch + 4 * cut.K
-    cdef Py_ssize_t task, c, K = cut.K
+    cdef Py_ssize_t task, c
     if N * D == 0:
         return
     if batches != NULL:
@@ -215,7 +243,18 @@ cdef void batch_norm_forward_kernel(
             c = task * cut.channels
             forward_planes(x, W, b, eps, momentum, N, C, D, cut, c, min(cut.channels, C - c), running_mean, running_var, mean,
                            inverse, y, scratch)
-        return
+    else:
+        forward_columns(x, W, b, eps, momentum, N, C, D, cut, running_mean, running_var, mean, inverse, y, scratch)
+    for c in range(C):
+        if inverse[c] < 0:
+            forward_scaled(x, W, b, eps, momentum, N, C, D, c, running_mean, running_var, mean, inverse, y)
+
+
+cdef void forward_columns(
+    const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut,
+    real* running_mean, real* running_var, real* mean, real* inverse, real* y, double* scratch) noexcept nogil:
+    cdef double* partial = scratch + 4 * cut.K
+    cdef Py_ssize_t task, c, K = cut.K
     if cut.tasks_of_rows == 1:
         moments_of(x, N, K, cut.block, K, 1, partial, partial + K)
     else:
@@ -224,7 +263,7 @@ cdef void batch_norm_forward_kernel(
                        partial + (2 * task + 1) * K)
     join_columns(N, C, cut, partial)
     for c in range(C):
-        finish_channel(partial[c * D], partial[K + c * D], <double>N * D, eps, momentum, W, b, cut, c, running_mean, running_var,
+        finish_channel(x, partial[c * D], partial[K + c * D], N, C, D, eps, momentum, W, b, cut, c, running_mean, running_var,
                        mean, inverse, scratch)
     write_all(x, N, C, D, cut, y, scratch)
 
@@ -249,10 +288,10 @@ cdef void batch_norm_evaluate_kernel(
 cdef void finish_gradient(
     double total, double product, const real* W, const real* inverse, double count, bint training, bint accumulate, Cut cut,
     Py_ssize_t c, real* gW, real* gb, double* scratch) noexcept nogil:
-    """Write a channel's gradients, and say how its elements' are written."""
+    """Write a channel's gradients, and say how its elements' are written; backward_scaled mends those beyond the range."""
     cdef double gain = inverse[c] * (W[c] if W != NULL else 1)
     cdef Py_ssize_t k
-    if gW != NULL:
+    if gW != NULL and in_range(inverse[c]):
         gW[c] = <real>(product * inverse[c] + (gW[c] if accumulate else 0))
     if gb != NULL:
         gb[c] = <real>(total + (gb[c] if accumulate else 0))
@@ -350,6 +389,32 @@ cdef void batch_norm_backward_kernel(
                             scratch)
     if not training and gx != NULL:
         write_all(gy, N, C, D, cut, gx, scratch)
+    for c in range(C):
+        if not in_range(inverse[c]):
+            backward_scaled(gy + c * D, x + c * D, at(W, c), mean[c], inverse[c], training, accumulate, N, C * D, D, at(gx, c * D),
+                            at(gW, c))
+
+
+cdef void backward_scaled(
+    const real* gy, const real* x, const real* W, real mean, real inverse, bint training, bint accumulate, Py_ssize_t rows,
+    Py_ssize_t stride, Py_ssize_t n, real* gx, real* gW) noexcept nogil:
+    """Write gW, and in training gx, of one channel."""
+    cdef Scaled by = scaled_as(x, rows, stride, n, mean, inverse, training)
+    cdef double total = 0, product = 0, z, count = <double>rows * n, gain = by.inverse * by.scale * (W[0] if W != NULL else 1)
+    cdef Py_ssize_t row, i
+    for row in range(rows):
+        for i in range(n):
+            z = (x[row * stride + i] * by.scale - by.mean) * by.inverse
+            total += gy[row * stride + i]
+            product += gy[row * stride + i] * z
+    if gW != NULL:
+        gW[0] = <real>(product + (gW[0] if accumulate else 0))
+    if not training or gx == NULL:
+        return
+    for row in range(rows):
+        for i in range(n):
+            z = (x[row * stride + i] * by.scale - by.mean) * by.inverse
+            gx[row * stride + i] = <real>((gy[row * stride + i] - (total + z * product) / count) * gain)
 
 
 cdef inline Py_ssize_t behind(cnp.ndarray x):

@@ -22,7 +22,7 @@ from fastdl._kernels.operation cimport (
 )
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
-from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
 from fastdl._kernels.update cimport Update
 from fastdl._kernels.watch cimport Watch
 
@@ -209,15 +209,16 @@ cdef class Program:
 
         Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
         outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, also
-        when an exception ends the call. After each epoch `ended` is called with the sum of its losses and its seconds; it
-        returns the number of the next epoch's first draw, or None to end the call, and may change the records of `updates`.
+        when an exception ends the call. After each epoch `ended` is called with the sum of its losses, what their mean divides it
+        by, and its seconds; it returns the number of the next epoch's first draw, or None to end the call, and may change the
+        records of `updates`.
 
         Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
         steps are taken in turns of `access`. The call ends where `watch` finds the model changed, or `goes_on`, which may
         change the records of `updates`, says that it is to.
 
-        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses, the latest
-        loss and draw; the step of a loss that is not finite is not taken.
+        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
+        that is divided by, the latest loss and draw; the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True, stands = True, counted = True, alone
@@ -239,7 +240,7 @@ cdef class Program:
         e.output_row = 0 if outputs is None else cnp.PyArray_NBYTES(outputs) // e.rows
         e.input, e.target = self.input, self.target
         e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
-        e.total = e.loss = 0
+        e.total = e.count = e.loss = 0
         e.seed, e.call, e.draws = seed, call, self.draws
         for run in range(runs):
             if update[run].operation >= 0:
@@ -248,7 +249,10 @@ cdef class Program:
             while stands and fine and epoch < epochs:
                 start = now()
                 e.done = e.steps = 0
-                e.total = 0
+                e.total = e.count = 0
+                if shuffles != NULL:
+                    with nogil:
+                        shuffle_kernel(shuffles[epoch], all_rows, e.order)
                 while e.done < e.rows:
                     enter(access)
                     try:
@@ -256,6 +260,7 @@ cdef class Program:
                         if not watch.unchanged():
                             stands = False
                             break
+                        follow_threads()
                         threads = threads_for(INFINITY)
                         alone = threads > 1 and by_one_thread(&self.pace, N)
                         if threads != planned:
@@ -266,8 +271,6 @@ cdef class Program:
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
                         with nogil:
-                            if shuffles != NULL and e.done == 0:
-                                shuffle_kernel(shuffles[epoch], all_rows, e.order)
                             if self.itemsize == 4:
                                 fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
                             else:
@@ -289,7 +292,7 @@ cdef class Program:
                             break
                 if not (stands and fine):
                     break
-                next_call = ended(e.total, now() - start)
+                next_call = ended(e.total, e.count, now() - start)
                 PyErr_CheckSignals()
                 if next_call is None:
                     break
@@ -303,7 +306,7 @@ cdef class Program:
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
             give_scratch(block)
-        return fine, e.done, e.steps, e.total, e.loss, e.call
+        return fine, e.done, e.steps, e.total, e.count, e.loss, e.call
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
@@ -365,7 +368,9 @@ cdef class Program:
         cdef const Operation* operations = <const Operation*>address(self.operations)
         cdef Py_ssize_t count = self.count
         cdef void* scratch
-        cdef int threads = threads_for(INFINITY)
+        cdef int threads
+        follow_threads()
+        threads = threads_for(INFINITY)
         if batch.N != self.latest_size or self.latest_table != table or self.latest_threads != threads:
             self.latest_scratch = self.scratch_size(batch.N, batch.N)
             self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads

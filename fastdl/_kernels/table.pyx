@@ -33,7 +33,8 @@ def set_cpu_level(level: str) -> None:
         if tables[i].level.decode() == level:
             table = tables[i]
             return
-    raise ValueError(f"set_cpu_level: expected one of {', '.join(cpu_levels())}, got {level!r}")
+    from fastdl.message import shown
+    raise ValueError(f"set_cpu_level: expected one of {', '.join(cpu_levels())}, got {shown(level)}")
 
 
 if count == 0:

@@ -23,13 +23,27 @@ inline int processors() {
     return 1;
 #endif
 }
+inline unsigned& followed_changes() {
+    static thread_local unsigned seen = 0;
+    return seen;
+}
+// The setting as the calling thread has taken it over: it stays for a whole call, whose scratch memory is for so many threads, though
+// others may change the setting meanwhile. 0 before the first time.
+inline int& followed_setting() {
+    static thread_local int n = 0;
+    return n;
+}
+// Take over the latest setting.
+inline void follow_setting() {
+    if (followed_changes() == changes && followed_setting()) return;
+    followed_changes() = changes;
+    followed_setting() = setting;
+#if FASTDL_OPENMP
+    if (changes) omp_set_num_threads(setting);
+#endif
+}
 inline int openmp_threads() {
 #if FASTDL_OPENMP
-    static thread_local unsigned seen = 0;
-    if (seen != changes) {
-        seen = changes;
-        omp_set_num_threads(setting);
-    }
     return omp_get_max_threads();
 #else
     return 1;
@@ -38,7 +52,7 @@ inline int openmp_threads() {
 inline void set_threads(int n) {
     setting = n;
     changes += 1;
-    openmp_threads();
+    follow_setting();
 }
 // Before any setting: what the environment asks OpenMP for, but no more threads than there are processors.
 inline void begin_threads() {
@@ -48,8 +62,9 @@ inline void begin_threads() {
 // The most threads that the calling thread may start a team of: limits of threadpoolctl are kept to.
 inline int available_threads() {
     if (forked) return 1;
-    const int openmp = openmp_threads();
-    return setting < openmp ? setting : openmp;
+    if (!followed_setting()) follow_setting();
+    const int openmp = openmp_threads(), n = followed_setting();
+    return n < openmp ? n : openmp;
 }
 // What the calling thread is held to, whatever the setting becomes meanwhile; 0 for nothing.
 inline int& held_threads() {

@@ -7,6 +7,7 @@ cdef extern from "threads.hpp" namespace "fastdl" nogil:
     int available_threads()
     void begin_threads()
     void set_threads(int n)
+    void follow_setting()
     int& held_threads()
     int openmp_version()
     bint forked
@@ -24,6 +25,10 @@ cdef int threads_for(double work) noexcept nogil:
     return held if held else available_threads()
 
 
+cdef void follow_threads() noexcept nogil:
+    follow_setting()
+
+
 cdef int hold_threads(int n) noexcept nogil:
     cdef int before = held_threads()
     (&held_threads())[0] = n
@@ -39,15 +44,17 @@ def set_num_threads(n) -> None:
         TypeError: if n is not an integer.
         ValueError: if n is below 1 or above 1024.
     """
+    from fastdl.message import shown
     if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: expected a positive integer, got {n!r}")
+        raise TypeError(f"set_num_threads: expected a positive integer, got {shown(n)}")
     if not 1 <= int(n) <= most_threads:
-        raise ValueError(f"set_num_threads: expected a positive integer up to {most_threads}, got {n}")
+        raise ValueError(f"set_num_threads: expected a positive integer up to {most_threads}, got {shown(int(n))}")
     set_threads(int(n) if openmp_version() else 1)
 
 
 def get_num_threads() -> int:
     """Return the number of threads that kernels use at most when called from this thread."""
+    follow_setting()
     return available_threads()
 
 

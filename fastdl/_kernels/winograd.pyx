@@ -396,7 +396,8 @@ def set_winograd(enabled) -> None:
     """
     global wanted
     if not isinstance(enabled, bool):
-        raise TypeError(f"set_winograd: expected True or False, got {enabled!r}")
+        from fastdl.message import shown
+        raise TypeError(f"set_winograd: expected True or False, got {shown(enabled)}")
     wanted = enabled
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.monitor import Monitor
-from fastdl.packing import shown
+from fastdl.message import shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

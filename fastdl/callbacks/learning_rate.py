@@ -6,7 +6,7 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
-from fastdl.packing import shown
+from fastdl.message import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

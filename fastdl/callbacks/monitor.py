@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.arguments import real_number
-from fastdl.packing import shown
+from fastdl.message import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -44,11 +44,11 @@ class Monitor:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise TypeError(f"{self.owner}: expected a name of the history for monitor, got {self.name!r}")
+            raise TypeError(f"{self.owner}: expected a name of the history for monitor, got {shown(self.name)}")
         if self.mode is None:
             self.mode = _usual_mode(self.name, self.owner)
         if self.mode not in ("min", "max"):
-            raise ValueError(f"{self.owner}: expected mode 'min' or 'max', got {self.mode!r}")
+            raise ValueError(f"{self.owner}: expected mode 'min' or 'max', got {shown(self.mode)}")
         self.min_delta = real_number(self.min_delta, "min_delta", self.owner, low=0)
 
     def forget(self) -> None:
@@ -64,7 +64,7 @@ class Monitor:
         names = trainer.history.names
         if self.name not in names:
             hint = "; write fit(..., validation_data=(x, y))" if self.name.startswith("val_") else ""
-            raise ValueError(f"{self.owner}: expected a monitor among {', '.join(names)}, got {self.name!r}{hint}")
+            raise ValueError(f"{self.owner}: expected a monitor among {', '.join(names)}, got {shown(self.name)}{hint}")
         self.forget()
 
     def improves(self, value: float, epoch: int) -> bool:
@@ -105,4 +105,4 @@ def _usual_mode(name: str, owner: str) -> Literal["min", "max"]:
         return "min"
     if last == "accuracy":
         return "max"
-    raise ValueError(f"{owner}: expected mode='min' or mode='max' for monitor {name!r}, got None")
+    raise ValueError(f"{owner}: expected mode='min' or mode='max' for monitor {shown(name)}, got None")

@@ -11,8 +11,9 @@ import numpy as np
 
 from fastdl.checkpoint import Checkpoint
 from fastdl.data import Dataset, load_data, load_inputs
+from fastdl.data.columns import Table
+from fastdl.data.dialect import Options
 from fastdl.data.files import file_kind
-from fastdl.data.records import Table
 from fastdl.door import weights_dtype
 
 MOST_NAMED = 10
@@ -162,7 +163,7 @@ def _columns(path: Path, layout: Layout) -> tuple[str, ...] | None:
     """The names of the columns to read, where both the model and the file have names."""
     if layout.features is None:
         return None
-    first = Table(path, "--data", header=True).names or ()
+    first = Table(path, "--data", Options(header=True)).names or ()
     if set(layout.features) <= set(first):
         return layout.features
     if Table(path, "--data").names is None:

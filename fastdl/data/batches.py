@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastdl.arguments import positive_integer, true_or_false
+from fastdl.arguments import positive_integer, refuse_special, true_or_false
 from fastdl.random import as_generator, permutation
 
 
@@ -49,6 +49,7 @@ def batches(
     Source: torch.utils.data.DataLoader.
     """
     for name, rows in (("x", x), ("y", y)):
+        refuse_special(rows, name, "batches")
         if not isinstance(rows, np.ndarray):
             raise TypeError(f"batches: expected {name} to be an array, got {type(rows).__name__}")
         if rows.ndim == 0:

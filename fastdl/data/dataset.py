@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastdl.arguments import refuse_special
+
 
 @dataclass(eq=False)
 class Dataset:
@@ -27,3 +29,7 @@ class Dataset:
     classes: tuple[str, ...] | None = None
     features: tuple[str, ...] | None = None
     target: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("x", "y"):
+            refuse_special(getattr(self, name), name, "Dataset")

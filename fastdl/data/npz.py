@@ -10,14 +10,18 @@ import sys
 import warnings
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 
-from fastdl.data.source import DEFLATE_RATIO, read_up_to, regular_file
+from fastdl.arguments import one_of
+from fastdl.data.source import DEFLATE_RATIO, read_up_to
+from fastdl.input_file import as_path, open_regular, size_of
 
 NAMES = (("x", "y"), ("X", "Y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("arr_0", "arr_1"))
+PARTS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 FORMATS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LONGEST_HEADER = 1 << 16
 MOST_DIMENSIONS = 64  # of a NumPy array
@@ -32,14 +36,16 @@ UNSOUND = (
 )
 
 
-def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+def read_npz(path: str | os.PathLike[str], part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of an .npz file of exactly two arrays, as `np.savez(path, x=x, y=y)` writes it.
 
-    They are called x and y, X and Y (or y), images and labels, data and target, or have no names. Nothing is unpickled,
-    and nothing allocated before the headers are held against the size of the file.
+    They are called x and y, X and Y (or y), images and labels, data and target, or have no names. A file of four, called
+    x_train, y_train, x_test and y_test as Keras has them, is read by parts. Nothing is unpickled, and nothing allocated
+    before the headers are held against the size of the file.
 
     Args:
         path: the file.
+        part: "train" (as None) or "test" of a file of four; None for one of two.
 
     Shapes:
         x (n, ...) and y (n, ...), of numbers, in the machine's byte order.
@@ -61,17 +67,19 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
 
     Source: numpy.savez.
     """
-    path, size = regular_file(path, "read_npz")
-    with path.open("rb") as raw:
+    path = as_path(path, "read_npz")
+    with open_regular(path, "read_npz") as raw:
+        size = size_of(raw)
         try:
             archive = zipfile.ZipFile(raw)
         except (*UNSOUND, ValueError, OSError) as error:
             raise _unsound(path, error) from None
         members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        names = next((pair for pair in NAMES if set(pair) == set(members)), None)
-        if names is None or len(archive.infolist()) != 2:
+        names = _names_of_part(members, part)
+        if names is None or len(archive.infolist()) != len(members):
             got = ", ".join(repr(name[:40]) for name in list(members)[:10]) or "none"
-            raise ValueError(f"read_npz: expected two arrays in {path}, called x and y, got {got}")
+            wanted = "called x and y" if part is None else f"called x_{part} and y_{part}"
+            raise ValueError(f"read_npz: expected two arrays in {path}, {wanted}, got {got}")
         places = [f"{name} of {path}" for name in names]
         try:
             arrays = [_member(archive, members[name], size, place) for name, place in zip(names, places, strict=True)]
@@ -81,6 +89,24 @@ def read_npz(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
         _check_finite(array, where, "read_npz")
     _check_rows(arrays, places, "read_npz")
     return arrays[0], arrays[1]
+
+
+def has_parts(path: Path) -> bool:
+    """Whether a file is an .npz with a part to train and one to test with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()} == {*PARTS["train"], *PARTS["test"]}
+    except (*UNSOUND, ValueError, OSError):
+        return False  # its reader says what is wrong with it
+
+
+def _names_of_part(members: Collection[str], part: str | None) -> tuple[str, str] | None:
+    """The names of the inputs and the targets; None where there are other arrays."""
+    if part is not None:
+        one_of(tuple(PARTS), part, "part", "read_npz")
+    if set(members) == {*PARTS["train"], *PARTS["test"]}:
+        return PARTS[part or "train"]
+    return next((pair for pair in NAMES if set(pair) == set(members)), None) if part is None else None
 
 
 def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +137,7 @@ def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.n
 
     Source: numpy.save.
     """
-    x, y = (regular_file(path, "read_npy")[0] for path in (x, y))
+    x, y = (as_path(path, "read_npy") for path in (x, y))
     arrays = [read_array(path, "read_npy") for path in (x, y)]
     _check_rows(arrays, [str(x), str(y)], "read_npy")
     return arrays[0], arrays[1]
@@ -119,9 +145,9 @@ def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.n
 
 def read_array(path: str | os.PathLike[str], owner: str) -> np.ndarray:
     """The array of an .npy file, read as `read_npy` reads two; `owner` opens the messages."""
-    path, size = regular_file(path, owner)
-    with path.open("rb") as file:
-        array = _array(file, size, str(path), owner)
+    path = as_path(path, owner)
+    with open_regular(path, owner) as file:
+        array = _array(file, size_of(file), str(path), owner)
     _check_finite(array, str(path), owner)
     return array
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdl.arguments import real_number
+from fastdl.arguments import real_number, refuse_special
 from fastdl.random import as_generator
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -41,6 +41,7 @@ def split(
     Source: sklearn.model_selection.train_test_split.
     """
     for name, rows in (("x", x), ("y", y)):
+        refuse_special(rows, name, "split")
         if not isinstance(rows, np.ndarray):
             raise TypeError(f"split: expected {name} to be an array, got {type(rows).__name__}")
         if rows.ndim == 0:

@@ -7,10 +7,13 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype, one_of, positive_integer
+from fastdl.arguments import as_array, as_float_dtype, one_of, positive_integer, refuse_special
+from fastdl.message import shown
 
 # Rows that stand in float64 at a time.
 BLOCK = 4096
+# The most classes that a largest label stands for: an identifier among the labels would ask for all memory.
+MOST_IMPLIED = 1 << 16
 
 
 class Standardize:
@@ -76,7 +79,7 @@ class Standardize:
         """(x - mean) / std, a new array of x's dtype; a NaN stays one, what the dtype cannot hold is infinite."""
         mean, std = self._fitted("transform", x)
         y = np.empty(x.shape, x.dtype)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             for i in range(0, len(x), BLOCK):
                 y[i : i + BLOCK] = (x[i : i + BLOCK] - mean) / std
         return y
@@ -84,7 +87,8 @@ class Standardize:
     def inverse(self, y: np.ndarray) -> np.ndarray:
         """y * std + mean, a new array of y's dtype: what `transform` took away."""
         mean, std = self._fitted("inverse", y)
-        return (y * std + mean).astype(y.dtype, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return (y * std + mean).astype(y.dtype, copy=False)
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of mean and std, for a checkpoint."""
@@ -99,7 +103,9 @@ class Standardize:
             ValueError: if the names are others, the shapes differ, or a std is not positive.
         """
         if set(state) != {"mean", "std"}:
-            raise ValueError(f"Standardize.load_state_dict: expected 'mean' and 'std', got {sorted(state)}")
+            raise ValueError(
+                f"Standardize.load_state_dict: expected 'mean' and 'std', got {shown(sorted(map(str, state)))}"
+            )
         mean, std = (np.array(state[name], dtype=np.float64) for name in ("mean", "std"))
         if mean.shape != std.shape:
             raise ValueError(f"Standardize.load_state_dict: expected one shape, got {mean.shape} and {std.shape}")
@@ -166,6 +172,7 @@ def pixels(images: np.ndarray, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
     Source: torchvision.transforms.ToTensor.
     """
     dtype = as_float_dtype(dtype, "pixels")
+    refuse_special(images, "images", "pixels")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
         raise TypeError(f"pixels: expected an array of uint8, got {kind}")
@@ -189,7 +196,8 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
 
     Raises:
         TypeError: if the labels are no integers.
-        ValueError: if a label lies outside 0 to classes - 1, or there are neither labels nor classes.
+        ValueError: if a label lies outside 0 to classes - 1, there are neither labels nor classes, or a label is 65,536 or
+            more without classes.
 
     Example:
         >>> one_hot([1, 0, 2])
@@ -199,13 +207,18 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
 
     Source: papers 000 to 003.
     """
-    labels, dtype = np.asarray(labels), as_float_dtype(dtype, "one_hot")
+    labels, dtype = as_array(labels, "labels", "one_hot"), as_float_dtype(dtype, "one_hot")
     if not np.issubdtype(labels.dtype, np.integer):
         raise TypeError(f"one_hot: expected integer labels, got {labels.dtype}; write one_hot(labels.astype(np.int64))")
     if classes is None:
         if labels.size == 0:
             raise ValueError("one_hot: expected at least one label, got none; write one_hot(labels, classes=...)")
         classes = max(int(labels.max()) + 1, 1)
+        if classes > MOST_IMPLIED:
+            raise ValueError(
+                f"one_hot: expected labels below {MOST_IMPLIED} without classes, got {classes - 1}; write one_hot(labels,"
+                " classes=...) if there are so many"
+            )
     classes = positive_integer(classes, "classes", "one_hot")
     outside = labels[(labels < 0) | (labels >= classes)]
     if outside.size:
@@ -216,6 +229,7 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
 
 
 def _expect_floats(x: object, owner: str) -> None:
+    refuse_special(x, "x", owner)
     if not isinstance(x, np.ndarray):
         raise TypeError(f"{owner}: expected an array of float32 or float64, got {type(x).__name__}")
     if x.dtype not in (np.float32, np.float64):

@@ -14,10 +14,18 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl.arguments import refuse_masked
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
+from fastdl.estimators.exactness import of_their_kind
+from fastdl.message import shown
 
 Array = NDArray[Any]
+
+
+def few(classes: Array) -> str:
+    """The first classes, in words."""
+    return shown(classes.tolist())
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -32,9 +40,16 @@ class Classifier(ClassifierMixin, Estimator):
 
     def _read_targets(self, y: Any, first: bool, classes: ArrayLike | None) -> Array:
         owner, sparse = type(self).__name__, issparse(y)
-        y = y.toarray() if sparse else y
+        refuse_masked(classes, "classes", owner)
+        y = y.toarray() if sparse else y if first else of_their_kind(y, self.classes_)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            if kind == "unknown" and np.ndim(y) == 1:
+                held = sorted({type(each).__name__ for each in y})
+                raise ValueError(
+                    f"{owner}: Unknown label type: expected numbers, booleans or strings for y, got objects of"
+                    f" {', '.join(held)}; write y.astype(int) or y.astype(str)"
+                )
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
@@ -47,27 +62,41 @@ class Classifier(ClassifierMixin, Estimator):
             elif self._multilabel:
                 self.classes_ = np.arange(y.shape[1])
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
+            raise ValueError(f"{owner}: expected the classes of before, {few(self.classes_)}, got {shown(classes)}")
         if kind == "multilabel-indicator":
             if not ((y == 0) | (y == 1)).all():
                 raise ValueError(
-                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {np.unique(y)}"
+                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {few(np.unique(y))}"
                 )
             if not self._multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(
-                    f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
+                    f"{owner}: expected y with the classes of before, {few(self.classes_)}, got {y.shape[1]} labels"
                 )
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
         if first and classes is None:
             self.classes_, indices = np.unique(y, return_inverse=True)
             return indices
-        indices = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1) if not self._multilabel else None
-        if indices is None or not (self.classes_[indices] == y).all():
+        if self._multilabel:
             raise ValueError(
-                f"{owner}: expected y with classes among those of before, {self.classes_}, got {np.unique(y)}"
+                f"{owner}: expected a matrix of 0 and 1 for {len(self.classes_)} labels a sample, as before,"
+                " got one class a sample"
             )
-        return indices
+        return self._indices(y)
+
+    def _indices(self, y: Array) -> Array:
+        """The indices of y's classes among those that are known: all of them where `warm_start` goes on."""
+        owner, known, found = type(self).__name__, self.classes_, np.unique(y)
+        numbers = known.dtype.kind in "biuf", found.dtype.kind in "biuf"
+        fits = numbers[0] == numbers[1] and bool(np.isin(found, known).all())
+        if self.warm_start and not (fits and len(found) == len(known)):
+            raise ValueError(
+                f"{owner}: expected y with the classes of before, {few(known)}, got {few(found)};"
+                " write warm_start=False for a new model"
+            )
+        if not fits:
+            raise ValueError(f"{owner}: expected y with classes among those of before, {few(known)}, got {few(found)}")
+        return np.searchsorted(known, y)
 
     def _scores(self) -> int:
         """How many outputs the model of a perceptron has."""
@@ -94,7 +123,9 @@ class Classifier(ClassifierMixin, Estimator):
             y = self.classes_[truth]
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
-                raise ValueError(f"{owner}: expected finite numbers >= 0 for class_weight, got {self.class_weight!r}")
+                raise ValueError(
+                    f"{owner}: expected finite numbers >= 0 for class_weight, got {shown(self.class_weight)}"
+                )
         two = self.out_activation_ == "logistic" and len(self.classes_) == 2
         if by_class is not None and (weights is not None or not two or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
@@ -105,15 +136,15 @@ class Classifier(ClassifierMixin, Estimator):
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
-                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
             if self.n_outputs_ < len(self.classes_):
                 raise ValueError(
-                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {self.loss!r};"
+                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {shown(self.loss)};"
                     " write fit with warm_start=False for a new model"
                 )
             criterion, target = reduced(self.loss, owner), truth
         elif self.loss != "log_loss":
-            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {self.loss!r}")
+            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
         elif self.out_activation_ == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl.message import shown
 from fastdl.nn.grad_mode import no_grad
 
 Array = NDArray[Any]
@@ -99,7 +100,7 @@ def regression_loss(loss: Any, owner: str) -> nn.Loss:
         return nn.HuberLoss("batchmean")
     if loss == "poisson":
         return PoissonLoss("batchmean")
-    raise ValueError(f"{owner}: expected one of {', '.join(LOSSES)} or a fastdl.nn.Loss for loss, got {loss!r}")
+    raise ValueError(f"{owner}: expected one of {', '.join(LOSSES)} or a fastdl.nn.Loss for loss, got {shown(loss)}")
 
 
 def reduced(loss: nn.Loss, owner: str) -> nn.Loss:

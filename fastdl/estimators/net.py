@@ -18,6 +18,7 @@ from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
 from fastdl.estimators.perceptron import hidden_layers, perceptron
 from fastdl.estimators.regressor import Regressor
+from fastdl.message import shown
 from fastdl.prediction import outputs
 
 Array = NDArray[Any]
@@ -38,7 +39,9 @@ class _Net(Estimator):
             return None
         owner, shape = type(self).__name__, self.input_shape
         if not isinstance(shape, (tuple, list)):
-            raise TypeError(f"{owner}: expected a tuple of integers such as (1, 8, 8) for input_shape, got {shape!r}")
+            raise TypeError(
+                f"{owner}: expected a tuple of integers such as (1, 8, 8) for input_shape, got {shown(shape)}"
+            )
         return tuple(positive_integer(size, "input_shape", owner) for size in shape)
 
     def _shaped(self, X: Any) -> Array:
@@ -62,7 +65,7 @@ class _Net(Estimator):
             return deepcopy(self.model)
         if not callable(self.model):
             raise TypeError(
-                f"{owner}: expected a fastdl Module or a function that makes one for model, got {self.model!r}"
+                f"{owner}: expected a fastdl Module or a function that makes one for model, got {shown(self.model)}"
             )
         rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         known = {"n_features": prod(x.shape[1:]), "n_outputs": n_outputs, "rng": rng}
@@ -74,7 +77,7 @@ class _Net(Estimator):
             optional = each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
             if not optional and name not in known:
                 raise TypeError(
-                    f"{owner}: expected a function of n_features, n_outputs and rng for model, got one that needs {name!r}"
+                    f"{owner}: expected a function of n_features, n_outputs and rng for model, got one that needs {shown(name)}"
                 )
         model = self.model(**{name: value for name, value in known.items() if name in taken})
         if not isinstance(model, nn.Module):
@@ -124,7 +127,7 @@ class NetClassifier(Classifier, _Net):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.
@@ -241,7 +244,7 @@ class NetRegressor(Regressor, _Net):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback
+from fastdl.message import shown
 
 STOCHASTIC = ("sgd", "adam", "rmsprop")
 SOLVERS = (*STOCHASTIC, "lbfgs")
@@ -45,4 +46,4 @@ def check_options(estimator: Any) -> None:
         positive_integer(estimator.n_iter_no_change, "n_iter_no_change", owner)
     callbacks = () if estimator.callbacks is None else estimator.callbacks
     if not isinstance(callbacks, (list, tuple)) or not all(isinstance(each, Callback) for each in callbacks):
-        raise TypeError(f"{owner}: expected a list of fastdl callbacks or None for callbacks, got {callbacks!r}")
+        raise TypeError(f"{owner}: expected a list of fastdl callbacks or None for callbacks, got {shown(callbacks)}")

@@ -10,6 +10,7 @@ import numpy as np
 
 from fastdl import nn
 from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
+from fastdl.message import shown
 
 ZEROS = nn.init.zeros()
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -36,7 +37,7 @@ def hidden_sizes(value: Any, owner: str) -> list[int]:
     sizes = list(value) if several else [value]
     for size in sizes:
         if isinstance(size, (int, np.integer)) and size <= 0:
-            raise ValueError(f"{owner}: hidden_layer_sizes must be > 0, got {value!r}")
+            raise ValueError(f"{owner}: hidden_layer_sizes must be > 0, got {shown(value)}")
     return [positive_integer(size, "hidden_layer_sizes", owner) for size in sizes]
 
 
@@ -45,7 +46,9 @@ def of_each_layer(value: Any, layers: int, name: str, owner: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         return [value] * layers
     if len(value) != layers:
-        raise ValueError(f"{owner}: expected one {name} for all or for each of {layers} hidden layers, got {value!r}")
+        raise ValueError(
+            f"{owner}: expected one {name} for all or for each of {layers} hidden layers, got {shown(value)}"
+        )
     return list(value)
 
 
@@ -65,7 +68,7 @@ def hidden_layers(
     shares = of_each_layer(dropout, len(sizes), "dropout", owner)
     shares = [real_number(share, "dropout", owner, 0.0, 1.0) for share in shares]
     if any(share == 1 for share in shares):
-        raise ValueError(f"{owner}: expected dropout in [0, 1), got {dropout!r}")
+        raise ValueError(f"{owner}: expected dropout in [0, 1), got {shown(dropout)}")
     return {
         "hidden_layer_sizes": sizes,
         "activation": [one_of(tuple(ACTIVATIONS), name, "activation", owner) for name in names],

@@ -13,6 +13,8 @@ from sklearn.utils.validation import _check_sample_weight, column_or_1d
 from fastdl import nn
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, regression_loss
+from fastdl.estimators.exactness import exact_targets
+from fastdl.message import shown
 
 Array = NDArray[Any]
 
@@ -31,10 +33,7 @@ class Regressor(RegressorMixin, Estimator):
             raise ValueError(f"{owner}: expected numbers for y, got dtype {y.dtype}")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        with np.errstate(over="ignore"):
-            truth = y.astype(np.float32).reshape(len(y), -1)
-        if not np.isfinite(truth).all():
-            raise ValueError(f"{owner}: expected targets that float32 can hold, got larger ones; scale y")
+        truth = exact_targets(y, owner)
         if self.loss == "poisson" and truth.min() < 0:
             raise ValueError(f"{owner}: expected targets >= 0 for loss='poisson', got {truth.min():g}")
         if not first and truth.shape[1] != self.n_outputs_:
@@ -53,7 +52,7 @@ class Regressor(RegressorMixin, Estimator):
         if self.out_activation_ != self._out_activation():
             raise ValueError(
                 f"{owner}: expected a loss for out_activation_={self.out_activation_!r} of the fit to go on from,"
-                f" got {self.loss!r}; write fit with warm_start=False for a new model"
+                f" got {shown(self.loss)}; write fit with warm_start=False for a new model"
             )
         if weights is None:
             return criterion, truth
@@ -85,8 +84,8 @@ class Regressor(RegressorMixin, Estimator):
         return float(np.where(constant, left == 0, scores).mean())
 
     def predict(self, X: Any) -> Array:
-        """The value of each sample: (n,), or (n, outputs) for several."""
-        predicted = self._predicted(self._outputs(X))
+        """The value of each sample, in float64: (n,), or (n, outputs) for several."""
+        predicted = self._predicted(self._outputs(X)).astype(np.float64)
         return predicted[:, 0] if predicted.shape[1] == 1 else predicted
 
     @stochastic_only

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready
 from fastdl.arguments import one_of, real_number
+from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -42,7 +44,7 @@ class Activation(Layer):
     ) -> None:
         for name, value in (("function", function), ("derivative", derivative)):
             if not callable(value):
-                raise TypeError(f"Activation: expected a callable for {name}, got {value!r}")
+                raise TypeError(f"Activation: expected a callable for {name}, got {shown(value)}")
         self.function, self.derivative = function, derivative
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -62,8 +64,8 @@ class Activation(Layer):
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
         y = np.asarray(y)
         if y.shape != x.shape:
-            raise ValueError(f"{self.spec()}: expected {name} to return shape {x.shape}, got {y.shape}")
-        return np.ascontiguousarray(y, dtype=x.dtype) if y.ndim else y.astype(x.dtype)
+            raise ValueError(f"{shown(self)}: expected {name} to return shape {x.shape}, got {y.shape}")
+        return cast(y, x.dtype, copy=False, order="C")
 
     def spec(self) -> str:
         """Spell the activation by its functions' names, or as the subclass it is."""

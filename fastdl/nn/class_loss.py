@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import copysign, inf, isnan, nan, prod
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
-from fastdl.arguments import real_number
+from fastdl.arguments import as_array, real_number
+from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
 
@@ -25,55 +27,64 @@ class _ClassLoss(Loss):
         if self.weight is not None and self.weight.ndim != 1:
             raise ValueError(f"{owner}: expected one weight for each class, got shape {self.weight.shape}")
         if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
-            raise TypeError(f"{owner}: expected an integer for ignore_index, got {ignore_index!r}")
+            raise TypeError(f"{owner}: expected an integer for ignore_index, got {shown(ignore_index)}")
         if not -(2**63) <= ignore_index < 2**63:
-            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {ignore_index}")
+            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {shown(ignore_index)}")
         self.ignore_index = int(ignore_index)
 
-    def _scores(self, output: NDArray[Any]) -> NDArray[Any]:
-        """The output as (N, C, D)."""
-        x = ready(output, None, self)
-        if x.ndim < 2 or x.shape[1] == 0:
-            raise ValueError(f"{self.spec()}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
-        if self.weight is not None and len(self.weight) != x.shape[1]:
+    def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
+        """The output as (N, C, D); scores (C,) are those of one sample where the target is, too."""
+        x = ready(output, None, self, "output")
+        one = x.ndim == 1 and (
+            not np.ndim(target) or (np.shape(target) == x.shape and np.asarray(target).dtype.kind == "f")
+        )
+        if (not one and x.ndim < 2) or x.shape[not one] == 0:
+            raise ValueError(f"{shown(self)}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
+        if self.weight is not None and len(self.weight) != x.shape[not one]:
             raise ValueError(
-                f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
+                f"{shown(self)}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
             )
-        return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
+        return x.reshape(1, -1, 1) if one else x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
         """Target classes as int64 (N, D), all of them classes or ignored, and how many are not ignored."""
-        target = np.asarray(target)
+        if type(target) is not np.ndarray:
+            target = as_array(target, "target", self.spec())
         if target.dtype.kind not in "iu":
             raise TypeError(
-                f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
+                f"{shown(self)}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
             )
-        wanted = (shape[0], *shape[2:])
+        wanted = _places(shape)
         if target.shape != wanted:
             raise ValueError(
-                f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
+                f"{shown(self)}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
             )
         # What int64 cannot hold must not come round as a negative index.
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
         # A copy: backward is for these, whatever becomes of the array, and what is checked here is what the kernels use.
         indices = np.array(held, dtype=np.int64, order="C")
-        count, wrong = count_targets(indices, shape[1], self.ignore_index)
+        classes = shape[len(shape) > 1]
+        count, wrong = count_targets(indices, classes, self.ignore_index)
         if wrong >= 0:
-            place = np.unravel_index(wrong, wanted)
-            where = ", ".join(str(int(i)) for i in place)
+            place = np.unravel_index(wrong, wanted) if wanted else ()
+            where = f" at index {', '.join(str(int(i)) for i in place)}" if wanted else ""
             raise ValueError(
-                f"{self.spec()}: expected class indices from 0 to {shape[1] - 1}, got {target[place]} at index {where}"
+                f"{shown(self)}: expected class indices from 0 to {classes - 1}, got {target[place]}{where}"
             )
-        return indices.reshape(shape[0], prod(shape[2:])), count
+        return indices.reshape(wanted[0] if wanted else 1, prod(wanted[1:])), count
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         if target.dtype.kind == "f":
             return True
         return count_targets(np.ascontiguousarray(target), shape[0], self.ignore_index)[1] < 0
 
+    def _counted(self, rows: int) -> float:
+        """What the mean of the latest forward divides by; else its rows."""
+        return self._kept[3] if self.reduction == "mean" and self._kept else rows
+
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
-        weight = None if self.weight is None else self.weight.astype(plan.dtype)
+        weight = None if self.weight is None else cast(self.weight, plan.dtype)
         if not prod(x.shape[:1]) or (weight is not None and len(weight) != x.shape[0]):
             raise plan.refusal(f"a {type(self).__name__} was given scores of shape {x.shape}")
         classes = isinstance(self, NLLLoss) or target.dtype.kind != "f"
@@ -92,7 +103,7 @@ class _ClassLoss(Loss):
         }
 
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        return None if self.weight is None else self.weight.astype(x.dtype)
+        return None if self.weight is None else cast(self.weight, x.dtype)
 
     def _divisor(self, indices: NDArray[np.int64], count: int, weight: NDArray[Any] | None) -> float:
         """What "mean" divides by: the number of targets that count, or the sum of their weights."""
@@ -106,7 +117,9 @@ class _ClassLoss(Loss):
             return losses.reshape(shape)
         total = float(losses.sum(dtype=np.float64))
         if self.reduction == "mean":
-            return total / divisor if divisor else float("nan") if losses.size else 0.0
+            if divisor or not losses.size:
+                return total / (divisor or 1.0)
+            return nan if total == 0 or isnan(total) else copysign(inf, total)
         return total * self._factor(losses.shape)
 
     def _gradient_of_each(
@@ -124,6 +137,11 @@ class _ClassLoss(Loss):
         return gy
 
 
+def _places(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the losses of scores of this shape: that without the axis of classes."""
+    return (shape[0], *shape[2:]) if len(shape) > 1 else ()
+
+
 class NLLLoss(_ClassLoss):
     """l = -weight[t] x[t] for log-probabilities x and a class index t; "mean" divides by the sum of weight[t].
 
@@ -133,7 +151,7 @@ class NLLLoss(_ClassLoss):
         reduction: as for Loss.
 
     Shape:
-        output (N, C) or (N, C, d1, ...), target (N,) or (N, d1, ...), integers.
+        output (N, C) or (N, C, d1, ...), target (N,) or (N, d1, ...), integers; of one sample (C,) and ().
 
     Example:
         >>> NLLLoss()(np.log(np.array([[0.5, 0.5]])), np.array([0]))
@@ -150,22 +168,22 @@ class NLLLoss(_ClassLoss):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array of target's shape."""
-        x = self._scores(output)
-        shape = np.shape(output)
+        x, shape = self._scores(output, target), np.shape(output)
         (indices, count), weight = self._indices(target, shape), self._weight_like(x)
         losses = empty(indices.shape, x.dtype)
         kernels.nll_forward(x, indices, weight, self.ignore_index, losses)
         divisor = self._divisor(indices, count, weight)
         if mode.enabled:
             self._kept = x, indices, weight, divisor, shape
-        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+        return self._reduced(losses, divisor, _places(shape))
 
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output; grad_output as for Loss."""
         x, indices, weight, divisor, shape = self._recall()
         gx = empty_like(x)
-        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, x)
+        gy = self._gradient_of_each(grad_output, _places(shape), divisor, x)
         kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
+        self._kept = None
         return gx.reshape(shape)
 
 
@@ -180,6 +198,7 @@ class CrossEntropyLoss(_ClassLoss):
 
     Shape:
         output (N, C) or (N, C, d1, ...); target: integer classes (N,) or (N, d1, ...), or probabilities of output's shape.
+        Of one sample: output (C,), target () or (C,).
 
     Raises:
         ValueError: if a class index is out of range or shapes do not fit.
@@ -204,21 +223,22 @@ class CrossEntropyLoss(_ClassLoss):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array of one loss a sample."""
-        x, shape = self._scores(output), np.shape(output)
+        x, shape = self._scores(output, target), np.shape(output)
         weight, p = self._weight_like(x), empty_like(x)
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
-        target = np.asarray(target)
+        if type(target) is not np.ndarray:
+            target = as_array(target, "target", self.spec())
         if target.dtype.kind == "f":
-            if target.shape == (shape[0], *shape[2:]):
+            if target.shape == _places(shape):
                 raise TypeError(
-                    f"{self.spec()}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
+                    f"{shown(self)}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
                     f"got {target.dtype} of shape {target.shape}; write y.astype(np.int64) for indices"
                 )
             if target.shape != shape:
                 raise ValueError(
-                    f"{self.spec()}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
+                    f"{shown(self)}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
                 )
-            t = ready(target, x.dtype, self).reshape(x.shape)
+            t = ready(target, x.dtype, self, "target").reshape(x.shape)
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)
         else:
@@ -227,7 +247,7 @@ class CrossEntropyLoss(_ClassLoss):
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
         if mode.enabled:
             self._kept = p, t, weight, divisor, shape
-        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+        return self._reduced(losses, divisor, _places(shape))
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         kind = 3 if target.dtype.kind == "f" else 2
@@ -236,10 +256,11 @@ class CrossEntropyLoss(_ClassLoss):
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output; grad_output as for Loss."""
         p, t, weight, divisor, shape = self._recall()
-        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, p)
+        gy = self._gradient_of_each(grad_output, _places(shape), divisor, p)
         gx = empty_like(p)
         if t.dtype.kind == "f":
             kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)
         else:
             kernels.cross_entropy_backward(p, t, weight, self.ignore_index, self.label_smoothing, gy, gx)
+        self._kept = None
         return gx.reshape(shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any, NoReturn, overload
 
+from fastdl.message import shown
 from fastdl.nn.module import Module
 
 
@@ -185,7 +186,7 @@ class ModuleDict(Collection, MutableMapping[str, Module]):
                 f"{type(self).__name__}: expected a string as the name of a module, got {type(key).__name__}"
             )
         if not key or "." in key:
-            raise ValueError(f"{type(self).__name__}: expected a name without dots for a module, got {key!r}")
+            raise ValueError(f"{type(self).__name__}: expected a name without dots for a module, got {shown(key)}")
         self._layers[key] = self._checked(module)
 
     def __delitem__(self, key: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.refusal import name_giver
@@ -45,10 +46,10 @@ class Sequential(Layer):
 
     def _add(self, name: str, layer: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"Sequential: expected a name without dots for a layer, got {name!r}")
+            raise ValueError(f"Sequential: expected a name without dots for a layer, got {shown(name)}")
         if not isinstance(layer, Module):
             hint = "; write the class with parentheses" if isinstance(layer, type) and issubclass(layer, Module) else ""
-            raise TypeError(f"Sequential: expected a Module, got {layer!r}{hint}")
+            raise TypeError(f"Sequential: expected a Module, got {shown(layer)}{hint}")
         self._layers[name] = layer
 
     def append(self, layer: Any) -> Sequential:
@@ -77,14 +78,15 @@ class Sequential(Layer):
         call = flat.calls[keeps]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
         if kept is None:
-            return self._layer_by_layer(x, keeps)
+            with flat.turn(self):
+                return self._layer_by_layer(x, keeps)
         if keeps:
             self._kept = kept
         return kept.y
 
     def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
         kept = []
-        layers = iter(self._layers.values())
+        layers = iter([*self._layers.values()])  # whoever changes the container meanwhile changes the next forward
         try:
             if not keeps:
                 for layer in layers:
@@ -100,7 +102,7 @@ class Sequential(Layer):
         return x
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        for name, layer in self._layers.items():
+        for name, layer in self._layers.copy().items():
             x = plan.through(layer, x, name)
         return x
 
@@ -128,14 +130,14 @@ class Sequential(Layer):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places; those in attributes of a subclass follow."""
-        yield from self._layers.items()
+        yield from self._layers.copy().items()
         yield from super().named_children()
 
     def __len__(self) -> int:
         return len(self._layers)
 
     def __iter__(self) -> Iterator[Module]:
-        return iter(self._layers.values())
+        return iter([*self._layers.values()])
 
     @overload
     def __getitem__(self, index: slice) -> Sequential: ...
@@ -149,10 +151,10 @@ class Sequential(Layer):
             return self._layers[index] if isinstance(index, str) else list(self._layers.values())[index]
         except LookupError as error:
             raise type(error)(
-                f"Sequential: expected the name or number of one of {len(self)} layers, got {index!r}"
+                f"Sequential: expected the name or number of one of {len(self)} layers, got {shown(index)}"
             ) from None
         except TypeError:
-            raise TypeError(f"Sequential: expected an integer, a name or a slice, got {index!r}") from None
+            raise TypeError(f"Sequential: expected an integer, a name or a slice, got {shown(index)}") from None
 
     def spec(self) -> str:
         """Spell the container with all its layers."""
@@ -192,7 +194,7 @@ class Residual(Layer):
             kept.append(self.shortcut._take_kept() if mode.enabled else None)
         if y.shape != around.shape:
             raise ValueError(
-                f"{self.spec()}: expected body and shortcut of one shape, got {y.shape} and {around.shape}; give a shortcut"
+                f"{shown(self)}: expected body and shortcut of one shape, got {y.shape} and {around.shape}; give a shortcut"
             )
         if mode.enabled:
             self._kept = kept
@@ -258,10 +260,10 @@ class Parallel(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
         kept, widths, shape, dtype = self._recall()
-        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
-        total = None
-        for branch, left, gy in zip(self.branches, kept, parts, strict=True):
-            gx = branch._backward_of(left, gy)
+        gy, stop, total = self._gradient(grad_output, shape, dtype), 0, None
+        for branch, left, width in zip(self.branches, kept, widths, strict=True):
+            start, stop = stop, stop + width
+            gx = branch._backward_of(left, gy[:, start:stop])
             total = gx if total is None else add(total, gx)
         assert total is not None
         return total
@@ -300,11 +302,11 @@ class Siamese(Layer):
         stacked = isinstance(x, np.ndarray)
         if not stacked and not isinstance(x, (tuple, list)):
             raise TypeError(
-                f"{self.spec()}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}"
+                f"{shown(self)}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}"
             )
         if (x.ndim < 2 or x.shape[1] == 0) if stacked else not x:
             raise ValueError(
-                f"{self.spec()}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}"
+                f"{shown(self)}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}"
             )
         inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
         kept, outputs = [], []
@@ -337,7 +339,7 @@ class Siamese(Layer):
 def as_module(value: Any, name: str, owner: str) -> Module:
     """The value when it is a Module; else a TypeError that names the argument."""
     if not isinstance(value, Module):
-        raise TypeError(f"{owner}: expected a Module for {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected a Module for {name}, got {shown(value)}")
     return value
 
 
@@ -345,7 +347,7 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
     """The outputs along axis 1, when they agree in every other axis."""
     shapes = [output.shape for output in outputs]
     if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
-        raise ValueError(f"{owner.spec()}: expected outputs that agree in every axis but 1, got {shapes}")
+        raise ValueError(f"{shown(owner)}: expected outputs that agree in every axis but 1, got {shapes}")
     return np.concatenate(outputs, axis=1)
 
 

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
 from fastdl.arguments import one_of, pair, positive_integer, size
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
@@ -54,8 +55,8 @@ class _Convolution(Weighted):
         self.groups = positive_integer(groups, "groups", name)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"{name}: expected in_channels and out_channels that groups divides, got {in_channels} and {out_channels} "
-                f"in {groups} groups"
+                f"{name}: expected in_channels and out_channels that groups divides, got {shown(in_channels)} and"
+                f" {shown(out_channels)} in {shown(groups)} groups"
             )
         if self.padding == "same" and max(self.stride) > 1:
             raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
@@ -130,7 +131,7 @@ class _Convolution(Weighted):
         """The shape of y for an x of this shape, when the kernel fits in and memory could hold it."""
         if len(shape) != 2 + len(self._axes) or shape[1] != self.in_channels:
             wanted = f"(N, {self.in_channels}, {', '.join(self._axes)})"
-            raise ValueError(f"{self.spec()}: expected input of shape {wanted}, got {shape}")
+            raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {shape}")
         out, padded = [shape[0], self.out_channels], [self.in_channels]
         for length, kernel, stride, dilation, before, behind in zip(
             shape[2:], self.kernel_size, self.stride, self.dilation, *self._edges(), strict=True
@@ -139,14 +140,14 @@ class _Convolution(Weighted):
             if spare < 0 or length < 1:
                 extent = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
                 raise ValueError(
-                    f"{self.spec()}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
+                    f"{shown(self)}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
                 )
             out.append(spare // stride + 1)
             padded.append(length + before + behind)
         if prod(out[1:]) * max(out[0], 1) * itemsize > ADDRESSABLE:
-            raise ValueError(f"{self.spec()}: expected an output that memory can hold, got one of shape {tuple(out)}")
+            raise ValueError(f"{shown(self)}: expected an output that memory can hold, got one of shape {tuple(out)}")
         if prod(padded) * itemsize > ADDRESSABLE:
-            raise ValueError(f"{self.spec()}: expected padded images that memory can hold, got {tuple(padded)}")
+            raise ValueError(f"{shown(self)}: expected padded images that memory can hold, got {tuple(padded)}")
         return tuple(out)
 
     def _argument(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
 from fastdl.arguments import real_number
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 from fastdl.random import stream
@@ -107,5 +108,5 @@ class Dropout2d(Dropout):
 
     def _run(self, shape: tuple[int, ...]) -> int:
         if len(shape) < 2:
-            raise ValueError(f"{self.spec()}: expected input of shape (N, C, ...), got {shape}")
+            raise ValueError(f"{shown(self)}: expected input of shape (N, C, ...), got {shape}")
         return prod(shape[2:])

@@ -9,31 +9,28 @@ from typing import Any
 import numpy as np
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.watch import Watch
-from fastdl.nn.flat import PASSING
-from fastdl.nn.module import Layer, Module
-from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, dictionaries, held, slots
+from fastdl.nn.flat import is_own, watch
+from fastdl.nn.module import Module
+from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, held, slots
 
 
 def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
     """A copy of a model in evaluation mode that shares its parameters and buffers, and a turn to read them.
 
-    A model may so be evaluated while it is trained, in a callback, a signal handler or another thread: no mode of it changes,
-    and what its own modules in Python store in a forward goes to the copy. That of a model of fastdl's own layers is made once,
-    and anew when the model has changed.
+    So a model may be evaluated while it is trained, in a callback, a signal handler or another thread: its modes stay, and what
+    modules written in Python store in a forward goes to the copy. The copy of a model of fastdl's own layers is made once, and
+    again when the model has changed.
     """
     kept = vars(model).get("_evaluation")
     if kept is not None and kept[0].stands():
         return kept[1:]
     modules = list(model.modules())
     copy = copy_of(model, False)
-    if not all(map(_is_own, modules)):
+    if not all(map(is_own, modules)):
         return copy, nullcontext()
     vars(model)["_evaluation"] = None  # what is watched has this entry
-    watch = Watch(dictionaries(modules), PASSING | {"training"}, [], Parameter)
     access = Access(reads=[*model.parameters(), *modules])
-    vars(model)["_evaluation"] = watch, copy, access
+    vars(model)["_evaluation"] = watch(model, passing={"training"}), copy, access
     return copy, access
 
 
@@ -75,7 +72,7 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
             copies[id(value)] = twin = shallow_copy(before)
             if isinstance(value, dict):
                 twin.clear()
-                twin.update({part(key): part(each) for key, each in value.items()})
+                twin.update({part(key): part(each) for key, each in value.copy().items()})
             else:
                 for place in np.ndindex(value.shape) if isinstance(value, np.ndarray) else range(len(value)):
                     twin[place] = part(before[place])
@@ -87,8 +84,3 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         return make(parts)
 
     return copied(model)
-
-
-def _is_own(module: Module) -> bool:
-    """Whether a module is one of fastdl's layers as they are."""
-    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)

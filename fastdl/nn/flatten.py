@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -36,7 +37,7 @@ class Flatten(Layer):
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
             if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-                raise TypeError(f"Flatten: expected an integer for {name}, got {dim!r}")
+                raise TypeError(f"Flatten: expected an integer for {name}, got {shown(dim)}")
         self.start_dim, self.end_dim = int(start_dim), int(end_dim)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -46,10 +47,10 @@ class Flatten(Layer):
         axes, first, last = len(shape), self.start_dim, self.end_dim
         for dim in (first, last):
             if not -axes <= dim < axes:
-                raise ValueError(f"{self.spec()}: expected an input with an axis {dim}, got shape {x.shape}")
+                raise ValueError(f"{shown(self)}: expected an input with an axis {dim}, got shape {x.shape}")
         first, last = first % axes, last % axes
         if first > last:
-            raise ValueError(f"{self.spec()}: expected an input whose axes are in this order, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input whose axes are in this order, got shape {x.shape}")
         y = x.reshape(*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
         if mode.enabled:
             self._kept = x.shape, y.shape, x.dtype
@@ -61,7 +62,7 @@ class Flatten(Layer):
             raise plan.refusal(f"a Flatten was given samples of shape {x.shape}")
         first, last = self.start_dim % axes, self.end_dim % axes
         if first == 0 < last or first > last:
-            raise plan.refusal(f"{self.spec()} joins samples")
+            raise plan.refusal(f"{shown(self)} joins samples")
         shape = (1, *x.shape)
         return x.reshaped((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])[1:])
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype
+from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.random import as_generator
 
 Shape = tuple[int, ...]
@@ -63,8 +65,7 @@ class Initializer:
         if 0 in shape:
             return np.empty(shape, dtype)
         try:
-            with np.errstate(over="ignore"):
-                values = self.draw(rng, shape, **dict(self.arguments)).astype(dtype, copy=False)
+            values = cast(self.draw(rng, shape, **dict(self.arguments)), dtype, copy=False)
         except ValueError as error:
             raise ValueError(f"{self}: {error}") from None
         if not np.isfinite(values).all():
@@ -106,8 +107,12 @@ class Initializer:
         ]
         return f"{self.name}({', '.join(spelled)})"
 
-    def __reduce__(self) -> tuple[Callable[[], Initializer], tuple[()]]:
-        return functools.partial(self.factory, **dict(self.arguments)), ()
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the maker, which pickles by name, and its arguments."""
+        return {"factory": self.factory, "arguments": self.arguments}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(state["factory"](**dict(state["arguments"]))))
 
 
 def initializer(
@@ -183,22 +188,22 @@ def from_spelling(name: str, *args: Any, **arguments: Any) -> Initializer:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name, INITIALIZERS, n=1, cutoff=0)
-    raise ValueError(f"no initializer named {name!r}; nearest: {nearest[0]}")
+    raise ValueError(f"no initializer named {shown(name)}; nearest: {nearest[0]}")
 
 
 def checked(owner: str, name: str, value: Any, kind: Any) -> Any:
     """The argument in its plain form, a float, bool or str, when it is what the annotation lets through."""
     if kind is bool:
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{owner}: expected True or False as {name}, got {value!r}")
+            raise TypeError(f"{owner}: expected True or False as {name}, got {shown(value)}")
         return bool(value)
     if get_origin(kind) is Literal:
         if not isinstance(value, str) or value not in get_args(kind):
             error = ValueError if isinstance(value, str) else TypeError
-            raise error(f"{owner}: expected one of {', '.join(get_args(kind))} as {name}, got {value!r}")
+            raise error(f"{owner}: expected one of {', '.join(get_args(kind))} as {name}, got {shown(value)}")
         return str(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{owner}: expected a number as {name}, got {value!r}")
+        raise TypeError(f"{owner}: expected a number as {name}, got {shown(value)}")
     try:
         number = float(value)
     except OverflowError:
@@ -217,7 +222,9 @@ def _sizes(owner: Initializer, shape: Any) -> Shape:
     )
     if not whole:
         hint = f"; write {owner}.apply(...) to fill it" if hasattr(shape, "shape") else ""
-        raise TypeError(f"{owner}: expected a shape, an int or a tuple of ints, got {shape!r}{hint}")
+        raise TypeError(f"{owner}: expected a shape, an int or a tuple of ints, got {shown(shape)}{hint}")
     if any(size < 0 for size in sizes):
-        raise ValueError(f"{owner}: expected a shape without negative sizes, got {shape!r}")
+        raise ValueError(f"{owner}: expected a shape without negative sizes, got {shown(shape)}")
+    if any(int(size) >= 2**63 for size in sizes):
+        raise ValueError(f"{owner}: expected a shape that memory can hold, got {shown(shape)}")
     return tuple(int(size) for size in sizes)

@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
 from fastdl.arguments import positive_integer
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
@@ -71,7 +72,7 @@ class Linear(Weighted):
             self._fit(W, b)
         x = ready(x, W.dtype, self)
         if not x.ndim or x.shape[-1] != self.in_features:
-            raise ValueError(f"{self.spec()}: expected input of shape (..., {self.in_features}), got {x.shape}")
+            raise ValueError(f"{shown(self)}: expected input of shape (..., {self.in_features}), got {x.shape}")
         y = empty_rows(x, self.out_features)
         linear_forward(x, W, b, y)
         if mode.enabled:
@@ -81,7 +82,7 @@ class Linear(Weighted):
     def _plan(self, plan: Any, x: Any) -> Any:
         lead, (O, I) = x.shape[:-1], self._weight_shape()
         if x.shape[-1:] != (I,):
-            raise plan.refusal(f"{self.spec()} runs over the samples")
+            raise plan.refusal(f"{shown(self)} runs over the samples")
         return plan.add("linear", self, x, (*lead, O), self._parameters_of_plan(), rows=prod(lead), I=I, O=O)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:

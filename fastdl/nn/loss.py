@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
-from fastdl.arguments import one_of, real_number
+from fastdl.arguments import as_array, one_of, real_number
+from fastdl.casting import cast
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -57,7 +59,7 @@ class Loss(Layer):
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
-        output = ready(output, None, self)
+        output = ready(output, None, self, "output")
         losses = np.asarray(self.function(output, target))
         if mode.enabled:
             self._kept = output, target, losses.shape
@@ -73,14 +75,19 @@ class Loss(Layer):
         output, target, shape = self._recall()
         slope = np.asarray(self.derivative(output, target))
         if slope.shape != output.shape:
-            raise ValueError(f"{self.spec()}: expected derivative to return shape {output.shape}, got {slope.shape}")
+            raise ValueError(f"{shown(self)}: expected derivative to return shape {output.shape}, got {slope.shape}")
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
-        return np.ascontiguousarray(slope * weight, dtype=output.dtype)
+        self._kept = None
+        return cast(np.asarray(slope * weight), output.dtype, copy=False, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
         return True
+
+    def _counted(self, rows: int) -> float:
+        """How much the loss of the latest forward, of so many rows, counts among those of an epoch's batches."""
+        return rows
 
     def _reduction_record(self) -> dict[str, int]:
         return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
@@ -99,11 +106,11 @@ class Loss(Layer):
             return np.asarray(factor, dtype=dtype)
         if self.reduction != "none":
             raise ValueError(
-                f"{self.spec()}: expected no grad_output with reduction {self.reduction!r}; call backward()"
+                f"{shown(self)}: expected no grad_output with reduction {self.reduction!r}; call backward()"
             )
-        gradient = ready(grad_output, dtype, self)
+        gradient = ready(grad_output, dtype, self, "grad_output")
         if gradient.shape != shape:
-            raise ValueError(f"{self.spec()}: expected grad_output of shape {shape}, got {gradient.shape}")
+            raise ValueError(f"{shown(self)}: expected grad_output of shape {shape}, got {gradient.shape}")
         return gradient
 
 
@@ -117,10 +124,10 @@ class _Elementwise(Loss):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array."""
-        x = ready(output, None, self)
-        t = ready(target, x.dtype, self)
+        x = ready(output, None, self, "output")
+        t = ready(target, x.dtype, self, "target")
         if x.shape != t.shape:
-            raise ValueError(f"{self.spec()}: expected output and target of one shape, got {x.shape} and {t.shape}")
+            raise ValueError(f"{shown(self)}: expected output and target of one shape, got {x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
         if mode.enabled:
@@ -138,10 +145,11 @@ class _Elementwise(Loss):
         if grad_output is None:
             factor = 1.0 if self.reduction == "none" else self._factor(x.shape)
             loss_backward(x, t, weight, pos_weight, self.kind, self._delta, factor, gx)
-            return gx
-        gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
-        loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
-        gx *= gradient
+        else:
+            gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
+            loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
+            gx *= gradient
+        self._kept = None
         return gx
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
@@ -151,7 +159,7 @@ class _Elementwise(Loss):
         rows = np.empty((plan.batch_size, *x.shape), plan.dtype)
         factors = {"weight": self.weight, "pos_weight": self.pos_weight}
         if any(f is not None and f.ndim > len(x.shape) and len(f) > 1 for f in factors.values()):
-            raise plan.refusal(f"{self.spec()} weighs the samples of a batch by their places")
+            raise plan.refusal(f"{shown(self)} weighs the samples of a batch by their places")
         return {
             "kind": 0,
             "code": loss_kinds().index(self.kind),
@@ -164,10 +172,10 @@ class _Elementwise(Loss):
     def _like(self, factor: NDArray[Any], name: str, x: NDArray[Any]) -> NDArray[Any]:
         """The factor spread over the shape of x."""
         try:
-            return np.array(np.broadcast_to(factor, x.shape), dtype=x.dtype, order="C")
+            return cast(np.broadcast_to(factor, x.shape), x.dtype, order="C")
         except ValueError:
             raise ValueError(
-                f"{self.spec()}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
+                f"{shown(self)}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
             ) from None
 
 
@@ -251,10 +259,10 @@ class BCELoss(_Elementwise):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array."""
-        for name, array in (("outputs", output), ("targets", target)):
-            array = ready(array, None, self)
+        for name, array in (("output", output), ("target", target)):
+            array = ready(array, None, self, name)
             if array.size and (array.min() < 0 or array.max() > 1):
-                raise ValueError(f"{self.spec()}: expected {name} from 0 to 1, got {array.min()} to {array.max()}")
+                raise ValueError(f"{shown(self)}: expected {name}s from 0 to 1, got {array.min()} to {array.max()}")
         return super().forward(output, target)
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -292,12 +300,12 @@ class BCEWithLogitsLoss(_Elementwise):
 
 
 def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
-    """The value as an array of finite numbers from 0 up, or None."""
+    """The value as an array of finite numbers, or None."""
     if value is None:
         return None
-    array = np.asarray(value)
+    array = as_array(value, name, owner)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{owner}: expected an array of numbers for {name}, got {value!r}")
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise ValueError(f"{owner}: expected finite numbers >= 0 for {name}, got {value!r}")
-    return np.array(array, dtype=np.float64)
+        raise TypeError(f"{owner}: expected an array of numbers for {name}, got {shown(value)}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{owner}: expected finite numbers for {name}, got {shown(value)}")
+    return cast(array, np.float64)

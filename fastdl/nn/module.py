@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -11,9 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
-from fastdl.arguments import as_float_dtype
+from fastdl.arguments import as_array, as_float_dtype
+from fastdl.casting import cast, cast_finite
+from fastdl.message import listed, shown
+from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import TRANSIENT, Parts
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
@@ -28,7 +31,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module(Parts):
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
@@ -123,9 +126,9 @@ class Module(Parts):
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
-            raise TypeError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise TypeError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not name.isidentifier():
-            raise ValueError(f"register_buffer: expected an attribute name, got {name!r}")
+            raise ValueError(f"register_buffer: expected an attribute name, got {shown(name)}")
         if not isinstance(array, np.ndarray):
             raise TypeError(f"register_buffer: expected an array for {name!r}, got {type(array).__name__}")
         setattr(self, name, array)
@@ -134,8 +137,14 @@ class Module(Parts):
 
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        with self._state() as arrays:
+            return {name: array.copy() for name, array in arrays.items()}
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+            yield {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -150,15 +159,15 @@ class Module(Parts):
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
-        own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
         faults = []
         if strict and missing:
-            faults.append(f"missing {', '.join(missing)}")
+            faults.append(f"missing {listed(missing)}")
         if strict and unexpected:
-            faults.append(f"unexpected {', '.join(unexpected)}")
+            faults.append(f"unexpected {listed(unexpected)}")
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
                 raise TypeError(f"load_state_dict: expected real numbers for {name}, got dtype {array.dtype}")
@@ -166,10 +175,13 @@ class Module(Parts):
                 faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
         if faults:
             raise ValueError(f"load_state_dict: {type(self).__name__} does not fit: {'; '.join(faults)}")
+        arrays = {
+            name: cast_finite(array, own[name].dtype, f"load_state_dict: {name}") for name, array in arrays.items()
+        }
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name], casting="unsafe")
+                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:
@@ -180,7 +192,7 @@ class Module(Parts):
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"train: expected True or False, got {mode!r}")
+            raise TypeError(f"train: expected True or False, got {shown(mode)}")
         for module in self.modules():
             module.training = bool(mode)
         return self
@@ -222,7 +234,7 @@ class Module(Parts):
                 for name in module._buffer_names:
                     array = getattr(module, name)
                     if array.dtype.kind == "f":
-                        setattr(module, name, array.astype(dtype))
+                        setattr(module, name, cast(array, dtype))
         return self
 
     def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
@@ -258,10 +270,6 @@ class Module(Parts):
         What modules inside multiply is theirs.
         """
         return 0
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
-        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
 
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
@@ -323,16 +331,16 @@ class Layer(Module):
         kept = self._kept
         if kept is None:
             raise RuntimeError(
-                f"{self.spec()}: expected a forward before each backward, got none since the latest backward; call the model"
+                f"{shown(self)}: expected a forward before each backward, got none since the latest backward; call the model"
                 " on a batch first, outside no_grad()"
             )
         return kept
 
     def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
-        gy = ready(grad_output, dtype, self)
+        gy = ready(grad_output, dtype, self, "grad_output")
         if gy.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a gradient of shape {shape}, got {gy.shape}")
+            raise ValueError(f"{shown(self)}: expected a gradient of shape {shape}, got {gy.shape}")
         self._kept = None
         return gy
 
@@ -340,7 +348,7 @@ class Layer(Module):
 def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
     """An entry of a state as an array."""
     try:
-        return np.asarray(value)
+        return as_array(value, name, "load_state_dict")
     except ValueError:
         raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
 

@@ -14,6 +14,7 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from fastdl._kernels.norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl.arguments import as_float_dtype, positive_integer, real_number, true_or_false
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 from fastdl.nn.parameter import Parameter, accumulates, learning_grad
@@ -34,7 +35,7 @@ class _Normalization(Layer):
 
     def _set_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: np.dtype[Any]) -> None:
         if prod(shape) * dtype.itemsize > sys.maxsize:
-            raise ValueError(f"{type(self).__name__}: expected sizes that memory can hold, got {shape}")
+            raise ValueError(f"{type(self).__name__}: expected sizes that memory can hold, got {shown(shape)}")
         self.weight = Parameter(np.ones(shape, dtype)) if weight else None
         self.bias = Parameter(np.zeros(shape, dtype)) if weight and bias else None
 
@@ -66,21 +67,23 @@ class _Normalization(Layer):
             counter = name == "num_batches_tracked"
             kinds = ("int64",) if counter else ("float32", "float64")
             if not isinstance(array, np.ndarray) or array.dtype not in map(np.dtype, kinds):
-                raise TypeError(f"{self.spec()}: expected an array of {' or '.join(kinds)} for {name}, got {array!r}")
+                raise TypeError(
+                    f"{shown(self)}: expected an array of {' or '.join(kinds)} for {name}, got {shown(array)}"
+                )
             dtype = dtype or array.dtype
             wanted = (array.dtype, ()) if counter else (dtype, size if isinstance(size, tuple) else (size,))
             if (array.dtype, array.shape) != wanted:
                 raise ValueError(
-                    f"{self.spec()}: expected {name} of {wanted[0]} and shape {wanted[1]}, got {array.dtype} and {array.shape}"
+                    f"{shown(self)}: expected {name} of {wanted[0]} and shape {wanted[1]}, got {array.dtype} and {array.shape}"
                 )
             if not array.flags.carray:
-                raise ValueError(f"{self.spec()}: expected a contiguous, writeable {name}; write {name}.copy()")
+                raise ValueError(f"{shown(self)}: expected a contiguous, writeable {name}; write {name}.copy()")
         self._fitting, self._dtype = (size, W, b, *buffers), dtype
 
     def _checked(self, grad_output: Array, x: Array) -> Array:
         if self._dtype is not None and self._dtype != x.dtype:
             raise RuntimeError(
-                f"{self.spec()}: weights became {self._dtype} after a forward in {x.dtype}; call the model again"
+                f"{shown(self)}: weights became {self._dtype} after a forward in {x.dtype}; call the model again"
             )
         return self._gradient(grad_output, x.shape, x.dtype)
 
@@ -144,7 +147,7 @@ class _BatchNorm(_Normalization):
         ):
             buffers = running_mean, running_var, batches
             if len({buffer is None for buffer in buffers}) > 1:
-                raise ValueError(f"{self.spec()}: expected {', '.join(_BUFFERS)} or none of them, got only some")
+                raise ValueError(f"{shown(self)}: expected {', '.join(_BUFFERS)} or none of them, got only some")
             self._fit(self.num_features, W, b, *buffers)
         return W, b, running_mean, running_var, batches
 
@@ -155,13 +158,13 @@ class _BatchNorm(_Normalization):
         channels = self.num_features
         if x.ndim not in self._shapes or x.shape[1] != channels:
             wanted = " or ".join(shape.format(C=channels) for shape in self._shapes.values())
-            raise ValueError(f"{self.spec()}: expected input of shape {wanted}, got {x.shape}")
+            raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {x.shape}")
         mean, inverse, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty_like(x)
         by_batch = self.training or batches is None
         if by_batch:
             if x.size == channels:
                 raise ValueError(
-                    f"{self.spec()}: expected more than one value per channel when training, got input of shape {x.shape};"
+                    f"{shown(self)}: expected more than one value per channel when training, got input of shape {x.shape};"
                     " write a larger batch, or eval()"
                 )
             if not (self.training and self.track_running_stats):
@@ -205,7 +208,7 @@ class _BatchNorm(_Normalization):
         x, mean, inverse, by_batch = self._recall()
         W, *_ = self._arrays()
         if x.shape[1] != self.num_features:
-            raise RuntimeError(f"{self.spec()}: the latest forward was of {x.shape[1]} channels; call the model again")
+            raise RuntimeError(f"{shown(self)}: the latest forward was of {x.shape[1]} channels; call the model again")
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
         gx, gW, gb = empty_like(x) if with_input else None, learning_grad(weight), learning_grad(bias)
@@ -339,7 +342,7 @@ class LayerNorm(_Normalization):
         shape = self.normalized_shape
         if x.shape[-len(shape) :] != shape:
             raise ValueError(
-                f"{self.spec()}: expected input of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
+                f"{shown(self)}: expected input of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
             )
         n = prod(shape)
         N = x.size // n

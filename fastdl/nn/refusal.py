@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastdl.message import shown
 from fastdl.nn.module import Module
 
 
@@ -27,7 +28,7 @@ def name_giver(error: ValueError, x: Any, layers: dict[str, Module], number: int
     giver = _giver(layers, number) if told and len(error.args) == 1 else None
     if giver is not None:
         name, layer = giver
-        error.args = (f"{head}{got}{shape} from layer {name}, {layer.spec()}{semicolon}{hint}",)
+        error.args = (f"{head}{got}{shape} from layer {name}, {shown(layer)}{semicolon}{hint}",)
 
 
 def _giver(layers: dict[str, Module], number: int) -> tuple[str, Module] | None:

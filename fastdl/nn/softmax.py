@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -25,7 +26,7 @@ class _OverAxis(Layer):
 
     def __init__(self, dim: int = -1) -> None:
         if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-            raise TypeError(f"{type(self).__name__}: expected an integer for dim, got {dim!r}")
+            raise TypeError(f"{type(self).__name__}: expected an integer for dim, got {shown(dim)}")
         self.dim = int(dim)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -41,7 +42,7 @@ class _OverAxis(Layer):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         if self.dim % (len(x.shape) + 1) == 0:
-            raise plan.refusal(f"{self.spec()} runs over the samples")
+            raise plan.refusal(f"{shown(self)} runs over the samples")
         rows, I, O = self._split((1, *x.shape))
         return plan.add(self._operation, self, x, x.shape, rows=rows, I=I, O=O)
 
@@ -58,7 +59,7 @@ class _OverAxis(Layer):
     def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The shape as (outer, n, inner) around axis dim."""
         if not -len(shape) <= self.dim < len(shape):
-            raise ValueError(f"{self.spec()}: expected an input with an axis {self.dim}, got shape {shape}")
+            raise ValueError(f"{shown(self)}: expected an input with an axis {self.dim}, got shape {shape}")
         axis = self.dim % len(shape)
         return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 

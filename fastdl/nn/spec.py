@@ -6,8 +6,6 @@ import ast
 import inspect
 import math
 import os
-import reprlib
-import textwrap
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache
@@ -16,6 +14,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastdl.input_file import read_whole
+from fastdl.message import listed, short, shown
 from fastdl.nn import walk
 from fastdl.nn.collection import Collection
 from fastdl.nn.initializer import INITIALIZERS, Initializer
@@ -47,9 +47,10 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
 
     Raises:
         TypeError: if the spec or an entry is of another kind.
-        ValueError: if an entry (counted from 1) cannot be read or built, or something is too much: an entry of over
-            100,000 characters, a list of over 10,000 entries, a million of them in all, a file of over 10 MB, over 100
-            levels of nesting.
+        OSError: if the file cannot be read.
+        ValueError: if the file is no regular one, an entry (counted from 1) cannot be read or built, or something is too
+            much: an entry of over 100,000 characters, a list of over 10,000 entries, a million of them in all, a file of
+            over 10 MB, over 100 levels of nesting.
 
     Example:
         >>> from fastdl.nn import from_spec
@@ -66,7 +67,7 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
         spec = _read(Path(spec))
     if isinstance(spec, Mapping):
         if "model" not in spec:
-            raise ValueError(f"spec: expected an entry 'model', got {_short(', '.join(map(str, spec)) or 'none')}")
+            raise ValueError(f"spec: expected an entry 'model', got {listed(spec) or 'none'}")
         spec = spec["model"]
     first: dict[str, tuple[int, ...]] = {}
     if _count(spec, (), first) > LONGEST_MODEL:
@@ -111,15 +112,12 @@ def _spelled(layer: Module) -> str:
     except SyntaxError:
         names = {""}
     if not names <= {*_layers(), *INITIALIZERS, *VALUES}:
-        raise TypeError(f"to_spec: expected arguments that can be written as a string, got {_short(text)}")
+        raise TypeError(f"to_spec: expected arguments that can be written as a string, got {short(text)}")
     return text
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise ValueError(f"{path}: expected a file of at most {LONGEST_FILE} bytes, got more")
+    content = read_whole(path, "from_spec", LONGEST_FILE)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
@@ -134,7 +132,7 @@ def _count(spec: object, place: tuple[int, ...], first: dict[str, tuple[int, ...
         return 1
     opening = _opening(place)
     if not isinstance(spec, (list, tuple)):
-        raise TypeError(f"{opening}: expected a string or a list of strings, got {_short(reprlib.repr(spec))}")
+        raise TypeError(f"{opening}: expected a string or a list of strings, got {shown(spec)}")
     if len(spec) > LONGEST_LIST:
         raise ValueError(f"{opening}: expected at most {LONGEST_LIST} entries, got {len(spec)}")
     if len(place) >= walk.DEEPEST:
@@ -158,7 +156,7 @@ def _at(place: tuple[int, ...], text: str, read: Callable[[str], T]) -> T:
     try:
         return read(text)
     except ValueError as error:
-        raise ValueError(f"{_opening(place)}, {_short(text)!r}: {error}") from error
+        raise ValueError(f"{_opening(place)}, {short(text)!r}: {error}") from error
 
 
 def _opening(place: tuple[int, ...]) -> str:
@@ -257,15 +255,11 @@ def _unknown(kind: str, name: str, known: Mapping[str, object]) -> str:
     from difflib import get_close_matches
 
     nearest = get_close_matches(name[:60].lower(), lower, n=1, cutoff=0.5)
-    return f"no {kind} named {_short(name)!r}" + (f"; nearest: {lower[nearest[0]]}" if nearest else "")
+    return f"no {kind} named {short(name)!r}" + (f"; nearest: {lower[nearest[0]]}" if nearest else "")
 
 
 def _source(node: ast.expr) -> str:
     try:
-        return _short(ast.unparse(node))
+        return short(ast.unparse(node))
     except RecursionError:
         return f"a deeply nested {type(node).__name__}"
-
-
-def _short(text: str) -> str:
-    return textwrap.shorten(text, 80, placeholder=" ...") if len(text) > 80 else text

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdl.door import weights_dtype
+from fastdl.message import shown
 from fastdl.nn.collection import ModuleDict, ModuleList
 from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
@@ -78,7 +79,7 @@ def summarize(model: Module, input_shape: int | Shape) -> Summary:
     """Return a model's table of layers; see Module.summary."""
     shape, dtype = _sample_shape(input_shape), weights_dtype(model)
     if prod(shape) * dtype.itemsize > sys.maxsize:
-        raise ValueError(f"summary: expected an input_shape that memory can hold, got {input_shape!r}")
+        raise ValueError(f"summary: expected an input_shape that memory can hold, got {shown(input_shape)}")
     model, calls = _planned(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
     rows = tuple(_rows(model, calls))
     parameters = list(model.parameters())
@@ -210,7 +211,7 @@ def _sample_shape(value: Any) -> Shape:
     sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
     if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
-        raise TypeError(f"summary: expected {wanted}, got {value!r}")
+        raise TypeError(f"summary: expected {wanted}, got {shown(value)}")
     if any(size < 1 for size in sizes):
-        raise ValueError(f"summary: expected {wanted}, got {value!r}")
+        raise ValueError(f"summary: expected {wanted}, got {shown(value)}")
     return tuple(int(size) for size in sizes)

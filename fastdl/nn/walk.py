@@ -6,7 +6,7 @@ import reprlib
 from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from functools import cache
-from types import MappingProxyType
+from types import MappingProxyType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,12 +166,8 @@ def dictionaries(modules: Iterable[Parts]) -> list[dict[str, Any]]:
 @cache
 def slots(kind: type) -> tuple[str, ...]:
     """The attributes of a class that are not in its instances' dictionaries."""
-    names = [name for base in kind.__mro__ for name in _listed(vars(base).get("__slots__", ()))]
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
-
-
-def _listed(names: Any) -> Iterable[str]:
-    return (names,) if isinstance(names, str) else names
+    entries = [entry for base in kind.__mro__ for entry in vars(base).items()]
+    return tuple(name for name, each in entries if isinstance(each, MemberDescriptorType))
 
 
 def _of_interest(pairs: list[tuple[Any, Any]], which: int) -> list[tuple[Any, Any]]:

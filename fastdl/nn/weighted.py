@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastdl.arguments import as_float_dtype, true_or_false
+from fastdl.message import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.module import Layer
@@ -45,12 +46,14 @@ class Weighted(Layer):
         for argument, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
             if initializer is not None and not isinstance(initializer, Initializer):
                 raise TypeError(
-                    f"{name}: expected an initializer such as init.xavier_normal() for {argument}, got {initializer!r}"
+                    f"{name}: expected an initializer such as init.xavier_normal() for {argument}, got {shown(initializer)}"
                 )
         self.weight_init, self.bias_init = weight_init, bias_init
         dtype = as_float_dtype(dtype, name)
         if prod(shape) * dtype.itemsize > sys.maxsize:
-            raise ValueError(f"{name}: expected sizes whose product memory can hold, got a weight of shape {shape}")
+            raise ValueError(
+                f"{name}: expected sizes whose product memory can hold, got a weight of shape {shown(shape)}"
+            )
         self.weight = Parameter(np.empty(shape, dtype))
         self.bias = Parameter(np.empty(shape[0], dtype)) if bias else None
         self._draw(as_generator(rng))
@@ -74,11 +77,11 @@ class Weighted(Layer):
             self._fit(W, b)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
-                f"{self.spec()}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
+                f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
         if W.shape != forward_W.shape:
             raise RuntimeError(
-                f"{self.spec()}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
+                f"{shown(self)}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
             )
         gy = self._gradient(grad_output, shape, x.dtype)
         gW, gb = learning_grad(weight), learning_grad(bias)
@@ -90,10 +93,10 @@ class Weighted(Layer):
         """Look at W and b, when they are others than the latest time: anyone may assign another Parameter."""
         shape = self._weight_shape()
         if W.shape != shape:
-            raise ValueError(f"{self.spec()}: expected a weight of shape {shape}, got {W.shape}")
+            raise ValueError(f"{shown(self)}: expected a weight of shape {shape}, got {W.shape}")
         if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
             raise ValueError(
-                f"{self.spec()}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
+                f"{shown(self)}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
             )
         self._fitting = W, b
 

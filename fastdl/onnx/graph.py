@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
@@ -48,22 +49,22 @@ class Graph(Layer):
         known, names = set(self._inputs), set[str]()
         for step in self._steps:
             if not isinstance(step.module, Module):
-                raise TypeError(f"Graph: expected a Module for {step.name}, got {step.module!r}")
+                raise TypeError(f"Graph: expected a Module for {step.name}, got {shown(step.module)}")
             missing = [name for name in step.inputs if name not in known]
             if missing or step.output in known or step.name in names:
                 what = f"{missing[0]!r} before it is there" if missing else "a name that is taken"
                 raise ValueError(
-                    f"Graph: expected steps in order, each under a name of its own, got {step.name!r} with {what}"
+                    f"Graph: expected steps in order, each under a name of its own, got {shown(step.name)} with {what}"
                 )
             known.add(step.output)
             names.add(step.name)
         if output not in known:
-            raise ValueError(f"Graph: expected a step that yields {output!r}, got none")
+            raise ValueError(f"Graph: expected a step that yields {shown(output)}, got none")
 
     def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the output for these inputs."""
         if len(inputs) != len(self._inputs):
-            raise TypeError(f"{self.spec()}: expected {len(self._inputs)} inputs, got {len(inputs)}")
+            raise TypeError(f"{shown(self)}: expected {len(self._inputs)} inputs, got {len(inputs)}")
         values: dict[str, Any] = {name: ready(x, None, self) for name, x in zip(self._inputs, inputs, strict=True)}
         kept = []
         for step in self._steps:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.message import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 
@@ -28,7 +29,7 @@ class Operation(Layer):
     def _refused(self, *arrays: Array) -> ValueError:
         """The error for arrays whose shapes do not go together."""
         shapes = " and ".join(str(array.shape) for array in arrays)
-        return ValueError(f"{self.spec()}: expected inputs whose shapes go together, got {shapes}")
+        return ValueError(f"{shown(self)}: expected inputs whose shapes go together, got {shapes}")
 
     def _broadcast(self, *arrays: Array) -> None:
         try:
@@ -201,7 +202,7 @@ class Reshape(Operation):
                 shape[shape.index(-1)] = 0 if rest else x.shape[shape.index(-1)]
             y = x.reshape(shape)
         except (ValueError, IndexError):
-            raise ValueError(f"{self.spec()}: expected an input that this shape holds, got {x.shape}") from None
+            raise ValueError(f"{shown(self)}: expected an input that this shape holds, got {x.shape}") from None
         self._keep(x.shape)
         return y
 
@@ -221,7 +222,7 @@ class Matrix(Operation):
         """Return x as a matrix."""
         axis = self.axis + x.ndim if self.axis < 0 else self.axis
         if not 0 <= axis <= x.ndim:
-            raise ValueError(f"{self.spec()}: expected an input with an axis {self.axis}, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input with an axis {self.axis}, got shape {x.shape}")
         self._keep(x.shape)
         return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
@@ -241,7 +242,7 @@ class Transpose(Operation):
         """Return x with its axes in this order."""
         axes = tuple(reversed(range(x.ndim))) if self.axes is None else self.axes
         if sorted(axes) != list(range(x.ndim)):
-            raise ValueError(f"{self.spec()}: expected an input of {len(axes)} axes, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input of {len(axes)} axes, got shape {x.shape}")
         self._keep(axes)
         return np.ascontiguousarray(x.transpose(axes))
 
@@ -263,7 +264,7 @@ class Take(Operation):
         if not -x.ndim <= self.axis < x.ndim or (
             indices.size and not (-x.shape[self.axis] <= indices.min() and indices.max() < x.shape[self.axis])
         ):
-            raise ValueError(f"{self.spec()}: expected an input with these places, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input with these places, got shape {x.shape}")
         self._keep(x.shape, x.dtype)
         return np.ascontiguousarray(x.take(indices, self.axis))
 
@@ -291,7 +292,7 @@ class Mean(Operation):
         """Return the means."""
         axes = tuple(range(2, x.ndim)) if self.axes is ... else self.axes
         if axes is not None and any(not -x.ndim <= axis < x.ndim for axis in axes):
-            raise ValueError(f"{self.spec()}: expected an input with these axes, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input with these axes, got shape {x.shape}")
         y = np.asarray(x.mean(axis=axes, keepdims=True))
         self._keep(x.shape, y.shape)
         return y if self.keepdims else np.asarray(x.mean(axis=axes))
@@ -319,7 +320,7 @@ class Pad(Operation):
     def forward(self, x: Array) -> Array:
         """Return x with its edge."""
         if x.ndim != 2 + len(self.before):
-            raise ValueError(f"{self.spec()}: expected an input of {2 + len(self.before)} axes, got shape {x.shape}")
+            raise ValueError(f"{shown(self)}: expected an input of {2 + len(self.before)} axes, got shape {x.shape}")
         self._keep(x.shape)
         return np.pad(x, [(0, 0), (0, 0), *zip(self.before, self.behind, strict=True)], constant_values=self.value)
 

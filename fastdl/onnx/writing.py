@@ -14,18 +14,19 @@ from onnx import helper, numpy_helper
 
 from fastdl.arguments import as_float_dtype
 from fastdl.build import __version__
-from fastdl.checkpoint import write_atomically
 from fastdl.door import weights_dtype
+from fastdl.message import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.onnx import expression
-from fastdl.onnx.checking import accept
+from fastdl.onnx.checking import LARGEST, accept, require_memory
 from fastdl.onnx.table import LAYERS, fill
+from fastdl.output_file import write_atomically
 
 OPSET, IR_VERSION = 17, 8
-# What protobuf can hold in one message, and what may come on top of the weights.
-LARGEST, MARGIN = 2**31 - 1, 2**20
+# What may come on top of the weights.
+MARGIN = 2**20
 # The walk's batch: two samples, as a batch norm without running statistics wants more than one.
 SAMPLES = 2
 
@@ -43,17 +44,19 @@ def write(
     """See fastdl.onnx.export."""
     if not isinstance(model, Module):
         raise TypeError(f"onnx.export: expected a fastdl Module, got {type(model).__name__}")
-    path = os.fspath(path)
     shape = _sample_shape(input_shape)
     dtype = weights_dtype(model) if dtype is None else as_float_dtype(dtype, "onnx.export")
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
-        raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {input_shape!r}")
+        raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {shown(input_shape)}")
     fill()
+    require_memory(
+        sum(array.nbytes for array in (*model.buffers(), *(p.data for p in model.parameters()))), "onnx.export"
+    )
     # What a walk leaves in layers, it leaves in the copy.
     writer = Writer(copy.deepcopy(model).eval(), dtype)
     with no_grad(), np.errstate(all="ignore"):
         content = writer.content(shape)
-    write_atomically(path, content)
+    write_atomically(path, content, "onnx.export")
 
 
 class Writer:
@@ -122,7 +125,7 @@ class Writer:
         written = export(module, self, x)
         if not isinstance(written, (str, Value)):
             raise TypeError(
-                f"onnx.export: expected to_onnx of {_shortened(module)} to return the name of a node's output, got {written!r}"
+                f"onnx.export: expected to_onnx of {shown(module)} to return the name of a node's output, got {shown(written)}"
             )
         if isinstance(written, str):
             written = Value(self._called_as_layer(written, first), module.forward(x.array) if y is None else y)
@@ -190,13 +193,8 @@ def _export_of(module: Module) -> Any:
             break
     raise TypeError(
         "onnx.export: expected layers of fastdl's own, or with a method to_onnx,"
-        f" got {_shortened(module)} with a forward in Python"
+        f" got {shown(module)} with a forward in Python"
     )
-
-
-def _shortened(module: Module) -> str:
-    text = module.spec()
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _described(name: str, array: NDArray[Any]) -> onnx.ValueInfoProto:
@@ -210,7 +208,7 @@ def _sample_shape(value: Any) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
     if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
-        raise TypeError(f"onnx.export: expected {wanted}, got {value!r}")
+        raise TypeError(f"onnx.export: expected {wanted}, got {shown(value)}")
     if any(size < 1 for size in sizes):
-        raise ValueError(f"onnx.export: expected {wanted}, got {value!r}")
+        raise ValueError(f"onnx.export: expected {wanted}, got {shown(value)}")
     return tuple(int(size) for size in sizes)

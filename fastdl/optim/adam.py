@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from fastdl._kernels.optim import adam_step
 from fastdl.arguments import real_number
+from fastdl.message import shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
 
@@ -72,10 +73,10 @@ class Adam(Optimizer):
         name = type(self).__name__
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"{name}: expected a pair of numbers for betas, got {betas!r}")
+            raise TypeError(f"{name}: expected a pair of numbers for betas, got {shown(betas)}")
         for beta in betas:
             if real_number(beta, "betas", name, 0.0, 1.0) == 1.0:
-                raise ValueError(f"{name}: expected betas in [0, 1), got {betas!r}")
+                raise ValueError(f"{name}: expected betas in [0, 1), got {shown(betas)}")
         for option in ("eps", "weight_decay"):
             real_number(group[option], option, name, low=0.0)
 
@@ -131,6 +132,8 @@ class AdamW(Adam):
 
     Source: torch.optim.AdamW; I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", 2017.
     """
+
+    fixed_options: ClassVar[Mapping[str, Any]] = {"decoupled_weight_decay": True}
 
     def __init__(
         self,

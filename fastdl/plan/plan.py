@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_kinds
 from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
+from fastdl.message import shown
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage, arena
@@ -154,7 +155,7 @@ class Plan:
     def at_least(self, samples: int, module: Module) -> None:
         """A batch must have so many samples, for this module."""
         if samples > self.least_samples:
-            self.least_samples, self.demanding = samples, module.spec()
+            self.least_samples, self.demanding = samples, shown(module)
 
     def _storage(self, elements: int) -> Storage:
         return Storage(elements * self.batch_size * self.dtype.itemsize)

@@ -11,7 +11,7 @@ from fastdl.reference.softmax import log_softmax_forward, softmax_forward
 
 
 def nll_forward(x: np.ndarray, target: np.ndarray, weight: np.ndarray | None, ignore_index: int, y: np.ndarray) -> None:
-    """y[n, d] = -weight[k] x[n, k, d] with k = target[n, d]; 0 where k = ignore_index, NaN where k is no class. x is (N, C, D)."""
+    """y[n, d] = -weight[k] x[n, k, d] with k = target[n, d]; 0 if k = ignore_index, NaN if k is no class. x is (N, C, D)."""
     x, target, w, y = elements(x, target, weight, y)
     N, C, D = x.shape
     for n, d in product(range(N), range(D)):
@@ -47,7 +47,7 @@ def cross_entropy_forward(
     p: np.ndarray,
     y: np.ndarray,
 ) -> None:
-    """p = softmax(x) and y[n, d] = -sum_c weight[c] q_c log p[n, c, d]; y = 0 where the target is ignored, NaN where it is no class.
+    """p = softmax(x) and y[n, d] = -sum_c weight[c] q_c log p[n, c, d]; y = 0 if the target is ignored, NaN if it is no class.
 
     q_c = (1 - label_smoothing) [c = target[n, d]] + label_smoothing / C; a class of q_c = 0 may have p = 0.
     """

@@ -18,8 +18,6 @@ from fastdl.plan.arena import LINE, arena
 F = np.float64
 QUICK = settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 

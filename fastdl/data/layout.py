@@ -1,0 +1,59 @@
+"""The layout of images in an array: channels first, as the layers want them, or last, as most image files are read."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from fastdl.arguments import one_of
+from fastdl.message import shown
+
+LAYOUTS = ("channels_first", "channels_last")
+# How many channels images have: grey ones, colours, colours and transparency.
+CHANNELS = (1, 3, 4)
+
+
+def channels_first(x: np.ndarray, layout: str | None, where: str, owner: str) -> np.ndarray:
+    """Images as (n, channels, height, width), whichever of the layouts they have; other arrays as they are.
+
+    Args:
+        x: an array of rows.
+        layout: the layout of four dimensions; None for the one in which there are 1, 3 or 4 channels.
+        where: the files, for messages.
+        owner: who reads them, to open the messages.
+
+    Raises:
+        ValueError: if both layouts are likely, or a layout is given for what are no images.
+
+    Example:
+        >>> channels_first(np.zeros((10, 32, 24, 3), np.uint8), "channels_last", "set.npz", "load_data").shape
+        (10, 3, 32, 24)
+    """
+    if layout is not None:
+        one_of(LAYOUTS, layout, "layout", owner)
+        if x.ndim != 4 and not (x.ndim == 3 and layout == "channels_first"):
+            raise ValueError(
+                f"{owner}: expected images of four dimensions for layout={shown(layout)}, got {x.shape} in {where}"
+            )
+    elif x.ndim == 4:
+        layout = _likely(x, where, owner)
+        if layout == "channels_last":
+            warnings.warn(f"{owner}: images of shape {x.shape} in {where} are read as channels last", stacklevel=3)
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if layout == "channels_last" else x
+
+
+def _likely(x: np.ndarray, where: str, owner: str) -> str:
+    _, first, middle, last = x.shape
+    square = (middle == last, first == middle)
+    as_first, as_last = first in CHANNELS, last in CHANNELS
+    if as_last and not as_first and (square[1] or x.dtype == np.uint8):
+        return LAYOUTS[1]
+    if not as_last or (as_first and square[0] and not square[1]):
+        return LAYOUTS[0]
+    if as_first and square[1] and not square[0]:
+        return LAYOUTS[1]
+    raise ValueError(
+        f"{owner}: expected images whose channels are told by their number, got {x.shape} in {where}; write"
+        " layout='channels_first' or layout='channels_last'"
+    )
