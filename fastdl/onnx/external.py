@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
-from fastdl.onnx.checking import TENSORS, check_dtype, shortened
+from fastdl.onnx.checking import TENSORS, check_dtype, require_memory, shortened
 
 # What protobuf can hold in one message, less what may come on top of the weights.
 LARGEST = 2**31 - 2**20
@@ -24,16 +24,16 @@ def take_in(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         ValueError: for a file outside of the folder, one that is no regular file, or one without the bytes asked for.
     """
-    total = 0
+    places = []
     for tensor in _tensors(model.graph):
-        if tensor.data_location != TensorProto.EXTERNAL:
-            continue
-        name = shortened(str(tensor.name))
-        file, offset, length = _place(tensor, name, path.parent)
-        total += length
-        if total > LARGEST:
-            raise ValueError(f"onnx.load: expected at most {LARGEST} bytes of external data, got more")
-        tensor.raw_data = _read(file, offset, length, name)
+        if tensor.data_location == TensorProto.EXTERNAL:
+            places.append((tensor, *_place(tensor, shortened(str(tensor.name)), path.parent)))
+    total = sum(length for _, _, _, length in places)
+    if total > LARGEST:
+        raise ValueError(f"onnx.load: expected at most {LARGEST} bytes of external data, got more")
+    require_memory(total, "onnx.load")
+    for tensor, file, offset, length in places:
+        tensor.raw_data = _read(file, offset, length, shortened(str(tensor.name)))
         tensor.ClearField("external_data")
         tensor.ClearField("data_location")
 
