@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -27,8 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         fastdl ...
         True
     """
-    with standard_streams(), warnings.catch_warnings(), handled() as interruption:
-        warnings.showwarning = _warn
+    with standard_streams(), handled() as interruption:
         return _main(argv, interruption)
 
 
@@ -70,12 +68,6 @@ def _main(argv: Sequence[str] | None, interruption: Interruption) -> int:
         message = f"{type(error).__name__}: {error}"
     complain(f"fastdl: {' '.join(message.split())}; {prog} --help tells more")
     return 2
-
-
-def _warn(message: Warning | str, category: type[Warning], *_: Any) -> None:
-    """Print a warning as a line; NumPy's, of overflows, come before an error that says more."""
-    if not issubclass(category, RuntimeWarning):
-        complain(f"fastdl: {' '.join(str(message).split())}")
 
 
 class _Refused(Exception):  # noqa: N818

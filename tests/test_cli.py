@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 import time
-import warnings
 
 import numpy as np
 import pytest
@@ -181,20 +180,6 @@ def test_a_file_in_the_folder_that_cannot_be_replaced_is_said_before_training(ru
         == f"fastdl: --out {tmp_path / name}: expected the name of a file, got a FIFO; fastdl train --help tells more\n"
     )
     assert [each.name for each in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.filterwarnings("default")
-def test_a_warning_is_one_line(run, monkeypatch):
-    def warning():
-        warnings.warn("two columns\nare called 'a'", stacklevel=1)
-        warnings.warn("overflow", RuntimeWarning, stacklevel=1)
-        return "v9"
-
-    before = warnings.showwarning
-    monkeypatch.setattr(fastdl, "cpu_level", warning)
-    code, _, err = run("info")
-    assert (code, err) == (0, "fastdl: two columns are called 'a'\n")
-    assert warnings.showwarning is before
 
 
 def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
