@@ -13,7 +13,7 @@ import numpy as np
 
 from fastdl import nn, optim
 from fastdl.checkpoint import Checkpoint, save, write_atomically
-from fastdl.commands import options
+from fastdl.commands import options, tables
 from fastdl.commands.score import score
 from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.history import History
@@ -51,6 +51,7 @@ def add(commands: Any) -> None:
     add(
         "--test-data", type=Path, nargs="+", metavar="FILE", help="test with the rows of these files (a part of --data)"
     )
+    tables.add(command)
     part = f"the part of the rows to test with, dealt class by class ({TEST_FRACTION:g})"
     add("--test-fraction", type=options.fraction, metavar="PART", help=part)
     network = "two layers of 64 with ReLU; for images two convolutions with batch normalization and a dense layer"
@@ -107,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"weights: {weights}")
     output = predict(model, test[0])
     if target_scaling is not None:
-        output = target_scaling.inverse(output)
+        output = target_scaling.inverse(output.astype(np.float64))
     print(f"picture: {_picture(out / f'{task.name}.png', history, learned, task, output)}")
     print(f"test {score(output, task.test.y, task.train.classes)}")
 

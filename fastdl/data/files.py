@@ -178,7 +178,11 @@ def file_kind(path: Path, owner: str) -> str:
 
 def exact_dtype(paths: Sequence[Path], owner: str) -> np.dtype[Any]:
     """The dtype in which nothing of the files is rounded before it is standardized: float32 for 8-bit images, else float64."""
-    return np.dtype(np.float32 if all(file_kind(each, owner) in ("IDX", ".bin") for each in paths) else np.float64)
+    return np.dtype(
+        np.float32
+        if all(file_kind(regular_file(each, owner)[0], owner) in ("IDX", ".bin") for each in paths)
+        else np.float64
+    )
 
 
 def _check_options(kind: str, layout: object, part: object, table: dict[str, Any], listed: str, owner: str) -> None:
@@ -205,8 +209,8 @@ def _inputs(x: np.ndarray, dtype: np.dtype, layout: str | None, where: str, owne
     place = first_rounded(x, dtype)
     if place is not None:
         raise ValueError(
-            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}; write"
-            " dtype=np.float64"
+            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}"
+            + "; write dtype=np.float64" * (dtype != np.float64)
         )
     return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where, owner)
 

@@ -38,33 +38,33 @@ UNSOUND = (
 def read_npz(path: str | os.PathLike[str], part: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and targets of an .npz file of exactly two arrays, as `np.savez(path, x=x, y=y)` writes it.
 
-        They are called x and y, X and Y (or y), images and labels, data and target, or have no names. A file of four, called
-        x_train, y_train, x_test and y_test as Keras has them, is read by parts. Nothing is unpickled, and nothing allocated
-        before the headers are held against the size of the file.
+    They are called x and y, X and Y (or y), images and labels, data and target, or have no names. A file of four, called
+    x_train, y_train, x_test and y_test as Keras has them, is read by parts. Nothing is unpickled, and nothing allocated
+    before the headers are held against the size of the file.
 
-        Args:
-            path: the file.
-            part: "train" (as None) or "test" of a file of four; None for one of two.
+    Args:
+        path: the file.
+        part: "train" (as None) or "test" of a file of four; None for one of two.
 
-        Shapes:
-            x (n, ...) and y (n, ...), of numbers, in the machine's byte order.
+    Shapes:
+        x (n, ...) and y (n, ...), of numbers, in the machine's byte order.
 
-        Raises:
-            TypeError: if path is no path.
-            OSError: if the file cannot be read.
-            ValueError: if it is no sound .npz, holds other arrays, or they are not numeric, not finite or differ in rows.
+    Raises:
+        TypeError: if path is no path.
+        OSError: if the file cannot be read.
+        ValueError: if it is no sound .npz, holds other arrays, or they are not numeric, not finite or differ in rows.
 
-        Example:
-            >>> import tempfile
-            >>> from pathlib import Path
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     path = Path(folder, "set.npz")
-            ...     np.savez(path, x=np.zeros((3, 2)), y=np.array([0, 1, 1]))
-            ...     x, y = read_npz(path)
-            >>> x.shape, y
-            ((3, 2), array([0, 1, 1]))
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "set.npz")
+        ...     np.savez(path, x=np.zeros((3, 2)), y=np.array([0, 1, 1]))
+        ...     x, y = read_npz(path)
+        >>> x.shape, y
+        ((3, 2), array([0, 1, 1]))
 
-        Source: numpy.savez.
+    Source: numpy.savez.
     """
     path, size = regular_file(path, "read_npz")
     with path.open("rb") as raw:
