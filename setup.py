@@ -17,9 +17,20 @@ from setuptools.modified import newer_group
 
 KERNELS = Path("fastdl/_kernels")
 LEVELS = ("v2", "v3", "v4") if platform.machine().lower() in ("x86_64", "amd64") else ("portable",)
-DEBUG = os.environ.get("FASTDL_DEBUG") == "1"
-SANITIZE = ["-fsanitize=address,undefined", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
-FLAGS = ["-std=c++17", "-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden", *SANITIZE]
+# FASTDL_DEBUG: "1" checks bounds and addresses, "thread" looks for races between threads (OpenMP would look like some).
+SANITIZERS = {"1": "address,undefined", "thread": "thread"}
+DEBUG = os.environ.get("FASTDL_DEBUG") in SANITIZERS
+SANITIZE = [f"-fsanitize={SANITIZERS[os.environ['FASTDL_DEBUG']]}", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
+OPENMP = os.environ.get("FASTDL_OPENMP") != "0" and os.environ.get("FASTDL_DEBUG") != "thread"
+FLAGS = [
+    "-std=c++17",
+    "-O1" if DEBUG else "-O3",
+    "-g0",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fvisibility=hidden",
+    *SANITIZE,
+]
 # Cython's rooms round every operation, on a machine whose least level has fused ones too; the core says what it fuses.
 ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
@@ -83,7 +94,7 @@ class BuildKernels(build_ext):
 
     def openmp_flags(self) -> list[str]:
         """Return the flags with which a line of OpenMP compiles and links; none where the compiler lacks it."""
-        if os.environ.get("FASTDL_OPENMP") == "0":
+        if not OPENMP:
             return []
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder) / "probe.cpp"

@@ -2,7 +2,7 @@
 
 Every side runs in a process of its own, at one and at two threads (its better setting counts); slices of all sides are
 measured in turn, warm, and a ratio is that of the medians, peer over fastdl. Peers are given batches that are ready;
-`Trainer.fit` shuffles and gathers its own. A peer that is not installed is left out: `pip install fastdl-nn[peers]`.
+`Trainer.fit` shuffles and gathers its own. A peer that is not installed is left out: `pip install ".[peers]"`.
 
 RESULTS.md, results.json and results.png are written into FOLDER, benchmarks/ unless told otherwise; rows that are not
 measured stay there as they were, each with the run that it comes from. Ctrl-C, or 20 minutes on a machine that is too

@@ -11,7 +11,14 @@ author = "the fastdl authors"
 copyright = "the fastdl authors, MIT license"
 version = release = fastdl.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+# The last brings MathJax into the site: formulas show without a network.
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx-mathjax-offline",
+]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 # Pages that are listed where they are there.

@@ -1,4 +1,4 @@
-"""A convolutional network that reads scikit-learn's handwritten digits (pip install "fastdl-nn[sklearn]")."""
+"""A convolutional network that reads scikit-learn's handwritten digits (pip install ".[sklearn]", see docs/install.md)."""
 
 import argparse
 

@@ -7,9 +7,10 @@
 (100, 2)
 """
 
-import os
 import sys
 from typing import TYPE_CHECKING, Any
+
+from fastdl.commands.start import is_command as _is_command
 
 try:
     from fastdl._kernels.table import cpu_level as cpu_level
@@ -20,7 +21,7 @@ except ImportError as error:
             "fastdl: the kernels are not built here; write `pip install -e .` in the folder with setup.py,"
             " or start Python in another folder if fastdl is installed"
         )
-    if os.path.basename(sys.argv[0]) == "fastdl":  # the command, whose errors are one line
+    if _is_command():
         print(f"fastdl: {str(error).removeprefix('fastdl: ')}", file=sys.stderr)
         sys.exit(2)
     raise error from None

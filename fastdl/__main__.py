@@ -1,7 +1,5 @@
 """`python -m fastdl` is the `fastdl` command."""
 
-import sys
+from fastdl.cli import command
 
-from fastdl.cli import main
-
-sys.exit(main())
+command()

@@ -28,7 +28,7 @@ def refuse_special(value: Any, name: str, owner: str) -> None:
 
 def refuse_masked(value: Any, name: str, owner: str) -> None:
     """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence."""
-    parts = value if isinstance(value, (list, tuple)) else ()
+    parts = value if type(value) in (list, tuple) else ()
     if isinstance(value, np.ma.MaskedArray) or any(isinstance(part, np.ma.MaskedArray) for part in parts):
         raise TypeError(
             f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"

@@ -8,18 +8,21 @@ import inspect
 import json
 import math
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fastdl import nn
+from fastdl import nn, packing, tensor_file
 from fastdl.data import Standardize
+from fastdl.input_file import as_path
 from fastdl.nn.module import Module
 from fastdl.packing import short, shown
+from fastdl.tensor_file import TensorFile
 
 FORMAT_VERSION = 1
 # The arguments of layers that their weights' shapes are made of, apart from groups.
@@ -30,7 +33,7 @@ SIZES = frozenset(
 TRAINING = "training/"
 # Shape and dtype of each entry of a file.
 Shapes: TypeAlias = dict[str, tuple[tuple[int, ...], str]]
-DTYPES = {"F32": np.dtype(np.float32), "F64": np.dtype(np.float64), "I64": np.dtype(np.int64)}
+DTYPES = {name: packing.DTYPES[name] for name in ("F32", "F64", "I64")}
 
 
 @dataclass
@@ -66,7 +69,8 @@ def save(
 ) -> None:
     """Write a model to a safetensors file: parameters and buffers under torch's names, the rest as its metadata.
 
-    The file is written whole beside its place and then put there: at any moment the old or the new file stands.
+    The file is written whole beside its place and then put there: at any moment the old or the new file stands. No copy of
+    all weights is made. What is kept of an older file, and what is done with links, stands in docs/checkpoints.md.
 
     Args:
         model: a model with layers of one's own is saved without its spec, and loaded by `load(path, model=...)`.
@@ -84,7 +88,7 @@ def save(
     Raises:
         TypeError: if an argument is of another kind.
         RuntimeError: if a scaling is not fitted.
-        OSError: if the file cannot be written; an older one stands then.
+        OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands then.
 
     Example:
         >>> import tempfile
@@ -113,7 +117,8 @@ def save(
         if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
             raise TypeError(f"save: expected a dictionary of strings for metadata, got {metadata!r}")
         words["metadata"] = dict(metadata)
-    write_atomically(path, safetensors_package().numpy.save(model.state_dict(), metadata={"fastdl": json.dumps(words)}))
+    with model._state() as arrays:
+        tensor_file.write(path, arrays, json.dumps(words), "save")
 
 
 def model_words(model: Module) -> dict[str, Any]:
@@ -138,91 +143,54 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoin
     Raises:
         TypeError: if path or model is of another kind.
         OSError: if the file cannot be read.
-        ValueError: if it is no safetensors file, not one of fastdl's or of a newer version, or does not fit together.
+        MemoryError: if memory does not suffice for the weights.
+        ValueError: if it is no regular file, no safetensors file, not one of fastdl's or of a newer version, or does not fit
+            together.
 
     Example:
         See `save`.
     """
     if model is not None and not isinstance(model, Module):
         raise TypeError(f"load: expected a fastdl Module or None for model, got {type(model).__name__}")
-    path = Path(path)
+    path = as_path(path, "load")
     with reading(path) as (file, words, shapes):
         shapes = {name: entry for name, entry in shapes.items() if not name.startswith(TRAINING)}
         checkpoint = described(words, shapes, model, path)
-        checkpoint.model.load_state_dict({name: file.get_tensor(name) for name in shapes})
+        checkpoint.model.load_state_dict(read_entries(file, shapes, path))
     return checkpoint
 
 
+def read_entries(file: TensorFile, names: Iterable[str], path: Path, owner: str = "load") -> dict[str, NDArray[Any]]:
+    """The arrays of these entries.
+
+    Raises:
+        ValueError: if one is of no dtype or shape that NumPy has, or the file has been cut meanwhile.
+    """
+    arrays = {}
+    for name in names:
+        try:
+            arrays[name] = file.read(name)
+        except ValueError as error:  # a shape with a zero whose other sizes no array may have, for one
+            raise ValueError(f"{owner}: the entry {short(name)} of {path} cannot be read: {error}") from None
+    return arrays
+
+
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[tuple[Any, dict[str, Any], Shapes]]:
+def reading(path: Path, owner: str = "load") -> Iterator[tuple[TensorFile, dict[str, Any], Shapes]]:
     """A safetensors file of fastdl's, what `save` wrote into its metadata, and the shape and dtype of each entry.
 
     Raises:
         OSError: if it cannot be read.
         ValueError: if it is none, or of a newer version.
     """
-    safetensors = safetensors_package()
-    with path.open("rb"):
-        pass  # a missing file or a folder is named by the system, in its own words
-    try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            entries = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
-            shapes = {name: (tuple(entry.get_shape()), entry.get_dtype()) for name, entry in entries.items()}
-            yield file, _words(file.metadata(), path), shapes
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"load: expected a whole safetensors file, got {path}: {error}") from None
+    with tensor_file.opened(path, owner) as file:
+        shapes = {name: (entry.shape, entry.dtype) for name, entry in file.entries.items()}
+        yield file, _words(file.metadata, path), shapes
 
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write a file so that at any moment, a power cut included, the old or the new one stands, whole.
-
-    Raises:
-        OSError: if it cannot be written; nothing is left behind then.
-    """
-    place = Path(os.path.realpath(path))
-    beside = place.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        if not _written_unnamed(beside, content):
-            with beside.open("xb") as file:
-                _write_through(file, content)
-        os.replace(beside, place)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        if isinstance(error, OSError) and error.errno:  # of the file that was asked for, not of the one beside it
-            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
-        raise
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _written_unnamed(path: Path, content: bytes) -> bool:
-    """Write a file that has no name before it is whole, so that a kill leaves nothing behind; whether the system can."""
-    if not hasattr(os, "O_TMPFILE"):
-        return False
-    try:
-        with open(os.open(path.parent, os.O_TMPFILE | os.O_WRONLY, 0o666), "wb") as file:
-            _write_through(file, content)
-            # Python follows the link only where it is given a folder, which an absolute path makes nothing of.
-            os.link(f"/proc/self/fd/{file.fileno()}", path, src_dir_fd=file.fileno(), follow_symlinks=True)
-    except OSError:  # if not for that, writing it under its name will tell
-        return False
-    return True
-
-
-def _write_through(file: BinaryIO, content: bytes) -> None:
-    """Write, and wait until it is on the disk."""
-    file.write(content)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _words(metadata: dict[str, str] | None, path: Path) -> dict[str, Any]:
+def _words(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     """What `save` wrote into the metadata."""
-    if not metadata or "fastdl" not in metadata:
+    if "fastdl" not in metadata:
         raise ValueError(
             f"load: expected a file that fastdl.save wrote, got {path} without fastdl's metadata; for weights that torch wrote,"
             " write model.load_state_dict(fastdl.load_torch(path))"
@@ -301,6 +269,11 @@ def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
         _refuse_oversize(spec, elements)
         model = nn.from_spec({"model": spec})
     except (TypeError, ValueError, RecursionError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, MemoryError):  # what the spec asks for has been held against the file
+            raise MemoryError(f"load: expected memory for the model in {path}: {cause}") from None
         raise ValueError(f"load: the spec in {path} cannot be built: {error}") from None
     wide = any(dtype == "F64" for _, dtype in shapes.values())
     return model.astype(np.float64) if wide else model
@@ -308,7 +281,7 @@ def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
 
 def _refuse_oversize(spec: Any, elements: int) -> None:
     """Refuse a spec whose layers would have more weights than the file, before they are allocated."""
-    asked = sum(_asked(text) for text in _strings(spec))
+    asked = sum(_asked(text) * count for text, count in Counter(_strings(spec)).items())
     if asked > elements + 2**16:  # the windows of a pool are counted too, and take no memory
         raise ValueError(f"it asks for up to {asked} weights where the file has {elements}")
 
@@ -361,12 +334,3 @@ def _strings(spec: Any) -> Iterator[str]:
 
 def _spelled(shape: tuple[int, ...], dtype: np.dtype[Any]) -> str:
     return f"{dtype} of shape {shape}"
-
-
-def safetensors_package() -> Any:
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError:
-        raise ImportError("save and load: need safetensors; write pip install safetensors") from None
-    return safetensors

@@ -88,7 +88,7 @@ def in_memory(rows: Rows) -> Array:
 
 
 def _rows(value: ArrayLike, name: str, owner: str) -> Array:
-    array = as_array(value, name, owner)
+    array = as_array(value, name, owner).view()  # whoever sets the shape of theirs does not change this one
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
     if array.ndim == 0:

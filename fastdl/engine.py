@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from fastdl import optim
+from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
@@ -31,6 +32,24 @@ class Task(NamedTuple):
     def parameters(self) -> list[Parameter]:
         """The optimizer's parameters."""
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+
+
+class Losses(NamedTuple):
+    """What some batches came to: the sum of their losses, what their mean divides it by, and how many rows they had."""
+
+    total: float = 0.0
+    counted: float = 0.0
+    rows: int = 0
+
+    def plus(self, other: Losses) -> Losses:
+        """These and others together."""
+        return Losses(self.total + other.total, self.counted + other.counted, self.rows + other.rows)
+
+    def of_epoch(self, sums: bool) -> float:
+        """Their sum, or their mean; the mean of none is NaN."""
+        if sums:
+            return self.total
+        return self.total / self.counted if self.counted else math.nan
 
 
 class NotFiniteError(Exception):
@@ -57,15 +76,12 @@ class Engine(Protocol):
         """Whether the model still is what the engine was made for."""
         ...
 
-    def epoch(
-        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
-    ) -> tuple[float, int]:
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """A step for each batch of the rows of x and y that `order` names, or of all.
 
         The model's outputs, in the same order, are appended to `outputs`.
 
-        Returns the sum of the losses over samples, and the number of rows: fewer than there are where the model was changed
-        in between, by a signal handler or another thread.
+        Returns fewer rows than there are where the model was changed in between, by a signal handler or another thread.
         """
         ...
 
@@ -83,12 +99,10 @@ class PlainEngine:
         """See Engine."""
         return True
 
-    def epoch(
-        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
-    ) -> tuple[float, int]:
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm = self.task
-        parameters, sums, total = self.task.parameters(), self.task.sums, 0.0
+        parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         rows = len(x) if order is None else len(order)
         for step, start in enumerate(range(0, rows, batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
@@ -96,7 +110,9 @@ class PlainEngine:
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
             output = model(xb)
             loss = float(criterion(output, yb))
-            if not math.isfinite(loss):
+            counted = criterion._counted(len(yb)) if isinstance(criterion, Loss) else len(yb)
+            # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
+            if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
                 raise NotFiniteError(f"the loss is {loss}", step)
             model.backward_parameters(criterion.backward())
             if clip_value is not None:
@@ -104,10 +120,12 @@ class PlainEngine:
             if clip_norm is not None:
                 optim.clip_grad_norm(parameters, clip_norm)
             optimizer.step()
-            total += loss if sums else loss * len(yb)
+            if counted:
+                total += loss if sums else loss * counted
+                count += counted
             if outputs is not None:
                 outputs.append(output)
-        return total, rows
+        return Losses(total, count, rows)
 
 
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:

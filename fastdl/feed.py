@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl import door, trial
 from fastdl.arguments import positive_integer, refuse_special, true_or_false
+from fastdl.history import Metric
 from fastdl.mapped import Mapped
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
@@ -38,7 +39,7 @@ class Ahead(NamedTuple):
 class Feed(Protocol):
     """Gives each epoch its batches; nothing is read beyond what it checks before the first."""
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """Find out before the first step whether data, model and criterion fit together."""
         ...
 
@@ -82,9 +83,9 @@ class Samples:
                 f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {len(self._x)}"
             )
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """See Feed."""
-        trial.try_rows(model, criterion, self._x, self._y)
+        trial.try_rows(model, criterion, metrics, self._x, self._y)
         n, batch_size = len(self._x), self._batch_size
         if (n % batch_size or batch_size) > 1 or (self._drop_last and batch_size > 1):
             return
@@ -146,7 +147,7 @@ class Batches:
         self._samples: tuple[Any, ...] | None = None
         self._row: Array | None = None
 
-    def try_out(self, model: Module, criterion: Any) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """Draw the first batch, with which the first epoch will begin, and try it."""
         coming = self._batches()
         if coming is self._source:
@@ -165,7 +166,7 @@ class Batches:
         x, y = self._ready(first[0], 1, False)
         self._row = x[:1].copy()
         with self.telling(1):
-            trial.try_rows(model, criterion, x, y)
+            trial.try_rows(model, criterion, metrics, x, y)
             if len(x) == 1:
                 trial.try_row_alone(model, x)
 

@@ -14,8 +14,9 @@ from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.door import Rows
-from fastdl.engine import Engine, NotFiniteError, Task, engine_for
+from fastdl.engine import Engine, Losses, NotFiniteError, PlainEngine, Task, engine_for
 from fastdl.feed import Feed
+from fastdl.measuring import measured
 from fastdl.position import Position
 from fastdl.prediction import outputs, training_mode
 from fastdl.random import draw_from, drawing_from, order_seeds
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 # How long one call may run through epochs.
 CALL_SECONDS = 0.05
+# So many times in a row a native engine is made anew because the model was changed before its first step.
+IN_VAIN = 3
 
 
 class Fitting:
@@ -127,14 +130,12 @@ class Fitting:
         seen: tuple[list[Array], list[Array]] | None = ([], []) if trainer.metrics else None
         whole = None if self._watching_steps or self.augment is not None else self.feed.whole()
         try:
-            total, count = self._batch_by_batch(seen) if whole is None else self._in_one_call(*whole, seen)
+            losses = self._batch_by_batch(seen) if whole is None else self._in_one_call(*whole, seen)
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
-        record = {"loss": total if self._task.sums else total / count}
+        record = {"loss": losses.of_epoch(self._task.sums)}
         if seen is not None:
-            output, target = map(np.concatenate, seen)
-            for name, metric in trainer.metrics.items():
-                record[name] = float(metric(output, target))
+            record |= measured(trainer.metrics, trainer.criterion, *map(np.concatenate, seen))
         if self.validation is not None:
             x, y = self.validation
             record |= {f"val_{name}": value for name, value in trainer.judge(outputs(trainer.model, x), y).items()}
@@ -154,13 +155,13 @@ class Fitting:
         if epochs < 2 or (ahead := self.feed.ahead(epochs, self.rng)) is None:
             return False
         watching = [callback for callback in self.callbacks if callback.awaits_epochs()]
-        lr, per = float(trainer.optimizer.param_groups[0]["lr"]), 1 if self._task.sums else ahead.rows
+        lr, sums = float(trainer.optimizer.param_groups[0]["lr"]), self._task.sums
         first, under_way, start = len(records), True, time.perf_counter()
 
-        def ended(total: float, seconds: float) -> bool:
+        def ended(losses: Losses, seconds: float) -> bool:
             nonlocal lr, under_way, start
             start = time.perf_counter()
-            records.append(record := {"loss": total / per, "lr": lr, "seconds": seconds})
+            records.append(record := {"loss": losses.of_epoch(sums), "lr": lr, "seconds": seconds})
             under_way = False
             if watching:
                 for callback in watching:
@@ -173,10 +174,10 @@ class Fitting:
             return True
 
         try:
-            total, left = cast("NativeEngine", engine).epochs(*ahead, ended)
+            losses, left = cast("NativeEngine", engine).epochs(*ahead, ended)
             if len(left):  # the model was changed in the midst of an epoch
-                more, _ = self._in_one_call(ahead.x, ahead.y, left, ahead.batch_size, None)
-                ended(total + more, time.perf_counter() - start)
+                more = self._in_one_call(ahead.x, ahead.y, left, ahead.batch_size, None)
+                ended(losses.plus(more), time.perf_counter() - start)
             under_way = False
         except NotFiniteError as error:
             raise FloatingPointError(self._diverged(error)) from None
@@ -189,38 +190,39 @@ class Fitting:
 
     def _in_one_call(
         self, x: Array, y: Array, order: Array | None, batch_size: int, seen: tuple[list[Array], list[Array]] | None
-    ) -> tuple[float, int]:
-        """An epoch, or a batch, without Python between its steps; the sum of losses over samples, and their number."""
-        total, done, rows = 0.0, 0, len(x) if order is None else len(order)
-        while (
-            done < rows
-        ):  # where the model is changed in the midst, the rest goes through an engine for what it is then
+    ) -> Losses:
+        """An epoch, or a batch, without Python between its steps."""
+        losses, rows, in_vain = Losses(), len(x) if order is None else len(order), 0
+        # Where the model is changed in the midst, the rest goes through an engine for what it is then.
+        while (done := losses.rows) < rows:
             part = (x[done:], y[done:], None) if order is None else (x, y, order[done:])
             engine = self._engine(x, y, min(batch_size, len(x)))
+            if in_vain == IN_VAIN:
+                engine = PlainEngine(self._task, "other threads change the model all the time")
             try:
-                loss, stepped = engine.epoch(*part, batch_size, None if seen is None else seen[0])
+                losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, error.step + done // batch_size, error.where) from None
-            total, done = total + loss, done + stepped
+            in_vain = in_vain + 1 if losses.rows == done else 0
         if seen is not None:
             seen[1].append(y if order is None else y[order])
-        return total, rows
+        return losses
 
-    def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> tuple[float, int]:
-        """An epoch with Python between its steps; the sum of losses over samples, and their number."""
-        total, count = 0.0, 0
+    def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> Losses:
+        """An epoch with Python between its steps."""
+        losses = Losses()
         for step, (x, y) in enumerate(self.feed.batches(own=seen is not None or self.augment is not None), 1):
             if self.augment is not None:
                 x = augmented(self.augment, x, self.rng, "Trainer.fit")
             try:
                 with self.feed.telling(step):
-                    loss, rows = self._in_one_call(x, y, None, len(x), seen)
+                    latest = self._in_one_call(x, y, None, len(x), seen)
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, step, error.where) from None
-            total, count = total + loss, count + rows
+            losses = losses.plus(latest)
             for call in self._watching_steps:
-                call(self.trainer, step, loss if self._task.sums else loss / rows)
-        return total, count
+                call(self.trainer, step, latest.of_epoch(self._task.sums))
+        return losses
 
     def _current_engine(self) -> Engine | None:
         """The engine of this fit, where it is made and the model still what it was made for."""

@@ -14,8 +14,9 @@ RESERVED = ("epoch", "loss", "lr", "seconds")
 class History:
     """What each finished epoch came to, one record an epoch.
 
-    A record holds `loss` (the mean over the epoch's samples, taken while the weights change; the sum where the
-    criterion sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
+    A record holds `loss` (the mean over all that the criterion's mean counts in the epoch, such as targets that are not
+    ignored, or their weights, taken while the weights change; NaN where that is nothing; the sum where the criterion
+    sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
     in evaluation mode) where there are validation data, `lr` (the first parameter group's in that epoch) and `seconds`
     (validation included).
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program import UPDATE
-from fastdl.engine import NotFiniteError, Task
+from fastdl.engine import Losses, NotFiniteError, Task
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
@@ -21,8 +21,8 @@ from fastdl.plan.operations import record_of
 from fastdl.random import stream
 
 Array = NDArray[Any]
-# Called after an epoch with the sum of its losses over samples, and its seconds; returns whether to go on.
-Ended: TypeAlias = Callable[[float, float], bool]
+# Called after an epoch with its losses and its seconds; returns whether to go on.
+Ended: TypeAlias = Callable[[Losses, float], bool]
 # What of an optimizer a native program replaces.
 STEPPING = {"update", "step", "forget_gradients"}
 
@@ -76,9 +76,7 @@ class NativeEngine:
         _, criterion, optimizer, *_ = self.task
         return self._watch.stands() and self._contents == contents(criterion) and not STEPPING & vars(optimizer).keys()
 
-    def epoch(
-        self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None
-    ) -> tuple[float, int]:
+    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
         x, y = self._as_planned(x, y)
         if order is not None:
@@ -87,28 +85,28 @@ class NativeEngine:
                 raise ValueError(f"NativeEngine: expected an order of rows below {len(x)}, got others")
         rows = len(x) if order is None else len(order)
         if not rows:
-            return 0.0, 0
+            return Losses()
         found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
-        total, done = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
+        losses = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
         if outputs is not None and found is not None:
-            outputs.append(found[:done])
-        return total, done
+            outputs.append(found[: losses.rows])
+        return losses
 
     def epochs(
         self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
-    ) -> tuple[float, Array]:
+    ) -> tuple[Losses, Array]:
         """At most so many epochs in a row, each over the first `rows` of an order of its own.
 
         An order is shuffled by its one of `seeds`; without these rows come as they lie. `ended` is called after each epoch and
         says whether the next may follow; it does not where the model is no longer what was planned.
 
-        Returns what is left of an epoch in whose midst the model was changed: its sum of losses so far, and the numbers of the
-        rows that it has not seen, none where it is over.
+        Returns what is left of an epoch in whose midst the model was changed: its losses so far, and the numbers of the rows
+        that it has not seen, none where it is over.
         """
         x, y = self._as_planned(x, y)
         order = None if seeds is None else np.empty(len(x), np.int64)
-        total, done = self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
-        return total, np.arange(done, rows) if order is None else order[done:rows]
+        losses = self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
+        return losses, np.arange(losses.rows, rows) if order is None else order[losses.rows : rows]
 
     def _as_planned(self, x: Array, y: Array) -> tuple[Array, Array]:
         """The arrays as a program reads them, where their rows are those that it was planned for."""
@@ -128,8 +126,8 @@ class NativeEngine:
         batch_size: int,
         outputs: Array | None,
         ended: Ended,
-    ) -> tuple[float, int]:
-        """Epochs in one call, see Program.train; returns the latest one's sum of losses, and its rows."""
+    ) -> Losses:
+        """Epochs in one call, see Program.train; returns the latest one's losses."""
         task, program, optimizer = self.task, self._program, self.task.optimizer
         batch_size = min(batch_size, rows)
         if batch_size > self.most:
@@ -142,10 +140,10 @@ class NativeEngine:
         seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
 
-        def between(total: float, seconds: float) -> int | None:
+        def between(total: float, count: float, seconds: float) -> int | None:
             nonlocal left, first
             left -= 1
-            if not (ended(total, seconds) and left and goes_on()):
+            if not (ended(Losses(total, count, rows), seconds) and left and goes_on()):
                 return None
             first = self._draw(draws)[1]
             return first
@@ -157,7 +155,7 @@ class NativeEngine:
                 self._begin()
             return goes
 
-        fine, done, steps, total, loss, call = program.train(
+        fine, done, steps, total, count, loss, call = program.train(
             x,
             y,
             order,
@@ -188,7 +186,7 @@ class NativeEngine:
             raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
         if draws and done < rows:
             stream().put_back(call, first + draws)
-        return total, done
+        return Losses(total, count, done)
 
     @staticmethod
     def _draw(draws: int) -> tuple[int, int]:

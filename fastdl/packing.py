@@ -12,13 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 DEEPEST = 30
+# What safetensors files call them, in the order of the format: entries of the last come first in a file.
 DTYPES = {
     "BOOL": np.dtype(np.bool_),
+    "U8": np.dtype(np.uint8),
+    "I8": np.dtype(np.int8),
+    "I16": np.dtype(np.int16),
+    "U16": np.dtype(np.uint16),
     "F16": np.dtype(np.float16),
+    "I32": np.dtype(np.int32),
+    "U32": np.dtype(np.uint32),
     "F32": np.dtype(np.float32),
     "F64": np.dtype(np.float64),
-    **{f"I{8 * size}": np.dtype(f"i{size}") for size in (1, 2, 4, 8)},
-    **{f"U{8 * size}": np.dtype(f"u{size}") for size in (1, 2, 4, 8)},
+    "I64": np.dtype(np.int64),
+    "U64": np.dtype(np.uint64),
 }
 # JSON has no words for these, and not every parser reads Python's.
 SPECIAL = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastdl import door
 from fastdl.data import Standardize
+from fastdl.extras import missing
 from fastdl.history import RESERVED, History
 from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
@@ -370,7 +371,7 @@ def _axes(ax: Axes | None, owner: str) -> Axes:
         from matplotlib.axes import Axes
         from matplotlib.figure import Figure
     except ImportError:
-        raise ImportError(f'{owner}: needs matplotlib; write pip install "fastdl-nn[plot]"') from None
+        raise missing(owner, "plot") from None
     if ax is None:
         make = import_module("matplotlib.pyplot").figure if in_notebook() else Figure
         return make(figsize=(5.5, 4.2), dpi=150, layout="constrained").add_subplot()

@@ -136,7 +136,7 @@ class Stream:
         self._renew_lock()
 
     def _renew_lock(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal handler may draw amid a draw of its own thread
         _streams.add(self)
 
     def next(self) -> tuple[int, int]:

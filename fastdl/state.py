@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.checkpoint import TRAINING, Shapes, described, model_words, reading, safetensors_package, write_atomically
+from fastdl import tensor_file
+from fastdl.checkpoint import TRAINING, Shapes, described, model_words, read_entries, reading
 from fastdl.history import History
+from fastdl.input_file import as_path
 from fastdl.optim import Optimizer, Schedule
 from fastdl.packing import DTYPES, pack, short, shown, unpack
 from fastdl.position import Position
+from fastdl.tensor_file import TensorFile
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -67,9 +70,8 @@ def save_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     }
     packed, arrays = pack(state, TRAINING.rstrip("/"))
     words = json.dumps(model_words(trainer.model) | {"training": packed}, allow_nan=False)
-    entries = {name: np.require(array, requirements="C") for name, array in arrays.items()}
-    content = safetensors_package().numpy.save({**trainer.model.state_dict(), **entries}, metadata={"fastdl": words})
-    write_atomically(path, content)
+    with trainer.model._state() as weights:
+        tensor_file.write(path, {**weights, **arrays}, words, "Trainer.save")
 
 
 def load_state(
@@ -80,8 +82,8 @@ def load_state(
     The history must be one of `names`, if they are given.
     """
     writable(trainer)
-    path = Path(path)
-    with reading(path) as (file, words, shapes):
+    path = as_path(path, "Trainer.load")
+    with reading(path, "Trainer.load") as (file, words, shapes):
         if "training" not in words:
             raise ValueError(
                 f"Trainer.load: expected a file that Trainer.save wrote, got {path}, which holds a model alone;"
@@ -90,7 +92,7 @@ def load_state(
         mine = {name: entry for name, entry in shapes.items() if not name.startswith(TRAINING)}
         described(words, mine, trainer.model, path)
         _same_layers(words.get("spec"), model_words(trainer.model).get("spec"), path)
-        weights = {name: file.get_tensor(name) for name in mine}
+        weights = read_entries(file, mine, path, "Trainer.load")
         arrays = _arrays(file, {name: entry for name, entry in shapes.items() if name not in mine}, path)
     training = _read("training state", path, unpack, words["training"], arrays)
     if not isinstance(training, dict) or training.keys() != set(PARTS):
@@ -122,7 +124,7 @@ def _take_over(trainer: Trainer, weights: Any, optimizer: Any, schedule: Any, pa
     """Change model, schedule and optimizer, all or none."""
     parts = [(trainer.model, weights), (trainer.optimizer, optimizer)]
     if trainer.schedule is not None:
-        parts.insert(1, (trainer.schedule, schedule))  # it sets rates, and the optimizer's own come last
+        parts.append((trainer.schedule, schedule))
     before = [(part, part.state_dict()) for part, _ in parts]
     try:
         for part, state in parts:
@@ -149,17 +151,12 @@ def _same_layers(found: Any, own: Any, path: Path) -> None:
     )
 
 
-def _arrays(file: Any, shapes: Shapes, path: Path) -> dict[str, NDArray[Any]]:
+def _arrays(file: TensorFile, shapes: Shapes, path: Path) -> dict[str, NDArray[Any]]:
     """The entries of the training state; none is larger than its part of the file."""
-    arrays = {}
-    for name, (shape, dtype) in shapes.items():
-        if dtype not in DTYPES or len(shape) > 32 or any(size >= 2**62 for size in shape):
+    for name, (_, dtype) in shapes.items():
+        if dtype not in DTYPES:
             raise ValueError(f"Trainer.load: expected arrays of numbers in {path}, got {short(name)} of {dtype}")
-        try:
-            arrays[name] = file.get_tensor(name)
-        except ValueError as error:  # a shape with a zero whose other sizes no array may have
-            raise ValueError(f"Trainer.load: the entry {short(name)} of {path} cannot be read: {error}") from None
-    return arrays
+    return read_entries(file, shapes, path, "Trainer.load")
 
 
 def _history(state: Any) -> History:
@@ -226,7 +223,7 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
 
 
 def _counts(name: str) -> bool:
-    return name in ("epoch", "bad_epochs", "reductions")
+    return name in ("epoch", "bad_epochs")
 
 
 def _same_type(name: Any, part: object) -> None:

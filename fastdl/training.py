@@ -21,6 +21,7 @@ from fastdl.feed import Source, feed_of
 from fastdl.fitting import Fitting
 from fastdl.history import History as History
 from fastdl.history import Metric, named_metrics
+from fastdl.measuring import measured
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.position import Position
@@ -46,7 +47,9 @@ class Trainer:
         clip_norm: the largest norm that the gradient of all the optimizer's parameters together may have.
         clip_value: the largest absolute value that one gradient element may have; applied before clip_norm.
         metrics: functions of (output, target), named in the history as they are in Python, or a dictionary of them by
-            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`.
+            name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`. Where the criterion has an
+            ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
+            tried on a few rows before the first step; one that fails there, on all.
 
     Arrays are converted once, at the door: x and floating targets to the weights' dtype, class indices to int64.
 
@@ -73,6 +76,9 @@ class Trainer:
         >>> trainer.predict(x[:3]).shape
         (3, 2)
     """
+
+    # The process and the thread of the fit that runs.
+    _runner: tuple[int | None, int | None] = (None, None)
 
     def __init__(
         self,
@@ -139,7 +145,8 @@ class Trainer:
         its number, and the steps before it stay taken.
 
         Data may be larger than memory. A memory-mapped array (np.memmap, np.load(mmap_mode="r")) stays in its file and is
-        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch.
+        looked through a block at a time; of another dtype than the weights', its rows are converted batch by batch. Its file
+        has to keep its length: the system ends a process (SIGBUS) that reads a map behind the end of a file that was cut.
 
         Ctrl-C ends the fit as a finished one: it returns, `history.interrupted` is True, and model and optimizer stand
         where the latest step left them. A program that fits in a loop asks for it.
@@ -181,6 +188,7 @@ class Trainer:
             FloatingPointError: if the loss of a step is NaN or infinite, naming the step and, where the engine is native,
                 the first layer whose output is; that step is not taken, and `trainer.history` holds the epochs before.
                 Also if a gradient is: that is found while stepping, and the weights hold the step.
+            Exception: what a metric raises; before the first step if it can be known.
             RuntimeError: if the fit to resume did not end between two epochs, or another fit of this trainer runs.
 
         Example:
@@ -238,12 +246,12 @@ class Trainer:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
             validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
-        feed.try_out(self.model, self.criterion)
+        feed.try_out(self.model, self.criterion, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
-            try_rows(self.model, self.criterion, *validation)
+            try_rows(self.model, self.criterion, self.metrics, *validation)
         names = ["loss", *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
@@ -267,21 +275,22 @@ class Trainer:
     def _running(self) -> Iterator[None]:
         """Refuse another fit, in this thread or another, while one runs."""
         runner = os.getpid(), get_ident()
-        if vars(self).setdefault("_runner", runner) is not runner:
-            if self._runs():
-                raise RuntimeError(
-                    "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                    " has returned, or make another Trainer"
-                )
-            self._runner = runner
         try:
+            if vars(self).setdefault("_runner", runner) is not runner:
+                if self._runs():
+                    raise RuntimeError(
+                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                        " has returned, or make another Trainer"
+                    )
+                self._runner = runner
             yield
-        finally:
-            vars(self).pop("_runner", None)
+        finally:  # without calls, between which a signal handler may raise
+            if self._runner is runner:
+                del self._runner
 
     def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; after a fork, one of another thread does not go on in the child."""
-        process, thread = vars(self).get("_runner", (None, None))
+        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
+        process, thread = self._runner
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -344,7 +353,8 @@ class Trainer:
         Raises:
             RuntimeError: if the latest fit was left, or is, in the midst of an epoch; callbacks save in `on_checkpoint`.
             TypeError: if optimizer or schedule are not fastdl's, or a state holds what cannot be written.
-            OSError: if the file cannot be written; an older one stands then.
+            OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands
+                then.
 
         Example:
             >>> import tempfile
@@ -377,7 +387,8 @@ class Trainer:
         Raises:
             RuntimeError: if a fit of this trainer runs and this is not called between two of its epochs, in `on_checkpoint`.
             OSError: if the file cannot be read.
-            ValueError: if it is no training state, of a newer version, damaged or of other parts; nothing is changed.
+            ValueError: if it is no regular file, no training state, of a newer version, damaged or of other parts; nothing is
+                changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
         from fastdl.state import load_state
@@ -402,7 +413,7 @@ class Trainer:
         target = in_memory(y)
         with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
-        return {"loss": loss} | {name: float(metric(output, target)) for name, metric in self.metrics.items()}
+        return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
 
 
 def _epochs(epochs: object) -> int:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.door import Rows, weights_dtype
+from fastdl.door import Rows, in_memory, weights_dtype
+from fastdl.history import Metric
 from fastdl.mapped import blocks
+from fastdl.measuring import try_metrics
 from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -20,14 +22,15 @@ from fastdl.random import Stream, drawing_from
 Array = NDArray[Any]
 
 
-def try_rows(model: Module, criterion: Any, x: Rows, y: Rows) -> None:
-    """Send two rows through model and criterion, those of extreme targets, and of the second to extreme class indices.
+def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Rows, y: Rows) -> None:
+    """Send two rows through model, criterion and metrics, those of extreme targets, and of the second to extreme class indices.
 
     Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
 
     Raises:
         TypeError: what model and criterion say of their kind.
         ValueError: what model and criterion say of them, with the numbers of the rows where it is the criterion.
+        Exception: what a metric raises, of these rows and of all.
     """
     rows = sorted({*range(min(len(y), 2)), *_rows_of_extremes(y)})
     with no_grad(), np.errstate(all="ignore"):
@@ -37,6 +40,7 @@ def try_rows(model: Module, criterion: Any, x: Rows, y: Rows) -> None:
                 criterion(output, y[rows])
         except ValueError as error:
             raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
+        try_metrics(metrics, criterion, output, y[rows], lambda: (outputs(model, x), in_memory(y)))
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from fastdl._kernels.table import set_cpu_level
 from fastdl.random import Stream, drawing_from
 
 try:
-    from hypothesis import settings
+    from hypothesis import HealthCheck, settings
 except ImportError:  # its tests are skipped
     pass
 else:
     # The same examples in every run, however slow the machine.
-    settings.register_profile("fastdl", derandomize=True, deadline=None)
+    settings.register_profile("fastdl", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("fastdl")
 
 
@@ -54,7 +54,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-c", code]
         return subprocess.run(
-            command, capture_output=True, text=True, timeout=60, env={**os.environ, **environment}, cwd="/"
+            command, capture_output=True, text=True, timeout=6000, env={**os.environ, **environment}, cwd="/"
         )
 
     return run
@@ -79,7 +79,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., tup
     """Run `fastdl WORDS`, with train's output in tmp_path/out; returns code, standard output, standard error."""
 
     def run(*words: object) -> tuple[int, str, str]:
-        out = ["--out", tmp_path / "out"] if words[:1] == ("train",) and "--out" not in words else []
+        out = ["--out", tmp_path / "out", "--overwrite"] if words[:1] == ("train",) and "--out" not in words else []
         code = cli.main([str(word) for word in (*words, *out)])
         return code, *capsys.readouterr()
 

@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import pickle
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
-from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar
+from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar, bar
 
 X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
 Y = np.repeat([0, 1], 10)
@@ -322,6 +323,79 @@ def test_a_notebook_with_ipywidgets_has_the_bar_as_a_widget(monkeypatch):
     assert (bar.n, bar.total, bar.closed) == (3, 3, True)
     assert bar.text.startswith("loss 0.")
     assert sys.stderr.getvalue() == ""
+
+
+RECORD = {"loss": 0.095831234, "accuracy": 0.98765, "val_loss": 0.0931123, "val_accuracy": 0.99}
+LONG = {"root_mean_squared_error": 12345.678, "val_root_mean_squared_error": 0.1234567, "mean_absolute_error": 1.5}
+
+
+@pytest.mark.parametrize(
+    "record", [RECORD, RECORD | LONG, dict(list(RECORD.items())[:1])], ids=["usual", "long", "loss"]
+)
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("epochs", [1, 100, 100_000])
+def test_a_bar_is_one_line_with_whole_numbers_in_any_terminal(monkeypatch, record, columns, epochs):
+    """What tqdm itself would cut at the edge is shortened: names first, then the last values are left out."""
+    stream = Terminal()
+    drawn = bar.bar_class(False)(total=epochs, file=stream, ncols=columns - 1, mininterval=0, leave=True)
+    drawn.show_record(record)
+    drawn.update(epochs)
+    drawn.close()
+    line = stream.getvalue().split("\r")[-1].rstrip("\n ")
+    assert len(line) < columns
+    assert line.startswith("100%|")
+    numbers = {f"{value:.{digits}g}" for value in record.values() for digits in (3, 4)}
+    if columns >= 60:
+        assert f"{epochs}/{epochs}" in line
+    told = [
+        words.split()[-1].rstrip("]") for words in line.split(", ")[1:] if "epoch" not in words and "it/s" not in words
+    ]
+    assert set(told) <= numbers
+    if columns >= 80 and (record is RECORD or len(record) == 1) and epochs < 1000:
+        assert len(told) == len(record)
+        assert re.search("loss? 0.095", line)
+
+
+def test_names_stay_apart_when_they_are_shortened():
+    record = {"precision_macro": 1.0, "precision_micro": 2.0, "recall": 3.0}
+    assert bar.words(record, 2, 3) == "pr_ma 1, pr_mi 2, re 3"
+    assert bar.words({"precision": 1.0, "precise": 2.0}, 4, 3) == "precision 1, precise 2"
+
+
+def test_a_bar_in_a_file_is_whole(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    fit(make_trainer(), progress=True)
+    assert re.search(r"3/3 \[.*epoch/s, loss 0\.\d+\]", sys.stderr.getvalue())
+
+
+class Gone(Terminal):
+    """A terminal that goes away once so much was written."""
+
+    def __init__(self, error, after):
+        super().__init__()
+        self.error, self.after = error, after
+
+    def write(self, text):
+        self.after -= 1
+        if self.after < 0:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("after", range(6))
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("I/O operation on closed file")])
+def test_a_terminal_that_goes_away_ends_the_bar_not_the_fit(monkeypatch, error, after):
+    monkeypatch.setattr(sys, "stderr", Gone(error, after))
+    history = fit(make_trainer())
+    assert (len(history), history.interrupted) == (3, False)
+
+
+def test_a_standard_error_that_is_closed_has_no_bar(monkeypatch):
+    stream = Terminal()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(Terminal, "isatty", io.StringIO.isatty)
+    assert len(fit(make_trainer())) == 3
 
 
 def test_a_bar_of_ones_own_is_the_only_one(monkeypatch):

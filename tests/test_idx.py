@@ -159,7 +159,7 @@ def test_a_path_leads_to_a_file(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(ValueError, match="got the device"):
+    with pytest.raises(ValueError, match="got the FIFO"):
         read_idx(tmp_path / "pipe")
 
 

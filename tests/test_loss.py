@@ -337,3 +337,96 @@ def test_any_layout_gives_the_same_loss_and_gradient(name):
 
 def test_l1_is_mae():
     assert nn.L1Loss is nn.MAELoss
+
+
+# Scalars, single samples, weights of any sign.
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_numbers_and_arrays_without_axes_are_losses_of_one_element(name, kind):
+    make = ELEMENTS[name][0]
+    for scalar in (kind(0.3), np.array(0.3, kind)):
+        for target in (kind(0.5), np.array(0.5, kind)):
+            for reduction in ("mean", "sum", "batchmean"):
+                criterion, want = make(reduction=reduction), make(reduction=reduction)
+                assert criterion(scalar, target) == want(np.array([0.3], kind), np.array([0.5], kind))
+                gradient = criterion.backward()
+                assert type(gradient) is np.ndarray
+                assert (gradient.shape, gradient.dtype) == ((), kind)
+                assert gradient == want.backward()
+            criterion, want = make(reduction="none"), make(reduction="none")
+            losses = criterion(scalar, target)
+            want(scalar, target)
+            assert (losses.shape, losses.dtype) == ((), kind)
+            assert criterion.backward(np.array(2, kind)) == 2 * want.backward()
+
+
+@pytest.mark.parametrize("name", ELEMENTS)
+def test_a_number_and_an_array_are_not_of_one_shape(name):
+    make, x, t = ELEMENTS[name]
+    for output, target in ((np.float64(0.3), t), (x, np.float64(0.3))):
+        with pytest.raises(ValueError, match="expected output and target of one shape, got"):
+            make()(output, target)
+
+
+def test_a_loss_of_ones_own_takes_a_number():
+    class Square(nn.Loss):
+        def function(self, output, target):
+            return (output - target) ** 2
+
+        def derivative(self, output, target):
+            return 2 * (output - target)
+
+    criterion = Square()
+    assert criterion(np.float64(3.0), np.float64(1.0)) == 4.0
+    gradient = criterion.backward()
+    assert (gradient.shape, float(gradient)) == ((), 4.0)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean", "none"])
+@pytest.mark.parametrize("target", [1, np.int64(1), np.array(1, np.uint8), "probabilities", -100])
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_scores_of_one_sample_need_no_axis_of_samples(kind, target, reduction):
+    if target == "probabilities" and kind is nn.NLLLoss:
+        return
+    scores = np.array([0.5, -1.0, 2.0])
+    if target == "probabilities":
+        target = np.array([0.2, 0.3, 0.5])
+    one, row = kind(weight=[1.0, 2.0, 3.0], reduction=reduction), kind(weight=[1.0, 2.0, 3.0], reduction=reduction)
+    loss = one(scores, target)
+    np.testing.assert_array_equal(loss, np.squeeze(row(scores[None], np.asarray(target)[None])))
+    assert np.shape(loss) == ()
+    np.testing.assert_array_equal(one.backward(), row.backward()[0])
+
+
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_the_class_of_one_sample_is_one_of_the_classes(kind):
+    with pytest.raises(ValueError, match=r"expected class indices from 0 to 2, got 3$"):
+        kind()(np.zeros(3), 3)
+    with pytest.raises(ValueError, match="expected scores of 2 classes, one a weight"):
+        kind(weight=[1.0, 2.0])(np.zeros(3), 0)
+    with pytest.raises(ValueError, match=r"expected class indices of shape \(4,\)"):
+        kind()(np.zeros((4, 3)), 0)
+
+
+@pytest.mark.parametrize("sizes", [[1.0, -3.0, 0.5], [-1.0, -2.0, -0.5]])
+@pytest.mark.parametrize("kind", [nn.CrossEntropyLoss, nn.NLLLoss])
+def test_weights_of_classes_may_be_negative(kind, sizes):
+    losses = kind(weight=sizes, reduction="none")(X, CLASSES)
+    np.testing.assert_allclose(losses, np.array(sizes)[CLASSES] * kind(reduction="none")(X, CLASSES))
+    total = np.array(sizes)[CLASSES].sum()
+    assert kind(weight=sizes)(X, CLASSES) == pytest.approx(losses.sum() / total)
+
+
+def test_weights_that_cancel_out_leave_no_finite_mean():
+    x, t = np.array([[1.0, 2.0], [2.0, -1.0]]), np.array([0, 1])
+    assert nn.NLLLoss(weight=[1.0, -1.0])(x, t) == -np.inf
+    assert np.isnan(nn.NLLLoss(weight=[1.0, -1.0])(x * 0, t))
+
+
+@pytest.mark.parametrize("make", [nn.CrossEntropyLoss, nn.NLLLoss, nn.BCELoss, nn.BCEWithLogitsLoss])
+@pytest.mark.parametrize("weight", [[np.nan, 1.0], [np.inf, 1.0], [-np.inf, 1.0]])
+def test_weights_are_finite(make, weight):
+    with pytest.raises(ValueError, match="expected finite numbers for weight"):
+        make(weight=weight)

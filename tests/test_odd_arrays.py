@@ -2,11 +2,14 @@
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 from fastdl import nn
+from fastdl._kernels.array import ready, ready_gradient
+from fastdl._kernels.call import Kept
 from fastdl.nn import Parameter
 
 LAYERS = (
@@ -229,7 +232,98 @@ CRASHES = {
 def test_an_unfit_weight_is_an_error_and_no_crash(name):
     code, message = CRASHES[name]
     done = subprocess.run(
-        [sys.executable, "-P", "-c", PRELUDE + code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-P", "-c", PRELUDE + code], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1] == message
+
+
+class Silent:
+    """An owner whose spelling nobody asks for."""
+
+    def spec(self):
+        raise AssertionError("no error's text is built where there is none")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("odd", [*ODD, "broadcast"])
+def test_an_odd_array_is_copied_for_a_kernel_without_building_texts(odd, dtype):
+    array = DATA.astype(dtype)
+    x = np.broadcast_to(array[0], array.shape) if odd == "broadcast" else ODD[odd](array)
+    for wanted in (None, np.dtype(dtype)):
+        plain = ready(x, wanted, Silent())
+        assert type(plain) is np.ndarray
+        assert plain.dtype == dtype
+        assert plain.dtype.isnative
+        assert plain.flags.c_contiguous
+        assert plain.flags.aligned
+        assert (plain == np.asarray(x)).all()
+        assert (ready_gradient(x, plain, Silent()) == plain).all()
+
+
+NETWORKS = {
+    "rows": (lambda: nn.Sequential(nn.Linear(4, 64, rng=0), nn.Tanh(), nn.Linear(64, 2, rng=1)), (128, 8)),
+    "elements": (lambda: nn.Sequential(nn.Tanh(), nn.LayerNorm(4)), (33, 8)),
+    "images": (lambda: nn.Sequential(nn.Conv2d(4, 3, 3, rng=0), nn.BatchNorm2d(3), nn.ReLU()), (5, 8, 6, 7)),
+    "ways": (lambda: nn.Sequential(nn.Parallel(nn.Linear(4, 3, rng=0), nn.Tanh()), nn.Linear(7, 2, rng=1)), (9, 8)),
+}
+SLICES = {
+    "columns": lambda wide: wide[:, :4],
+    "every second column": lambda wide: wide[:, 1::2],
+    "reversed columns": lambda wide: wide[:, 3::-1],
+    "reversed rows": lambda wide: wide[::-1, :4],
+    "Fortran": lambda wide: np.asfortranarray(wide[:, :4]),
+    "one row for all": lambda wide: np.broadcast_to(wide[0, :4], wide[:, :4].shape),
+    "big-endian": lambda wide: wide[:, :4].astype(wide.dtype.newbyteorder(">")),
+    "subclass": lambda wide: wide[:, :4].copy().view(Own),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cut", SLICES)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_slice_runs_through_the_program_of_a_contiguous_batch(network, cut, dtype):
+    make, shape = NETWORKS[network]
+    model = make().astype(dtype)
+    x = SLICES[cut](np.random.default_rng(0).standard_normal(shape).astype(dtype))
+    plain = np.ascontiguousarray(np.asarray(x), dtype=dtype)
+    for keeps in (True, False):
+        for _ in range(4):
+            with nullcontext() if keeps else nn.no_grad():
+                want = model(plain)
+    calls = [*model._flat.calls]
+    assert None not in calls
+    want = model(plain)
+    gy = np.random.default_rng(1).standard_normal(want.shape).astype(dtype)
+    model.zero_grad()
+    want_gx = model.backward(gy)
+    gradients = [parameter.grad.copy() for parameter in model.parameters()]
+    for _ in range(4):
+        y = model(x)
+        assert type(model._kept) is Kept
+        np.testing.assert_array_equal(y, want)
+        model.zero_grad()
+        gx = model.backward(np.repeat(gy, 2, axis=1)[:, ::2])
+        np.testing.assert_array_equal(gx, want_gx)
+        for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            np.testing.assert_array_equal(parameter.grad, gradient)
+        with nn.no_grad():
+            np.testing.assert_array_equal(model(x), want)
+    assert [id(call) for call in model._flat.calls] == [id(call) for call in calls]
+
+
+def test_a_program_comes_of_slices_alone_and_keeps_a_copy():
+    model = nn.Sequential(nn.Linear(4, 3, rng=0), nn.ReLU())
+    wide = np.random.default_rng(0).standard_normal((6, 8)).astype(np.float32)
+    for _ in range(4):
+        model(wide[:, :4])
+    assert type(model._kept) is Kept
+    x = wide[:, :4].copy()
+    wide.fill(np.nan)
+    gx = model.backward(np.ones((6, 3), np.float32))
+    got = model[0].weight.grad.copy()
+    model.zero_grad()
+    model(x)
+    np.testing.assert_array_equal(model.backward(np.ones((6, 3), np.float32)), gx)
+    np.testing.assert_array_equal(model[0].weight.grad, got)

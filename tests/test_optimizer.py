@@ -456,6 +456,52 @@ def test_a_bad_state_is_refused_and_changes_nothing(change, error):
     assert pickle.dumps(optimizer.state_dict()) == before
 
 
+def as_torch_writes(optimizer, **notes):
+    state = optimizer.state_dict()
+    for group in state["param_groups"]:
+        names = [str(number) for number in group["params"]]
+        group |= {"foreach": None, "fused": None, "differentiable": False, "param_names": names, **notes}
+        for name in ("eps_inside_sqrt", "decoupled_weight_decay"):
+            group.pop(name, None)
+    return state
+
+
+def test_what_torch_and_its_schedulers_note_beside_the_options_is_left_out(make):
+    model = network()
+    optimizer, other = make(model.parameters()), make(network().parameters())
+    train(model, optimizer)
+    other.load_state_dict(as_torch_writes(optimizer, initial_lr=3.0, max_lr=0.5, swa_lr=2, name="head"))
+    assert repr(other) == repr(optimizer)
+
+
+@pytest.mark.parametrize("name", ["rho", "momentum", "etas"])
+def test_an_option_of_another_optimizer_is_refused_in_a_state_of_torchs(name):
+    params = parameters((2,))
+    with pytest.raises(ValueError, match=f"expected options lr, .*, got '{name}'"):
+        optim.Adam(params).load_state_dict(as_torch_writes(optim.Adam(params), **{name: 0.5}))
+    state = as_torch_writes(optim.Adam(params))
+    del state["param_groups"][0]["amsgrad"]
+    with pytest.raises(ValueError, match="expected the state of torch's Adam, got one without amsgrad"):
+        optim.Adam(params).load_state_dict(state)
+
+
+def test_adamw_stays_adamw():
+    params = parameters((2,))
+    optimizer = optim.AdamW(params)
+    optimizer.load_state_dict(optim.Adam(params, weight_decay=0.3).state_dict())
+    assert optimizer.param_groups[0]["decoupled_weight_decay"] is True
+    assert optimizer.param_groups[0]["weight_decay"] == 0.3
+    with pytest.raises(ValueError, match="AdamW: expected decoupled_weight_decay=True, got False"):
+        optim.AdamW([{"params": params, "decoupled_weight_decay": False}])
+
+
+def test_adam_with_the_state_of_an_adamw_decays_as_that_does():
+    params = parameters((2,))
+    optimizer = optim.Adam(params)
+    optimizer.load_state_dict(optim.AdamW(params).state_dict())
+    assert optimizer.param_groups[0]["decoupled_weight_decay"] is True
+
+
 @pytest.mark.parametrize("state", [None, 5, [], "state"])
 def test_a_state_is_a_dictionary(state):
     with pytest.raises(TypeError, match=r"SGD\.load_state_dict: expected a dictionary"):

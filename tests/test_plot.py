@@ -458,7 +458,7 @@ def test_a_missing_matplotlib_is_named_with_its_extra(monkeypatch):
         lambda: metric_curves(make_metrics("accuracy")),
         lambda: filters(nn.Linear(2, 3)),
     ):
-        with pytest.raises(ImportError, match=r'pip install "fastdl-nn\[plot\]"'):
+        with pytest.raises(ImportError, match=r'pip install "\.\[plot\]"'):
             draw()
 
 

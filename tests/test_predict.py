@@ -137,8 +137,10 @@ def test_a_file_is_written_as_what_would_be_printed(run, trained, flowers, tmp_p
 def test_a_place_that_cannot_be_written_is_said_before_the_work(run, trained, flowers, tmp_path, monkeypatch):
     model = trained("--data", flowers, "--epochs", "1")
     monkeypatch.setattr(saved_models, "predict", lambda *_: pytest.fail("predicted"))
+    os.mkfifo(tmp_path / "pipe")
     places = {
         tmp_path: "expected the name of a file, got a folder",
+        tmp_path / "pipe": "expected the name of a file, got a FIFO",
         "/dev/null": "expected the name of a file, got a device",
         tmp_path / "none" / "out.csv": "cannot be written to: No such file or directory",
         flowers / "out.csv": "cannot be written to: Not a directory",
@@ -146,7 +148,19 @@ def test_a_place_that_cannot_be_written_is_said_before_the_work(run, trained, fl
     for place, message in places.items():
         code, out, err = run("predict", model, "--data", flowers, "--out", place)
         assert (code, out) == (2, "")
-        assert err == f"fastdl: --out {place}: {message}\n"
+        assert err == f"fastdl: --out {place}: {message}; fastdl predict --help tells more\n"
+
+
+@pytest.mark.parametrize("out", ["-", "/dev/stdout"])
+def test_standard_output_is_written_to_wherever_it_goes(run, trained, flowers, tmp_path, out):
+    model, path = trained("--data", flowers, "--epochs", "1"), tmp_path / "all.csv"
+    printed = run("predict", model, "--data", flowers)[1]
+    assert run("predict", model, "--data", flowers, "--out", out) == (0, printed, "")
+    path.write_text("before\n")
+    command = [sys.executable, "-m", "fastdl", "predict", model, "--data", flowers, "--out", out]
+    with path.open("a") as file:
+        subprocess.run(command, check=True, stdout=file)
+    assert path.read_text() == f"before\n{printed}"
 
 
 def test_a_failure_leaves_the_old_file(run, trained, flowers, tmp_path):
@@ -222,4 +236,5 @@ def test_what_nothing_can_be_said_of_is_told_in_one_line(run, trained, flowers, 
 
 def test_values_have_no_probabilities(run, trained, prices):
     code, _, err = run("predict", trained("--data", prices, "--epochs", "1"), "--data", prices, "--probabilities")
-    assert (code, err) == (2, "fastdl: --probabilities: expected a model of classes, got one of values\n")
+    assert code == 2
+    assert err.startswith("fastdl: --probabilities: expected a model of classes, got one of values;")

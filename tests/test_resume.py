@@ -106,6 +106,29 @@ def test_every_schedule_goes_on_at_any_epoch(path, schedule):
         assert everything(resumed(path, lambda: trainer_of("momentum", schedule), stop)) == everything(whole)
 
 
+class Halve(Callback):
+    """Halves the rate of each group after the second epoch, and counts nothing itself."""
+
+    def on_epoch_end(self, trainer, record):
+        if len(trainer.history) == 2:
+            for group in trainer.optimizer.param_groups:
+                group["lr"] /= 2
+
+
+@pytest.mark.parametrize("engine", ["native", "plain"])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_rate_that_a_callback_sets_lasts_and_is_resumed(path, schedule, engine):
+    whole, undisturbed = (trainer_of("momentum", schedule, engine) for _ in range(2))
+    fit(whole, EPOCHS, Halve())
+    for stop in range(EPOCHS + 1):
+        again = resumed(path, lambda: trainer_of("momentum", schedule, engine), stop, Halve)
+        assert everything(again) == everything(whole)
+    if schedule != "ReduceLROnPlateau":  # whose metrics are others with another rate
+        fit(undisturbed, EPOCHS)
+        factors = [1, 1, 0.5, 0.5, 0.5]
+        np.testing.assert_allclose(whole.history["lr"], factors * np.array(undisturbed.history["lr"]), rtol=1e-12)
+
+
 @pytest.mark.parametrize("engine", ["native", "plain"])
 @pytest.mark.parametrize("threads_before", [1, 2])
 @pytest.mark.parametrize("threads_after", [1, 2])

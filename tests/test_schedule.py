@@ -106,6 +106,42 @@ def test_an_improvement_is_more_than_the_threshold(options, improves):
     assert plateau([10.0, 10.0 + change], factor=0.5, patience=0, **options) == [1.0, 1.0 if improves else 0.5]
 
 
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_metric_of_either_sign_that_stands_still_or_gets_worse_does_not_improve(mode, threshold_mode, sign):
+    worse = 1 if mode == "min" else -1
+    metrics = [sign + worse * step for step in (0.0, 0.0, 5e-5, 1e-4)]
+    found = plateau(metrics, factor=0.5, patience=0, mode=mode, threshold_mode=threshold_mode)
+    assert found == [1.0, 0.5, 0.25, 0.125]
+
+
+@pytest.mark.parametrize("best", [10.0, -10.0, 0.0, 1e-300, -1e300])
+@pytest.mark.parametrize("mode", ["min", "max"])
+@pytest.mark.parametrize("part", [0.09, 0.11])
+def test_a_relative_threshold_is_a_part_of_the_bests_magnitude(best, mode, part):
+    change = part * abs(best) * (-1 if mode == "min" else 1)
+    found = plateau([best, best + change], factor=0.5, patience=0, mode=mode, threshold=0.1)
+    assert found == [1.0, 1.0 if part > 0.1 and best else 0.5]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0, 3.0])
+def test_the_first_metric_is_the_best_whatever_the_threshold(threshold):
+    assert plateau([1e9], factor=0.5, patience=0, threshold=threshold) == [1.0]
+    assert plateau([-1e9], factor=0.5, patience=0, threshold=threshold, mode="max") == [1.0]
+
+
+def test_each_group_has_its_own_lower_bound():
+    layer = nn.Linear(2, 1)
+    optimizer = optim.SGD([{"params": layer.weight, "lr": 1.0}, {"params": layer.bias, "lr": 0.1}])
+    schedule = optim.ReduceLROnPlateau(optimizer, patience=0, min_lr=[0.5, 0.0])
+    for _ in range(3):
+        schedule.step(1.0)
+    np.testing.assert_allclose([group["lr"] for group in optimizer.param_groups], [0.5, 0.001])
+    with pytest.raises(ValueError, match="expected min_lr for each of 2 groups, got 1"):
+        optim.ReduceLROnPlateau(optimizer, min_lr=[0.5])
+
+
 def test_epochs_of_cooldown_are_not_counted():
     assert plateau([1.0] * 6, factor=0.5, patience=0, cooldown=2) == [1.0, 0.5, 0.5, 0.5, 0.25, 0.25]
 
@@ -139,7 +175,7 @@ def test_the_metric_is_asked_for():
         optim.ReduceLROnPlateau(make_optimizer()).step()
 
 
-# State and copies.
+# Rates that something else sets.
 
 MAKERS = {
     "StepLR": lambda optimizer: optim.StepLR(optimizer, 2),
@@ -158,14 +194,96 @@ def go_on(schedule, epochs=6):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_a_loaded_state_goes_on_where_it_was(name):
+def test_a_rate_set_between_two_steps_is_the_one_that_the_next_step_changes(name):
+    undisturbed, schedule = MAKERS[name](make_optimizer(1.0)), MAKERS[name](make_optimizer(1.0))
+    (group,) = schedule.optimizer.param_groups
+    go_on(undisturbed, 3)
+    go_on(schedule, 3)
+    group["lr"] *= 0.25
+    np.testing.assert_allclose(go_on(schedule, 9), 0.25 * np.array(go_on(undisturbed, 9)), rtol=1e-12, atol=1e-16)
+
+
+def test_a_resumed_optimizer_keeps_its_rate_with_a_new_schedule():
+    optimizer, fresh = make_optimizer(0.1), make_optimizer(0.1)
+    plateau = optim.ReduceLROnPlateau(optimizer, patience=0)
+    for _ in range(4):
+        plateau.step(1.0)
+    new = optim.ReduceLROnPlateau(fresh, patience=0)
+    fresh.load_state_dict(optimizer.state_dict())
+    reduced = fresh.param_groups[0]["lr"]
+    assert reduced == optimizer.param_groups[0]["lr"] < 0.001
+    new.step(1.0)
+    assert fresh.param_groups[0]["lr"] == reduced
+
+
+@pytest.mark.parametrize("first", MAKERS)
+@pytest.mark.parametrize("second", MAKERS)
+def test_two_schedules_multiply(first, second):
+    optimizer = make_optimizer(1.0)
+    both = [MAKERS[first](optimizer), MAKERS[second](optimizer)]
+    alone = [MAKERS[first](make_optimizer(1.0)), MAKERS[second](make_optimizer(1.0))]
+    for _ in range(8):
+        for schedule in (*both, *alone):
+            schedule.step(1.0)
+        want = math.prod(schedule.optimizer.param_groups[0]["lr"] for schedule in alone)
+        assert optimizer.param_groups[0]["lr"] == pytest.approx(want, rel=1e-12, abs=1e-16)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_rates_are_plain_floats_whatever_kind_was_set(name):
+    schedule = MAKERS[name](make_optimizer(1.0))
+    for lr in (np.float32(0.25), 1):
+        schedule.optimizer.param_groups[0]["lr"] = lr
+        assert all(type(found) is float for found in go_on(schedule, 6)[3:])
+
+
+def test_after_t_max_a_rate_stays_as_it_is_set():
+    schedule = optim.CosineAnnealingLR(make_optimizer(1.0), 3, eta_min=0.1)
+    assert go_on(schedule, 4)[-2:] == [0.1, 0.1]
+    schedule.optimizer.param_groups[0]["lr"] = 0.7
+    assert go_on(schedule, 2) == [0.7, 0.7]
+
+
+def test_a_schedule_of_ones_own_follows_in_proportion():
+    class Inverse(optim.Schedule):
+        def rate(self, initial, epoch):
+            return initial / (1 + epoch)
+
+    schedule = Inverse(make_optimizer(1.0))
+    schedule.step()
+    schedule.optimizer.param_groups[0]["lr"] = 5.0
+    schedule.step()
+    assert schedule.optimizer.param_groups[0]["lr"] == pytest.approx(5.0 * 2 / 3)
+
+
+def test_a_schedule_of_ones_own_may_begin_and_end_at_0():
+    class Triangle(optim.Schedule):
+        def rate(self, initial, epoch):
+            return initial * max(0, 1 - abs(epoch - 2) / 2)
+
+    schedule = Triangle(make_optimizer(1.0))
+    assert rates(schedule, 6) == [0.0, 0.5, 1.0, 0.5, 0.0, 0.0]
+    schedule.optimizer.param_groups[0]["lr"] = 0.3
+    schedule.step()
+    assert schedule.optimizer.param_groups[0]["lr"] == 0.3
+
+
+# State and copies.
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("change", [1.0, 0.3])
+@pytest.mark.parametrize("schedule_first", [False, True])
+def test_loaded_states_go_on_where_they_were(name, change, schedule_first):
     schedule = MAKERS[name](make_optimizer(0.5))
     go_on(schedule, 3)
-    state = pickle.loads(pickle.dumps(schedule.state_dict()))
+    schedule.optimizer.param_groups[0]["lr"] *= change
     fresh = MAKERS[name](make_optimizer(0.1))
-    fresh.load_state_dict(state)
+    parts = [(fresh.optimizer, schedule.optimizer), (fresh, schedule)]
+    for part, saved in parts[::-1] if schedule_first else parts:
+        part.load_state_dict(pickle.loads(pickle.dumps(saved.state_dict())))
     assert fresh.optimizer.param_groups[0]["lr"] == schedule.optimizer.param_groups[0]["lr"]
-    assert go_on(fresh) == go_on(schedule)
+    assert go_on(fresh, 10) == go_on(schedule, 10)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -198,11 +316,11 @@ def test_optimizer_and_schedule_copied_together_stay_together(name, duplicate):
 )
 def test_a_bad_state_is_refused_and_changes_nothing(name, change, error):
     schedule = MAKERS[name](make_optimizer(0.5))
-    before = schedule.state_dict()
+    before, lr = schedule.state_dict(), schedule.optimizer.param_groups[0]["lr"]
     with pytest.raises(error, match=f"{name}: expected"):
         schedule.load_state_dict(change(schedule.state_dict()))
     assert schedule.state_dict() == before
-    assert schedule.optimizer.param_groups[0]["lr"] == schedule.rate(0.5, 0)
+    assert schedule.optimizer.param_groups[0]["lr"] == lr
 
 
 def test_a_users_own_schedule_is_one_method():

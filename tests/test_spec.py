@@ -262,20 +262,32 @@ def test_a_broken_toml_file_is_named(tmp_path):
         from_spec(Path(tmp_path / "none.toml"))
 
 
-def test_nesting_goes_50_deep_and_no_deeper():
+def test_nesting_goes_100_deep_and_no_deeper():
     def inside(depth):
         return "Sequential(" * depth + "ReLU()" + ")" * depth
 
-    assert from_spec(inside(49))
-    assert "expected at most 50 levels of nesting" in refusal(inside(50))
+    assert from_spec(inside(99))
+    assert "expected modules in at most 100 levels" in refusal(inside(100))
+    assert "expected at most 100 levels of nesting" in refusal(inside(104))
     entry = []
-    for _ in range(49):
+    for _ in range(99):
         entry = [entry]
     assert from_spec(entry)
-    assert "expected at most 50 levels of nesting" in refusal([entry])
+    assert "expected at most 100 levels of nesting" in refusal([entry])
     for _ in range(100_000):
         entry = [entry]
-    assert "expected at most 50 levels of nesting" in refusal(entry)
+    assert "expected at most 100 levels of nesting" in refusal(entry)
+
+
+def test_many_long_lists_are_built_and_more_are_refused_at_once():
+    model = from_spec([["ReLU"] * 1000] * 100)
+    assert [len(inside) for inside in model] == [1000] * 100
+    assert model[0][0] is not model[1][0]
+    long = ["ReLU"] * 10_000
+    assert "spec: expected at most 1000000 entries in all, got more" in refusal([long] * 10_000)
+    assert "expected at most 10000 entries" in refusal([long] * 90 + [[*long, "ReLU"]])
+    assert "entry 91: expected a string" in refusal([long] * 90 + [3], TypeError)
+    assert "entry 91.2, 'Foo': no layer named 'Foo'" in refusal([long] * 90 + [["ReLU", "Foo"]])
 
 
 def test_a_list_that_holds_itself_ends():
@@ -306,7 +318,7 @@ def test_entries_and_lists_have_a_length():
 def test_a_file_has_a_length(tmp_path):
     path = tmp_path / "net.toml"
     path.write_bytes(b"#" * 10_000_001)
-    assert refusal(path).endswith("expected a file of at most 10000000 bytes, got more")
+    assert refusal(path).startswith("from_spec: expected a file of at most 10000000 bytes, got ")
 
 
 def test_a_layer_too_large_for_memory_is_refused():

@@ -158,11 +158,11 @@ def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
     path = tmp_path / "momentum.runs.jsonl"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not (path.exists() and path.read_bytes().count(b"\n") > 3) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        errors = process.communicate(timeout=30)[1]
+        errors = process.communicate(timeout=600)[1]
     finally:
         process.kill()
     assert process.returncode == 130
@@ -189,7 +189,7 @@ def test_ctrl_c_while_processes_start_leaves_none(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt, match="interrupted after 0 of 200 runs"):
         sweep(study, Store(tmp_path, study), 2)
     for child in own():
-        child.join(60)
+        child.join(600)
     assert not own()
 
 
@@ -284,7 +284,7 @@ def test_a_study_that_needs_scikit_learn_is_refused_without_it_before_anything_r
     study = Toy()
     study.needs_sklearn = True
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"toy: expected scikit-learn, .*fastdl-nn\[sklearn\]"):
+    with pytest.raises(ImportError, match=r'toy: needs scikit-learn; write pip install "\.\[sklearn\]"'):
         run(study, tmp_path)
     assert study.measured == 0
     assert not list(tmp_path.iterdir())

@@ -1,13 +1,16 @@
 """summary: the table of a model's layers, whatever it is made of, and a model that stays as it was."""
 
+import copy
 import pickle
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
 
 from fastdl import nn
 from fastdl.nn import Parameter
+from fastdl.testing import CASES
 
 
 def columns(summary):
@@ -174,6 +177,7 @@ def test_the_model_stays_as_it_was():
     for name, array in model.state_dict().items():
         np.testing.assert_array_equal(array, state[name])
     model.zero_grad()
+    model(x)
     model.backward(y)
     for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         np.testing.assert_array_equal(parameter.grad, gradient)
@@ -275,3 +279,81 @@ def test_a_shape_that_is_none_is_refused_in_one_sentence(shape, error):
 def test_a_shape_that_a_layer_cannot_take_is_that_layers_error():
     with pytest.raises(ValueError, match=r"^Linear\(3, 4\): expected input of shape \(\.\.\., 3\), got \(1, 5\)"):
         nn.Sequential(nn.ReLU(), nn.Linear(3, 4)).summary(5)
+
+
+class Twice(nn.Module):
+    """A layer in Python, so that the model is run to find the shapes."""
+
+    def forward(self, x):
+        return x * 2
+
+
+HUGE = {
+    "rows": (nn.Sequential(nn.ReLU(), nn.Softmax(), nn.Flatten(), nn.Dropout(0.5)), (2**31,), (2**31,)),
+    "linear": (nn.Linear(1, 3), (2**31, 1), (2**31, 3)),
+    "images": (
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1)
+        ),
+        (1, 2**16, 2**14),
+        (4, 1, 1),
+    ),
+    "containers": (nn.Sequential(nn.Residual(nn.Tanh()), nn.Parallel(nn.ReLU(), nn.Identity())), (2**31,), (2**32,)),
+    "several": (nn.Siamese(nn.Linear(1, 2)), (2, 2**30, 1), None),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_shapes_are_found_without_memory_for_them(name):
+    model, input_shape, output_shape = HUGE[name]
+    tracemalloc.start()
+    rows = model.summary(input_shape).rows
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+    if output_shape is not None:
+        assert rows[0].output_shape == output_shape
+
+
+def test_what_has_to_be_run_is_not_run_on_a_huge_sample():
+    for model in (Twice(), nn.Sequential(nn.ReLU(), Twice())):
+        with pytest.raises(
+            ValueError, match=r"at most 1073741824 bytes for a model that has to be run, as Twice is a module in"
+        ):
+            model.summary(2**31)
+    with pytest.raises(ValueError, match="summary: expected an input_shape of at most"):
+        nn.Linear(3, 2).summary(2**31)
+
+
+def in_python(model):
+    """A model of the same shapes and names that has to be run."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        vars(module)["forward"] = module.forward
+    return model
+
+
+@pytest.mark.parametrize("name", [name for name in HUGE if name != "several"])
+def test_a_plan_and_a_run_give_one_table(name):
+    model, input_shape, _ = HUGE[name]
+    small = tuple(min(size, 6) for size in input_shape)
+    assert model.summary(small) == in_python(model).summary(small)
+
+
+LAYERS = [case for case in CASES if issubclass(case.subject, nn.Module) and not issubclass(case.subject, nn.Loss)]
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_each_case_has_one_table_by_plan_and_by_run(case):
+    for shape in {shape[1:] for shape in case.shapes if shape[1:] and 0 not in shape[1:]}:
+        model = case.make(np.float32)
+        try:
+            table = in_python(model).summary(shape)
+        except ValueError:  # a batch of one, or no axis for samples
+            continue
+        assert model.summary(shape) == table
+
+
+def test_long_rows_take_time_that_grows_with_their_length():
+    model = in_python(nn.Sequential(*[nn.ReLU() for _ in range(3000)]))
+    assert [row.name for row in model.summary(2).rows] == ["", *map(str, range(3000))]

@@ -6,5 +6,6 @@ from benchmarks.rows import loops as loops
 from benchmarks.rows import networks as networks
 from benchmarks.rows import package as package
 from benchmarks.rows import products as products
+from benchmarks.rows import slices as slices
 from benchmarks.rows import stacks as stacks
 from benchmarks.rows import threads as threads

@@ -8,6 +8,7 @@ from itertools import cycle
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import fastdl
 from benchmarks.network import Network
@@ -95,6 +96,27 @@ def layer(each: LayerCall, shape: tuple[int, ...], dtype: str, threads: int) -> 
     def call() -> None:
         subject(x)
         subject.backward(gy)
+
+    return repeated(call)
+
+
+def sliced(layers: tuple[LayerCall, ...], shape: tuple[int, ...], cut: bool, threads: int) -> Timed:
+    """Forward and backward of a model, of one layer alone, on slices of axis 1, or on arrays that are copied before."""
+    fastdl.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    parts = [each.of(nn) for each in layers]
+    subject = nn.Sequential(*parts) if len(parts) > 1 else parts[0]
+
+    def slice_of(array: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.concatenate([array, array], axis=1)[:, : array.shape[1]] if cut else array
+
+    x = rng.standard_normal(shape).astype(np.float32)
+    gy = slice_of(rng.standard_normal(subject(x).shape).astype(np.float32))
+    x = slice_of(x)
+
+    def call() -> None:
+        subject(x if cut else x.copy())
+        subject.backward(gy if cut else gy.copy())
 
     return repeated(call)
 

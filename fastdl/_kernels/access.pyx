@@ -1,8 +1,8 @@
 """Turns: native code without the GIL, and Python code that changes or replaces arrays, use parameters in turn.
 
 Whoever runs without the GIL has a turn for as long as it does, and so has an optimizer's step, load_state_dict, astype and their like.
-Turns that only read go side by side; one that writes what another reads or writes waits for it, in the order of arrival. A thread that has
-a turn never waits for another, so that threads cannot wait for each other in a circle.
+Turns that only read go side by side; one that writes what another reads or writes waits for it, in the order in which the threads began
+to wait. A thread that has a turn never waits for another, so that threads cannot wait for each other in a circle.
 """
 
 import os
@@ -43,6 +43,9 @@ cdef class Access:
         self.reads = frozenset([*map(id, reads), *(id(each) | 1 for each in reads_gradients)])
         self.writes = frozenset([*map(id, writes), *(id(each) | 1 for each in writes_gradients)])
 
+    def __reduce__(self):
+        raise TypeError("Access: expected to stay in its process, for it holds addresses; make it again")
+
     def __enter__(self):
         enter(self)
 
@@ -70,14 +73,19 @@ cdef bint conflict(Access one, Access other) except -1:
 
 
 cdef bint may_begin(Turn turn) except -1:
+    """Whether nobody has a turn that conflicts, nor waits for one since before this thread does.
+
+    A thread that waits may be interrupted by a signal handler that asks for a turn, too: who came between the two waits for the first.
+    """
     cdef Turn other
+    cdef bint earlier = True
     for other in turns:
         if other.thread == turn.thread and other.active:
             return True
     for other in turns:
-        if other is turn:
-            return True
-        if other.thread != turn.thread and conflict(other.access, turn.access):
+        if other.thread == turn.thread:
+            earlier = False
+        elif (earlier or other.active) and conflict(other.access, turn.access):
             return False
     return True
 

@@ -7,6 +7,9 @@ cdef inline void* address(cnp.ndarray array) noexcept:
     return NULL if array is None else cnp.PyArray_DATA(array)
 
 
+cdef bint is_plain(array) except -1
+cdef cnp.ndarray contiguous(cnp.ndarray array)
+
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
     cdef cppclass Block:
         void* at_least(size_t size)

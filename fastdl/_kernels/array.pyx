@@ -4,10 +4,14 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 import numpy as np
+from numpy.ma import MaskedArray
 
 from fastdl.arguments import refuse_special
 
 cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray view_of "PyArray_View"(cnp.ndarray array, void* dtype, void* kind)
 
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
     Block& thread_block()
@@ -34,20 +38,35 @@ cdef void give_scratch(Block block) noexcept:
     give_thread_block(block)
 
 
+cdef cnp.ndarray contiguous(cnp.ndarray array):
+    """The array as kernels read it: C-contiguous, aligned, of native byte order, of no subclass; a view, or a copy where it must be.
+
+    It is never the array itself, whose shape its owner may set in place.
+    """
+    if type(array) is not cnp.ndarray or not cnp.PyArray_ISNOTSWAPPED(array):
+        return cnp.PyArray_FROM_OF(array, cnp.NPY_ARRAY_CARRAY_RO | cnp.NPY_ARRAY_NOTSWAPPED | cnp.NPY_ARRAY_ENSUREARRAY)
+    return view_of(array, NULL, NULL) if cnp.PyArray_ISCARRAY_RO(array) else cnp.PyArray_NewCopy(array, cnp.NPY_CORDER)
+
+
+cdef bint is_plain(array) except -1:
+    """Whether this is an array, and not one whose values are only a part of it."""
+    return type(array) is cnp.ndarray or isinstance(array, cnp.ndarray) and not isinstance(array, MaskedArray)
+
+
 def ready(array, dtype, owner, name="x"):
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
-    Any layout is copied into that form; another dtype, a masked array, or what is no array, is a TypeError that names the owner
-    (a module, or a string) and the argument, and says what to write.
+    Any layout is copied into that form, and a NumPy scalar is an array without axes; another dtype, a masked array, or what is
+    neither, is a TypeError that names the owner (a module, or a string) and the argument, and says what to write.
     """
     cdef int kind
-    if type(array) is cnp.ndarray:
+    if is_plain(array):
         kind = cnp.PyArray_TYPE(array)
-        if cnp.PyArray_ISCARRAY_RO(array) and (
-            (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
-        ):
-            return array
-    return converted(array, dtype, owner, name)
+        if (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64):
+            return contiguous(array)
+    elif isinstance(array, np.generic):
+        return ready(np.asarray(array), dtype, owner, name)
+    raise refusal(array, dtype, owner, name)
 
 
 def ready_gradient(array, cnp.ndarray like not None, owner):
@@ -62,22 +81,17 @@ def ready_gradient(array, cnp.ndarray like not None, owner):
     return gradient
 
 
-def converted(array, dtype, owner, name):
+cdef refusal(array, dtype, owner, name):
     owner = owner if isinstance(owner, str) else owner.spec()
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name
     refuse_special(array, name, owner)
     if not isinstance(array, np.ndarray):
-        raise TypeError(
+        return TypeError(
             f"{owner}: expected a NumPy array of {wanted} for {name}, got {type(array).__name__};"
             f" write np.asarray({name}, dtype=np.{example})"
         )
-    native = array.dtype.newbyteorder("=") if array.dtype.kind == "f" else array.dtype
-    if native != dtype if dtype is not None else native not in (np.float32, np.float64):
-        raise TypeError(
-            f"{owner}: expected an array of {wanted} for {name}, got {array.dtype}; write {name}.astype(np.{example})"
-        )
-    return np.require(array, native, ["C", "A", "E"])
+    return TypeError(f"{owner}: expected an array of {wanted} for {name}, got {array.dtype}; write {name}.astype(np.{example})")
 
 
 def empty(tuple shape not None, cnp.dtype dtype not None):

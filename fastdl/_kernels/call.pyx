@@ -8,6 +8,7 @@ cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, anyone, enter, leave
+from fastdl._kernels.array cimport contiguous, is_plain
 from fastdl._kernels.program cimport Program
 from fastdl._kernels.watch cimport Watch
 
@@ -46,32 +47,39 @@ cdef class Call:
         self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
         self.free, self.draws = [program], program.draws
 
-    cdef bint suits(self, x) except -1:
+    def __reduce__(self):
+        raise TypeError("Call: expected to stay in its process, for its programs hold addresses; plan the model again")
+
+    cdef cnp.ndarray suiting(self, x):
+        """x as the program reads it, in whatever layout it is; None where the program does not suit."""
+        cdef cnp.ndarray read
         cdef int axis
-        if type(x) is not cnp.ndarray or cnp.PyArray_TYPE(x) != self.kind or not cnp.PyArray_ISCARRAY_RO(x):
-            return False
-        if cnp.PyArray_NDIM(x) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(x, 0) <= self.capacity:
-            return False
+        if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
+            return None
+        read = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
+        if cnp.PyArray_NDIM(read) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(read, 0) <= self.capacity:
+            return None
         for axis in range(len(self.shape)):
-            if cnp.PyArray_DIM(x, axis + 1) != <Py_ssize_t>self.shape[axis]:
-                return False
-        return self.watch.unchanged()
+            if cnp.PyArray_DIM(read, axis + 1) != <Py_ssize_t>self.shape[axis]:
+                return None
+        return read if self.watch.unchanged() else None
 
     cdef int bind(self, Program program) except -1:
         if program.bound is not self.watch.moves:
             program.bind(self.parameters, self.watch.moves)
         return 0
 
-    def forward(self, x, owner):
-        """Return what is kept of the forward of x, with its output; None where the program does not suit.
+    def forward(self, batch, owner):
+        """Return what is kept of the forward of a batch, with its output; None where the program does not suit.
 
         The owner lets go of what it has kept before, if an owner is given.
         """
         cdef Kept kept
+        cdef cnp.ndarray x = self.suiting(batch)
         cdef cnp.npy_intp dims[32]
         cdef int axis, axes = len(self.output_shape) + 1
         cdef bint turn
-        if not self.suits(x):
+        if x is None:
             return None
         if owner is not None:
             owner._kept = None
@@ -112,6 +120,9 @@ cdef class Kept:
     def __del__(self):
         if self.program is not None:
             self.of.free.append(self.program)
+
+    def __reduce__(self):
+        raise TypeError("Kept: expected to stay in its process, for its program holds addresses; call the model again")
 
     def backward(self, cnp.ndarray gy not None, bint with_input):
         """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.

@@ -7,7 +7,8 @@ from fastdl._kernels.operation cimport Batch, Operation
 from fastdl._kernels.table cimport real
 from fastdl._kernels.update cimport Update
 
-# An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie.
+# An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie. The mean of its losses
+# is total / count; where they are sums, it is total.
 cdef struct Epoch:
     Py_ssize_t rows, batch_size, done, steps
     int64_t* order
@@ -17,7 +18,7 @@ cdef struct Epoch:
     char* target
     char* outputs
     Py_ssize_t x_row, t_row, output_row
-    double limit_of_values, limit_of_norm, total, loss
+    double limit_of_values, limit_of_norm, total, count, loss
     bint sums
     uint64_t seed, call, draws
 

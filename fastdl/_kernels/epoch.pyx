@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastdl._kernels.blocks cimport add_gradients, run_blocks, run_through_blocks
-from fastdl._kernels.objective cimport objective_backward, objective_divisor, objective_forward
+from fastdl._kernels.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
 from fastdl._kernels.operation cimport backward_operation, forward_operation
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 from fastdl._kernels.update cimport clip_norm, clip_values, take_step
@@ -51,7 +51,7 @@ cdef bint run_steps(
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
     """
-    cdef double start = now(), divisor
+    cdef double start = now(), divisor, total, counted
     cdef Py_ssize_t i, look = 1, since = 0
     cdef bint finite, clips = e.limit_of_values > 0 or e.limit_of_norm > 0
     cdef const char* t
@@ -71,14 +71,16 @@ cdef bint run_steps(
             t = e.target
         divisor = objective_divisor(objective, t, batch.N, scratch)
         if blocks.whole:
-            e.loss = run_through_blocks(blocks, operations, objective, t, divisor, &batch, scratch) / divisor
+            total = run_through_blocks(blocks, operations, objective, t, divisor, &batch, scratch)
         else:
             if blocks.count:
                 run_blocks(blocks, True, operations, &batch, scratch)
             for i in range(blocks.count, count):
                 forward_operation(operations + i, &batch, scratch)
-            e.loss = objective_forward(objective, t, 0, batch.N, scratch) / divisor
-        if not isfinite(e.loss):
+            total = objective_forward(objective, t, 0, batch.N, scratch)
+        e.loss = total / divisor
+        # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
+        if not isfinite(e.loss) and not (total == 0 and divisor == 0):
             return False
         if e.outputs != NULL:
             memcpy(e.outputs + e.done * e.output_row, <void*>objective.x, batch.N * e.output_row)
@@ -95,7 +97,10 @@ cdef bint run_steps(
         if e.limit_of_norm > 0:
             clip_norm(updates, runs, e.limit_of_norm, scratch)
         finite = take_step(updates, runs, scratch)
-        e.total += e.loss if e.sums else e.loss * batch.N
+        counted = objective_count(objective, divisor, batch.N)
+        if counted != 0:
+            e.total += e.loss if e.sums else e.loss * counted
+            e.count += counted
         e.call += e.draws
         e.done += batch.N
         e.steps += 1

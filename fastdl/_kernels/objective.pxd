@@ -19,6 +19,8 @@ cdef struct Objective:
 
 # What the sum of a batch's losses is divided by.
 cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t N, real* _) noexcept nogil
+# How much the loss of a batch counts among those of an epoch: what a mean over classes is divided by, else the samples.
+cdef double objective_count(const Objective* o, double divisor, Py_ssize_t N) noexcept nogil
 # The sum of the losses of N samples from `first` on, NaN where it cannot be taken (outputs outside of [low, high]); their gradients,
 # each sum divided by the divisor.
 cdef double objective_forward(

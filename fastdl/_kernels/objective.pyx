@@ -35,6 +35,10 @@ cdef double objective_divisor(const Objective* o, const void* target, Py_ssize_t
     return total
 
 
+cdef double objective_count(const Objective* o, double divisor, Py_ssize_t N) noexcept nogil:
+    return divisor if o.mean and o.kind != ELEMENTWISE else N
+
+
 cdef double objective_forward(
     const Objective* o, const void* target, Py_ssize_t first, Py_ssize_t N, real* scratch) noexcept nogil:
     """The sum of the losses of N samples from `first` on; NaN where there is none."""

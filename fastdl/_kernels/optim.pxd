@@ -12,4 +12,5 @@ cdef bint adam_step_kernel(
     const real* g, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
     bint eps_inside_sqrt, Py_ssize_t step, Py_ssize_t n, real* p, real* exp_avg, real* exp_avg_sq,
     real* max_exp_avg_sq) noexcept nogil
-cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil
+cdef double norm_kernel(const real* g, Py_ssize_t n) noexcept nogil
+cdef void shrink_kernel(double limit, double norm, Py_ssize_t n, real* g) noexcept nogil

@@ -5,6 +5,8 @@ A choice that holds for the whole run (which sign, decay inside the gradient or 
 
 cimport numpy as cnp
 from cython.parallel cimport prange
+from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MIN
+from libc.math cimport NAN, fabs, isinf, isnan, sqrt
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.table cimport AdamFactors, RMSpropFactors, SGDFactors, entries, real, table
@@ -16,6 +18,10 @@ cnp.import_array()
 cdef enum:
     CHUNK = 16384
     WORK_PER_ELEMENT = 4
+
+# 2^-100 and 2^-1000: factors above are normal numbers of float and double.
+cdef double TINY_FLOAT = 7.888609052210118e-31
+cdef double TINY_DOUBLE = 9.332636185032189e-302
 
 
 cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
@@ -112,7 +118,7 @@ cdef bint adam_run(
     return entries(table, g).adam(g, f, p, mean, square, largest_square, n)
 
 
-cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
+cdef double sum_of_squares(const real* g, Py_ssize_t n) noexcept nogil:
     cdef FlushDenormals flush
     cdef double total = 0
     cdef Py_ssize_t chunk
@@ -120,6 +126,43 @@ cdef double squared_norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
     for chunk in range((n + CHUNK - 1) // CHUNK):
         total += entries(table, g).dot(g + chunk * CHUNK, g + chunk * CHUNK, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK))
     return total
+
+
+cdef double scaled_norm(const real* g, Py_ssize_t n) noexcept nogil:
+    """The largest magnitude times the norm of what is divided by it."""
+    cdef double largest = 0, total = 0, part
+    cdef Py_ssize_t i
+    for i in range(n):
+        part = fabs(<double>g[i])
+        if isnan(part):
+            return NAN
+        largest = max(largest, part)
+    if largest == 0 or isinf(largest):
+        return largest
+    for i in range(n):
+        part = <double>g[i] / largest
+        total += part * part
+    return largest * sqrt(total)
+
+
+cdef double norm_kernel(const real* g, Py_ssize_t n) noexcept nogil:
+    """The root of the sum of squares, also where these overflow or underflow in their own type."""
+    cdef double total = sum_of_squares(g, n)
+    # A square that underflows is less than the smallest normal number: beside this total, n of them are rounding.
+    cdef double least = n * (<double>FLT_MIN / FLT_EPSILON if sizeof(real) == sizeof(float) else DBL_MIN / DBL_EPSILON)
+    if least <= total <= DBL_MAX:
+        return sqrt(total)
+    return scaled_norm(g, n)
+
+
+cdef void shrink_kernel(double limit, double norm, Py_ssize_t n, real* g) noexcept nogil:
+    """g = g limit / (norm + 1e-6), in two steps where that factor may underflow."""
+    cdef double least = TINY_FLOAT if sizeof(real) == sizeof(float) else TINY_DOUBLE
+    cdef double factor = limit / (norm + 1e-6), step = sqrt(least)
+    if 0 < factor < least:
+        entries(table, g).scale(<real>step, g, n)
+        factor = limit / (norm * step)
+    entries(table, g).scale(<real>factor, g, n)
 
 
 def sgd_step(
@@ -170,21 +213,21 @@ def adam_step(
                          <double*>address(max_exp_avg_sq))
 
 
-def squared_norm(cnp.ndarray g not None) -> float:
-    """The sum of squares, as a Python float."""
+def norm(cnp.ndarray g not None) -> float:
+    """The root of the sum of squares, as a Python float."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        return squared_norm_kernel(<float*>address(g), n)
-    return squared_norm_kernel(<double*>address(g), n)
+        return norm_kernel(<float*>address(g), n)
+    return norm_kernel(<double*>address(g), n)
 
 
-def scale(double factor, cnp.ndarray g not None):
-    """g = factor g"""
+def shrink(double limit, double norm, cnp.ndarray g not None):
+    """g = g limit / (norm + 1e-6)"""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        entries(table, <float*>address(g)).scale(<float>factor, <float*>address(g), n)
+        shrink_kernel(limit, norm, n, <float*>address(g))
     else:
-        entries(table, <double*>address(g)).scale(factor, <double*>address(g), n)
+        shrink_kernel(limit, norm, n, <double*>address(g))
 
 
 def clamp(double low, double high, cnp.ndarray g not None):

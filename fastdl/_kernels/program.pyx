@@ -209,15 +209,16 @@ cdef class Program:
 
         Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
         outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, also
-        when an exception ends the call. After each epoch `ended` is called with the sum of its losses and its seconds; it
-        returns the number of the next epoch's first draw, or None to end the call, and may change the records of `updates`.
+        when an exception ends the call. After each epoch `ended` is called with the sum of its losses, what their mean divides it
+        by, and its seconds; it returns the number of the next epoch's first draw, or None to end the call, and may change the
+        records of `updates`.
 
         Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
         steps are taken in turns of `access`. The call ends where `watch` finds the model changed, or `goes_on`, which may
         change the records of `updates`, says that it is to.
 
-        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses, the latest
-        loss and draw; the step of a loss that is not finite is not taken.
+        Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
+        that is divided by, the latest loss and draw; the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
         cdef bint fine = True, stands = True, counted = True, alone
@@ -239,7 +240,7 @@ cdef class Program:
         e.output_row = 0 if outputs is None else cnp.PyArray_NBYTES(outputs) // e.rows
         e.input, e.target = self.input, self.target
         e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
-        e.total = e.loss = 0
+        e.total = e.count = e.loss = 0
         e.seed, e.call, e.draws = seed, call, self.draws
         for run in range(runs):
             if update[run].operation >= 0:
@@ -248,7 +249,7 @@ cdef class Program:
             while stands and fine and epoch < epochs:
                 start = now()
                 e.done = e.steps = 0
-                e.total = 0
+                e.total = e.count = 0
                 if shuffles != NULL:
                     with nogil:
                         shuffle_kernel(shuffles[epoch], all_rows, e.order)
@@ -290,7 +291,7 @@ cdef class Program:
                             break
                 if not (stands and fine):
                     break
-                next_call = ended(e.total, now() - start)
+                next_call = ended(e.total, e.count, now() - start)
                 PyErr_CheckSignals()
                 if next_call is None:
                     break
@@ -304,7 +305,7 @@ cdef class Program:
                 if update[run].operation >= 0:
                     operations[update[run].operation].update = 0
             give_scratch(block)
-        return fine, e.done, e.steps, e.total, e.loss, e.call
+        return fine, e.done, e.steps, e.total, e.count, e.loss, e.call
 
     def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""

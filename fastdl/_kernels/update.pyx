@@ -1,13 +1,16 @@
 """The optimizer's steps in a program: all at once when the gradients stand, or part by part as they are made."""
 
-from libc.math cimport sqrt
+from libc.math cimport hypot, isinf, isnan
 
-from fastdl._kernels.optim cimport adam_step_kernel, rmsprop_step_kernel, sgd_step_kernel, squared_norm_kernel
+from fastdl._kernels.optim cimport adam_step_kernel, norm_kernel, rmsprop_step_kernel, sgd_step_kernel, shrink_kernel
 from fastdl._kernels.table cimport entries, real, table
 
 # A part is stepped in runs that one thread takes without asking for others.
 cdef enum:
     RUN = 16384
+
+# 2^-512
+cdef double FAR_BELOW = 7.458340731200207e-155
 
 
 cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:
@@ -16,16 +19,29 @@ cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real
         entries(table, _).clamp(<real>-limit, <real>limit, <real*>update[i].g, update[i].n)
 
 
+cdef double norm_of_all(const Update* update, Py_ssize_t count, real* _) noexcept nogil:
+    """The norm of all gradients as one vector; NaN where one is."""
+    cdef Py_ssize_t i
+    cdef double total = 0, norm
+    for i in range(count):
+        norm = norm_kernel(<const real*>update[i].g, update[i].n)
+        if isnan(norm):
+            return norm
+        total = hypot(total, norm)
+    return total
+
+
 cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:
     """All gradients together times limit / (norm + 1e-6), where that is below 1."""
     cdef Py_ssize_t i
-    cdef double total = 0, factor
-    for i in range(count):
-        total += squared_norm_kernel(<const real*>update[i].g, update[i].n)
-    factor = limit / (sqrt(total) + 1e-6)
-    if not factor >= 1:
+    cdef double norm = norm_of_all(update, count, _)
+    if isinf(norm) and sizeof(real) == sizeof(double):  # perhaps of finite gradients
         for i in range(count):
-            entries(table, _).scale(<real>factor, <real*>update[i].g, update[i].n)
+            entries(table, _).scale(<real>FAR_BELOW, <real*>update[i].g, update[i].n)
+        norm = norm_of_all(update, count, _)
+    if not limit / (norm + 1e-6) >= 1:
+        for i in range(count):
+            shrink_kernel(limit, norm, update[i].n, <real*>update[i].g)
 
 
 cdef inline real* after(Py_ssize_t state, Py_ssize_t start, real* _) noexcept nogil:

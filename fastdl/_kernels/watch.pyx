@@ -35,6 +35,9 @@ cdef class Watch:
     def __dealloc__(self):
         PyMem_Free(self.looked_at)
 
+    def __reduce__(self):
+        raise TypeError("Watch: expected to stay in its process, for it holds addresses; make it again")
+
     cdef bint unchanged(self) except -1:
         """Whether everything is as it was."""
         cdef tuple entry

@@ -32,6 +32,8 @@ class Callback:
     """
 
     watches = False
+    # Attributes of the fit that runs, such as open files: a copy has None in their place.
+    _of_this_fit: tuple[str, ...] = ()
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Called before the first step; `trainer.history.names` are the names that each record will have."""
@@ -66,6 +68,9 @@ class Callback:
         """Whether several epochs may run in one native call."""
         between = self._defines("on_epoch_begin") or self._defines("on_checkpoint")
         return not between and (self.watches or not self.awaits_epochs())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | dict.fromkeys(self._of_this_fit)
 
     def _defines(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Callback, name)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
+from fastdl.callbacks.file_name import FileName
 from fastdl.callbacks.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -17,10 +18,12 @@ class ModelCheckpoint(Callback):
     """Write the training state every so many epochs and after the last, or each time that a quantity is at its best.
 
     The file is what `Trainer.save` writes: `Trainer.load` goes on from it, `fastdl.load` takes the model out of it. It is
-    replaced as a whole; `{epoch}` in the path, as in "run-{epoch}.safetensors", keeps one for each.
+    replaced as a whole. Places in the path are filled in as by str.format, which keeps a file for each epoch:
+    "run-{epoch:02d}-{val_loss:.4f}.safetensors" takes the epoch, counted from 1, and any name of the history.
 
     Args:
-        path: the file; its folder has to exist.
+        path: the file; its folder has to exist, but for one whose name has places, which is made. A brace that opens no
+            place is written twice: {{ or }}.
         every: epochs from one to the next; not with a monitor, which looks at each.
         monitor: a name of the history, as "val_loss": only epochs that are the best so far are written.
         mode: "min" or "max", which way the monitor improves; None takes "min" for a loss or error, "max" for an accuracy.
@@ -29,9 +32,11 @@ class ModelCheckpoint(Callback):
 
     Raises:
         TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be told.
-        ValueError: at the start of a fit, if the history will have no such name.
+        ValueError: at the start of a fit, if the history will have no such name, or a place in the path has another name or
+            a format that its number cannot have.
         TypeError: at the start of a fit, if a part of the trainer has no state that can be written.
-        OSError: if the file cannot be written; an older one stands then.
+        OSError: at the start of a fit, if the folder is missing or cannot be written to, or the path leads to what is no
+            regular file; later, if the file cannot be written. An older one stands then.
 
     Example:
         >>> ModelCheckpoint("run.safetensors", every=5).every
@@ -50,7 +55,7 @@ class ModelCheckpoint(Callback):
     ) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"ModelCheckpoint: expected a path, got {type(path).__name__}")
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.every = positive_integer(every, "every", "ModelCheckpoint")
         if monitor is not None and self.every > 1:
             raise ValueError(f"ModelCheckpoint: expected every=1 beside a monitor, got every={every}")
@@ -60,6 +65,7 @@ class ModelCheckpoint(Callback):
         self.monitor, self.mode = monitor, self._monitor and self._monitor.mode
         self._due = False
         self._epochs = 0
+        self._name: FileName | None = None
 
     @property
     def best(self) -> float | None:
@@ -76,6 +82,8 @@ class ModelCheckpoint(Callback):
         from fastdl.state import writable
 
         writable(trainer)
+        self._name = FileName(self.path, trainer.history.names, "ModelCheckpoint")
+        self._check_place(self._name, trainer, epochs)
         self._epochs = epochs
         if self._monitor is not None:
             self._monitor.begin(trainer)
@@ -91,7 +99,28 @@ class ModelCheckpoint(Callback):
     def on_checkpoint(self, trainer: Trainer) -> None:
         """Write it."""
         if self._due or (self._monitor is None and trainer.stopping):
-            trainer.save(self.path.replace("{epoch}", str(len(trainer.history))))
+            trainer.save(self._place(trainer))
+
+    def _check_place(self, name: FileName, trainer: Trainer, epochs: int) -> None:
+        """Raise an OSError where the next file cannot be written, as far as its name is known."""
+        from fastdl.output_file import check_file, check_folder
+
+        following = (len(trainer.history) // self.every + 1) * self.every
+        first = name.filled(max(1, min(epochs, following)), {})
+        if name.fields <= {"epoch"} and os.path.dirname(first) in ("", name.folder):
+            check_file(first, "ModelCheckpoint")
+        else:
+            check_folder(name.folder, "ModelCheckpoint")
+
+    def _place(self, trainer: Trainer) -> str:
+        """The file of the latest epoch, in a folder that is there."""
+        if self._name is None:
+            self._name = FileName(self.path, trainer.history.names, "ModelCheckpoint")
+        record = trainer.history[-1] if trainer.history else {}
+        place = self._name.filled(len(trainer.history), record)
+        if (folder := os.path.dirname(place)) not in ("", self._name.folder):
+            os.makedirs(folder, exist_ok=True)
+        return place
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value and its epoch."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fastdl.callbacks.callback import Callback
 
 if TYPE_CHECKING:
+    from fastdl.history import History
     from fastdl.training import Trainer
 
 
@@ -24,7 +25,7 @@ class CSVLog(Callback):
 
     Raises:
         TypeError: if path is none.
-        OSError: before training, if the file cannot be written.
+        OSError: before training, if the file cannot be written, or is no regular one.
         ValueError: before training, if the file has another header.
 
     Example:
@@ -33,6 +34,7 @@ class CSVLog(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_file",)
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
@@ -42,11 +44,14 @@ class CSVLog(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Open the file and write the header where there is none."""
-        header = ",".join(["epoch", *trainer.history.names])
+        from fastdl.output_file import continued
+
+        header = _header(trainer.history)
         try:
-            file = open(self.path, "a+", newline="", encoding="utf-8")  # noqa: SIM115 - closed when the fit ends
+            opened = continued(self.path, "CSVLog")
         except OSError as error:
             raise type(error)(f"CSVLog: cannot write to {self.path}: {error.strerror}") from error
+        file = io.TextIOWrapper(opened, newline="", encoding="utf-8")
         try:
             self._continue(file, header, len(trainer.history))
         except BaseException:
@@ -70,7 +75,7 @@ class CSVLog(Callback):
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Write the epoch's line."""
         if self._file is not None:
-            self._file.write(",".join(map(repr, [len(trainer.history), *record.values()])) + "\n")
+            self._file.write(_line(len(trainer.history), record) + "\n")
             self._file.flush()
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -78,6 +83,19 @@ class CSVLog(Callback):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+def csv_text(history: History) -> str:
+    """A history as the file that CSVLog writes."""
+    return "\n".join([_header(history), *(_line(i, record) for i, record in enumerate(history, 1)), ""])
+
+
+def _header(history: History) -> str:
+    return ",".join(["epoch", *history.names])
+
+
+def _line(epoch: int, record: dict[str, float]) -> str:
+    return ",".join(map(repr, [epoch, *record.values()]))
 
 
 def _kept(lines: list[str], done: int) -> int:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fastdl.callbacks.bar import bar_class, is_terminal
 from fastdl.callbacks.callback import Callback
 from fastdl.notebook import in_notebook
 
@@ -30,6 +30,7 @@ class ProgressBar(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_bar",)
 
     def __init__(self, show: bool | None = None) -> None:
         if show not in (None, True, False):
@@ -40,17 +41,17 @@ class ProgressBar(Callback):
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Draw the empty bar."""
         notebook = in_notebook()
-        wanted = notebook or bool(sys.stderr and sys.stderr.isatty()) if self.show is None else self.show
+        wanted = notebook or is_terminal(sys.stderr) if self.show is None else self.show
         if not wanted:
             return
         try:
-            tqdm = _bar_class(notebook)
+            make = bar_class(notebook)
         except ImportError:
             if self.show is None:
                 return
             raise ImportError("ProgressBar: needs tqdm; write pip install tqdm, or fit(..., progress=False)") from None
         done = len(trainer.history)
-        self._bar = tqdm(total=epochs, initial=done, unit="epoch", dynamic_ncols=True, file=sys.stderr)
+        self._bar = make(total=epochs, initial=done, unit="epoch", dynamic_ncols=True, file=sys.stderr)
 
     def awaits_epochs(self) -> bool:
         """Whether the bar is drawn."""
@@ -59,8 +60,7 @@ class ProgressBar(Callback):
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Move the bar on."""
         if self._bar is not None:
-            words = [f"{name} {value:.4g}" for name, value in record.items() if name not in ("lr", "seconds")]
-            self._bar.set_postfix_str(", ".join(words), refresh=False)
+            self._bar.show_record({name: value for name, value in record.items() if name not in ("lr", "seconds")})
             self._bar.update()
 
     def on_fit_end(self, trainer: Trainer) -> None:
@@ -68,14 +68,3 @@ class ProgressBar(Callback):
         if self._bar is not None:
             self._bar.close()
             self._bar = None
-
-
-def _bar_class(notebook: bool) -> Any:
-    """tqdm's widget in a notebook with ipywidgets, its line of text elsewhere."""
-    if notebook:
-        widgets = import_module("tqdm.notebook")
-        if getattr(widgets, "IProgress", None) is not None:
-            return widgets.tqdm
-    from tqdm import tqdm
-
-    return tqdm

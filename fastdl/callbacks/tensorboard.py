@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
+from fastdl.extras import missing
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -35,6 +36,7 @@ class TensorBoard(Callback):
     """
 
     watches = True
+    _of_this_fit = ("_writer",)
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, (str, os.PathLike)):
@@ -48,7 +50,12 @@ class TensorBoard(Callback):
             events: Any = import_module("tensorboard.compat.proto.event_pb2")
             writer: Any = import_module("tensorboard.summary.writer.event_file_writer")
         except ImportError:
-            raise ImportError('TensorBoard: needs tensorboard; write pip install "fastdl-nn[tensorboard]"') from None
+            raise missing("TensorBoard", "tensorboard") from None
+        from fastdl.output_file import check_folder
+
+        if "://" not in self.folder:
+            os.makedirs(self.folder, exist_ok=True)
+            check_folder(self.folder, "TensorBoard")
         self._writer = writer.EventFileWriter(self.folder)
         if trainer.history:
             start, step = events.SessionLog(status=events.SessionLog.START), len(trainer.history) + 1
@@ -56,6 +63,8 @@ class TensorBoard(Callback):
 
     def on_epoch_end(self, trainer: Trainer, record: dict[str, float]) -> None:
         """Write the epoch's numbers."""
+        if self._writer is None:
+            return
         events: Any = import_module("tensorboard.compat.proto.event_pb2")
         summaries: Any = import_module("tensorboard.compat.proto.summary_pb2")
         values = [summaries.Summary.Value(tag=name, simple_value=value) for name, value in record.items()]

@@ -13,9 +13,11 @@ from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, as_known, check_shape, read
 from fastdl.commands.saved import outputs
 from fastdl.commands.score import by_class, score
+from fastdl.commands.streams import say
 from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
+from fastdl.extras import missing
 
 
 def add(commands: Any) -> None:
@@ -40,14 +42,15 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Print accuracy with a table of the classes, or R2 and root mean square error."""
     saved = load(arguments.model)
-    out = None if arguments.out is None else _drawable(arguments.out, saved)
+    name = f"{arguments.model.stem}-confusion.png"
+    out = None if arguments.out is None else _drawable(arguments.out, name, saved)
     test = _data(arguments, saved)
     output = outputs(saved, test.x)
     if saved.classes is not None:
-        print(by_class(output, test.y, saved.classes))
+        say(by_class(output, test.y, saved.classes))
     if out is not None:
-        print(f"picture: {_picture(out / f'{arguments.model.stem}-confusion.png', output, test)}")
-    print(score(output, test.y, saved.classes))
+        say(f"picture: {_picture(out / name, output, test)}")
+    say(score(output, test.y, saved.classes))
 
 
 def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
@@ -68,21 +71,22 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
         rng = np.random.default_rng(int(saved.metadata.get("seed", 0)))
         fraction = options.fraction(saved.metadata.get("test_fraction", repr(TEST_FRACTION)))
     except (ValueError, argparse.ArgumentTypeError):
-        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {saved.metadata}") from None
+        found = {name: saved.metadata.get(name) for name in ("seed", "test_fraction")}
+        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {found}") from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
     return Dataset(test.x, as_known(test, layout, name), saved.classes)
 
 
-def _drawable(folder: Path, saved: Checkpoint) -> Path:
+def _drawable(folder: Path, name: str, saved: Checkpoint) -> Path:
     """The folder for the picture, when there is something to draw and what draws it."""
     if saved.classes is None:
         raise ValueError("--out: expected a model of classes, whose confusion matrix it is for, got one of values")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
-        raise ImportError('--out: needs matplotlib; write pip install "fastdl-nn[plot]"') from None
-    return options.writable_folder(folder)
+        raise missing("--out", "plot") from None
+    return options.writable_folder(folder, name)
 
 
 def _picture(path: Path, output: np.ndarray, test: Dataset) -> Path:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 import fastdl
+from fastdl.commands.streams import say
 
 
 def add(commands: Any) -> None:
@@ -22,4 +23,4 @@ def run(arguments: argparse.Namespace) -> None:
     lines |= fastdl.build_info()
     width = max(map(len, lines)) + 1
     for name, value in lines.items():
-        print(f"{name + ':':{width}} {value}")
+        say(f"{name + ':':{width}} {value}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from fastdl.input_file import kind_of_file
+from fastdl.output_file import check_file, check_folder
 
 DEFAULTS = "What an option is by default stands in parentheses."
 
@@ -54,18 +56,20 @@ def one_source(task: str | None, files: Sequence[Path] | None, tasks: Sequence[s
         raise ValueError(f"expected {task} or --data, got both")
 
 
-def writable_folder(folder: Path) -> Path:
-    """The folder, made where it is not there yet, when files can be written into it.
+def writable_folder(folder: Path, *names: str) -> Path:
+    """The folder, made where it is not there yet, when files, and those of these names, can be written into it.
 
     Raises:
         ValueError: if not.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        check_folder(folder, "--out")
     except OSError as error:
         raise ValueError(f"--out {folder}: cannot be written to: {error.strerror}") from None
+    for name in names:
+        writable_file(folder / name)
+    return folder
 
 
 def writable_file(path: Path) -> Path:
@@ -76,11 +80,9 @@ def writable_file(path: Path) -> Path:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(
-                f"--out {path}: expected the name of a file, got a {'folder' if path.is_dir() else 'device'}"
-            )
-        with tempfile.TemporaryFile(dir=path.resolve().parent):
-            return path
+            raise ValueError(f"--out {path}: expected the name of a file, got a {kind_of_file(path.stat().st_mode)}")
+        check_file(path, "--out")
+        return path
     except OSError as error:
         raise ValueError(f"--out {path}: cannot be written to: {error.strerror}") from None
 

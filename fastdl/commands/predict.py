@@ -5,17 +5,21 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fastdl.checkpoint import Checkpoint, load, write_atomically
+from fastdl.checkpoint import Checkpoint, load
 from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
+from fastdl.commands.streams import say, say_exactly
 from fastdl.door import weights_dtype
+from fastdl.output_file import write_atomically
+
+# What --out is where the predictions go to standard output, which may be a pipe or continue a file.
+STANDARD_OUTPUT = (None, Path("-"), Path("/dev/stdout"))
 
 
 def add(commands: Any) -> None:
@@ -32,7 +36,7 @@ def add(commands: Any) -> None:
     names = "columns of CSV are found by name where model and file have names, others are left out"
     add("--data", type=Path, required=True, metavar="FILE", help=f"{kinds}; {names}")
     tables.add(command)
-    add("--out", type=Path, metavar="FILE", help="write to this file, over an older one (to standard output)")
+    add("--out", type=Path, metavar="FILE", help="write to this file, over an older one (to standard output, as for -)")
     add(
         "--probabilities",
         action="store_true",
@@ -45,14 +49,14 @@ def run(arguments: argparse.Namespace) -> None:
     saved = load(arguments.model)
     if arguments.probabilities and saved.classes is None:
         raise ValueError("--probabilities: expected a model of classes, got one of values")
-    out = None if arguments.out is None else options.writable_file(arguments.out)
+    out = None if arguments.out in STANDARD_OUTPUT else options.writable_file(arguments.out)
     output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved, tables.given(arguments))))
     text = table(saved, output, arguments.probabilities)
     if out is None:
-        sys.stdout.write(text)
+        say_exactly(text)
     else:
-        write_atomically(out, text.encode())
-        print(f"predictions: {out}")
+        write_atomically(out, text.encode(), "--out")
+        say(f"predictions: {out}")
 
 
 def table(saved: Checkpoint, output: np.ndarray, probabilities: bool = False) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fastdl import studies
 from fastdl.commands import options
+from fastdl.commands.streams import say
 
 ALL = "all"
 
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace) -> None:
                 raise ValueError(f"--{name}: expected a study's name beside it, got none; `fastdl study` lists them")
         _list()
         return
+    from fastdl.studies.run import ENDINGS
     from fastdl.studies.run import run as run_study
     from fastdl.studies.store import Store
 
@@ -51,7 +53,10 @@ def run(arguments: argparse.Namespace) -> None:
         f"studies{_quick(arguments)}" if together else arguments.name + _quick(arguments)
     )
     chosen = [_study(name, arguments, together) for name in names]
-    folders = [options.writable_folder(out / name if together else out) for name in names]
+    folders = [
+        options.writable_folder(out / name if together else out, *(f"{name}{ending}" for ending in ENDINGS))
+        for name in names
+    ]
     summary = options.writable_file(out.with_name(f"{out.name}.md")) if together else None
     for study, folder in zip(chosen, folders, strict=True):
         study.refuse_without_sklearn()
@@ -60,14 +65,14 @@ def run(arguments: argparse.Namespace) -> None:
     for study, folder in zip(chosen, folders, strict=True):
         run_study(study, folder)
         reports.append((folder / f"{study.name}.md").read_text(encoding="utf-8"))
-        print(reports[-1], end="\n" if together else "", flush=True)
-        print(f"report: {folder / f'{study.name}.md'}", flush=True)
+        say(reports[-1], end="\n" if together else "", flush=True)
+        say(f"report: {folder / f'{study.name}.md'}", flush=True)
     if summary is not None:
-        from fastdl.checkpoint import write_atomically
+        from fastdl.output_file import write_atomically
         from fastdl.studies.report import together as joined
 
-        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode())
-        print(f"all reports: {summary}")
+        write_atomically(summary, joined(list(zip(names, reports, strict=True)), out.name).encode(), "--out")
+        say(f"all reports: {summary}")
 
 
 def _study(name: str, arguments: argparse.Namespace, together: bool) -> Any:
@@ -86,4 +91,4 @@ def _quick(arguments: argparse.Namespace) -> str:
 def _list() -> None:
     width = max(map(len, studies.NAMES))
     for name in studies.NAMES:
-        print(f"{name:{width}}  {studies.find(name).summary}")
+        say(f"{name:{width}}  {studies.find(name).summary}")

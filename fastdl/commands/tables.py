@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from fastdl.commands import options
+from fastdl.commands.streams import complain
 from fastdl.data.layout import LAYOUTS
 from fastdl.packing import shown
 
@@ -113,8 +113,8 @@ def in_words() -> Iterator[None]:
     for each in caught:
         if each.category is not UserWarning:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        elif sys.stderr is not None:
-            print(f"fastdl: note: {translated(str(each.message).partition(': ')[2])}", file=sys.stderr)
+        else:
+            complain(f"fastdl: note: {translated(str(each.message).partition(': ')[2])}")
 
 
 def translated(message: str) -> str:

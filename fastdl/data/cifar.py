@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype, one_of
-from fastdl.data.source import data_folder, regular_file
+from fastdl.data.source import data_folder
 from fastdl.data.transform import pixels
+from fastdl.input_file import as_path, read_whole
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE = (3, 32, 32)
@@ -48,12 +49,7 @@ def read_cifar10(path: str | os.PathLike[str], *more: str | os.PathLike[str]) ->
 
     Source: https://www.cs.toronto.edu/~kriz/cifar.html.
     """
-    files = [regular_file(each, "read_cifar10") for each in (path, *more)]
-    for file, size in files:
-        if size == 0 or size % RECORD:
-            whole = f"{size // RECORD} records and {size % RECORD} bytes" if size else "an empty file"
-            raise ValueError(f"read_cifar10: expected records of {RECORD} bytes in {file}, got {whole}")
-    records = np.concatenate([_records(file, size) for file, size in files])
+    records = np.concatenate([_records(as_path(each, "read_cifar10")) for each in (path, *more)])
     return records[:, 1:].reshape(-1, *IMAGE), records[:, 0].astype(np.int64)
 
 
@@ -100,11 +96,12 @@ def cifar10(
     raise FileNotFoundError(f"cifar10: expected {', '.join(names)} in {where}, got no folder that holds them all")
 
 
-def _records(file: Path, size: int) -> np.ndarray:
-    with file.open("rb") as opened:
-        content = opened.read(size + 1)
-    if len(content) != size:
-        raise ValueError(f"read_cifar10: expected {size} bytes in {file}, got a file that changes while it is read")
+def _records(file: Path) -> np.ndarray:
+    content = read_whole(file, "read_cifar10")
+    size = len(content)
+    if size == 0 or size % RECORD:
+        whole = f"{size // RECORD} records and {size % RECORD} bytes" if size else "an empty file"
+        raise ValueError(f"read_cifar10: expected records of {RECORD} bytes in {file}, got {whole}")
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     wrong = records[:, 0] > 9
     if wrong.any():

@@ -14,8 +14,8 @@ import numpy as np
 from fastdl.data.dialect import Options, dialect_of
 from fastdl.data.numbers import DECIMALS, WHOLE, exactly, finite_as, number, pointed, rounded_whole
 from fastdl.data.records import Text
-from fastdl.data.source import regular_file
 from fastdl.data.text import utf8_of
+from fastdl.input_file import as_path
 
 SHOWN = 40
 NAMED = 20
@@ -39,7 +39,7 @@ class Table:
 
     def __init__(self, path: str | os.PathLike[str], owner: str, options: Options | None = None) -> None:
         self.owner, self.options = owner, options or Options()
-        self.path, _ = regular_file(path, owner)
+        self.path = as_path(path, owner)
         content, note = utf8_of(self.path, owner, self.options.encoding)
         self._text = Text(content, self.path, owner, self.options.comment)
         self.dialect = dialect_of(self._text, self.options)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype
+from fastdl.extras import missing
 
 
 def digits(dtype: npt.DTypeLike = np.float32) -> tuple[np.ndarray, np.ndarray]:
@@ -32,6 +33,6 @@ def digits(dtype: npt.DTypeLike = np.float32) -> tuple[np.ndarray, np.ndarray]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise ImportError('digits: needs scikit-learn; write pip install "fastdl-nn[sklearn]"') from None
+        raise missing("digits", "sklearn") from None
     x, y = load_digits(return_X_y=True)
     return (np.asarray(x).reshape(-1, 1, 8, 8) / 16).astype(dtype), np.asarray(y).astype(np.int64)

@@ -17,9 +17,10 @@ from fastdl.data.dataset import Dataset
 from fastdl.data.idx import DTYPES, labelled, read_idx
 from fastdl.data.layout import channels_first
 from fastdl.data.npz import read_array, read_npy, read_npz
-from fastdl.data.source import opened, regular_file
+from fastdl.data.source import opened
 from fastdl.data.table import read_columns, read_csv
 from fastdl.data.transform import pixels
+from fastdl.input_file import as_path
 
 # How many files make a set of each kind; None for any number.
 FILES = {"CSV": 1, ".npz": 1, "IDX": 2, ".npy": 2, ".bin": None}
@@ -82,7 +83,7 @@ def load_data(
         ((3, 1, 8, 8), dtype('float32'), ('0', '1', '2'))
     """
     dtype = as_float_dtype(dtype, "load_data")
-    paths = [regular_file(each, "load_data")[0] for each in (path, *more)]
+    paths = [as_path(each, "load_data") for each in (path, *more)]
     kinds = [file_kind(each, "load_data") for each in paths]
     listed = ", ".join(f"{each} ({kind})" for each, kind in zip(paths, kinds, strict=True))
     kind = kinds[0]
@@ -141,7 +142,7 @@ def load_inputs(
         ((3, 1, 8, 8), np.float32(1.0))
     """
     dtype = as_float_dtype(dtype, "load_inputs")
-    path = regular_file(path, "load_inputs")[0]
+    path = as_path(path, "load_inputs")
     kind = file_kind(path, "load_inputs")
     _check_options(kind, layout, part, {"columns": columns, **table}, f"{path} ({kind})", "load_inputs")
     if kind == "CSV":
@@ -165,7 +166,7 @@ def file_kind(path: Path, owner: str) -> str:
     named = path.suffix.lower()
     if named == ".bin":
         return ".bin"
-    with opened(path, owner) as (file, _):
+    with opened(path, owner) as (file, _, _):
         head = file.read(6)
     if head[:2] == b"\0\0" and head[2:3] != b"" and head[2] in DTYPES:
         return "IDX"
@@ -178,11 +179,7 @@ def file_kind(path: Path, owner: str) -> str:
 
 def exact_dtype(paths: Sequence[Path], owner: str) -> np.dtype[Any]:
     """The dtype in which nothing of the files is rounded before it is standardized: float32 for 8-bit images, else float64."""
-    return np.dtype(
-        np.float32
-        if all(file_kind(regular_file(each, owner)[0], owner) in ("IDX", ".bin") for each in paths)
-        else np.float64
-    )
+    return np.dtype(np.float32 if all(file_kind(each, owner) in ("IDX", ".bin") for each in paths) else np.float64)
 
 
 def _check_options(kind: str, layout: object, part: object, table: dict[str, Any], listed: str, owner: str) -> None:

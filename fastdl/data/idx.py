@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.arguments import as_float_dtype, one_of
-from fastdl.data.source import DEFLATE_RATIO, data_folder, opened, read_up_to, regular_file
+from fastdl.data.source import DEFLATE_RATIO, data_folder, opened, read_up_to
 from fastdl.data.transform import pixels
+from fastdl.input_file import as_path
 
 NAMES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 DTYPES = {code: np.dtype(name) for code, name in NAMES.items()}
@@ -50,8 +51,8 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     Source: http://yann.lecun.com/exdb/mnist.
     """
-    path, size = regular_file(path, "read_idx")
-    with opened(path, "read_idx") as (file, zipped):
+    path = as_path(path, "read_idx")
+    with opened(path, "read_idx") as (file, zipped, size):
         dtype, shape = _header(file, path)
         start = 4 + 4 * len(shape)
         # NumPy counts the other dimensions of an empty array too.

@@ -17,7 +17,8 @@ from typing import IO
 import numpy as np
 
 from fastdl.arguments import one_of
-from fastdl.data.source import DEFLATE_RATIO, read_up_to, regular_file
+from fastdl.data.source import DEFLATE_RATIO, read_up_to
+from fastdl.input_file import as_path, open_regular, size_of
 
 NAMES = (("x", "y"), ("X", "Y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("arr_0", "arr_1"))
 PARTS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -66,8 +67,9 @@ def read_npz(path: str | os.PathLike[str], part: str | None = None) -> tuple[np.
 
     Source: numpy.savez.
     """
-    path, size = regular_file(path, "read_npz")
-    with path.open("rb") as raw:
+    path = as_path(path, "read_npz")
+    with open_regular(path, "read_npz") as raw:
+        size = size_of(raw)
         try:
             archive = zipfile.ZipFile(raw)
         except (*UNSOUND, ValueError, OSError) as error:
@@ -135,7 +137,7 @@ def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.n
 
     Source: numpy.save.
     """
-    x, y = (regular_file(path, "read_npy")[0] for path in (x, y))
+    x, y = (as_path(path, "read_npy") for path in (x, y))
     arrays = [read_array(path, "read_npy") for path in (x, y)]
     _check_rows(arrays, [str(x), str(y)], "read_npy")
     return arrays[0], arrays[1]
@@ -143,9 +145,9 @@ def read_npy(x: str | os.PathLike[str], y: str | os.PathLike[str]) -> tuple[np.n
 
 def read_array(path: str | os.PathLike[str], owner: str) -> np.ndarray:
     """The array of an .npy file, read as `read_npy` reads two; `owner` opens the messages."""
-    path, size = regular_file(path, owner)
-    with path.open("rb") as file:
-        array = _array(file, size, str(path), owner)
+    path = as_path(path, owner)
+    with open_regular(path, owner) as file:
+        array = _array(file, size_of(file), str(path), owner)
     _check_finite(array, str(path), owner)
     return array
 

@@ -1,42 +1,22 @@
-"""Files to read from: regular ones, found in a folder, plain or gzipped, read up to a bound."""
+"""Files to read from: found in a folder, plain or gzipped, read up to a bound."""
 
 from __future__ import annotations
 
 import gzip
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from fastdl.input_file import open_regular, size_of
+
 FOLDER = "FASTDL_DATA"
 GZIP = b"\x1f\x8b"
 # Deflate never packs more into a byte: a back-reference of two bits stands for 258 bytes.
 DEFLATE_RATIO = 1032
 CHUNK = 1 << 20
-
-
-def regular_file(path: str | os.PathLike[str], owner: str) -> tuple[Path, int]:
-    """The path and the size in bytes of a file on disk.
-
-    Raises:
-        TypeError: if path is no path.
-        OSError: if there is no such file.
-        ValueError: if it is a folder or a device, which have no size to check against.
-    """
-    try:
-        place = Path(path)
-        status = place.stat()
-    except TypeError:
-        raise TypeError(f"{owner}: expected a path, got {path!r}") from None
-    except ValueError:
-        raise ValueError(f"{owner}: expected the name of a file, got {str(path)!r}") from None
-    if not stat.S_ISREG(status.st_mode):
-        kind = "folder" if stat.S_ISDIR(status.st_mode) else "device"
-        raise ValueError(f"{owner}: expected a file, got the {kind} {place}")
-    return place, status.st_size
 
 
 def data_folder(folder: str | os.PathLike[str] | None, owner: str) -> Path:
@@ -57,22 +37,23 @@ def data_folder(folder: str | os.PathLike[str] | None, owner: str) -> Path:
 
 
 @contextmanager
-def opened(path: Path, owner: str) -> Iterator[tuple[IO[bytes], bool]]:
-    """The file, unpacked on the way where its content is gzip, and whether it is.
+def opened(path: Path, owner: str) -> Iterator[tuple[IO[bytes], bool, int]]:
+    """The file, unpacked on the way where its content is gzip; whether it is, and its size on the disk.
 
     Raises:
         OSError: if it cannot be read.
-        ValueError: if what is read of it is no sound gzip.
+        ValueError: if it is no regular file, or what is read of it is no sound gzip.
     """
-    with path.open("rb") as raw:
+    with open_regular(path, owner) as raw:
+        size = size_of(raw)
         zipped = raw.read(len(GZIP)) == GZIP
         raw.seek(0)
         if not zipped:
-            yield raw, False
+            yield raw, False, size
             return
         try:
             with gzip.GzipFile(fileobj=raw) as file:
-                yield cast(IO[bytes], file), True
+                yield cast(IO[bytes], file), True, size
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{owner}: expected a whole gzip file, got {path}: {error}") from None
 

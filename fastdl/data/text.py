@@ -30,7 +30,7 @@ def utf8_of(path: Path, owner: str, encoding: str | None = None) -> tuple[bytes,
         OSError: if the file cannot be read.
         ValueError: if it is no text; with line and byte.
     """
-    with opened(path, owner) as (file, _):
+    with opened(path, owner) as (file, _, _):
         content = file.read()
     if encoding is not None:
         return _decoded(content, encoding, path, owner), ""

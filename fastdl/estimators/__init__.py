@@ -1,9 +1,11 @@
 """scikit-learn estimators: multilayer perceptrons under scikit-learn's names, and any fastdl model as an estimator."""
 
+from fastdl.extras import missing
+
 try:
     import sklearn as sklearn
 except ImportError:
-    raise ImportError('fastdl.estimators: needs scikit-learn; write pip install "fastdl-nn[sklearn]"') from None
+    raise missing("fastdl.estimators", "sklearn") from None
 
 from fastdl.estimators.mlp import MLPClassifier as MLPClassifier
 from fastdl.estimators.mlp import MLPRegressor as MLPRegressor

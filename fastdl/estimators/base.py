@@ -130,12 +130,9 @@ class Estimator(BaseEstimator):
         check_options(self)
         if incremental and self.early_stopping:
             raise ValueError(f"{owner}: partial_fit does not support early_stopping=True")
-        check_inputs(X, owner)
         refuse_masked(y, "y", owner)
         refuse_masked(sample_weight, "sample_weight", owner)
-        options = {"multi_output": True, "y_numeric": self._numeric_targets, "allow_nd": self._takes_images}
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
-            X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], dtype=np.float32, reset=first, **options)
+        X, y = self._validated(X, y, reset=first, multi_output=True, y_numeric=self._numeric_targets)
         x = self._shaped(X)
         truth = self._read_targets(y, first, classes)
         random_state = check_random_state(self.random_state)
@@ -169,6 +166,8 @@ class Estimator(BaseEstimator):
             raise ValueError(
                 f"{owner}: expected weights that stay finite, got others; write a smaller learning_rate_init, or scale X"
             )
+        for parameter in self.model_.parameters():
+            parameter._forgotten = True  # what is left of the latest step: a pickle need not hold it
         self.model_.eval()  # so that predictions in many threads touch nothing of it
         return self
 
@@ -245,7 +244,7 @@ class Estimator(BaseEstimator):
             self._rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         elif decay:
             self._optimizer.param_groups[0]["weight_decay"] = decay
-        self.n_iter_ = self.n_iter_ if incremental else 0
+        self.n_iter_ = 0
         self._begin_curves()
         try:
             fit_stochastic(
@@ -294,11 +293,17 @@ class Estimator(BaseEstimator):
     def _outputs(self, X: Any) -> Array:
         """The model's outputs."""
         check_is_fitted(self)
+        return outputs(self.model_, self._shaped(self._validated(X, reset=False)))
+
+    def _validated(self, X: Any, *y: Any, **options: Any) -> Any:
+        """X as float32, and y where it is given, looked through as scikit-learn does."""
         check_inputs(X, type(self).__name__)
-        options = {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
-        with np.errstate(over="ignore", invalid="ignore"):
-            X = validate_data(self, X, reset=False, **options)
-        return outputs(self.model_, self._shaped(X))
+        dtype = getattr(X, "dtype", None)
+        if getattr(dtype, "kind", "f") in "USmM":  # which NumPy would make numbers of
+            raise ValueError(f"{type(self).__name__}: expected numbers for X, got dtype {dtype}; write X.astype(float)")
+        options |= {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
+            return validate_data(self, X, *y, **options)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -18,8 +18,14 @@ from fastdl.arguments import refuse_masked
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
 from fastdl.estimators.exactness import of_their_kind
+from fastdl.packing import shown
 
 Array = NDArray[Any]
+
+
+def few(classes: Array) -> str:
+    """The first classes, in words."""
+    return shown(classes.tolist())
 
 
 class Classifier(ClassifierMixin, Estimator):
@@ -38,6 +44,12 @@ class Classifier(ClassifierMixin, Estimator):
         y = y.toarray() if sparse else y if first else of_their_kind(y, self.classes_)
         kind = type_of_target(y, input_name="y")
         if kind not in ("binary", "multiclass", "multilabel-indicator"):
+            if kind == "unknown" and np.ndim(y) == 1:
+                held = sorted({type(each).__name__ for each in y})
+                raise ValueError(
+                    f"{owner}: Unknown label type: expected numbers, booleans or strings for y, got objects of"
+                    f" {', '.join(held)}; write y.astype(int) or y.astype(str)"
+                )
             check_classification_targets(y)
             raise ValueError(
                 f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
@@ -50,27 +62,41 @@ class Classifier(ClassifierMixin, Estimator):
             elif self._multilabel:
                 self.classes_ = np.arange(y.shape[1])
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise ValueError(f"{owner}: expected the classes of before, {self.classes_}, got {classes!r}")
+            raise ValueError(f"{owner}: expected the classes of before, {few(self.classes_)}, got {shown(classes)}")
         if kind == "multilabel-indicator":
             if not ((y == 0) | (y == 1)).all():
                 raise ValueError(
-                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {np.unique(y)}"
+                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {few(np.unique(y))}"
                 )
             if not self._multilabel or y.shape[1] != len(self.classes_):
                 raise ValueError(
-                    f"{owner}: expected y with the classes of before, {self.classes_}, got {y.shape[1]} labels"
+                    f"{owner}: expected y with the classes of before, {few(self.classes_)}, got {y.shape[1]} labels"
                 )
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
         if first and classes is None:
             self.classes_, indices = np.unique(y, return_inverse=True)
             return indices
-        indices = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1) if not self._multilabel else None
-        if indices is None or not (self.classes_[indices] == y).all():
+        if self._multilabel:
             raise ValueError(
-                f"{owner}: expected y with classes among those of before, {self.classes_}, got {np.unique(y)}"
+                f"{owner}: expected a matrix of 0 and 1 for {len(self.classes_)} labels a sample, as before,"
+                " got one class a sample"
             )
-        return indices
+        return self._indices(y)
+
+    def _indices(self, y: Array) -> Array:
+        """The indices of y's classes among those that are known: all of them where `warm_start` goes on."""
+        owner, known, found = type(self).__name__, self.classes_, np.unique(y)
+        numbers = known.dtype.kind in "biuf", found.dtype.kind in "biuf"
+        fits = numbers[0] == numbers[1] and bool(np.isin(found, known).all())
+        if self.warm_start and not (fits and len(found) == len(known)):
+            raise ValueError(
+                f"{owner}: expected y with the classes of before, {few(known)}, got {few(found)};"
+                " write warm_start=False for a new model"
+            )
+        if not fits:
+            raise ValueError(f"{owner}: expected y with classes among those of before, {few(known)}, got {few(found)}")
+        return np.searchsorted(known, y)
 
     def _scores(self) -> int:
         """How many outputs the model of a perceptron has."""

@@ -60,7 +60,7 @@ def of_their_kind(y: Array, classes: Array) -> Array:
 
 def _integer_arrays(X: Any) -> list[Array]:
     if issparse(X):
-        return [X.data]
+        return [array for array in [X.tocoo().data] if array.dtype.kind in "iu"]
     if hasattr(X, "dtypes") and hasattr(X, "columns"):  # a DataFrame, whose columns may be of several dtypes
         columns = [X[name] for name in X.columns]
         found = [np.asarray(each) for each in columns if getattr(each.dtype, "kind", "") in ("i", "u")]

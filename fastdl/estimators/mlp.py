@@ -94,7 +94,7 @@ class MLPClassifier(Classifier, _Perceptron):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
         coefs_, intercepts_: the linear layers' weights (inputs, outputs) and biases, views into the model; assignment
             copies.
         n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as scikit-learn's.
@@ -208,7 +208,7 @@ class MLPRegressor(Regressor, _Perceptron):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
         coefs_, intercepts_: the linear layers' weights (inputs, outputs) and biases, views into the model; assignment
             copies.
         n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as scikit-learn's.

@@ -124,7 +124,7 @@ class NetClassifier(Classifier, _Net):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.
@@ -241,7 +241,7 @@ class NetRegressor(Regressor, _Net):
         model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
         loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
         validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit, and samples seen in all.
+        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.

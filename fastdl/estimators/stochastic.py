@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastdl import nn, optim
+from fastdl._kernels.optim import norm
 from fastdl.callbacks import Callback
 from fastdl.nn.parameter import Parameter
 from fastdl.training import Trainer
@@ -29,7 +30,8 @@ def weights_of(model: nn.Module) -> list[Parameter]:
 
 def penalty_of(weights: list[Parameter]) -> float:
     """||W||^2 / 2 over all weights."""
-    return 0.5 * sum(float(np.vdot(each._data, each._data)) for each in weights)
+    norms = [norm(each._data) for each in weights]  # whose squares float32 may not hold
+    return 0.5 * sum(each * each for each in norms)
 
 
 def optimizer_of(estimator: Any, model: nn.Module, decay: float) -> optim.Optimizer:

@@ -15,6 +15,8 @@ from fastdl.nn.activation import Softplus as Softplus
 from fastdl.nn.activation import Tanh as Tanh
 from fastdl.nn.class_loss import CrossEntropyLoss as CrossEntropyLoss
 from fastdl.nn.class_loss import NLLLoss as NLLLoss
+from fastdl.nn.collection import ModuleDict as ModuleDict
+from fastdl.nn.collection import ModuleList as ModuleList
 from fastdl.nn.container import Parallel as Parallel
 from fastdl.nn.container import Residual as Residual
 from fastdl.nn.container import Sequential as Sequential

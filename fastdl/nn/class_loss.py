@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import prod
+from math import copysign, inf, isnan, nan, prod
 from typing import Any
 
 import numpy as np
@@ -31,16 +31,19 @@ class _ClassLoss(Loss):
             raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {ignore_index}")
         self.ignore_index = int(ignore_index)
 
-    def _scores(self, output: NDArray[Any]) -> NDArray[Any]:
-        """The output as (N, C, D)."""
+    def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
+        """The output as (N, C, D); scores (C,) are those of one sample where the target is, too."""
         x = ready(output, None, self, "output")
-        if x.ndim < 2 or x.shape[1] == 0:
+        one = x.ndim == 1 and (
+            not np.ndim(target) or (np.shape(target) == x.shape and np.asarray(target).dtype.kind == "f")
+        )
+        if (not one and x.ndim < 2) or x.shape[not one] == 0:
             raise ValueError(f"{self.spec()}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
-        if self.weight is not None and len(self.weight) != x.shape[1]:
+        if self.weight is not None and len(self.weight) != x.shape[not one]:
             raise ValueError(
                 f"{self.spec()}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
             )
-        return x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
+        return x.reshape(1, -1, 1) if one else x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
         """Target classes as int64 (N, D), all of them classes or ignored, and how many are not ignored."""
@@ -50,7 +53,7 @@ class _ClassLoss(Loss):
             raise TypeError(
                 f"{self.spec()}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
             )
-        wanted = (shape[0], *shape[2:])
+        wanted = _places(shape)
         if target.shape != wanted:
             raise ValueError(
                 f"{self.spec()}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
@@ -59,19 +62,24 @@ class _ClassLoss(Loss):
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
         # A copy: backward is for these, whatever becomes of the array, and what is checked here is what the kernels use.
         indices = np.array(held, dtype=np.int64, order="C")
-        count, wrong = count_targets(indices, shape[1], self.ignore_index)
+        classes = shape[len(shape) > 1]
+        count, wrong = count_targets(indices, classes, self.ignore_index)
         if wrong >= 0:
-            place = np.unravel_index(wrong, wanted)
-            where = ", ".join(str(int(i)) for i in place)
+            place = np.unravel_index(wrong, wanted) if wanted else ()
+            where = f" at index {', '.join(str(int(i)) for i in place)}" if wanted else ""
             raise ValueError(
-                f"{self.spec()}: expected class indices from 0 to {shape[1] - 1}, got {target[place]} at index {where}"
+                f"{self.spec()}: expected class indices from 0 to {classes - 1}, got {target[place]}{where}"
             )
-        return indices.reshape(shape[0], prod(shape[2:])), count
+        return indices.reshape(wanted[0] if wanted else 1, prod(wanted[1:])), count
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         if target.dtype.kind == "f":
             return True
         return count_targets(np.ascontiguousarray(target), shape[0], self.ignore_index)[1] < 0
+
+    def _counted(self, rows: int) -> float:
+        """What the mean of the latest forward divides by; else its rows."""
+        return self._kept[3] if self.reduction == "mean" and self._kept else rows
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         """The record of this loss for a native program, but for the arrays' places."""
@@ -108,7 +116,9 @@ class _ClassLoss(Loss):
             return losses.reshape(shape)
         total = float(losses.sum(dtype=np.float64))
         if self.reduction == "mean":
-            return total / divisor if divisor else float("nan") if losses.size else 0.0
+            if divisor or not losses.size:
+                return total / (divisor or 1.0)
+            return nan if total == 0 or isnan(total) else copysign(inf, total)
         return total * self._factor(losses.shape)
 
     def _gradient_of_each(
@@ -126,6 +136,11 @@ class _ClassLoss(Loss):
         return gy
 
 
+def _places(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of the losses of scores of this shape: that without the axis of classes."""
+    return (shape[0], *shape[2:]) if len(shape) > 1 else ()
+
+
 class NLLLoss(_ClassLoss):
     """l = -weight[t] x[t] for log-probabilities x and a class index t; "mean" divides by the sum of weight[t].
 
@@ -135,7 +150,7 @@ class NLLLoss(_ClassLoss):
         reduction: as for Loss.
 
     Shape:
-        output (N, C) or (N, C, d1, ...), target (N,) or (N, d1, ...), integers.
+        output (N, C) or (N, C, d1, ...), target (N,) or (N, d1, ...), integers; of one sample (C,) and ().
 
     Example:
         >>> NLLLoss()(np.log(np.array([[0.5, 0.5]])), np.array([0]))
@@ -152,21 +167,20 @@ class NLLLoss(_ClassLoss):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array of target's shape."""
-        x = self._scores(output)
-        shape = np.shape(output)
+        x, shape = self._scores(output, target), np.shape(output)
         (indices, count), weight = self._indices(target, shape), self._weight_like(x)
         losses = empty(indices.shape, x.dtype)
         kernels.nll_forward(x, indices, weight, self.ignore_index, losses)
         divisor = self._divisor(indices, count, weight)
         if mode.enabled:
             self._kept = x, indices, weight, divisor, shape
-        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+        return self._reduced(losses, divisor, _places(shape))
 
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output; grad_output as for Loss."""
         x, indices, weight, divisor, shape = self._recall()
         gx = empty_like(x)
-        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, x)
+        gy = self._gradient_of_each(grad_output, _places(shape), divisor, x)
         kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
         self._kept = None
         return gx.reshape(shape)
@@ -183,6 +197,7 @@ class CrossEntropyLoss(_ClassLoss):
 
     Shape:
         output (N, C) or (N, C, d1, ...); target: integer classes (N,) or (N, d1, ...), or probabilities of output's shape.
+        Of one sample: output (C,), target () or (C,).
 
     Raises:
         ValueError: if a class index is out of range or shapes do not fit.
@@ -207,13 +222,13 @@ class CrossEntropyLoss(_ClassLoss):
 
     def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
         """Return the loss as a float, or for reduction "none" as an array of one loss a sample."""
-        x, shape = self._scores(output), np.shape(output)
+        x, shape = self._scores(output, target), np.shape(output)
         weight, p = self._weight_like(x), empty_like(x)
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
         if type(target) is not np.ndarray:
             target = as_array(target, "target", self.spec())
         if target.dtype.kind == "f":
-            if target.shape == (shape[0], *shape[2:]):
+            if target.shape == _places(shape):
                 raise TypeError(
                     f"{self.spec()}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
                     f"got {target.dtype} of shape {target.shape}; write y.astype(np.int64) for indices"
@@ -231,7 +246,7 @@ class CrossEntropyLoss(_ClassLoss):
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
         if mode.enabled:
             self._kept = p, t, weight, divisor, shape
-        return self._reduced(losses, divisor, (shape[0], *shape[2:]))
+        return self._reduced(losses, divisor, _places(shape))
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         kind = 3 if target.dtype.kind == "f" else 2
@@ -240,7 +255,7 @@ class CrossEntropyLoss(_ClassLoss):
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output; grad_output as for Loss."""
         p, t, weight, divisor, shape = self._recall()
-        gy = self._gradient_of_each(grad_output, (shape[0], *shape[2:]), divisor, p)
+        gy = self._gradient_of_each(grad_output, _places(shape), divisor, p)
         gx = empty_like(p)
         if t.dtype.kind == "f":
             kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)

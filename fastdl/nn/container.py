@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.refusal import name_giver
+from fastdl.nn.walk import DEEPEST, tree
 
 
 class Sequential(Layer):
@@ -55,7 +56,9 @@ class Sequential(Layer):
         number = len(self._layers)
         while str(number) in self._layers:
             number += 1
-        if isinstance(layer, Module) and any(module is self for module in layer.modules()):
+        leaf = not isinstance(layer, Module) or next(layer.named_children(), None) is None
+        inside = () if leaf else tree(layer, once=True, deepest=DEEPEST - 1)
+        if layer is self or any(module is self for _, module in inside):
             raise ValueError("Sequential: expected another module, got the container itself or one that holds it")
         self._add(str(number), layer)
         return self
@@ -74,7 +77,8 @@ class Sequential(Layer):
         call = flat.calls[keeps]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
         if kept is None:
-            return self._layer_by_layer(x, keeps)
+            with flat.turn(self):
+                return self._layer_by_layer(x, keeps)
         if keeps:
             self._kept = kept
         return kept.y
@@ -124,8 +128,9 @@ class Sequential(Layer):
         return grad_output
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the layers with their names, a repeated one at each of its places."""
+        """Yield the layers with their names, a repeated one at each of its places; those in attributes of a subclass follow."""
         yield from self._layers.items()
+        yield from super().named_children()
 
     def __len__(self) -> int:
         return len(self._layers)
@@ -149,6 +154,11 @@ class Sequential(Layer):
             ) from None
         except TypeError:
             raise TypeError(f"Sequential: expected an integer, a name or a slice, got {index!r}") from None
+
+    def __copy__(self) -> Sequential:
+        twin = super().__copy__()
+        twin._layers = self._layers.copy()  # which `append` changes
+        return twin
 
     def spec(self) -> str:
         """Spell the container with all its layers."""
@@ -254,18 +264,19 @@ class Parallel(Layer):
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the branches' gradients with respect to x."""
         kept, widths, shape, dtype = self._recall()
-        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
-        total = None
-        for branch, left, gy in zip(self.branches, kept, parts, strict=True):
-            gx = branch._backward_of(left, gy)
+        gy, stop, total = self._gradient(grad_output, shape, dtype), 0, None
+        for branch, left, width in zip(self.branches, kept, widths, strict=True):
+            start, stop = stop, stop + width
+            gx = branch._backward_of(left, gy[:, start:stop])
             total = gx if total is None else add(total, gx)
         assert total is not None
         return total
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the branches under their numbers."""
+        """Yield the branches under their numbers; modules in attributes of a subclass follow."""
         for number, branch in enumerate(self.branches):
             yield str(number), branch
+        yield from super().named_children()
 
 
 class Siamese(Layer):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy as shallow_copy
 from typing import Any
 
+import numpy as np
+
 from fastdl._kernels.access import Access
-from fastdl._kernels.watch import Watch
-from fastdl.nn.flat import PASSING
-from fastdl.nn.module import TRANSIENT, Layer, Module
-from fastdl.nn.parameter import Parameter
+from fastdl.nn.flat import is_own, watch
+from fastdl.nn.module import Module
+from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, held, slots
 
 
 def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
@@ -24,15 +26,11 @@ def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
         return kept[1:]
     modules = list(model.modules())
     copy = copy_of(model, False)
-    if not all(map(_is_own, modules)):
+    if not all(map(is_own, modules)):
         return copy, nullcontext()
     vars(model)["_evaluation"] = None  # what is watched has this entry
-    dictionaries = [vars(each) for each in modules] + [
-        vars(each)["_layers"] for each in modules if "_layers" in vars(each)
-    ]
-    watch = Watch(dictionaries, PASSING | {"training"}, [], Parameter)
     access = Access(reads=[*model.parameters(), *modules])
-    vars(model)["_evaluation"] = watch, copy, access
+    vars(model)["_evaluation"] = watch(model, passing={"training"}), copy, access
     return copy, access
 
 
@@ -44,15 +42,14 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         training: the mode of all parts; None for the model's own.
         buffers: whether the copy has buffers of its own.
     """
-    copies: dict[int, Module] = {}
+    copies: dict[int, Any] = {}
 
     def copied(module: Module) -> Module:
         if id(module) in copies:
             return copies[id(module)]
         copies[id(module)] = copy = object.__new__(type(module))
-        names = [name for kind in type(module).__mro__ for name in vars(kind).get("__slots__", ())]
-        for name in names:
-            if name not in ("__dict__", "__weakref__") and hasattr(module, name):
+        for name in slots(type(module)):
+            if hasattr(module, name):
                 setattr(copy, name, part(getattr(module, name)))
         attributes = vars(module).copy()
         vars(copy).update({name: part(value) for name, value in attributes.items() if name not in TRANSIENT})
@@ -63,23 +60,27 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         return copy
 
     def part(value: Any) -> Any:
-        """What the copy of a module has in the place of this: containers hold modules in dictionaries, tuples and lists."""
+        """What the copy of a module has in the place of this: modules are held in plain containers too."""
         if isinstance(value, Module):
             return copied(value)
-        if type(value) is dict:
-            parts = {name: part(each) for name, each in value.copy().items()}
-            return parts if any(parts[name] is not value.get(name) for name in parts) else value
-        if type(value) is not list and not isinstance(value, tuple):
+        if not isinstance(value, PLAIN) or not any(isinstance(each, Module) for _, each in held(value)):
             return value
-        each_part = [part(each) for each in value]
-        if all(one is other for one, other in zip(value, each_part, strict=False)):
-            return value
-        named: Any = value  # a named tuple
-        return named._make(each_part) if hasattr(value, "_make") else type(value)(each_part)
+        if id(value) in copies:
+            return copies[id(value)]
+        if isinstance(value, (dict, list, np.ndarray)):
+            before: Any = value
+            copies[id(value)] = twin = shallow_copy(before)
+            if isinstance(value, dict):
+                twin.clear()
+                twin.update({part(key): part(each) for key, each in value.copy().items()})
+            else:
+                for place in np.ndindex(value.shape) if isinstance(value, np.ndarray) else range(len(value)):
+                    twin[place] = part(before[place])
+            return twin
+        if isinstance(value, MAPPINGS):
+            return type(value)({part(key): part(each) for key, each in value.items()})
+        parts: Any = [part(each) for each in value]
+        make: Any = getattr(value, "_make", type(value))  # a named tuple's
+        return make(parts)
 
     return copied(model)
-
-
-def _is_own(module: Module) -> bool:
-    """Whether a module is one of fastdl's layers as they are."""
-    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)

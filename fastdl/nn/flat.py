@@ -1,31 +1,35 @@
 """Flat: a container called outside of fit, as one program instead of layer by layer.
 
-What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward needs, and
-whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward. A backward is that
-of the model as it was in its forward, but for parameters that have been frozen or released since.
+What anyone sees stays the same: outputs and gradients are arrays of their own, each forward keeps what its backward
+needs, and whatever is changed in the model (a layer, an option, a mode, a parameter) is noticed before the next forward.
+A backward is that of the model as it was in its forward, but for parameters that have been frozen or released since.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.array import ready_gradient
+from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
-from fastdl.nn.module import TRANSIENT, Layer, Module
+from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
 
 # A container is planned at the so-and-so-manyth call: a plan costs as much as some dozens of calls.
 PATIENCE = 3
 # The most memory that a program may hold on to, in bytes: with larger batches Python's share is small anyway.
 LARGEST = 32 * 2**20
+# Kinds and sizes of the elements that kernels compute with.
+FLOATS = {("f", 4), ("f", 8)}
 # What a forward leaves in layers and calls leave in containers, and what only a draw of parameters reads.
 PASSING = TRANSIENT | {"_shapes", "_dtype", "weight_init", "bias_init"}
 
@@ -36,6 +40,7 @@ class Flat:
     def __init__(self) -> None:
         self.calls: list[Call | None] = [None, None]
         self._waited, self._patience = 0, PATIENCE
+        self._turn: tuple[Watch, AbstractContextManager[None]] | None = None
 
     def forward(self, module: Module, x: Any, keeps: bool) -> Kept | None:
         """Make a program when it is time; what it keeps of x's forward, or None where layer by layer is the way."""
@@ -44,14 +49,27 @@ class Flat:
             return None
         self._waited = 0
         self.calls[keeps] = None
-        if type(x) is not np.ndarray or x.dtype not in (np.float32, np.float64) or x.ndim < 2 or not len(x):
+        if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in FLOATS or x.ndim < 2 or not len(x):
             return None
+        x = ready(x, None, module)
         try:
             self.calls[keeps] = call = call_of(module, x, keeps)
         except (ImportError, ValueError, TypeError, IndexError):
             self._patience *= 10  # layer by layer tells what is wrong, if anything is
             return None
         return call.forward(x, module if keeps else None)
+
+    def turn(self, module: Module) -> AbstractContextManager[None]:
+        """A turn to call fastdl's own layers one by one with one set of weights.
+
+        Modules written in Python have none: their code may wait for other threads.
+        """
+        if self._turn is None or not self._turn[0].stands():
+            modules = list(module.modules())
+            own, buffered = all(map(is_own, modules)), [each for each in modules if each._buffer_names]
+            access = Access(reads=[*module.parameters(), *modules], writes=buffered) if own else nullcontext()
+            self._turn = watch(module, passing={"training"}), access
+        return self._turn[1]
 
     @staticmethod
     def kept(value: Any) -> bool:
@@ -70,16 +88,22 @@ class Flat:
         return gx
 
 
-def watch(module: Module, *others: object, in_place: Sequence[Parameter] | None = None) -> Watch:
+def is_own(module: Module) -> bool:
+    """Whether a module is one of fastdl's layers as they are."""
+    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)
+
+
+def watch(
+    module: Module, *others: object, in_place: Sequence[Parameter] | None = None, passing: Set[str] = frozenset()
+) -> Watch:
     """Tells whether a module, its parts and some other objects still hold what they hold now.
 
-    Parameters may move to other arrays and be frozen or released. Where some must stay in place, all of the module's must.
+    Entries named in `passing` may change. Parameters may move to other arrays and be frozen or released; where some must stay
+    in place, all of the module's must.
     """
-    modules = list(module.modules())
-    dictionaries = [vars(each) for each in (*modules, *others)]
-    dictionaries += [vars(each)["_layers"] for each in modules if "_layers" in vars(each)]
+    held: Any = [*module.modules(), *others]
     parameters = [*module.parameters(), *(in_place or ())]
-    return Watch(dictionaries, PASSING, parameters, Parameter, in_place is not None)
+    return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:

@@ -106,8 +106,12 @@ class Initializer:
         ]
         return f"{self.name}({', '.join(spelled)})"
 
-    def __reduce__(self) -> tuple[Callable[[], Initializer], tuple[()]]:
-        return functools.partial(self.factory, **dict(self.arguments)), ()
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the maker, which pickles by name, and its arguments."""
+        return {"factory": self.factory, "arguments": self.arguments}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(state["factory"](**dict(state["arguments"]))))
 
 
 def initializer(

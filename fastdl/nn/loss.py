@@ -79,11 +79,15 @@ class Loss(Layer):
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         self._kept = None
-        return cast(slope * weight, output.dtype, copy=False, order="C")
+        return cast(np.asarray(slope * weight), output.dtype, copy=False, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
         return True
+
+    def _counted(self, rows: int) -> float:
+        """How much the loss of the latest forward, of so many rows, counts among those of an epoch's batches."""
+        return rows
 
     def _reduction_record(self) -> dict[str, int]:
         return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
@@ -296,12 +300,12 @@ class BCEWithLogitsLoss(_Elementwise):
 
 
 def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
-    """The value as an array of finite numbers from 0 up, or None."""
+    """The value as an array of finite numbers, or None."""
     if value is None:
         return None
     array = as_array(value, name, owner)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got {shown(value)}")
-    if not np.all(np.isfinite(array)) or np.any(array < 0):
-        raise ValueError(f"{owner}: expected finite numbers >= 0 for {name}, got {shown(value)}")
+    if not np.all(np.isfinite(array)):
+        raise ValueError(f"{owner}: expected finite numbers for {name}, got {shown(value)}")
     return cast(array, np.float64)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -12,15 +14,13 @@ from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
 from fastdl.arguments import as_array, as_float_dtype
 from fastdl.casting import cast, cast_finite
+from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
-
-# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
-TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
 
 
 class IncompatibleKeys(NamedTuple):
@@ -30,12 +30,13 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module:
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
     and adds those with respect to its parameters to their `grad`. Parameters, Modules and buffers assigned to attributes
-    are found by looking through the instance; `super().__init__()` is not needed.
+    are found by looking through the instance; `super().__init__()` is not needed. Modules in lists and dictionaries are parts in
+    `nn.ModuleList` and `nn.ModuleDict`; plain ones are refused when parameters are asked for.
 
     What forward stores in attributes for backward is kept by containers for each place a module stands in, so one instance
     may stand in several. Whole numbers that forward or backward changes are taken for counts, and go on.
@@ -58,7 +59,6 @@ class Module:
     """
 
     training: bool = True
-    _buffer_names: tuple[str, ...] = ()
     # Whether the output always has the input's shape.
     _keeps_shape: bool = False
 
@@ -122,47 +122,6 @@ class Module:
             if not isinstance(child, Layer):
                 child._go_on(earlier, left)
 
-    def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules assigned to attributes, with their names."""
-        for name, value in vars(self).copy().items():
-            if isinstance(value, Module):
-                yield name, value
-
-    def children(self) -> Iterator[Module]:
-        """Yield the modules directly inside, each once."""
-        yield from {id(child): child for _, child in self.named_children()}.values()
-
-    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """Yield this module and all inside it, each once, under its first dotted name."""
-        seen: set[int] = set()
-        for name, module in self._walk(prefix):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
-
-    def modules(self) -> Iterator[Module]:
-        """Yield this module and all inside it, each once."""
-        for _, module in self.named_modules():
-            yield module
-
-    def _walk(self, prefix: str) -> Iterator[tuple[str, Module]]:
-        yield prefix, self
-        for name, child in self.named_children():
-            yield from child._walk(f"{prefix}.{name}" if prefix else name)
-
-    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """Yield the parameters with dotted names; a tied one once, under its first name."""
-        seen: set[int] = set()
-        for name, part in self._entries():
-            if isinstance(part, Parameter) and id(part) not in seen:
-                seen.add(id(part))
-                yield name, part
-
-    def parameters(self) -> Iterator[Parameter]:
-        """Yield the parameters, each once."""
-        for _, parameter in self.named_parameters():
-            yield parameter
-
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
@@ -175,33 +134,16 @@ class Module:
         if name not in self._buffer_names:
             self._buffer_names = (*self._buffer_names, name)
 
-    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
-        """Yield the buffers with dotted names, each array once."""
-        seen: set[int] = set()
-        for name, part in self._entries():
-            if isinstance(part, np.ndarray) and id(part) not in seen:
-                seen.add(id(part))
-                yield name, part
-
-    def buffers(self) -> Iterator[NDArray[Any]]:
-        """Yield the buffers, each once."""
-        for _, array in self.named_buffers():
-            yield array
-
-    def _entries(self) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
-        """Yield every entry of the state_dict: parameters and buffers under each of their names."""
-        for prefix, module in self._walk(""):
-            own = vars(module).copy()  # another thread may let the module run, which adds attributes
-            for name, value in own.items():
-                if isinstance(value, Parameter):
-                    yield (f"{prefix}.{name}" if prefix else name), value
-            for name in module._buffer_names:
-                yield (f"{prefix}.{name}" if prefix else name), own[name]
-
     def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return copies of parameters and buffers under their dotted names (torch's entry names)."""
+        with self._state() as arrays:
+            return {name: array.copy() for name, array in arrays.items()}
+
+    @contextmanager
+    def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
+        """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
         with Access(reads=[*self.parameters(), *self.modules()]):
-            return {name: (part.data if isinstance(part, Parameter) else part).copy() for name, part in self._entries()}
+            yield {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -216,7 +158,7 @@ class Module:
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
-        own = {name: (part.data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
@@ -238,7 +180,7 @@ class Module:
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part.data if isinstance(part, Parameter) else part, arrays[name])
+                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:
@@ -297,10 +239,11 @@ class Module:
     def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
         """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
 
-        A copy of the model is run once on a sample of zeros, in evaluation mode; the model itself stays as it is.
+        fastdl's own layers tell their outputs' shapes. For modules in Python a copy of the model is run once on a sample of
+        zeros, in evaluation mode. The model itself stays as it is.
 
         Args:
-            input_shape: the shape of one sample, without the batch axis.
+            input_shape: the shape of one sample, without the batch axis; of at most 1 GiB where the model is run.
 
         Raises:
             TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.
@@ -327,19 +270,13 @@ class Module:
         """
         return 0
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or a pickle holds: all attributes but those that only calls in this process need."""
-        return {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
-
     def spec(self) -> str:
         """Spell the module as its constructor call, as from_spec reads it: `Linear(2, 25)`.
 
         An argument that a subclass has not stored under its name is spelled `...`, which no spec can be read with.
         """
-        import inspect
-
         words = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        for name, parameter in _parameters_of(type(self)).items():
             if name in ("rng", "dtype"):
                 continue
             try:
@@ -347,9 +284,9 @@ class Module:
             except AttributeError:
                 words.append("...")
                 continue
-            if parameter.kind is inspect.Parameter.VAR_POSITIONAL:
+            if parameter.kind is parameter.VAR_POSITIONAL:
                 words += [_spell(item) for item in value]
-            elif parameter.default is inspect.Parameter.empty:
+            elif parameter.default is parameter.empty:
                 words.append(_spell(value))
             elif not _same(value, parameter.default):
                 words.append(f"{name}={_spell(value)}")
@@ -413,6 +350,14 @@ def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
         return as_array(value, name, "load_state_dict")
     except ValueError:
         raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
+
+
+@lru_cache(maxsize=1000)
+def _parameters_of(kind: type) -> Mapping[str, Any]:
+    """The parameters of a class's constructor."""
+    import inspect
+
+    return inspect.signature(kind).parameters
 
 
 def _spell(value: Any) -> str:

@@ -33,7 +33,7 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad")
+    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad", "_shown")
 
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
@@ -54,7 +54,7 @@ class Parameter:
     @property
     def data(self) -> NDArray[Any]:
         """The values; assignment copies into them."""
-        return self._data
+        return self._views()[1]
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
@@ -66,7 +66,15 @@ class Parameter:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
         if self._forgotten:
             self.zero_grad()
-        return self._grad
+        return self._views()[3]
+
+    def _views(self) -> tuple[NDArray[Any], ...]:
+        """Values and gradient, each before the view that is shown of it, whose shape anyone may set."""
+        shown = getattr(self, "_shown", None)
+        if shown is None or shown[0] is not self._data or shown[2] is not self._grad:
+            data, grad = self._data, self._grad
+            shown = self._shown = data, data.view(), grad, grad.view()
+        return shown
 
     @grad.setter
     def grad(self, value: ArrayLike) -> None:
@@ -119,6 +127,21 @@ class Parameter:
         self._data, self._grad = data, grad
         Parameter.changes += 1
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return copies of the values, and of the gradient where there is one: one whole state, also while a fit runs."""
+        own = getattr(self, "__dict__", {}).copy()  # a subclass's
+        with Access(reads=[self], reads_gradients=[self]):
+            grad = None if self._forgotten or not self._grad.any() else self._grad.copy()
+            return {**own, "data": self._data.copy(), "grad": grad, "requires_grad": self._requires_grad}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = state.copy()
+        data, grad, self._requires_grad = state.pop("data"), state.pop("grad"), state.pop("requires_grad")
+        self._data = writable(data)
+        self._grad, self._forgotten = np.zeros_like(self._data) if grad is None else writable(grad), False
+        if state:
+            vars(self).update(state)
+
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
@@ -149,6 +172,11 @@ def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"Parameter: expected True or False for requires_grad, got {value!r}")
     return bool(value)
+
+
+def writable(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, or a copy where it is not one that can be written to, such as a memory-mapped file's."""
+    return np.require(np.asarray(array), requirements=["C", "A", "W"])
 
 
 def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:

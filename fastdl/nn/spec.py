@@ -6,21 +6,31 @@ import ast
 import inspect
 import math
 import os
+import reprlib
 import textwrap
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from fastdl.input_file import read_whole
+from fastdl.nn import walk
+from fastdl.nn.collection import Collection
 from fastdl.nn.initializer import INITIALIZERS, Initializer
 from fastdl.nn.module import Module
 
+T = TypeVar("T")
 LONGEST_ENTRY = 100_000
 LONGEST_LIST = 10_000
+LONGEST_MODEL = 1_000_000
 LONGEST_FILE = 10_000_000
-DEEPEST = 50
+# An argument of the innermost layer may be a tuple of numbers with signs.
+DEEPEST = walk.DEEPEST + 3
+# Entries that come again and again are short.
+SHORT = 200
 VALUES = {"inf": math.inf, "nan": math.nan, "float32": np.float32, "float64": np.float64}
 
 
@@ -38,8 +48,10 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
 
     Raises:
         TypeError: if the spec or an entry is of another kind.
-        ValueError: if an entry (counted from 1) cannot be read or built, or something is too much: an entry of over
-            100,000 characters, a list of over 10,000 entries, a file of over 10 MB, over 50 levels of nesting.
+        OSError: if the file cannot be read.
+        ValueError: if the file is no regular one, an entry (counted from 1) cannot be read or built, or something is too
+            much: an entry of over 100,000 characters, a list of over 10,000 entries, a million of them in all, a file of
+            over 10 MB, over 100 levels of nesting.
 
     Example:
         >>> from fastdl.nn import from_spec
@@ -58,7 +70,12 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
         if "model" not in spec:
             raise ValueError(f"spec: expected an entry 'model', got {_short(', '.join(map(str, spec)) or 'none')}")
         spec = spec["model"]
-    return _model(spec, (), 1)
+    first: dict[str, tuple[int, ...]] = {}
+    if _count(spec, (), first) > LONGEST_MODEL:
+        raise ValueError(f"spec: expected at most {LONGEST_MODEL} entries in all, got more")
+    for text, place in first.items():
+        _at(place, text, _called)
+    return _model(spec, ())
 
 
 def to_spec(model: Module) -> list[str] | str:
@@ -101,35 +118,61 @@ def _spelled(layer: Module) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        content = file.read(LONGEST_FILE + 1)
-    if len(content) > LONGEST_FILE:
-        raise ValueError(f"{path}: expected a file of at most {LONGEST_FILE} bytes, got more")
+    content = read_whole(path, "from_spec", LONGEST_FILE)
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a TOML file, got an error on reading it: {error}") from error
 
 
-def _model(spec: object, place: tuple[int, ...], depth: int) -> Module:
-    opening = f"entry {'.'.join(map(str, place))}" if place else "spec"
-    if depth > DEEPEST:
-        raise ValueError(f"{opening}: expected at most {DEEPEST} levels of nesting, got more")
+def _count(spec: object, place: tuple[int, ...], first: dict[str, tuple[int, ...]]) -> int:
+    """How many strings there are, each of which is put down with its `first` place; what is none and no list is refused."""
     if isinstance(spec, str):
-        try:
-            return _layer(spec, depth)
-        except ValueError as error:
-            raise ValueError(f"{opening}, {_short(spec)!r}: {error}") from error
+        if spec not in first:
+            first[spec] = place
+        return 1
+    opening = _opening(place)
     if not isinstance(spec, (list, tuple)):
-        raise TypeError(f"{opening}: expected a string or a list of strings, got {_short(repr(spec))}")
+        raise TypeError(f"{opening}: expected a string or a list of strings, got {_short(reprlib.repr(spec))}")
     if len(spec) > LONGEST_LIST:
         raise ValueError(f"{opening}: expected at most {LONGEST_LIST} entries, got {len(spec)}")
-    return _layers()["Sequential"](*(_model(entry, (*place, i), depth + 1) for i, entry in enumerate(spec, 1)))
+    if len(place) >= walk.DEEPEST:
+        raise ValueError(f"{opening}: expected at most {walk.DEEPEST} levels of nesting, got more")
+    total = 0
+    for number, entry in enumerate(spec, 1):
+        total += 1 if isinstance(entry, str) and entry in first else _count(entry, (*place, number), first)
+        if total > LONGEST_MODEL:
+            break
+    return total
 
 
-def _layer(text: str, depth: int) -> Module:
+def _model(spec: Any, place: tuple[int, ...]) -> Module:
+    if isinstance(spec, str):
+        return _at(place, spec, lambda text: _value(_called(text), len(place) + 1))
+    return _layers()["Sequential"](*[_model(entry, (*place, number)) for number, entry in enumerate(spec, 1)])
+
+
+def _at(place: tuple[int, ...], text: str, read: Callable[[str], T]) -> T:
+    """What is made of an entry; an error names it."""
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{_opening(place)}, {_short(text)!r}: {error}") from error
+
+
+def _opening(place: tuple[int, ...]) -> str:
+    return f"entry {'.'.join(map(str, place))}" if place else "spec"
+
+
+def _called(text: str) -> ast.expr:
+    """The call of a layer, or its name, that an entry is."""
     if len(text) > LONGEST_ENTRY:
         raise ValueError(f"expected at most {LONGEST_ENTRY} characters, got {len(text)}")
+    return _parsed(text) if len(text) <= SHORT else _parsed.__wrapped__(text)
+
+
+@lru_cache(maxsize=1000)
+def _parsed(text: str) -> ast.expr:
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -139,13 +182,13 @@ def _layer(text: str, depth: int) -> Module:
         raise ValueError("expected a layer's name, with its arguments in parentheses, like Linear(2, 25)")
     if name.id not in _layers():
         raise ValueError(_unknown("layer", name.id, _layers()))
-    return _value(node, depth)
+    return node
 
 
 def _value(node: ast.expr, depth: int) -> Any:
     """What an expression stands for; names are looked up in `fastdl.nn`, `init` and VALUES, and nowhere else."""
     if depth > DEEPEST:
-        raise ValueError(f"expected at most {DEEPEST} levels of nesting, got more")
+        raise ValueError(f"expected at most {walk.DEEPEST} levels of nesting, got more")
     match node:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
@@ -174,27 +217,29 @@ def _value(node: ast.expr, depth: int) -> Any:
 
 
 def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module | Initializer:
-    makers: dict[str, Callable[..., Any]] = {**INITIALIZERS, **_layers()}
-    if name not in makers:
-        raise ValueError(_unknown("layer or initializer", name, makers))
-    signature = inspect.signature(makers[name])
+    maker: Callable[..., Any] | None = _layers().get(name) or INITIALIZERS.get(name)
+    if maker is None:
+        raise ValueError(_unknown("layer or initializer", name, {**INITIALIZERS, **_layers()}))
     try:
-        signature.bind(*arguments, **keywords)
-    except TypeError as error:
-        raise ValueError(f"expected {name}({_outline(signature)}): {error}") from None
-    try:
-        return makers[name](*arguments, **keywords)
+        return maker(*arguments, **keywords)
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
+        signature = inspect.signature(maker)
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError as wrong:
+            raise ValueError(f"expected {name}({_outline(signature)}): {wrong}") from None
         raise ValueError(str(error)) from error
 
 
+@cache
 def _layers() -> dict[str, type[Module]]:
     from fastdl import nn  # the package imports this module while it is itself being imported
 
     layers = {
         name: value for name, value in vars(nn).items() if isinstance(value, type) and issubclass(value, nn.Module)
     }
-    return {name: value for name, value in layers.items() if value is not nn.Module and not issubclass(value, nn.Loss)}
+    others = (nn.Loss, Collection)
+    return {name: value for name, value in layers.items() if value is not nn.Module and not issubclass(value, others)}
 
 
 def _outline(signature: inspect.Signature) -> str:

@@ -13,11 +13,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdl.door import weights_dtype
+from fastdl.nn.collection import ModuleDict, ModuleList
+from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
 Shape = tuple[int, ...]
+# The bytes of a sample up to which a model may be run to find its shapes.
+LARGEST = 2**30
 
 
 class Row(NamedTuple):
@@ -75,12 +79,8 @@ def summarize(model: Module, input_shape: int | Shape) -> Summary:
     shape, dtype = _sample_shape(input_shape), weights_dtype(model)
     if prod(shape) * dtype.itemsize > sys.maxsize:
         raise ValueError(f"summary: expected an input_shape that memory can hold, got {input_shape!r}")
-    # Whatever a forward changes, it changes in the copy.
-    model = copy.deepcopy(model).eval()
-    trace = _Trace(model)
-    with no_grad(), np.errstate(all="ignore"):
-        model(np.zeros((1, *shape), dtype))
-    rows = tuple(trace.rows())
+    model, calls = _planned(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
+    rows = tuple(_rows(model, calls))
     parameters = list(model.parameters())
     return Summary(
         rows,
@@ -100,13 +100,52 @@ class _Call:
     inside: Counter[int] = field(default_factory=Counter)
 
 
+def _planned(model: Module, shape: Shape, dtype: np.dtype[Any]) -> tuple[Module, list[_Call]]:
+    """A copy of a model and its calls: fastdl's own layers tell their outputs' shapes, other models are run."""
+    from fastdl.plan import NotPlannedError, Plan
+
+    calls: list[_Call] = []
+
+    class Shapes(Plan):
+        def through(self, module: Module, x: Any, name: str = "") -> Any:
+            call = _Call(".".join([part for part in self._names if part] + [name] * bool(name)), module, (1, *x.shape))
+            calls.append(call)
+            y = super().through(module, x, name)
+            call.output_shape = (1, *y.shape)
+            return y
+
+    twin = copy_of(model, False)
+    plan = Shapes(shape, dtype, 1, False)
+    try:
+        plan.through(twin, plan.input)
+    except (TypeError, ValueError, IndexError) as error:
+        if not isinstance(error, NotPlannedError) and prod(shape) * dtype.itemsize > LARGEST:
+            raise
+        return _run(model, shape, dtype, str(error))  # which says more of a shape that does not fit
+    return twin, calls
+
+
+def _run(model: Module, shape: Shape, dtype: np.dtype[Any], why: str) -> tuple[Module, list[_Call]]:
+    """A copy and its calls when it is run on a sample of zeros; whatever a forward changes, it changes in the copy."""
+    if prod(shape) * dtype.itemsize > LARGEST:
+        raise ValueError(
+            f"summary: expected an input_shape of at most {LARGEST} bytes for a model that has to be run, as {why};"
+            f" got {shape}"
+        )
+    twin = copy.deepcopy(model).eval()
+    trace = _Trace(twin)
+    with no_grad(), np.errstate(all="ignore"):
+        twin(np.zeros((1, *shape), dtype))
+    return twin, trace.calls
+
+
 class _Trace:
     """The calls of a model's modules, each of which gets a forward that notes them."""
 
     def __init__(self, model: Module) -> None:
         self.names = {id(module): (name, module) for name, module in model.named_modules()}
         self.calls: list[_Call] = []
-        self.running: list[_Call] = []
+        self.running: list[tuple[_Call, dict[int, list[str]]]] = []
         for _, module in self.names.values():
             vars(module)["forward"] = self._noting(module, module.forward)
 
@@ -114,7 +153,10 @@ class _Trace:
         def noting(*inputs: Any) -> Any:
             call = _Call(self._place(module), module, _shape(inputs[0] if len(inputs) == 1 else None))
             self.calls.append(call)
-            self.running.append(call)
+            places: dict[int, list[str]] = {}
+            for name, child in module.named_children():
+                places.setdefault(id(child), []).append(name)
+            self.running.append((call, places))
             y = forward(*inputs)
             call.output_shape = _shape(y)
             self.running.pop()
@@ -125,28 +167,33 @@ class _Trace:
     def _place(self, module: Module) -> str:
         """The name of the place that a module is called in: it may stand in several."""
         if self.running:
-            caller = self.running[-1]
-            names = [name for name, child in caller.module.named_children() if child is module]
+            caller, places = self.running[-1]
+            names = places.get(id(module))
             if names:
                 name = names[caller.inside[id(module)] % len(names)]
                 caller.inside[id(module)] += 1
                 return f"{caller.name}.{name}" if caller.name else name
         return self.names[id(module)][0]
 
-    def rows(self) -> Iterator[Row]:
-        """The calls, and after them the modules that were not called, as rows."""
-        counted: set[int] = set()
-        called = {id(call.module) for call in self.calls}
-        idle = [_Call(name, module, None) for name, module in self.names.values() if id(module) not in called]
-        for call in self.calls + idle:
-            own = {id(part): part.size for part in vars(call.module).values() if isinstance(part, Parameter)}
-            parameters = sum(size for part, size in own.items() if part not in counted)
-            counted.update(own)
-            multiply_adds = 0
-            if call.input_shape is not None and call.output_shape is not None:
-                multiply_adds = call.module.multiply_adds(call.input_shape, call.output_shape)
-            output = None if call.output_shape is None else call.output_shape[1:]
-            yield Row(call.name, _title(call.module), output, parameters, multiply_adds)
+
+def _rows(model: Module, calls: list[_Call]) -> Iterator[Row]:
+    """The calls, and after them the modules that were not called, as rows; a collection is none."""
+    counted: set[int] = set()
+    called = {id(call.module) for call in calls}
+    idle = [
+        _Call(name, module, None)
+        for name, module in model.named_modules()
+        if id(module) not in called and type(module) not in (ModuleList, ModuleDict)
+    ]
+    for call in calls + idle:
+        own = {id(part): part.size for part in vars(call.module).copy().values() if isinstance(part, Parameter)}
+        parameters = sum(size for part, size in own.items() if part not in counted)
+        counted.update(own)
+        multiply_adds = 0
+        if call.input_shape is not None and call.output_shape is not None:
+            multiply_adds = call.module.multiply_adds(call.input_shape, call.output_shape)
+        output = None if call.output_shape is None else call.output_shape[1:]
+        yield Row(call.name, _title(call.module), output, parameters, multiply_adds)
 
 
 def _title(module: Module) -> str:

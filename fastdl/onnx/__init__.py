@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
+from fastdl.extras import missing
 from fastdl.nn.module import Module
 from fastdl.onnx.graph import Graph as Graph
 
@@ -35,7 +36,8 @@ def export(
     Raises:
         TypeError: if an argument is of another kind, or a layer is one that fastdl cannot export.
         ValueError: if the layers cannot take this shape, or the file would have more than 2 GiB.
-        OSError: if the file cannot be written; an older one stands then.
+        OSError: if the file cannot be written, or something else than a regular file has its name; an older one stands then.
+        MemoryError: if memory does not suffice.
         ImportError: if onnx is not installed.
 
     Example:
@@ -74,7 +76,8 @@ def load(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
     Raises:
         TypeError: if source is of another kind.
         OSError: if the file cannot be read.
-        ValueError: if it is no ONNX model, is damaged, or needs what fastdl does not have.
+        ValueError: if it is no regular file, no ONNX model, is damaged, or needs what fastdl does not have.
+        MemoryError: if memory does not suffice.
         ImportError: if onnx is not installed.
 
     Example:
@@ -90,7 +93,7 @@ def _require_onnx(owner: str) -> None:
     try:
         import onnx  # noqa: F401
     except ImportError:
-        raise ImportError(f'onnx.{owner}: needs onnx; write pip install "fastdl-nn[onnx]"') from None
+        raise missing(f"onnx.{owner}", "onnx") from None
 
 
 def __dir__() -> list[str]:

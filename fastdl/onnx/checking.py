@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,15 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from fastdl.input_file import read_whole
 from fastdl.onnx.table import OPERATORS
 
 Array = NDArray[Any]
 FIRST_OPSET = 13
+# What protobuf can hold in one message.
+LARGEST = 2**31 - 1
+# How many copies of a model protobuf, the checker and shape inference hold at a time, at most.
+COPIES = 8
 FLOATS: dict[int, np.dtype[Any]] = {TensorProto.FLOAT: np.dtype(np.float32), TensorProto.DOUBLE: np.dtype(np.float64)}
 # The dtypes of tensors in a file, and the fields that hold their numbers where they are not raw bytes.
 TENSORS: dict[int, tuple[np.dtype[Any], str]] = {
@@ -53,11 +57,22 @@ def parsed(source: str | os.PathLike[str]) -> onnx.ModelProto:
     """A file's content as a model."""
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"onnx.load: expected a path or an onnx.ModelProto, got {type(source).__name__}")
-    content = Path(source).read_bytes()
+    content = read_whole(source, "onnx.load", LARGEST)
+    require_memory(len(content), "onnx.load")
     try:
         return onnx.ModelProto.FromString(content)
     except DecodeError:
         raise ValueError(f"onnx.load: expected an ONNX model, got {source}, which cannot be read as one") from None
+
+
+def require_memory(size: int, owner: str) -> None:
+    """Raise a MemoryError unless there is memory to work on so many bytes: without it, protobuf and onnx end the process."""
+    try:
+        bytearray(COPIES * size)
+    except MemoryError:
+        raise MemoryError(
+            f"{owner}: expected {COPIES * size} bytes of memory for a model of {size}, got less"
+        ) from None
 
 
 def checked(model: onnx.ModelProto) -> int:

@@ -93,9 +93,10 @@ class Graph(Layer):
         return found[0] if len(found) == 1 else found
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
-        """Yield the modules under the names of their steps."""
+        """Yield the modules under the names of their steps; those in attributes of a subclass follow."""
         for step in self._steps:
             yield step.name, step.module
+        yield from super().named_children()
 
     def spec(self) -> str:
         """Tell the values that go in and come out."""

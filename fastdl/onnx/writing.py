@@ -14,18 +14,18 @@ from onnx import helper, numpy_helper
 
 from fastdl.arguments import as_float_dtype
 from fastdl.build import __version__
-from fastdl.checkpoint import write_atomically
 from fastdl.door import weights_dtype
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.onnx import expression
-from fastdl.onnx.checking import accept
+from fastdl.onnx.checking import LARGEST, accept, require_memory
 from fastdl.onnx.table import LAYERS, fill
+from fastdl.output_file import write_atomically
 
 OPSET, IR_VERSION = 17, 8
-# What protobuf can hold in one message, and what may come on top of the weights.
-LARGEST, MARGIN = 2**31 - 1, 2**20
+# What may come on top of the weights.
+MARGIN = 2**20
 # The walk's batch: two samples, as a batch norm without running statistics wants more than one.
 SAMPLES = 2
 
@@ -43,17 +43,19 @@ def write(
     """See fastdl.onnx.export."""
     if not isinstance(model, Module):
         raise TypeError(f"onnx.export: expected a fastdl Module, got {type(model).__name__}")
-    path = os.fspath(path)
     shape = _sample_shape(input_shape)
     dtype = weights_dtype(model) if dtype is None else as_float_dtype(dtype, "onnx.export")
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
         raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {input_shape!r}")
     fill()
+    require_memory(
+        sum(array.nbytes for array in (*model.buffers(), *(p.data for p in model.parameters()))), "onnx.export"
+    )
     # What a walk leaves in layers, it leaves in the copy.
     writer = Writer(copy.deepcopy(model).eval(), dtype)
     with no_grad(), np.errstate(all="ignore"):
         content = writer.content(shape)
-    write_atomically(path, content)
+    write_atomically(path, content, "onnx.export")
 
 
 class Writer:

@@ -132,6 +132,8 @@ class AdamW(Adam):
     Source: torch.optim.AdamW; I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", 2017.
     """
 
+    fixed_options: ClassVar[Mapping[str, Any]] = {"decoupled_weight_decay": True}
+
     def __init__(
         self,
         params: Iterable[Parameter] | Iterable[dict[str, Any]],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
-from fastdl._kernels.optim import clamp, scale, squared_norm
+from fastdl._kernels.optim import clamp, norm, shrink
 from fastdl.arguments import real_number
 from fastdl.nn.parameter import Parameter
+
+# A factor for gradients of float64 whose norm float64 cannot hold.
+FAR_BELOW = 2.0**-512
 
 
 def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float, norm_type: float = 2.0) -> float:
@@ -34,18 +38,32 @@ def clip_grad_norm(parameters: Iterable[Parameter] | Parameter, max_norm: float,
     if not _is_infinity(norm_type):
         norm_type = real_number(norm_type, "norm_type", "clip_grad_norm", low=1.0)
     gradients = _gradients(parameters, "clip_grad_norm")
-    if norm_type == 2:
-        norm = float(np.sqrt(sum(squared_norm(grad) for grad in gradients)))
-    else:
-        norms = [
-            float(np.linalg.norm(grad.reshape(-1).astype(np.float64), norm_type)) for grad in gradients if grad.size
-        ]
-        norm = float(np.linalg.norm(norms, norm_type)) if norms else 0.0
-    factor = max_norm / (norm + 1e-6)
-    if factor < 1 or np.isnan(factor):
+    found = total = _norm(gradients, norm_type)
+    if np.isinf(total) and all(np.isfinite(grad).all() for grad in gradients):
         for grad in gradients:
-            scale(factor, grad)
-    return norm
+            grad *= FAR_BELOW
+        total = _norm(gradients, norm_type)
+    if not max_norm / (total + 1e-6) >= 1:
+        for grad in gradients:
+            shrink(max_norm, total, grad)
+    return found
+
+
+def _norm(gradients: list[np.ndarray], norm_type: float) -> float:
+    """The norm of all gradients as one vector; NaN where one is."""
+    if norm_type == 2:
+        norms = [norm(grad) for grad in gradients]
+        return math.nan if any(map(math.isnan, norms)) else math.hypot(*norms)
+    norms = [_scaled_norm(grad.reshape(-1).astype(np.float64), norm_type) for grad in gradients]
+    return _scaled_norm(np.array(norms), norm_type)
+
+
+def _scaled_norm(values: np.ndarray, norm_type: float) -> float:
+    """The largest magnitude times the norm of what is divided by it, whose powers do not overflow."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest in (0.0, math.inf) or math.isnan(largest):
+        return largest
+    return largest * float(np.linalg.norm(values / largest, norm_type))
 
 
 def clip_grad_value(parameters: Iterable[Parameter] | Parameter, clip_value: float) -> None:

@@ -13,12 +13,11 @@ from fastdl._kernels.access import Access, busy
 from fastdl.arguments import as_array, real_number, true_or_false
 from fastdl.casting import cast_into
 from fastdl.nn.parameter import Parameter
+from fastdl.optim import torch_state
 
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
 LINE = 64
 
-# Options that torch writes beside those of fastdl; none of them says what an update does.
-TORCHS_OWN = {"foreach", "fused", "capturable", "differentiable", "initial_lr"}
 SWITCHES = {"nesterov", "centered", "amsgrad", "maximize", "eps_inside_sqrt", "decoupled_weight_decay"}
 
 
@@ -67,6 +66,8 @@ class Optimizer:
     """
 
     state_names: ClassVar[tuple[str, ...]] = ()
+    # Options that are the class itself, whatever a loaded state says.
+    fixed_options: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
@@ -75,11 +76,12 @@ class Optimizer:
                 f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]"
             )
         try:
-            given = list(params)
+            iterator = iter(params)
         except TypeError:
             raise TypeError(
                 f"{self._name()}: expected parameters such as model.parameters(), got {type(params).__name__}"
             ) from None
+        given = list(iterator)
         groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
         self.param_groups: list[dict[str, Any]] = []
         for group in groups:
@@ -122,6 +124,11 @@ class Optimizer:
             real_number(group["lr"], "lr", self._name(), low=0.0)
         for name in SWITCHES & group.keys():
             true_or_false(group[name], name, self._name())
+        for name, value in self.fixed_options.items():
+            if group[name] != value:
+                raise ValueError(
+                    f"{self._name()}: expected {name}={value!r}, got {group[name]!r}; write another optimizer"
+                )
 
     def _name(self) -> str:
         return type(self).__name__
@@ -152,8 +159,10 @@ class Optimizer:
             stop = start + parameter.size
             for name, before in self._state.items():
                 state[name][start:stop] = before[self._offsets[number] :][: parameter.size]
-            self._data[start:stop] = parameter.data.reshape(-1)
-            self._grad[start:stop] = parameter.grad.reshape(-1)
+            if parameter._forgotten:
+                parameter.zero_grad()
+            self._data[start:stop] = parameter._data.reshape(-1)
+            self._grad[start:stop] = parameter._grad.reshape(-1)
             parameter.move_to(
                 self._data[start:stop].reshape(parameter.shape), self._grad[start:stop].reshape(parameter.shape)
             )
@@ -265,6 +274,9 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over what state_dict gave, here or in torch; the groups must have as many parameters, of the same shapes.
 
+        As in torch, AdamW stays AdamW with the state of an Adam, and Adam takes decoupled_weight_decay over from that of
+        an AdamW.
+
         Raises:
             TypeError: if it is no dictionary of that layout.
             ValueError: if something is missing or does not fit; nothing is changed in either case.
@@ -299,24 +311,26 @@ class Optimizer:
             and all(isinstance(g, Mapping) for g in given)
         ):
             raise TypeError(f"{what}: expected a dictionary for 'state' and a list of dictionaries for 'param_groups'")
-        from_torch = any(name in TORCHS_OWN for group in given for name in group)
-        loaded = [{name: value for name, value in group.items() if name not in TORCHS_OWN} for group in given]
+        from_torch = torch_state.is_torchs(given, state)
+        loaded = [torch_state.options(group) if from_torch else dict(group) for group in given]
         sizes = [len(group["params"]) for group in self.param_groups]
         found = [len(numbers) if isinstance(numbers := group.get("params"), (list, tuple)) else 0 for group in loaded]
         if found != sizes:
             raise ValueError(f"{what}: expected groups of {sizes} parameters, got {found}")
         for group, own in zip(loaded, self.param_groups, strict=True):
-            group["params"] = own["params"]
+            group |= {"params": own["params"], **self.fixed_options}
             unknown = [name for name in group if name not in own]
             if unknown:
                 raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {unknown[0]!r}")
+            if from_torch and (missing := torch_state.missing(group, own)):
+                raise ValueError(f"{what}: expected the state of torch's {self._name()}, got one without {missing[0]}")
             self.check_group({**own, **group})
         names = self._active_state([{**own, **group} for own, group in zip(self.param_groups, loaded, strict=True)])
         entries = []
         for number, parameter in enumerate(self._parameters):
             entry = state.get(number)
             if from_torch:
-                entry = _as_ours(entry, names, parameter)
+                entry = torch_state.entry(entry, names, parameter)
             if not isinstance(entry, Mapping) or any(name not in entry for name in ("step", *names)):
                 raise ValueError(f"{what}: expected {', '.join(('step', *names))} for parameter {number}")
             step = np.asarray(entry["step"])
@@ -336,7 +350,10 @@ class Optimizer:
         """Return the state without the flat buffers, which are made anew around the parameters."""
         views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
         state = {name: value for name, value in vars(self).copy().items() if name not in views}
-        return {**state, "_state": {name: self._state[name] for name in self._active_state(self.param_groups)}}
+        groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
+        with self._stepping:  # one whole state, also while a fit in another thread takes steps
+            arrays = {name: self._state[name].copy() for name in self._active_state(groups)}
+            return {**state, "_state": arrays, "_steps": self._steps.copy(), "param_groups": groups}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -356,13 +373,3 @@ def aligned_zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     raw = np.zeros(size * dtype.itemsize + LINE, dtype=np.uint8)
     start = -raw.ctypes.data % LINE
     return raw[start : start + size * dtype.itemsize].view(dtype)
-
-
-def _as_ours(entry: Any, names: Iterable[str], parameter: Parameter) -> Any:
-    """torch's entry of a parameter: it may be missing before the first step, and that of SGD counts no steps."""
-    if entry is not None and not isinstance(entry, Mapping):
-        return entry
-    there = {name: value for name, value in (entry or {}).items() if value is not None}
-    if not there:
-        return {"step": 0, **{name: np.zeros(parameter.shape) for name in names}}
-    return {"step": 1, **there}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastdl.arguments import one_of, positive_integer, real_number
@@ -12,9 +12,14 @@ from fastdl.optim.optimizer import Optimizer
 
 
 class Schedule:
-    """A learning rate that is a function of the epoch, for each group of an optimizer.
+    """A learning rate that follows the epoch, for each group of an optimizer.
 
-    A subclass defines `rate(initial, epoch)`; `step()`, called once after each epoch, sets it. Epochs count from 0.
+    A subclass defines `rate(initial, epoch)`. `step()`, called once after each epoch, goes on from the rates that the
+    optimizer has then, so that another one set by hand, by a loaded state or by a second schedule counts:
+
+    lr = lr rate(initial, epoch) / rate(initial, epoch - 1)
+
+    which is rate(initial, epoch) where nothing else changes them. Epochs count from 0.
 
     Example:
         >>> from fastdl import nn, optim
@@ -36,27 +41,32 @@ class Schedule:
         self.optimizer = optimizer
         self.initial = [group["lr"] for group in optimizer.param_groups]
         self.epoch = 0
-        self._set()
+        for group, initial in zip(optimizer.param_groups, self.initial, strict=True):
+            group["lr"] = self.rate(initial, 0)
 
     def rate(self, initial: float, epoch: int) -> float:
         """Return the learning rate of an epoch; defined by the subclass."""
         raise TypeError(f"{type(self).__name__} has no rate: define rate(self, initial, epoch)")
 
+    def follow(self, lr: float, initial: float, epoch: int) -> float:
+        """Return the learning rate of an epoch from lr, the latest one, where that is another than `rate` gave."""
+        before, after = self.rate(initial, epoch - 1), self.rate(initial, epoch)
+        return lr * (after / before) if before else after or lr
+
     def step(self, metric: float | None = None) -> None:
         """Go on to the next epoch; the metric is for ReduceLROnPlateau."""
         self.epoch += 1
-        self._set()
-
-    def _set(self) -> None:
         for group, initial in zip(self.optimizer.param_groups, self.initial, strict=True):
-            group["lr"] = self.rate(initial, self.epoch)
+            lr = float(group["lr"])
+            as_set = lr == self.rate(initial, self.epoch - 1)
+            group["lr"] = self.rate(initial, self.epoch) if as_set else self.follow(lr, initial, self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return everything but the optimizer."""
+        """Return everything but the optimizer, whose state holds the rates."""
         return {name: value for name, value in vars(self).items() if name != "optimizer"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over what state_dict gave.
+        """Take over what state_dict gave; the rates are the optimizer's, and come with its state.
 
         Raises:
             TypeError: if it is no dictionary, or an entry is of another kind.
@@ -77,7 +87,6 @@ class Schedule:
                 f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}"
             )
         vars(self).update(state)
-        self._set()
 
 
 class StepLR(Schedule):
@@ -100,6 +109,10 @@ class StepLR(Schedule):
         """Return the learning rate of an epoch."""
         return initial * self.gamma ** (epoch // self.step_size)
 
+    def follow(self, lr: float, initial: float, epoch: int) -> float:
+        """Return the rate of an epoch from the latest one."""
+        return lr if epoch % self.step_size else lr * self.gamma
+
 
 class ExponentialLR(Schedule):
     """lr = initial gamma^epoch.
@@ -118,6 +131,10 @@ class ExponentialLR(Schedule):
     def rate(self, initial: float, epoch: int) -> float:
         """Return the learning rate of an epoch."""
         return initial * self.gamma**epoch
+
+    def follow(self, lr: float, initial: float, epoch: int) -> float:
+        """Return the rate of an epoch from the latest one."""
+        return lr * self.gamma
 
 
 class CosineAnnealingLR(Schedule):
@@ -148,8 +165,20 @@ class CosineAnnealingLR(Schedule):
         """Return the learning rate of an epoch."""
         if epoch < self.warmup:
             return initial * (epoch + 1) / (self.warmup + 1)
+        return self.eta_min + (initial - self.eta_min) * self._height(epoch)
+
+    def follow(self, lr: float, initial: float, epoch: int) -> float:
+        """Return the rate of an epoch from the latest one, which stays as it is after T_max."""
+        if epoch <= self.warmup:
+            return lr * (epoch + 1) / epoch
+        if epoch > self.T_max:
+            return lr
+        return self.eta_min + (lr - self.eta_min) * self._height(epoch) / self._height(epoch - 1)
+
+    def _height(self, epoch: int) -> float:
+        """Where the cosine stands after the warm-up, from 1 down to 0."""
         part = min((epoch - self.warmup) / (self.T_max - self.warmup), 1.0)
-        return self.eta_min + (initial - self.eta_min) * (1 + math.cos(math.pi * part)) / 2
+        return (1 + math.cos(math.pi * part)) / 2
 
 
 class ReduceLROnPlateau(Schedule):
@@ -160,10 +189,10 @@ class ReduceLROnPlateau(Schedule):
         mode: "min" or "max", which way the metric improves.
         factor: below 1.
         patience: epochs without improvement that are let pass.
-        threshold: an improvement is a change by more than this, relative ("rel") or absolute ("abs").
+        threshold: an improvement is a change by more than this, of the best's magnitude ("rel") or as it is ("abs").
         threshold_mode: "rel" or "abs".
         cooldown: epochs after a reduction in which none are counted.
-        min_lr: lower bound of the rate.
+        min_lr: lower bound of the rate, or one for each group.
         eps: a reduction by no more than this is left out.
 
     Example:
@@ -175,7 +204,7 @@ class ReduceLROnPlateau(Schedule):
         >>> optimizer.param_groups[0]["lr"]
         0.1
 
-    Source: torch.optim.lr_scheduler.ReduceLROnPlateau.
+    Source: torch.optim.lr_scheduler.ReduceLROnPlateau (where a negative metric improves with "rel" as it stands still).
     """
 
     def __init__(
@@ -187,7 +216,7 @@ class ReduceLROnPlateau(Schedule):
         threshold: float = 1e-4,
         threshold_mode: str = "rel",
         cooldown: int = 0,
-        min_lr: float = 0.0,
+        min_lr: float | Sequence[float] = 0.0,
         eps: float = 1e-8,
     ) -> None:
         name = "ReduceLROnPlateau"
@@ -199,13 +228,20 @@ class ReduceLROnPlateau(Schedule):
         self.patience = positive_integer(patience, "patience", name, or_zero=True)
         self.cooldown = positive_integer(cooldown, "cooldown", name, or_zero=True)
         self.threshold = real_number(threshold, "threshold", name, low=0.0)
-        self.min_lr = real_number(min_lr, "min_lr", name, low=0.0)
+        self.min_lr: float | list[float] = (
+            [real_number(each, "min_lr", name, low=0.0) for each in min_lr]
+            if isinstance(min_lr, (list, tuple))
+            else real_number(min_lr, "min_lr", name, low=0.0)  # pyright: ignore[reportArgumentType]
+        )
         self.eps = real_number(eps, "eps", name, low=0.0)
         self.best = math.inf if mode == "min" else -math.inf
         self.bad_epochs = 0
         self.cooling = 0
-        self.reductions = 0
         super().__init__(optimizer)
+        if isinstance(self.min_lr, list) and len(self.min_lr) != len(optimizer.param_groups):
+            raise ValueError(
+                f"{name}: expected min_lr for each of {len(optimizer.param_groups)} groups, got {len(self.min_lr)}"
+            )
 
     def step(self, metric: float | None = None) -> None:
         """Take the epoch's metric into account and go on to the next epoch."""
@@ -221,23 +257,26 @@ class ReduceLROnPlateau(Schedule):
             self.cooling -= 1
             self.bad_epochs = 0
         if self.bad_epochs > self.patience:
-            self.reductions += 1
+            self._reduce()
             self.cooling, self.bad_epochs = self.cooldown, 0
-        super().step()
+        self.epoch += 1
 
     def _improves(self, metric: float) -> bool:
-        if self.mode == "min":
-            bound = self.best * (1 - self.threshold) if self.threshold_mode == "rel" else self.best - self.threshold
-            return metric < bound
-        bound = self.best * (1 + self.threshold) if self.threshold_mode == "rel" else self.best + self.threshold
-        return metric > bound
+        sign = 1 if self.mode == "min" else -1
+        found, best = sign * metric, sign * self.best
+        if self.threshold_mode == "abs":
+            return found < best - self.threshold
+        return found < (best if math.isinf(best) else best * (1 - math.copysign(self.threshold, best)))
+
+    def _reduce(self) -> None:
+        groups = self.optimizer.param_groups
+        bounds = self.min_lr if isinstance(self.min_lr, list) else [self.min_lr] * len(groups)
+        for group, bound in zip(groups, bounds, strict=True):
+            lr = float(group["lr"])
+            reduced = max(lr * self.factor, bound)
+            if lr - reduced > self.eps:
+                group["lr"] = reduced
 
     def rate(self, initial: float, epoch: int) -> float:
-        """Return the learning rate after the reductions so far."""
-        lr = initial
-        for _ in range(self.reductions):
-            reduced = max(lr * self.factor, self.min_lr)
-            if lr - reduced <= self.eps:
-                break
-            lr = reduced
-        return lr
+        """Return the learning rate that the optimizer begins with; what follows depends on the metric."""
+        return initial

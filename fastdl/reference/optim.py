@@ -1,5 +1,7 @@
 """One step of each optimizer, element by element, and what is done to a gradient before it."""
 
+import math
+
 import numpy as np
 
 from fastdl.reference.elements import flat
@@ -112,20 +114,20 @@ def adam_step(
         p[i] -= lr * divide(m, sqrt(v + eps) if eps_inside_sqrt else sqrt(v) + eps)
 
 
-def squared_norm(g: np.ndarray) -> float:
-    """sum g^2."""
+def norm(g: np.ndarray) -> float:
+    """sqrt(sum g^2), each step of the sum one that neither overflows nor underflows."""
     (g,) = flat(g)
     total = 0.0
     for i in range(len(g)):
-        total += g[i] * g[i]
+        total = math.hypot(total, g[i])
     return total
 
 
-def scale(factor: float, g: np.ndarray) -> None:
-    """g = factor g."""
+def shrink(limit: float, norm: float, g: np.ndarray) -> None:
+    """g = g limit / (norm + 1e-6)."""
     (g,) = flat(g)
     for i in range(len(g)):
-        g[i] *= factor
+        g[i] = g[i] / (norm + 1e-6) * limit
 
 
 def clamp(low: float, high: float, g: np.ndarray) -> None:

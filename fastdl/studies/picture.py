@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdl.checkpoint import write_atomically
+from fastdl.output_file import write_atomically
 from fastdl.plot import COLOURS
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    write_atomically(path, content.getvalue())
+    write_atomically(path, content.getvalue(), "study")
 
 
 def finished(figure: Figure, columns: int = 3) -> Figure:

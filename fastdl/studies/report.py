@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastdl
+from fastdl.extras import installing
 from fastdl.studies import pytorch
 from fastdl.studies.results import Results, Spread
 from fastdl.studies.study import Case, Figure, Study
@@ -120,7 +121,7 @@ def markdown(study: Study, results: Results, pictures: list[str] | None) -> str:
     text.append(f"Mean ± standard deviation over {runs} run{'s' * (runs > 1)}; {PAPER}: its own figure.")
     text.append(table(study, results).markdown())
     if pictures is None:
-        text.append('No pictures, as matplotlib is not installed: `pip install "fastdl-nn[plot]"` and start again.')
+        text.append(f"No pictures, as matplotlib is not installed; write {installing('plot')} and start again.")
     else:
         text.append("\n\n".join(f"![{study.summary}]({name})" for name in pictures))
     found = [*judgements(study, results), *map(str, study.findings(results)), *study.remarks(results)]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastdl.checkpoint import write_atomically
+from fastdl.output_file import write_atomically
 from fastdl.studies import report
 from fastdl.studies.results import Results
 from fastdl.studies.store import Store
 from fastdl.studies.study import Study
 from fastdl.studies.sweep import runnable, sweep
+
+ENDINGS = (".json", ".csv", ".md")
 
 
 def run(study: Study, folder: Path, processes: int | None = None) -> Results:
@@ -21,7 +23,8 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
         processes: see `sweep`.
 
     Raises:
-        ValueError: before anything runs, if the folder holds other results or scikit-learn is missing.
+        ValueError: before anything runs, if the folder holds other results.
+        ImportError: likewise, if scikit-learn is missing.
         KeyboardInterrupt: on Ctrl-C; finished runs are kept.
     """
     study.refuse_without_sklearn()
@@ -29,9 +32,9 @@ def run(study: Study, folder: Path, processes: int | None = None) -> Results:
     sweep(study, store, processes)
     results = Results(runnable(study), store.done)
     pictures = _draw(study, results, folder)
-    write_atomically(folder / f"{study.name}.json", report.as_json(study, results).encode())
-    write_atomically(folder / f"{study.name}.csv", report.as_csv(study, results).encode())
-    write_atomically(folder / f"{study.name}.md", report.markdown(study, results, pictures).encode())
+    texts = report.as_json(study, results), report.as_csv(study, results), report.markdown(study, results, pictures)
+    for ending, text in zip(ENDINGS, texts, strict=True):
+        write_atomically(folder / f"{study.name}{ending}", text.encode(), "study")
     return results
 
 

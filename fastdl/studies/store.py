@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastdl.input_file import read_whole
+from fastdl.output_file import continued
 from fastdl.studies.study import Case, Measured, Study
 
 ENDING = ".runs.jsonl"
@@ -40,7 +42,7 @@ class Store:
             self._read()
 
     def _read(self) -> None:
-        lines = self.path.read_bytes().splitlines(keepends=True)
+        lines = read_whole(self.path, f"--out {self.path.parent}").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith(b"\n")]
         head: dict[str, Any] = {}
         try:
@@ -66,7 +68,7 @@ class Store:
         lines = [{"case": case, "run": run, "measured": measured}]
         if not self.path.exists() or self.path.stat().st_size == 0:
             lines.insert(0, self._identity)
-        with self.path.open("ab") as file:
+        with continued(self.path, "study") as file:
             file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
             file.flush()
             os.fsync(file.fileno())

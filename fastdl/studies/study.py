@@ -32,6 +32,8 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from fastdl.extras import missing
+
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure as Picture
@@ -156,12 +158,10 @@ class Study:
         """Look for what the study needs beside fastdl.
 
         Raises:
-            ValueError: if scikit-learn is needed and not installed.
+            ImportError: if scikit-learn is needed and not installed.
         """
         if self.needs_sklearn and importlib.util.find_spec("sklearn") is None:
-            raise ValueError(
-                f'{self.name}: expected scikit-learn, which it needs; write pip install "fastdl-nn[sklearn]"'
-            )
+            raise missing(self.name, "sklearn")
 
     def changed(self) -> dict[str, Any]:
         """The settings, the number of runs aside, that are not the paper's."""

@@ -59,6 +59,8 @@ def ended():
             status = os.waitpid(child, 0)[1]
         codes.append(os.waitstatus_to_exitcode(status))
     return codes
+work()  # what is imported at first use is there: no handler interrupts an import
+fastdl.set_num_threads(2)
 def fit(callbacks=(), epochs=3):
     for _ in range(100):
         trainer.fit(x, y, epochs=epochs, batch_size=500, callbacks=callbacks)

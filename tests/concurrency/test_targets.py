@@ -41,14 +41,9 @@ def test_targets_that_a_callback_changes_end_the_fit_or_are_not_looked_at(name, 
     if plain:
         monkeypatch.setattr(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
     trainer = Trainer(model, LOSSES[name](), optim.SGD(model.parameters(), lr=0.01))
-    try:
+    with pytest.raises((ValueError, FloatingPointError), match=r"expected class indices|nan"):
         trainer.fit(x, y, epochs=12, batch_size=10, callbacks=[Relabel(y, value, watches)])
-    except (ValueError, FloatingPointError) as error:
-        assert "nan" in str(error) or "expected" in str(error)
-        assert len(trainer.history) >= 3
-    else:
-        # The engine in Python reads a copy.
-        assert len(trainer.history) == 12
+    assert len(trainer.history) >= 3
     assert all(np.isfinite(each.data).all() for each in model.parameters())
 
 

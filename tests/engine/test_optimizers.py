@@ -108,6 +108,23 @@ def test_gradients_are_clipped_alike(clips, dtype):
         np.testing.assert_allclose(np.abs(gradients).max(), clips["clip_value"], rtol=1e-6)
 
 
+SIZES = {np.float32: [3e19, 1e37, 1e-25], np.float64: [3e19, 1e200, 1e305, 1e-200]}
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_gradients_whose_squares_overflow_or_underflow_are_clipped(native, dtype):
+    for size in SIZES[dtype]:
+        x, y = np.full((8, 3), size, dtype), np.zeros((8, 2), dtype)
+        model = nn.Sequential(nn.Linear(3, 2, rng=0, bias=False, dtype=dtype))
+        before = model[0].weight.data.copy()
+        task = Task(model, nn.L1Loss(), optim.SGD(model.parameters(), lr=0.25), None, 1.0)
+        engine = engine_for(task, x, y, 8) if native else PlainEngine(task, "")
+        assert engine.native is native
+        engine.epoch(x, y, None, 8, None)
+        change = np.linalg.norm(model[0].weight.data - before)
+        np.testing.assert_allclose(change, 0.25 if size > 1 else 0, rtol=1e-4, atol=1e-20)
+
+
 def test_the_norm_is_of_all_groups_together_and_of_no_frozen_parameter():
     def optimizer(model):
         model[0].weight.requires_grad = False

@@ -282,7 +282,7 @@ def test_no_rows_are_no_steps():
     outputs = []
     assert isinstance(engine, NativeEngine)
     for each in (engine, PlainEngine(its, "")):
-        assert each.epoch(X[:0], Y[:0], None, 4, outputs) == (0.0, 0)
+        assert each.epoch(X[:0], Y[:0], None, 4, outputs) == (0.0, 0.0, 0)
     assert outputs == []
 
 

@@ -252,5 +252,5 @@ def test_a_signal_ends_a_fit():
         assert process.stdout.readline() == "begun\n"
         time.sleep(1)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (0, "0 True\n"), err

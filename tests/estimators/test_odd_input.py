@@ -130,9 +130,22 @@ ODD = {
     "NaN in y": (X, np.where(Y, Y, np.nan), "Input y contains NaN"),
     "fractions": (X, Y / 2, "Unknown label type: continuous"),
     "several classes": (X, 2 * LABELS + Y[:, None], "expected one class a sample or a matrix of 0 and 1, got several"),
-    "labels of 1 and 2": (X, LABELS + 1, r"expected a matrix of 0 and 1 for several labels a sample, got \[1 2\]"),
+    "labels of 1 and 2": (X, LABELS + 1, r"expected a matrix of 0 and 1 for several labels a sample, got \[1, 2\]"),
     "no y": (X, None, "requires y to be passed"),
-    "strings": (np.full((120, 4), "a"), Y, "could not convert string to float"),
+    "strings": (np.full((120, 4), "a"), Y, "expected numbers for X, got dtype <U1; write X.astype"),
+    "numbers in strings": (X.astype(str), Y, r"expected numbers for X, got dtype <U\d+; write X.astype\(float\)"),
+    "dates": (X.astype("M8[s]"), Y, r"expected numbers for X, got dtype datetime64\[s\]; write X.astype\(float\)"),
+    "durations": (X.astype("m8[s]"), Y, r"expected numbers for X, got dtype timedelta64\[s\]; write X.astype"),
+    "numbers as objects": (
+        X,
+        Y.astype(object),
+        "Unknown label type: expected numbers, booleans or strings for y, got ",
+    ),
+    "objects of several kinds": (
+        X,
+        np.array([1, "a", None] * 40, object),
+        "for y, got objects of NoneType, int, str; wri",
+    ),
 }
 
 
@@ -141,6 +154,13 @@ def test_data_of_no_use_are_refused(case):
     x, y, message = case
     with pytest.raises(ValueError, match=message):
         classifier().fit(x, y)
+
+
+def test_what_is_predicted_is_looked_through_like_what_is_fitted():
+    fitted = classifier().fit(X, Y)
+    for x, message in ((X.astype(str), "expected numbers for X"), (X[:, :2], "X has 2 features, but MLPClassifier is")):
+        with pytest.raises(ValueError, match=message):
+            fitted.predict(x)
 
 
 @pytest.mark.parametrize("name", ["strings", "dates"])

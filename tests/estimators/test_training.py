@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from fastdl import callbacks, nn
 from fastdl.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
+from fastdl.estimators.stochastic import penalty_of
 
 X, Y = load_iris(return_X_y=True)
 X = ((X - X.mean(0)) / X.std(0)).astype(np.float32)
@@ -204,7 +205,7 @@ def test_passes_one_by_one_are_a_fit():
         single.partial_fit(X, Y, classes=[0, 1, 2])
     whole = MLPClassifier((6,), **options, max_iter=7).fit(X, Y)
     np.testing.assert_allclose(single.coefs_[0], whole.coefs_[0], atol=1e-6)
-    assert single.n_iter_ == 7
+    assert (single.n_iter_, single.t_, len(single.loss_curve_)) == (1, 1050, 7)
 
 
 def test_classes_may_come_one_batch_after_another():
@@ -357,3 +358,9 @@ def test_models_that_do_not_fit_the_targets_are_refused():
 
 def test_a_last_row_alone_is_left_out_where_batches_are_normalized():
     assert MLPClassifier(batch_norm=True, batch_size=149, max_iter=2).fit(X, Y).n_iter_ == 2
+
+
+def test_the_penalty_of_large_and_small_weights_is_a_number():
+    for size in (1.0, 3e19, 1e-25):
+        weights = [nn.Parameter(np.full((2, 2), size, np.float32)), nn.Parameter(np.full((3, 4), size, np.float32))]
+        assert penalty_of(weights) == pytest.approx(8 * size * size, rel=1e-6)

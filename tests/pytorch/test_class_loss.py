@@ -57,6 +57,7 @@ def hold_together(name, options, reduction, x, t, agree):
     gy = np.random.default_rng(9).normal(size=loss.shape).astype(x.dtype)
     x_torch.grad = None
     theirs(x_torch, torch.tensor(t)).backward(torch.tensor(gy))
+    ours(x, t)
     agree(ours.backward(gy), x_torch.grad)
 
 
@@ -139,3 +140,40 @@ def test_cross_entropy_with_a_class_masked_by_minus_infinity(reduction, dtype, a
 def test_cross_entropy_takes_classes_of_any_integer_kind(kind, dtype, agree):
     x, t = scores((6, 3), dtype), classes((6, 3))
     agree(nn.CrossEntropyLoss()(x, t.astype(kind)), torch.nn.CrossEntropyLoss()(torch.tensor(x), torch.tensor(t)))
+
+
+def negative(shape, dtype):
+    sizes = np.linspace(-1.3, 2.0, shape[len(shape) > 1]).astype(dtype)
+    return {"weight": sizes}
+
+
+@shapes
+@reductions
+def test_weights_of_any_sign(shape, reduction, dtype, agree):
+    x, t = scores(shape, dtype), classes(shape)
+    hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, t, agree)
+    hold_together("NLLLoss", negative(shape, dtype), reduction, log_probabilities(shape, dtype), t, agree)
+    hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, distributions(shape, dtype), agree)
+
+
+@reductions
+@weights
+@smoothings
+@pytest.mark.parametrize("ignore_index", [-100, 1])
+def test_one_sample_without_an_axis_of_samples(weighted, label_smoothing, ignore_index, reduction, dtype, agree):
+    x, options = scores((1, 4), dtype)[0], class_weights((1, 4), dtype, weighted)
+    for target in range(4):
+        t = np.array(target)
+        options |= {"ignore_index": ignore_index}
+        smoothed = {**options, "label_smoothing": label_smoothing}
+        hold_together("CrossEntropyLoss", smoothed, reduction, x, t, agree)
+        hold_together("NLLLoss", options, reduction, x, t, agree)
+    p = distributions((1, 4), dtype)[0]
+    hold_together(
+        "CrossEntropyLoss",
+        {"label_smoothing": label_smoothing, **class_weights((1, 4), dtype, weighted)},
+        reduction,
+        x,
+        p,
+        agree,
+    )

@@ -33,7 +33,9 @@ def hold_together(name, options, reduction, x, t, agree):
     """Value and gradient; for reduction none, also the gradient of a weighted sum."""
     ours = getattr(nn, name)(reduction=reduction, **options)
     tensors = {
-        key: torch.tensor(value, dtype=torch.tensor(x).dtype) for key, value in options.items() if np.ndim(value)
+        key: torch.tensor(value, dtype=torch.tensor(x).dtype)
+        for key, value in options.items()
+        if isinstance(value, (list, np.ndarray))
     }
     theirs = getattr(torch.nn, name)(reduction=reduction, **{**options, **tensors})
     x_torch = torch.tensor(x, requires_grad=True)
@@ -47,6 +49,7 @@ def hold_together(name, options, reduction, x, t, agree):
     gy = draw(x.shape, x.dtype, seed=9)
     x_torch.grad = None
     theirs(x_torch, torch.tensor(t)).backward(torch.tensor(gy))
+    ours(x, t)
     agree(ours.backward(gy), x_torch.grad)
 
 
@@ -137,3 +140,20 @@ def test_the_slope_of_mae_at_nan_is_nan_unlike_torchs():
     loss.backward()
     assert np.isnan([ours(np.array([np.nan]), np.zeros(1)), loss.item(), ours.backward().item()]).all()
     assert x_torch.grad.item() == 0
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=str)
+@reductions
+def test_regression_loss_of_numbers(name, options, reduction, dtype, agree):
+    hold_together(name, options, reduction, dtype(0.3), dtype(-1.2), agree)
+
+
+@reductions
+@shapes
+def test_weights_of_any_sign(reduction, shape, dtype, agree):
+    weight = {"weight": draw(shape[-1:], dtype, seed=4)}
+    x, t = probabilities(shape, dtype), probabilities(shape, dtype, seed=1)
+    hold_together("BCELoss", weight, reduction, x, t, agree)
+    hold_together("BCEWithLogitsLoss", weight, reduction, draw(shape, dtype), t, agree)
+    positive = {"pos_weight": draw(shape[-1:], dtype, seed=5)}
+    hold_together("BCEWithLogitsLoss", {**weight, **positive}, reduction, draw(shape, dtype), t, agree)

@@ -212,3 +212,121 @@ def test_a_state_dict_of_torch_loads_as_it_is_and_goes_on(name, options, steps):
     train_both(models, losses, (ours, theirs), x, t)
     for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
         np.testing.assert_allclose(own.data, other.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+def one_cycle(optimizer):
+    return torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=9, cycle_momentum=False)
+
+
+WRITERS = {
+    "named parameters": lambda kind, n: kind(n.named_parameters(), lr=0.01),
+    "a tensor for lr": lambda kind, n: kind(n.parameters(), lr=torch.tensor(0.01)),
+    "groups": lambda kind, n: kind([{"params": [p], "lr": 0.1 / (i + 1), "name": i} for i, p in enumerate(n.parameters())]),
+    "foreach": lambda kind, n: kind(n.parameters(), lr=0.01, foreach=True),
+    "maximize": lambda kind, n: kind(n.parameters(), lr=0.01, maximize=True),
+}  # fmt: skip
+SCHEDULERS = {
+    "none": lambda optimizer: None,
+    "one cycle": one_cycle,
+    "cyclic": lambda o: torch.optim.lr_scheduler.CyclicLR(o, 0.01, 0.1, cycle_momentum=False),
+    "linear": torch.optim.lr_scheduler.LinearLR,
+    "averaged weights": lambda o: torch.optim.swa_utils.SWALR(o, 0.05),
+}
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
+@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
+@pytest.mark.parametrize("scheduler", SCHEDULERS.values(), ids=SCHEDULERS)
+def test_whatever_torch_notes_in_a_state_it_loads_and_goes_on(name, writer, scheduler):
+    models = twins("Identity", np.float64)
+    theirs = writer(getattr(torch.optim, name), models[1])
+    scheduler(theirs)
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        theirs.zero_grad()
+        models[1](torch.tensor(rng.normal(size=(9, 2)))).square().mean().backward()
+        theirs.step()
+    models[0].load_state_dict(models[1].state_dict())
+    sizes = [len(group["params"]) for group in theirs.param_groups]
+    parameters = iter(models[0].parameters())
+    ours = getattr(optim, name)([{"params": [next(parameters) for _ in range(size)]} for size in sizes], lr=5.0)
+    ours.load_state_dict(theirs.state_dict())
+    assert all(type(group["lr"]) is float for group in ours.param_groups)
+    losses = (nn.MSELoss(), torch.nn.MSELoss())
+    train_both(models, losses, (ours, theirs), rng.normal(size=(4, 9, 2)), rng.normal(size=(4, 9, 2)))
+    hold_weights(models)
+
+
+def hold_weights(models, rtol=1e-6, atol=1e-8):
+    """A learning rate in a tensor is one of float32."""
+    for own, other in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        np.testing.assert_allclose(own.data, other.detach().numpy(), rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize(("loaded", "into"), [("Adam", "AdamW"), ("AdamW", "Adam"), ("AdamW", "AdamW")])
+@pytest.mark.parametrize("steps", [0, 2])
+def test_adam_and_adamw_take_each_others_states_as_torchs_do(loaded, into, steps):
+    models = twins("Identity", np.float64)
+    source = getattr(torch.optim, loaded)(models[1].parameters(), lr=0.01, weight_decay=0.3)
+    for _ in range(steps):
+        source.zero_grad()
+        models[1](torch.ones(3, 2, dtype=torch.float64)).square().mean().backward()
+        source.step()
+    models[0].load_state_dict(models[1].state_dict())
+    ours, theirs = (getattr(lib, into)(m.parameters()) for lib, m in zip((optim, torch.optim), models, strict=True))
+    for each in (ours, theirs):
+        each.load_state_dict(source.state_dict())
+    assert ours.param_groups[0]["decoupled_weight_decay"] is theirs.param_groups[0]["decoupled_weight_decay"] is True
+    rng = np.random.default_rng(0)
+    losses = (nn.MSELoss(), torch.nn.MSELoss())
+    train_both(models, losses, (ours, theirs), rng.normal(size=(4, 9, 2)), rng.normal(size=(4, 9, 2)))
+    hold_weights(models, 1e-9, 1e-12)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"lr": torch.tensor(0.01), "betas": (torch.tensor(0.8), torch.tensor(0.9)), "capturable": True},
+        {"lr": torch.tensor([0.01], requires_grad=True), "foreach": False},
+        {"amsgrad": True, "differentiable": True},
+    ],
+    ids=str,
+)
+def test_options_in_tensors_become_numbers(options):
+    parameter = torch.zeros(3, requires_grad=True)
+    ours = optim.Adam([nn.Parameter(np.zeros(3, np.float32))])
+    ours.load_state_dict(torch.optim.Adam([parameter], **options).state_dict())
+    (group,) = ours.param_groups
+    assert type(group["lr"]) is float
+    assert [type(beta) for beta in group["betas"]] == [float, float]
+    assert group["amsgrad"] is options.get("amsgrad", False)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_states_of_other_precisions_load(kind):
+    parameter = torch.zeros(3, requires_grad=True)
+    theirs = torch.optim.Adam([parameter])
+    parameter.grad = torch.ones(3)
+    theirs.step()
+    state = theirs.state_dict()
+    state["state"][0] = {name: value.to(kind) for name, value in state["state"][0].items()}
+    ours = optim.Adam([nn.Parameter(np.zeros(3, np.float32))])
+    ours.load_state_dict(state)
+    np.testing.assert_allclose(ours.state_dict()["state"][0]["exp_avg"], 0.1, rtol=1e-2)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+@pytest.mark.parametrize(
+    "other", ["NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "ASGD", "Rprop", "RMSprop", "SGD"]
+)
+def test_the_state_of_another_optimizer_is_refused(other, steps):
+    parameter = torch.zeros(3, requires_grad=True)
+    theirs = getattr(torch.optim, other)([parameter])
+    for _ in range(steps):
+        parameter.grad = torch.ones(3)
+        theirs.step()
+    for name in {"SGD", "RMSprop", "Adam", "AdamW"} - {other}:
+        ours = getattr(optim, name)([nn.Parameter(np.zeros(3, np.float32))], lr=0.5)
+        with pytest.raises(ValueError, match=rf"^{name}\.load_state_dict: expected"):
+            ours.load_state_dict(theirs.state_dict())
+        assert ours.param_groups[0]["lr"] == 0.5

@@ -1,0 +1,209 @@
+"""Walk: how the modules, parameters and buffers of a model are found; nothing else knows."""
+
+from __future__ import annotations
+
+import reprlib
+from collections import UserDict, UserList, deque
+from collections.abc import Iterable, Iterator
+from functools import cache
+from types import MappingProxyType, MemberDescriptorType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.nn.parameter import Parameter
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+# Calls, copies and pickles of a model go down its levels one in another, which Python bounds.
+DEEPEST = 100
+# Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
+TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_evaluation"})
+# What holds values without being a part of a model.
+MAPPINGS = (dict, UserDict, MappingProxyType)
+PLAIN = (*MAPPINGS, list, tuple, set, frozenset, deque, UserList, np.ndarray)
+
+
+class Parts:
+    """What a model is made of: the modules, parameters and buffers in attributes, and those in the modules' own."""
+
+    _buffer_names: tuple[str, ...] = ()
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Yield the modules directly inside with their names: those assigned to attributes.
+
+        A module that holds others elsewhere yields them here.
+        """
+        for name, value in vars(self).copy().items():
+            if isinstance(value, Parts):
+                yield name, value  # pyright: ignore[reportReturnType]
+
+    def children(self) -> Iterator[Module]:
+        """Yield the modules directly inside, each once."""
+        yield from {id(child): child for _, child in self.named_children()}.values()
+
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
+        """Yield this module and all inside it, each once, under its first dotted name.
+
+        Raises:
+            TypeError: if a module or parameter is in a plain list, tuple, set or dictionary alone.
+            ValueError: if modules are more than 100 levels deep, or one holds itself.
+        """
+        yield from walked(self, prefix, once=True)
+
+    def modules(self) -> Iterator[Module]:
+        """Yield this module and all inside it, each once; errors as named_modules."""
+        for _, module in walked(self, once=True):
+            yield module
+
+    def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
+        """Yield the parameters with dotted names; a tied one once, under its first name. Errors as named_modules."""
+        seen: set[int] = set()
+        for name, part in self._entries(once=True):
+            if isinstance(part, Parameter) and id(part) not in seen:
+                seen.add(id(part))
+                yield name, part
+
+    def parameters(self) -> Iterator[Parameter]:
+        """Yield the parameters, each once; errors as named_modules."""
+        for _, parameter in self.named_parameters():
+            yield parameter
+
+    def named_buffers(self) -> Iterator[tuple[str, NDArray[Any]]]:
+        """Yield the buffers with dotted names, each array once; errors as named_modules."""
+        seen: set[int] = set()
+        for name, part in self._entries(once=True):
+            if isinstance(part, np.ndarray) and id(part) not in seen:
+                seen.add(id(part))
+                yield name, part
+
+    def buffers(self) -> Iterator[NDArray[Any]]:
+        """Yield the buffers, each once; errors as named_modules."""
+        for _, array in self.named_buffers():
+            yield array
+
+    def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
+        """Yield every entry of the state_dict: parameters and buffers under each of their names, or the first (`once`)."""
+        for prefix, module in walked(self, once=once):
+            own = vars(module).copy()  # another thread may let the module run, which adds attributes
+            for name, value in own.items():
+                if isinstance(value, Parameter):
+                    yield (f"{prefix}.{name}" if prefix else name), value
+            for name in module._buffer_names:
+                yield (f"{prefix}.{name}" if prefix else name), own[name]
+
+
+def walked(root: Parts, prefix: str = "", once: bool = False) -> list[tuple[str, Module]]:
+    """A module and all inside it with dotted names, each before what it holds, in each of its places or in the first (`once`).
+
+    Raises:
+        TypeError: if a module or parameter is in a plain container alone, where an optimizer would not find it.
+        ValueError: if modules are too deep, or one holds itself.
+    """
+    found = tree(root, prefix, once)
+    _refuse_unreached(root, [module for _, module in found])
+    return found
+
+
+def tree(root: Parts, prefix: str = "", once: bool = False, deepest: int = DEEPEST) -> list[tuple[str, Any]]:
+    """What `walked` returns; modules in plain containers are passed over."""
+    found, seen = [(prefix, root)], {id(root)}
+    above = [(prefix, root, root.named_children())]
+    while above:
+        holder, _, children = above[-1]
+        for name, module in children:
+            if any(module is each for _, each, _ in above):
+                raise ValueError(
+                    f"{type(root).__name__}: expected modules inside each other, got one that holds itself"
+                )
+            if once and id(module) in seen:
+                continue
+            if len(above) == deepest:
+                raise ValueError(
+                    f"{type(root).__name__}: expected modules in at most {DEEPEST} levels, one in another, got more"
+                )
+            seen.add(id(module))
+            name = f"{holder}.{name}" if holder else name
+            found.append((name, module))
+            above.append((name, module, module.named_children()))
+            break
+        else:
+            above.pop()
+    return found
+
+
+def held(container: Any) -> Iterator[tuple[str, Parts | Parameter]]:
+    """Yield the modules and parameters in a plain container and those inside it, with their places, such as "[0]['a']"."""
+    left, seen = [("", container)], set[int]()
+    while left:
+        place, value = left.pop()
+        if isinstance(value, (Parts, Parameter)):
+            yield place, value
+            continue
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        within: list[tuple[str, Any]] = []
+        if isinstance(value, MAPPINGS):
+            within += [(f"{place}[{reprlib.repr(key)}]", each) for key, each in _of_interest([*value.items()], 1)]
+            within += [(f"{place}, a key", key) for key, _ in _of_interest([*value.items()], 0)]
+        elif isinstance(value, (set, frozenset)):
+            within += [(f"{place}, an element", each) for _, each in _of_interest([*enumerate(value)], 1)]
+        elif not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            values = value.ravel().tolist() if isinstance(value, np.ndarray) else value
+            within += [(f"{place}[{number}]", each) for number, each in _of_interest([*enumerate(values)], 1)]
+        left += reversed(within)
+
+
+def dictionaries(modules: Iterable[Parts]) -> list[dict[str, Any]]:
+    """The dictionaries that say what a model's modules are and hold."""
+    own = [vars(each) for each in modules]
+    return own + [each["_layers"] for each in own if "_layers" in each]
+
+
+@cache
+def slots(kind: type) -> tuple[str, ...]:
+    """The attributes of a class that are not in its instances' dictionaries."""
+    entries = [entry for base in kind.__mro__ for entry in vars(base).items()]
+    return tuple(name for name, each in entries if isinstance(each, MemberDescriptorType))
+
+
+def _of_interest(pairs: list[tuple[Any, Any]], which: int) -> list[tuple[Any, Any]]:
+    """The pairs of which the first or second may be, or hold, a part of a model."""
+    kinds = {type(pair[which]) for pair in pairs}
+    kinds = {kind for kind in kinds if issubclass(kind, (*PLAIN, Parts, Parameter))}
+    return [pair for pair in pairs if type(pair[which]) in kinds] if kinds else []
+
+
+def _refuse_unreached(root: Parts, modules: list[Module]) -> None:
+    """Refuse a model with a module or parameter that is in plain containers alone, or in a slot."""
+    known = {id(module): module for module in modules}
+    for holder in known.copy().values():
+        own = vars(holder).copy()
+        own |= {name: getattr(holder, name) for name in slots(type(holder)) if hasattr(holder, name)}
+        for name, value in own.items():
+            if name in TRANSIENT or not isinstance(value, (*PLAIN, Parts, Parameter)):
+                continue
+            for place, part in held(value):
+                if isinstance(part, Parameter) and id(part) not in known:
+                    known |= {id(each): each for module in modules for each in vars(module).copy().values()}
+                if id(part) not in known:
+                    where = next(prefix for prefix, module in tree(root) if module is holder)
+                    raise _unreached(root, f"{where}.{name}" if where else name, place, value, part)
+
+
+def _unreached(root: Parts, name: str, place: str, container: Any, part: Parts | Parameter) -> TypeError:
+    what, attribute = type(part).__name__, name.rpartition(".")[2]
+    kind = "slot" if part is container else type(container).__name__
+    if isinstance(part, Parameter):
+        return TypeError(
+            f"{type(root).__name__}: expected each Parameter in an attribute of its own, got one in the {kind} {name}{place};"
+            f" write setattr(self, '{attribute}_0', parameter) and so on"
+        )
+    collection = "ModuleDict" if isinstance(container, MAPPINGS) else "ModuleList"
+    return TypeError(
+        f"{type(root).__name__}: expected modules in attributes, nn.ModuleList or nn.ModuleDict, got a {what} in the {kind}"
+        f" {name}{place}; write self.{attribute} = nn.{collection}(...)"
+    )

@@ -1,0 +1,280 @@
+"""Models that several threads use for the first time at once, or look at and copy while one trains them."""
+
+import copy
+import pickle
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Trainer, nn, optim
+from fastdl.callbacks import Callback
+from fastdl.prediction import predict
+
+PATIENCE = 60  # seconds that a thread waits for another, before the test fails
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def often_switched():
+    """Let threads take turns at the interpreter as often as can be."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+class Scale(nn.Module):
+    """A layer in Python."""
+
+    def forward(self, x):
+        self.x = x
+        return 2 * x
+
+    def backward(self, grad_output):
+        return 2 * grad_output
+
+
+class PythonLoss(nn.Loss):
+    """Half the squared error, in Python."""
+
+    def function(self, output, target):
+        return (output - target) ** 2 / 2
+
+    def derivative(self, output, target):
+        return output - target
+
+
+def at_once(count, work):
+    """Let so many threads do the same from one moment on; what they return."""
+    barrier, found, errors = threading.Barrier(count, timeout=PATIENCE), [], []
+
+    def run():
+        try:
+            barrier.wait()
+            found.append(work())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    if errors:
+        raise errors[0]
+    return found
+
+
+def nested(*more):
+    inner = nn.Sequential(nn.Linear(4, 4, rng=1), nn.BatchNorm1d(4), nn.Tanh(), *more)
+    return nn.Sequential(nn.Linear(3, 4, rng=0), nn.Residual(inner), nn.Dropout(0.5))
+
+
+MODELS = {"layers": nested, "a layer in Python": lambda: nested(Scale())}
+
+
+@pytest.mark.usefixtures("often_switched")
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_first_predictions_of_a_fresh_model_in_several_threads(make):
+    x = RNG.standard_normal((4, 3)).astype(np.float32)
+    wanted = predict(make(), x)
+    for _ in range(40):
+        model = make()
+        for outputs in at_once(6, lambda: [predict(model, x) for _ in range(5)]):  # noqa: B023 - joined before the next
+            for output in outputs:
+                np.testing.assert_array_equal(output, wanted)
+
+
+@pytest.mark.usefixtures("often_switched")
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_first_calls_and_looks_at_a_fresh_model_in_several_threads(make):
+    x = RNG.standard_normal((4, 3)).astype(np.float32)
+
+    @fastdl.no_grad()
+    def use(model):
+        outputs = [model(x) for _ in range(4)]
+        copies = copy.deepcopy(model), pickle.loads(pickle.dumps(model))
+        return [*outputs, *(each(x) for each in copies)], repr(model), str(model.summary(3)), [*model.state_dict()]
+
+    wanted = use(make().eval())
+    for _ in range(15):
+        model = make().eval()
+        for outputs, *words in at_once(4, lambda: use(model)):  # noqa: B023 - joined before the next
+            assert words == list(wanted[1:])
+            for output in outputs:
+                np.testing.assert_array_equal(output, wanted[0][0])
+
+
+# Beside a fit.
+
+
+class Rounds(Callback):
+    """Lets another thread do something once an epoch, while the next epochs run; the last epoch waits for it."""
+
+    def __init__(self, work, epochs):
+        self.work, self.epochs = work, epochs
+        self.begun, self.errors, self.done = threading.Semaphore(0), [], 0
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self):
+        try:
+            for _ in range(self.epochs):
+                if not self.begun.acquire(timeout=PATIENCE):
+                    raise TimeoutError("the fit does not go on")
+                self.work()
+                self.done += 1
+        except BaseException as error:
+            self.errors.append(error)
+
+    def on_fit_begin(self, trainer, epochs):
+        self.thread.start()
+
+    def on_epoch_end(self, trainer, record):
+        self.begun.release()
+
+    def on_fit_end(self, trainer):
+        self.thread.join(PATIENCE)
+        if self.errors:
+            raise self.errors[0]
+
+
+class WatchingRounds(Rounds):
+    """The same, which lets epochs run in a row."""
+
+    watches = True
+
+
+ENGINES = {
+    "native": (nn.MSELoss, (), Rounds),
+    "native, epochs in a row": (nn.MSELoss, (), WatchingRounds),
+    "a loss in Python": (PythonLoss, (), Rounds),
+    "a layer in Python": (nn.MSELoss, (Scale,), Rounds),
+}
+EPOCHS = 8
+
+
+def learning(engine):
+    """A trainer with data, whose fits take dropout's draws and move running statistics."""
+    criterion, layers, _ = ENGINES[engine]
+    hidden = [nn.Linear(8, 120, rng=0), nn.BatchNorm1d(120), nn.Dropout(0.3), *(layer() for layer in layers)]
+    model = nn.Sequential(*hidden, nn.Sequential(nn.Linear(120, 2, rng=1)))
+    trainer = Trainer(model, criterion(), optim.Adam(model.parameters(), lr=0.01))
+    rng = np.random.default_rng(1)
+    return trainer, rng.standard_normal((200, 8)).astype(np.float32), rng.standard_normal((200, 2)).astype(np.float32)
+
+
+def fitted(engine, work=None):
+    """What a fit leads to, with this done beside it in another thread."""
+    trainer, x, y = learning(engine)
+    callbacks = [] if work is None else [ENGINES[engine][2](lambda: work(trainer), EPOCHS)]
+    history = trainer.fit(x, y, epochs=EPOCHS, batch_size=10, seed=0, callbacks=callbacks)
+    assert history.engine.startswith("native" if engine.startswith("native") else "plain")
+    assert not callbacks or callbacks[0].done == EPOCHS
+    return history["loss"], trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]
+
+
+def usable(model):
+    assert np.isfinite(predict(model, np.ones((2, 8), np.float32))).all()
+    return True
+
+
+def trains(trainer):
+    assert usable(trainer.model)
+    history = trainer.fit(np.ones((20, 8), np.float32), np.ones((20, 2), np.float32), epochs=1, batch_size=10, seed=0)
+    assert np.isfinite(history["loss"]).all()
+
+
+def saved(trainer, tmp_path):
+    fastdl.save(nn.Sequential(*(each for each in trainer.model if not isinstance(each, Scale))), tmp_path / "model")
+    try:
+        trainer.save(tmp_path / "state")
+    except RuntimeError as error:
+        assert "Trainer.save: expected to be called between two epochs" in str(error)  # noqa: PT017 - it may also pass
+
+
+LOOKS = {
+    "deepcopy": lambda trainer, _: usable(copy.deepcopy(trainer.model)),
+    "pickle": lambda trainer, _: usable(pickle.loads(pickle.dumps(trainer.model))),
+    "deepcopy of the trainer": lambda trainer, _: trains(copy.deepcopy(trainer)),
+    "pickle of the trainer": lambda trainer, _: trains(pickle.loads(pickle.dumps(trainer))),
+    "state_dict": lambda trainer, _: (trainer.model.state_dict(), trainer.optimizer.state_dict()),
+    "summary": lambda trainer, _: trainer.model.summary(8),
+    "repr": lambda trainer, _: (repr(trainer.model), repr(trainer.optimizer), repr(trainer.history), repr(trainer)),
+    "save": saved,
+}
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """What the fits lead to with nothing beside them."""
+    return {engine: fitted(engine) for engine in ENGINES}
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_looks_and_copies_beside_a_fit_leave_it_as_it_is(engine, look, alone, tmp_path):
+    losses, weights, state = fitted(engine, lambda trainer: look(trainer, tmp_path))
+    assert losses == alone[engine][0]
+    for name, array in alone[engine][1].items():
+        np.testing.assert_array_equal(weights[name], array)
+    assert repr(state) == repr(alone[engine][2])
+
+
+@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_looks_and_copies_in_a_callback_leave_a_fit_as_it_is(engine, look, alone, tmp_path):
+    class Looking(Callback):
+        watches = ENGINES[engine][2].watches and look is not saved
+
+        def on_epoch_end(self, trainer, record):
+            look(trainer, tmp_path)
+
+    trainer, x, y = learning(engine)
+    losses = trainer.fit(x, y, epochs=EPOCHS, batch_size=10, seed=0, callbacks=[Looking()])["loss"]
+    assert losses == alone[engine][0]
+    for name, array in trainer.model.state_dict().items():
+        np.testing.assert_array_equal(array, alone[engine][1][name])
+
+
+def ends(arrays):
+    """The least and the largest value of each array."""
+    return [{float(array.min()), float(array.max())} for array in arrays]
+
+
+def values(model):
+    return ends(parameter.data for parameter in model.parameters())
+
+
+WHOLE = {
+    "deepcopy": lambda model: values(copy.deepcopy(model)),
+    "state_dict": lambda model: ends(model.state_dict().values()),
+    "deepcopy beside an optimizer": lambda model: values(copy.deepcopy((model, model))[0]),
+}
+
+
+@pytest.mark.parametrize("look", WHOLE.values(), ids=WHOLE)
+@pytest.mark.parametrize("criterion", [nn.MSELoss, PythonLoss])
+def test_a_copy_beside_a_fit_has_one_whole_set_of_weights(criterion, look):
+    # Inputs and targets of zeros: no gradient, and each step takes the same share of all weights, which begin at 1.
+    layers = [nn.Linear(200, 200, bias=False, weight_init=nn.init.ones()) for _ in range(4)]
+    model, seen = nn.Sequential(*layers), []
+    trainer = Trainer(model, criterion(), optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01))
+    x = np.zeros((60, 200), np.float32)
+    rounds = Rounds(lambda: seen.extend(look(model) for _ in range(3)), 6)
+    trainer.fit(x, x, epochs=6, batch_size=1, callbacks=[rounds])
+    assert len(seen) == 18
+    for each in seen:
+        assert len({value for found in each for value in found}) == 1
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss, PythonLoss])
+def test_each_parameter_of_a_pickle_beside_a_fit_is_whole(criterion):
+    model, seen = nn.Sequential(nn.Linear(512, 512, bias=False, weight_init=nn.init.ones())), []
+    trainer = Trainer(model, criterion(), optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01))
+    x = np.zeros((60, 512), np.float32)
+    rounds = Rounds(lambda: seen.extend(values(pickle.loads(pickle.dumps(model))) for _ in range(3)), 6)
+    trainer.fit(x, x, epochs=6, batch_size=1, callbacks=[rounds])
+    assert [len(found) for each in seen for found in each] == [1] * 18

@@ -1,0 +1,132 @@
+"""Parameters that are stepped, loaded, cast or replaced while other threads use the model: a call sees one whole set of them."""
+
+import pytest
+
+PRELUDE = """
+import faulthandler, sys, threading, numpy as np
+from fastdl import Trainer, nn, optim
+from fastdl.prediction import predict
+faulthandler.dump_traceback_later(50, exit=True)
+sys.setswitchinterval(1e-4)
+WIDTH = 700
+model = nn.Sequential(nn.Linear(WIDTH, WIDTH, bias=False), nn.Identity(), nn.Linear(WIDTH, 50, bias=False)).eval()
+first, second = model.parameters()
+x = np.ones((300, WIDTH), "f4")
+def let_all_be(value):
+    for p in (first, second): p.data = np.full(p.shape, value, p.data.dtype)
+let_all_be(1.0)
+def whole(y):
+    "Whether the output is that of weights which are all the same number, 1 to 4."
+    return any((y == WIDTH**2 * k**2).all() for k in (1, 2, 3, 4))
+failures, over = [], threading.Event()
+def using(call):
+    def use():
+        try:
+            while not over.is_set():
+                if not whole(call()): failures.append("a mixture")
+        except BaseException as error:
+            failures.append(repr(error))
+    return threading.Thread(target=use)
+def all_at_once():
+    "New values by a load: both of them, or neither."
+    for value in (2, 3, 4, 1):
+        model.load_state_dict({name: np.full(p.shape, value, p.data.dtype) for name, p in model.named_parameters()})
+def step(make):
+    for p in (first, second): p.grad = np.full(p.shape, -1.0, "f4")
+    optimizer = make()
+    for turn in range(3): optimizer.step()
+    for p in (first, second): p.grad[:] = 3.0
+    optimizer.step()
+CHANGES = {
+    "load": all_at_once,
+    "step": lambda: step(lambda: optim.SGD(model.parameters(), lr=1.0)),
+    "new optimizer": lambda: optim.Adam(model.parameters(), lr=0.1),
+    "cast": lambda: [model.astype(np.float64), model.astype(np.float32)],
+    "replaced": lambda: [setattr(p, "data", p.data.copy()) for p in (first, second)],
+    "gradients": lambda: [setattr(p, "grad", np.zeros(p.shape)) for p in (first, second)] and model.zero_grad(),
+    "frozen": lambda: [model.requires_grad_(False), model.requires_grad_(True)],
+    "modes": lambda: [model.train(), model.eval()],
+}
+def change(name, calls, times):
+    threads = [using(call) for call in calls]
+    for thread in threads: thread.start()
+    try:
+        for _ in range(times): CHANGES[name]()
+    finally:
+        over.set()
+        for thread in threads: thread.join()
+    print(sorted(set(failures)))
+"""
+CALLS = {
+    "calls": "[lambda: model(x), lambda: model(x)]",
+    "predictions": "[lambda: predict(model, x), lambda: predict(model, x)]",
+    "both": "[lambda: model(x), lambda: predict(model, x)]",
+}
+CHANGES = ("load", "step", "new optimizer", "replaced", "gradients", "frozen", "modes")
+
+
+@pytest.mark.parametrize("calls", CALLS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_each_call_sees_one_whole_set_of_weights(python, change, calls):
+    done = python(f"{PRELUDE}\nchange({change!r}, {CALLS[calls]}, 20)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+@pytest.mark.parametrize("change", ["load", "new optimizer", "replaced", "cast", "gradients", "frozen", "modes"])
+def test_a_fit_goes_on_beside_changes_of_its_parameters(python, change):
+    code = f"""
+model.train()
+t = np.zeros((300, 50), "f4")
+trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.0))
+done = threading.Event()
+def changing():
+    while not done.is_set(): CHANGES[{change!r}]()
+thread = threading.Thread(target=changing)
+thread.start()
+try:
+    for turn in range(4): trainer.fit(x, t, epochs=5, batch_size=100)
+    print("fitted")
+except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:
+    print("refused:", error, file=sys.stderr)
+finally:
+    done.set()
+    thread.join()
+assert all(p.data.shape == p.grad.shape for p in (first, second))
+"""
+    done = python(PRELUDE + code)
+    if change == "cast":  # the rows of the fit are of the other dtype then
+        assert done.returncode == 0
+        assert done.stdout == "fitted\n" or done.stderr.startswith("refused: ")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "fitted\n", "")
+
+
+@pytest.mark.parametrize("change", ["load", "step", "new optimizer", "replaced", "gradients"])
+def test_a_backward_beside_changes_of_its_parameters(python, change):
+    code = f"""
+model.train()
+mine = nn.Sequential(*model)
+def both_ways():
+    y = mine(x)
+    mine.backward(np.zeros_like(y))
+    return y
+change({change!r}, [both_ways], 20)
+"""
+    done = python(PRELUDE + code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+
+
+def test_numpys_writes_from_another_thread_do_no_harm_but_to_the_values(python):
+    code = """
+def writing():
+    while not over.is_set():
+        for p in (first, second): p.data[:] = 2.0; p.data *= 0.5
+threads = [threading.Thread(target=writing), threading.Thread(target=writing)]
+for thread in threads: thread.start()
+for _ in range(100): y = model(x)
+over.set()
+for thread in threads: thread.join()
+print(np.isfinite(y).all())
+"""
+    done = python(PRELUDE + code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")

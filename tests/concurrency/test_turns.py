@@ -1,0 +1,136 @@
+"""Turns at arrays: threads that wait for each other, and signal handlers that come while one waits."""
+
+import sys
+
+from fastdl import Trainer, nn, optim
+
+TURNS = """
+import faulthandler, signal, threading, time
+from fastdl._kernels.access import Access, busy
+
+faulthandler.dump_traceback_later(30, exit=True)
+thing, order = object(), []
+held, waiting, release = threading.Event(), threading.Event(), threading.Event()
+turns = {name: Access(writes=[thing]) for name in ("first", "main", "between", "handler")}
+
+
+def take(name, then=lambda: None):
+    with turns[name]:
+        order.append(name)
+        then()
+"""
+
+
+def test_a_handler_that_comes_while_its_thread_waits_has_its_turn_before_those_who_came_later(python):
+    code = """
+def first():
+    with turns["first"]:
+        held.set()
+        release.wait()
+
+
+def handler(*_):
+    between.start()
+    time.sleep(0.2)  # until it waits
+    threading.Timer(0.1, release.set).start()
+    take("handler")
+
+
+between = threading.Thread(target=take, args=("between",))
+threading.Thread(target=first).start()
+held.wait()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+take("main")
+between.join()
+print(order, busy())
+"""
+    done = python(TURNS + code)
+    assert done.stdout == "['handler', 'main', 'between'] False\n", done.stderr
+
+
+def test_a_handler_that_raises_while_its_thread_waits_leaves_the_row(python):
+    code = """
+def first():
+    with turns["first"]:
+        held.set()
+        release.wait()
+
+
+def handler(*_):
+    raise KeyError
+
+
+other = threading.Thread(target=first)
+other.start()
+held.wait()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.1)
+try:
+    take("main")
+except KeyError:
+    order.append("raised")
+release.set()
+other.join()
+take("between")
+print(order, busy())
+"""
+    done = python(TURNS + code)
+    assert done.stdout == "['raised', 'between'] False\n", done.stderr
+
+
+def test_a_handler_draws_amid_a_draw_of_its_thread(python):
+    code = """
+import faulthandler
+import numpy as np
+from fastdl.random import Stream
+
+faulthandler.dump_traceback_later(30, exit=True)
+
+
+class Generator:
+    calls = 0
+
+    def integers(self, *_, **__):  # as if a signal came here
+        self.calls += 1
+        return stream.take(1)[0] if self.calls == 1 else 5
+
+
+stream = Stream(Generator())
+print(stream.take(2), stream.take(1))
+"""
+    done = python(code)
+    assert done.stdout == "(5, 1) (5, 3)\n", done.stderr
+
+
+def test_a_fit_that_a_handler_keeps_from_beginning_leaves_the_trainer_free(monkeypatch):
+    model = nn.Linear(2, 2)
+    trainer, begun = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters())), []
+    monkeypatch.setattr(Trainer, "_fit", lambda *_: begun.append(True))
+
+    def raise_at(number):
+        lines = []
+
+        def at_line(frame, event, _):
+            if event == "line" and not begun:
+                lines.append(frame.f_lineno)
+                if len(lines) == number:
+                    raise KeyError  # as a handler would
+            return at_line
+
+        return lambda frame, event, _: at_line if frame.f_code.co_name == "_running" else None
+
+    raised = 0
+    for number in range(1, 20):
+        before, tracing = len(begun), sys.gettrace()
+        sys.settrace(raise_at(number))
+        try:
+            trainer.fit([], [], epochs=1)
+        except KeyError:
+            raised += 1
+        finally:
+            sys.settrace(tracing)
+        assert not trainer._runs(), (number, trainer._runner)
+        if len(begun) > before:
+            break
+    assert raised > 1

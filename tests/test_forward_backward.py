@@ -1,0 +1,218 @@
+"""What happens between a forward and its backward: the same at every call, and one backward for each forward."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from fastdl import nn
+from fastdl.nn.grad_mode import no_grad
+from fastdl.prediction import predict
+
+RNG = np.random.default_rng(0)
+PLAIN = r"expected a forward before each backward, got none since the latest backward; call the model on a batch first"
+
+
+def dense():
+    return nn.Sequential(nn.Linear(3, 4, rng=1), nn.BatchNorm1d(4), nn.Tanh(), nn.Dropout(0.5), nn.Linear(4, 2, rng=2))
+
+
+def nested():
+    return nn.Sequential(
+        nn.Linear(3, 4, rng=1), nn.Residual(nn.Sequential(nn.Linear(4, 4, rng=3), nn.ReLU())), nn.Softmax()
+    )
+
+
+class Own(nn.Module):
+    """A module in Python that keeps what its backward needs in its parts and in an attribute."""
+
+    def __init__(self):
+        self.inner, self.calls = nn.Linear(3, 2, rng=1), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.inner(x)
+
+    def backward(self, gy):
+        return self.inner.backward(gy)
+
+
+BETWEEN = {
+    "nothing": lambda model, x: None,
+    "eval": lambda model, x: model.eval(),
+    "frozen": lambda model, x: model.requires_grad_(False),
+    "one frozen": lambda model, x: setattr(next(iter(model.parameters())), "requires_grad", False),
+    "no_grad": lambda model, x: _under_no_grad(model, x),
+    "predict": lambda model, x: predict(model, x),
+    "state": lambda model, x: (model.state_dict(), copy.deepcopy(model), repr(model)),
+    "loaded": lambda model, x: model.load_state_dict(model.state_dict()),
+}
+
+
+def _under_no_grad(model, x):
+    model.eval()  # for running statistics stay then
+    with no_grad():
+        model(x)
+    model.train()
+
+
+def _gradients(make, between, calls):
+    """The gradients after so many forwards, each with its backward, the latest with something in between."""
+    model, x = make(), np.random.default_rng(5).standard_normal((6, 3)).astype(np.float32)
+    for call in range(calls):
+        for parameter in model.parameters():
+            parameter.grad = np.full(parameter.shape, 0.25)
+        for part in model.modules():
+            if isinstance(part, nn.BatchNorm1d):
+                part.reset_running_stats()
+        with_seed(7)
+        y = model(x)
+        if call == calls - 1:
+            BETWEEN[between](model, x)
+        gx = model.backward(np.full_like(y, 0.5) * y)
+        model.train()
+    return [gx, *(parameter.grad.copy() for parameter in model.parameters())]
+
+
+def with_seed(seed):
+    import fastdl
+
+    fastdl.manual_seed(seed)
+
+
+@pytest.mark.parametrize("make", [dense, nested, Own])
+@pytest.mark.parametrize("between", BETWEEN)
+def test_what_comes_between_works_the_same_at_every_call(make, between):
+    want = _gradients(make, between, 1)
+    for calls in (2, 3, 4, 5, 7):
+        for one, two in zip(want, _gradients(make, between, calls), strict=True):
+            np.testing.assert_allclose(two, one, rtol=2e-5, atol=2e-7)
+    if "frozen" not in between:
+        for one, two in zip(_gradients(make, "nothing", 1), want, strict=True):
+            np.testing.assert_allclose(two, one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("make", [dense, nested, Own])
+def test_frozen_parameters_between_get_no_gradient_at_any_call(make):
+    for calls in (1, 2, 3, 4):
+        _, *gradients = _gradients(make, "frozen", calls)
+        assert all((each == 0.25).all() for each in gradients)
+
+
+def _layers():
+    x, images = RNG.standard_normal((4, 6)), RNG.standard_normal((2, 3, 6, 6))
+    yield from (
+        (layer, x) for layer in (nn.Linear(6, 3), nn.BatchNorm1d(6), nn.LayerNorm(6), nn.Dropout(0.5), nn.Flatten())
+    )
+    activations = (
+        "ReLU",
+        "LeakyReLU",
+        "ELU",
+        "GELU",
+        "SiLU",
+        "Sigmoid",
+        "Tanh",
+        "Softplus",
+        "Softmax",
+        "LogSoftmax",
+        "Identity",
+    )
+    yield from ((getattr(nn, name)(), x) for name in activations if hasattr(nn, name))
+    yield nn.Activation(np.sin, np.cos), x
+    yield from ((layer, images) for layer in (nn.Conv2d(3, 2, 3), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.AvgPool2d(2)))
+    yield from ((layer, images) for layer in (nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    yield nn.Sequential(nn.Linear(6, 3), nn.Tanh()), x
+    yield nn.Residual(nn.Linear(6, 6)), x
+    yield nn.Parallel(nn.Linear(6, 3), nn.Tanh()), x
+    yield nn.Sequential(nn.Sequential(nn.Linear(6, 3)), nn.ReLU()), x
+
+
+LAYERS = list(_layers())
+CHECKING = [each for each in LAYERS if not isinstance(each[0], nn.Identity)]
+
+
+@pytest.mark.parametrize(("layer", "x"), LAYERS, ids=[str(layer) for layer, _ in LAYERS])
+def test_a_second_backward_is_an_error(layer, x):
+    layer, gradients = layer.astype(np.float64), []
+    for forwards in (1, 2, 3, 4):  # a container is one program from some call on
+        for _ in range(forwards):
+            y = layer(x)
+        gradients.append(layer.backward(np.ones_like(y)))
+        with pytest.raises(RuntimeError, match=PLAIN):
+            layer.backward(np.ones_like(y))
+        with pytest.raises(RuntimeError, match=PLAIN):
+            layer.backward_parameters(np.ones_like(y))
+
+
+@pytest.mark.parametrize(("layer", "x"), CHECKING, ids=[str(layer) for layer, _ in CHECKING])
+def test_a_refused_gradient_leaves_the_forward(layer, x):
+    layer = layer.astype(np.float64)
+    for _ in range(4):
+        y = layer(x)
+        with pytest.raises(ValueError, match=r"expected a gradient of shape .*, got \(9, 1\)"):
+            layer.backward(np.ones((9, 1)))
+        layer.backward(np.ones_like(y))
+
+
+LOSSES = {
+    "MSELoss": RNG.uniform(size=(4, 3)),
+    "MAELoss": RNG.uniform(size=(4, 3)),
+    "HuberLoss": RNG.uniform(size=(4, 3)),
+    "BCELoss": RNG.uniform(size=(4, 3)),
+    "BCEWithLogitsLoss": RNG.uniform(size=(4, 3)),
+    "CrossEntropyLoss": np.array([0, 1, 2, 0]),
+    "NLLLoss": np.array([0, 1, 2, 0]),
+}
+
+
+class LogCosh(nn.Loss):
+    """A loss of a user's."""
+
+    def function(self, output, target):
+        return np.log(np.cosh(output - target))
+
+    def derivative(self, output, target):
+        return np.tanh(output - target)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", [*LOSSES, "LogCosh"])
+def test_a_second_backward_of_a_loss_is_an_error(name, reduction):
+    criterion = LogCosh(reduction) if name == "LogCosh" else getattr(nn, name)(reduction=reduction)
+    output, target = RNG.uniform(0.1, 0.9, (4, 3)), LOSSES.get(name, np.zeros((4, 3)))
+    for forwards in (1, 2):
+        for _ in range(forwards):
+            criterion(output, target)
+        criterion.backward()
+        with pytest.raises(RuntimeError, match="expected a forward before each backward"):
+            criterion.backward()
+
+
+def test_a_module_at_two_places_keeps_its_own_counters():
+    inner = Own()
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), inner, nn.Linear(2, 3, rng=4), inner)
+    x = RNG.standard_normal((5, 3)).astype(np.float32)
+    for call in range(1, 6):
+        model.zero_grad()
+        y = model(x)
+        assert inner.calls == 2 * call
+        model.backward(np.ones_like(y))
+        assert inner.calls == 2 * call
+        assert np.abs(inner.inner.weight.grad).sum() > 0
+
+
+def test_a_module_at_two_places_has_the_gradient_of_both():
+    shared, x = nn.Linear(3, 3, rng=0, dtype=np.float64), RNG.standard_normal((5, 3))
+    model = nn.Sequential(shared, nn.Tanh(), shared)
+    for _ in range(4):
+        model.zero_grad()
+        model.backward(np.ones_like(model(x)))
+        gradient = shared.weight.grad.copy()
+        step = np.zeros_like(shared.weight.data)
+        step[1, 2] = 1e-6
+        shared.weight.data[...] += step
+        above = model(x).sum()
+        shared.weight.data[...] -= 2 * step
+        below = model(x).sum()
+        shared.weight.data[...] += step
+        assert gradient[1, 2] == pytest.approx((above - below) / 2e-6, rel=1e-5)
