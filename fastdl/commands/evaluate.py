@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.checkpoint import Checkpoint, load
-from fastdl.commands import options
+from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, as_known, check_shape, read
 from fastdl.commands.saved import outputs
 from fastdl.commands.score import by_class, score
@@ -36,6 +36,7 @@ def add(commands: Any) -> None:
     add("--data", type=Path, nargs="+", metavar="FILE", help="files with answers instead, as for fastdl train")
     column = "the column of a CSV file with the answers (the one that the model has learned; without names, the last)"
     add("--target", type=options.column, metavar="COLUMN", help=column)
+    tables.add(command)
     add("--out", type=Path, metavar="FOLDER", help="draw the confusion matrix into this folder (none is drawn)")
 
 
@@ -55,12 +56,15 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
     """The rows to test with, as the model knows them."""
-    layout = Layout.of_model(saved)
+    said = tables.given(arguments)
+    layout = Layout.of_model(saved, said)
     options.one_source(arguments.task, arguments.data, TASKS)
     if arguments.data:
         return read(arguments.data, layout, arguments.target)
     if arguments.target is not None:
         raise ValueError("--target: expected --data FILE beside it, got none")
+    if said:
+        raise ValueError(f"--{min(said)}: expected --data FILE beside it, got none")
     name = arguments.task or saved.metadata.get("data")
     if name not in TASKS:
         raise ValueError(f"expected {' or '.join(TASKS)} or --data FILE to evaluate with, got none")
@@ -72,7 +76,7 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
         raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {shown(found)}") from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
-    return Dataset(test.x.astype(layout.dtype), as_known(test, layout, name), saved.classes)
+    return Dataset(test.x, as_known(test, layout, name), saved.classes)
 
 
 def _drawable(folder: Path, name: str, saved: Checkpoint) -> Path:

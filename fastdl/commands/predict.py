@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastdl.checkpoint import Checkpoint, load
-from fastdl.commands import options
+from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
 from fastdl.commands.streams import say, say_exactly
+from fastdl.door import weights_dtype
 from fastdl.output_file import write_atomically
 
 # What --out is where the predictions go to standard output, which may be a pipe or continue a file.
@@ -34,6 +35,7 @@ def add(commands: Any) -> None:
     kinds = "a CSV file, IDX images, an .npy, the x of an .npz, a CIFAR-10 .bin"
     names = "columns of CSV are found by name where model and file have names, others are left out"
     add("--data", type=Path, required=True, metavar="FILE", help=f"{kinds}; {names}")
+    tables.add(command)
     add("--out", type=Path, metavar="FILE", help="write to this file, over an older one (to standard output, as for -)")
     add(
         "--probabilities",
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.probabilities and saved.classes is None:
         raise ValueError("--probabilities: expected a model of classes, got one of values")
     out = None if arguments.out in STANDARD_OUTPUT else options.writable_file(arguments.out)
-    output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved)))
+    output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved, tables.given(arguments))))
     text = table(saved, output, arguments.probabilities)
     if out is None:
         say_exactly(text)
@@ -64,7 +66,7 @@ def table(saved: Checkpoint, output: np.ndarray, probabilities: bool = False) ->
     if saved.classes is None:
         columns = output.shape[1]
         writer.writerow(["value"] if columns == 1 else [f"value {i}" for i in range(columns)])
-        writer.writerows(output.tolist() if output.dtype == np.float64 else _shortest(output))
+        writer.writerows(_spelled(output, saved))
         return text.getvalue()
     likely = softmax(output)
     best = likely.argmax(axis=1)
@@ -86,6 +88,11 @@ def softmax(scores: np.ndarray) -> np.ndarray:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def _shortest(values: np.ndarray) -> list[list[str]]:
-    """float32 as the shortest text that reads back as the same."""
-    return [[str(value) for value in row] for row in values]
+def _spelled(values: np.ndarray, saved: Checkpoint) -> list[list[str]]:
+    """Values with the digits that the model's dtype tells apart, none beyond."""
+    std = None if saved.target_scaling is None else saved.target_scaling.std
+    if std is None:  # the shortest text that reads back as the same
+        return [[str(value) for value in row] for row in values]
+    step = std * np.finfo(weights_dtype(saved.model)).epsneg
+    digits = (1 - np.floor(np.log10(step))).astype(int).tolist()
+    return [[repr(round(value, d)) for value, d in zip(row, digits, strict=True)] for row in values.tolist()]

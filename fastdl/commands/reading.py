@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastdl.checkpoint import Checkpoint
+from fastdl.commands.tables import in_words, recalled
 from fastdl.data import Dataset, load_data, load_inputs
 from fastdl.data.columns import Table
 from fastdl.data.dialect import Options
-from fastdl.data.files import file_kind
-from fastdl.door import weights_dtype
+from fastdl.data.files import exact_dtype, file_kind
+from fastdl.data.npz import has_parts
 
 MOST_NAMED = 10
-# What the readers advise in Python, and how it is written on the command line.
-ADVICE = {
-    "write header=True if these are names": "write --target NAME if these are names",
-    "write classes=True": "write --kind classes",
-    "write values as floats": "save values as floats",
-}
+# What is said of how a table is written.
+WRITTEN = ("header", "delimiter", "decimal", "comment", "encoding")
 
 
 @dataclass(frozen=True)
@@ -34,37 +31,47 @@ class Layout:
         features: the names of the columns; None where there are none.
         classes: their names in order; None for values.
         target: the name of the column that tells the class or value; None where it has none.
-        dtype: of inputs and values.
+        said: what was said of the files, as `load_data` takes it; of a table without names also its `width`, the `places` of
+            its inputs and that of its `answers`.
+        now: what is said of the file to read, which counts first.
     """
 
     shape: tuple[int, ...] | None
     features: tuple[str, ...] | None
     classes: tuple[str, ...] | None
     target: str | None
-    dtype: Any
+    said: Mapping[str, Any] = field(default_factory=dict)
+    now: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of_data(cls, found: Dataset) -> Layout:
+    def of_data(cls, found: Dataset, said: Mapping[str, Any]) -> Layout:
         """What a model that learns from these data will know."""
-        return cls(found.x.shape[1:], found.features, found.classes, found.target, found.x.dtype)
+        return cls(found.x.shape[1:], found.features, found.classes, found.target, said)
 
     @classmethod
-    def of_model(cls, saved: Checkpoint) -> Layout:
-        """What the model in a file knows."""
+    def of_model(cls, saved: Checkpoint, now: Mapping[str, Any]) -> Layout:
+        """What the model in a file knows, and what is said of the file to read."""
         mean = None if saved.scaling is None else saved.scaling.mean
         shape = None if mean is None else mean.shape
-        return cls(shape, saved.features, saved.classes, saved.metadata.get("target"), weights_dtype(saved.model))
+        said = recalled(saved.metadata)
+        return cls(shape, saved.features, saved.classes, saved.metadata.get("target"), said, now)
 
 
 def load(files: Sequence[Path], **options: Any) -> Dataset:
-    """What `load_data` gives, its advice in the command line's words."""
-    try:
-        return load_data(*files, **options)
-    except ValueError as error:
-        message = str(error)
-        for python, words in ADVICE.items():
-            message = message.replace(python, words)
-        raise ValueError(message) from None
+    """What `load_data` gives, nothing of it rounded before it is standardized, its advice in the command line's words."""
+    with in_words():
+        return load_data(*files, **options, dtype=exact_dtype(files, "--data"))
+
+
+def places(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a table without names has its inputs and its answers; nothing for other files."""
+    if file_kind(path, "--data") != "CSV":
+        return {}
+    with in_words():
+        table = Table(path, "--data", _written(options, drop=options.get("drop")))
+        answers = table.column(options.get("target", -1), "target")
+        inputs = table.chosen(options.get("columns"), answers)
+    return {"width": table.width, "places": inputs, "answers": answers}
 
 
 def read(files: Sequence[Path], layout: Layout, target: int | str | None = None) -> Dataset:
@@ -74,19 +81,20 @@ def read(files: Sequence[Path], layout: Layout, target: int | str | None = None)
         files: as for `load_data`.
         layout: what the model knows.
         target: the column of a CSV file that holds the answers; None for the one that the model learned to tell where
-            columns have names, else for the last.
+            columns have names, else for the one of that place, or the last.
 
     Raises:
         OSError: if a file cannot be read.
         ValueError: if columns, shapes or classes are others; what the readers say.
     """
-    options: dict[str, Any] = {} if target is None else {"target": target}
+    options = _options(files[0], layout)
+    if target is not None:
+        options["target"] = target
     if len(files) == 1 and file_kind(files[0], "--data") == "CSV":
-        columns = _columns(files[0], layout)
-        if columns and target is None and layout.target is not None:
-            options["target"] = layout.target
-        options |= {"columns": columns, "classes": layout.classes or False}
-    found = load(files, **options, dtype=layout.dtype)
+        options |= {"classes": layout.classes or False}
+    else:
+        options.pop("target", None)
+    found = load(files, **options)
     where = ", ".join(map(str, files))
     check_shape(found.x, layout, where)
     return Dataset(found.x, as_known(found, layout, where), layout.classes, layout.features, layout.target)
@@ -99,8 +107,10 @@ def read_inputs(path: Path, layout: Layout) -> np.ndarray:
         OSError: if the file cannot be read.
         ValueError: if columns or shapes are others; what the readers say.
     """
-    columns = _columns(path, layout) if file_kind(path, "--data") == "CSV" else None
-    x = load_inputs(path, columns=columns, dtype=layout.dtype)
+    options = _options(path, layout)
+    options.pop("target", None)
+    with in_words():
+        x = load_inputs(path, **options, dtype=exact_dtype([path], "--data"))
     check_shape(x, layout, str(path))
     return x
 
@@ -159,15 +169,44 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(repr(name[:40]) for name in names[:MOST_NAMED]) + more
 
 
-def _columns(path: Path, layout: Layout) -> tuple[str, ...] | None:
-    """The names of the columns to read, where both the model and the file have names."""
-    if layout.features is None:
-        return None
-    first = Table(path, "--data", Options(header=True)).names or ()
+def _options(path: Path, layout: Layout) -> dict[str, Any]:
+    """How to read a file: what is said of it, what was said of the model's own files, and where the model's columns are."""
+    kind = file_kind(path, "--data")
+    if kind != "CSV":
+        said = {name: layout.said[name] for name in ("layout",) if name in layout.said and kind != ".bin"}
+        part = {"part": "test"} if kind == ".npz" and has_parts(path) else {}
+        return said | part | dict(layout.now)
+    said = {name: layout.said[name] for name in WRITTEN if name in layout.said} | dict(layout.now)
+    if "columns" in said:
+        return said if layout.target is None else said | {"target": layout.target}
+    if layout.features is not None:
+        with in_words():
+            return said | _by_name(path, layout, said)
+    with in_words():
+        table = Table(path, "--data", _written(said))
+    if "drop" not in said and table.width == layout.said.get("width"):
+        return said | {"columns": layout.said.get("places"), "target": layout.said.get("answers", -1)}
+    return said
+
+
+def _by_name(path: Path, layout: Layout, said: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the columns are, where both the model and the file have names."""
+    assert layout.features is not None
+    table = Table(path, "--data", _written(said, header=True))
+    first = table.names or ()
     if set(layout.features) <= set(first):
-        return layout.features
-    if Table(path, "--data").names is None:
-        return None
+        known = {*layout.features, layout.target, *layout.said.get("drop", ())}
+        for name in layout.features if "columns" not in layout.said else ():
+            if not known.issuperset(table.alike(name)):
+                table.column(name, "columns")  # two of one name where the model has learned from one
+        found: dict[str, Any] = {"columns": [first.index(name) for name in layout.features], "header": True}
+        return found | ({} if layout.target is None else {"target": layout.target})
+    if said.get("header") is False or Table(path, "--data", _written(said)).names is None:
+        return {}
     missing = [name for name in layout.features if name not in first]
     wanted = f"the column{'s' * (len(missing) > 1)} {named(missing)}"
     raise ValueError(f"expected {wanted} in {path}, as the model learned from, got {named(first)}")
+
+
+def _written(options: Mapping[str, Any], **more: Any) -> Options:
+    return Options.checked("--data", **{name: options[name] for name in WRITTEN if name in options} | more)

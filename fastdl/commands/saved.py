@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastdl.casting import cast
 from fastdl.checkpoint import Checkpoint
+from fastdl.door import weights_dtype
 from fastdl.training import predict
 
 
 def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
-    """Class scores (n, classes), or values (n, columns) in their own unit.
+    """Class scores (n, classes), or values (n, columns) in their own unit, scaled both ways in float64.
 
     Raises:
         ValueError: if the inputs are too far from those that the model learned from, or the file's parts do not fit
             together.
     """
     if saved.scaling is not None:
-        x = saved.scaling.transform(x)
+        x = cast(saved.scaling.transform(x), weights_dtype(saved.model), copy=False)
         if not np.isfinite(x).all():
             row = int(np.isfinite(x).reshape(len(x), -1).all(axis=1).argmin())
             raise ValueError(
@@ -32,4 +34,4 @@ def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected a model of outputs {wanted}, as its file says, got {found.shape}")
     if not np.isfinite(found).all():
         raise ValueError("expected finite outputs, got NaN or infinite ones: the weights are damaged or too large")
-    return found if scaling is None or saved.classes is not None else scaling.inverse(found)
+    return found if scaling is None or saved.classes is not None else scaling.inverse(found.astype(np.float64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from fastdl import data
+from fastdl.commands import tables
 from fastdl.commands.options import one_source
-from fastdl.commands.reading import Layout, class_a_row, load, named, read, spelled
+from fastdl.commands.reading import Layout, class_a_row, load, named, places, read, spelled
 from fastdl.data import Dataset, Standardize
+from fastdl.data.npz import has_parts
 
 TASKS = ("disk", "digits")
 # What a target column may tell, and what `load_data` calls it.
@@ -84,17 +86,18 @@ def asked_for(arguments: argparse.Namespace, rng: np.random.Generator) -> Task:
         ValueError: if options do not go together, or the data cannot be learned from.
     """
     one_source(arguments.task, arguments.data, TASKS)
+    said = tables.given(arguments)
     if not arguments.data:
-        for option in ("target", "kind", "test_data"):
-            if getattr(arguments, option) is not None:
+        for option in ("target", "kind", "test_data", *said):
+            if option in said or getattr(arguments, option) is not None:
                 raise ValueError(f"--{option.replace('_', '-')}: expected --data FILE beside it, got none")
     if arguments.test_data and arguments.test_fraction:
         raise ValueError("expected --test-data or --test-fraction, got both")
     fraction = arguments.test_fraction or TEST_FRACTION
     if arguments.data:
-        options = {"target": arguments.target, "classes": KINDS.get(arguments.kind)}
+        options = {"target": arguments.target, "classes": KINDS.get(arguments.kind), **said}
         options = {name: value for name, value in options.items() if value is not None}
-        return of_files(arguments.data, arguments.test_data, options, fraction, rng)
+        return of_files(arguments.data, arguments.test_data, options, arguments.test_fraction, rng)
     if arguments.task == "digits":
         task = of_digits(fraction, rng)
     elif arguments.test_fraction:
@@ -123,21 +126,26 @@ def of_files(
     files: Sequence[Path],
     test_files: Sequence[Path] | None,
     options: dict[str, Any],
-    fraction: float,
+    fraction: float | None,
     rng: np.random.Generator,
 ) -> Task:
     """Data in files, tested with others or with a part of their own; `options` are those of `load_data`."""
     found = load(files, **options)
     where = ", ".join(map(str, files))
     found = _learnable(found, where)
+    said = {name: value for name, value in options.items() if name not in ("target", "classes")}
+    if found.features is None and len(files) == 1:
+        said |= places(files[0], options)
     name = Path(files[0]).name.removesuffix(".gz")
     name = (Path(name).stem or "model")[:LONGEST_NAME]
     if test_files:
-        test = read(test_files, Layout.of_data(found), options.get("target") if found.target is None else None)
-        return _of_datasets(name, found, test, f" from {', '.join(map(str, test_files))}")
+        test = read(test_files, Layout.of_data(found, said), options.get("target") if found.target is None else None)
+        return _of_datasets(name, found, test, f" from {', '.join(map(str, test_files))}", said)
+    if fraction is None and len(files) == 1 and has_parts(files[0]):
+        return _of_datasets(name, found, read(files, Layout.of_data(found, said)), " from its x_test", said)
     if len(found.x) < 2:
         raise ValueError(f"expected at least two rows in {where}, one of them to test with, got {len(found.x)}")
-    return _of_datasets(name, *_split(found, fraction, rng), "")
+    return _of_datasets(name, *_split(found, fraction or TEST_FRACTION, rng), "", said)
 
 
 def network_for(shape: tuple[int, ...], outputs: int) -> list[str]:
@@ -181,9 +189,9 @@ def batch_size_for(x: np.ndarray) -> int:
     return min(max(len(x) // 20, 8), 64)
 
 
-def _of_datasets(name: str, train: Dataset, test: Dataset, source: str) -> Task:
+def _of_datasets(name: str, train: Dataset, test: Dataset, source: str, said: Mapping[str, Any] | None = None) -> Task:
     shape = train.x.shape[1:]
-    metadata = {} if train.target is None else {"target": train.target}
+    metadata = ({} if train.target is None else {"target": train.target}) | tables.remembered(said or {})
     task = Task(name, train, test, [], epochs_for(train.x), batch_size_for(train.x), metadata=metadata)
     task.optimizer, task.weight_decay = "adamw", min(DECAY / len(train.x), 1.0)
     task.net = network_for(shape, task.outputs)

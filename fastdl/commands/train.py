@@ -14,7 +14,7 @@ import numpy as np
 from fastdl import nn, optim
 from fastdl.callbacks import Callback
 from fastdl.checkpoint import Checkpoint
-from fastdl.commands import options
+from fastdl.commands import options, tables
 from fastdl.commands.interruption import Interruption
 from fastdl.commands.results import FOLDER, Results
 from fastdl.commands.score import score
@@ -50,6 +50,7 @@ def add(commands: Any) -> None:
     named = "|".join(TASKS)
     command.add_argument("task", nargs="?", metavar=named, help="what is learned where there is no --data (disk)")
     _add_data(command.add_argument_group("data").add_argument)
+    tables.add(command)
     _add_training(command.add_argument_group("network and training").add_argument)
     add = command.add_argument_group("results").add_argument
     place = f"for weights, history and picture ({FOLDER}, where a second run of the same name is NAME-2)"
@@ -170,7 +171,7 @@ def _report(task: Task, learned: Checkpoint, history: History, results: Results)
     say(f"history: {results.history}")
     output = predict(learned.model, _scaled(task.test, learned)[0])
     if learned.target_scaling is not None:
-        output = learned.target_scaling.inverse(output)
+        output = learned.target_scaling.inverse(output.astype(np.float64))
     say(f"picture: {_picture(results.picture, history, learned, task, output)}")
     say(f"test {score(output, task.test.y, task.train.classes)}")
 

@@ -70,6 +70,10 @@ class Table:
             raise ValueError(f"{self.owner}: expected {wanted} for {name}, got {shown(key)}")
         return int(key) % self.width
 
+    def alike(self, name: str) -> list[str]:
+        """The names, as they are now, of the columns that the file calls so."""
+        return [own for own, given in zip(self.names or (), self._given_names or (), strict=True) if given == name]
+
     def chosen(self, columns: Sequence[int | str] | None, target: int | None = None) -> list[int]:
         """The columns to read numbers from: those given, or all but the target, those to drop and an index without a name."""
         dropped = {self.column(key, "drop") for key in self.options.drop}

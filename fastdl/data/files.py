@@ -207,8 +207,8 @@ def _inputs(x: np.ndarray, dtype: np.dtype, layout: str | None, where: str, owne
     place = first_rounded(x, dtype)
     if place is not None:
         raise ValueError(
-            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}; write"
-            " dtype=np.float64"
+            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}"
+            + "; write dtype=np.float64" * (dtype != np.float64)
         )
     return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where, owner)
 

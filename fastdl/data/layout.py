@@ -45,14 +45,12 @@ def channels_first(x: np.ndarray, layout: str | None, where: str, owner: str) ->
 
 def _likely(x: np.ndarray, where: str, owner: str) -> str:
     _, first, middle, last = x.shape
-    square = (middle == last, first == middle)
-    as_first, as_last = first in CHANNELS, last in CHANNELS
-    if as_last and not as_first and (square[1] or x.dtype == np.uint8):
-        return LAYOUTS[1]
-    if not as_last or (as_first and square[0] and not square[1]):
-        return LAYOUTS[0]
-    if as_first and square[1] and not square[0]:
-        return LAYOUTS[1]
+    if last not in CHANNELS:
+        return "channels_first"
+    if (middle == last) != (first == middle):  # images are square in one of the layouts
+        return "channels_first" if middle == last else "channels_last"
+    if x.dtype == np.uint8 and first not in CHANNELS:
+        return "channels_last"
     raise ValueError(
         f"{owner}: expected images whose channels are told by their number, got {x.shape} in {where}; write"
         " layout='channels_first' or layout='channels_last'"
