@@ -130,6 +130,8 @@ def r2_score(output: ArrayLike, target: ArrayLike) -> float:
     Source: sklearn.metrics.r2_score.
     """
     values, truth = _values(output, target, "r2_score")
+    scale = _scale(values, truth, axis=0)
+    values, truth = values * scale, truth * scale
     rest, spread = ((truth - values) ** 2).sum(axis=0), ((truth - truth.mean(axis=0)) ** 2).sum(axis=0)
     varies = (truth != truth[:1]).any(axis=0)
     explained = 1 - rest / np.where(varies, spread, 1)
@@ -157,7 +159,8 @@ def root_mean_squared_error(output: ArrayLike, target: ArrayLike) -> float:
     Source: sklearn.metrics.root_mean_squared_error.
     """
     values, truth = _values(output, target, "root_mean_squared_error")
-    return float(np.sqrt(np.mean((truth - values) ** 2)))
+    scale = _scale(values, truth)
+    return float(np.sqrt(np.mean((truth * scale - values * scale) ** 2)) / scale)
 
 
 def _right(output: ArrayLike, target: ArrayLike, threshold: float, owner: str) -> float:
@@ -212,3 +215,9 @@ def _numbers(value: ArrayLike, name: str, owner: str) -> NDArray[Any]:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
     return array
+
+
+def _scale(values: NDArray[np.float64], truth: NDArray[np.float64], axis: int | None = None) -> NDArray[np.float64]:
+    """A power of two that brings the largest to about 1, so that no square overflows or vanishes."""
+    largest = [np.where(np.isfinite(each), np.abs(each), 0.0).max(axis=axis) for each in (values, truth)]
+    return np.ldexp(1.0, -np.clip(np.frexp(np.maximum(*largest))[1], -1000, 1000))

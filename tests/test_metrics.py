@@ -148,3 +148,14 @@ def test_a_threshold_is_a_finite_number():
         accuracy([0.5], [1], threshold=np.nan)
     with pytest.raises(TypeError, match="threshold"):
         predicted_classes([0.5], threshold="half")
+
+
+@pytest.mark.parametrize("scale", [2.0**-600, 2.0**-60, 2.0**60, 2.0**600, 2.0**1020])
+def test_values_of_any_size_are_measured(scale):
+    output, target = np.array([[1.0, 5.0], [2.0, 5.5], [4.0, 7.0]]), np.array([[1.0, 5.0], [2.0, 6.0], [3.0, 7.0]])
+    one, two = output * [scale, 1], target * [scale, 1]
+    assert r2_score(one, two) == r2_score(output, target)
+    assert root_mean_squared_error(output * scale, target * scale) == pytest.approx(
+        root_mean_squared_error(output, target) * scale, rel=1e-15
+    )
+    assert np.isnan(root_mean_squared_error([np.nan, scale], [1.0, 1.0]))
