@@ -146,6 +146,18 @@ cdef inline void scaled(const real* p, real factor, Py_ssize_t n, real* y) noexc
         y[i] = factor * p[i]
 
 
+cdef real less_others(const real* gx, int64_t k, Py_ssize_t C, Py_ssize_t D) noexcept nogil:
+    """Minus what the classes but k add to: (p - 1) gy for a p near 1, of which p - 1 would leave few digits."""
+    cdef real total = 0
+    cdef Py_ssize_t c
+    if D == 1:
+        return -(entries(table, gx).sum(gx, k) + entries(table, gx).sum(gx + k + 1, C - k - 1))
+    for c in range(C):
+        if c != k:
+            total += gx[c * D]
+    return -total
+
+
 cdef void backward_of_samples(
     Py_ssize_t first, Py_ssize_t stop, const real* p, const int64_t* target, const real* t, const real* weight,
     int64_t ignore_index, double label_smoothing, const real* gy, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
@@ -172,6 +184,8 @@ cdef void backward_of_samples(
                     for c in range(C):
                         gx[(n * C + c) * D + d] = factor * p[(n * C + c) * D + d]
                 gx[(n * C + k) * D + d] -= factor
+                if p[(n * C + k) * D + d] > 0.5:
+                    gx[(n * C + k) * D + d] = less_others(gx + n * C * D + d, k, C, D)
                 continue
             total = 0
             for c in range(C):

@@ -8,9 +8,11 @@ from fastdl._kernels.threads cimport FlushDenormals
 
 cnp.import_array()
 
-# Sums are taken run by run, and the runs' sums added in double precision in ascending order.
+# Sums are taken run by run, and the runs' sums added in double precision in ascending order. Where a run's sum is infinite, it is taken
+# in double precision altogether, so many elements at a time.
 cdef enum:
     CHUNK = 4096
+    WIDENED = 128
 
 cdef list NAMES = []
 cdef int position = 0
@@ -40,14 +42,43 @@ cdef void loss_forward_kernel(
 cdef double loss_sum_kernel(
     const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n) noexcept nogil:
     cdef FlushDenormals flush
-    cdef double total = 0
-    cdef Py_ssize_t chunk, start
+    cdef double total = 0, part
+    cdef Py_ssize_t chunk, start, size
+    cdef const real* w = NULL
+    cdef const real* p = NULL
     flush.on()
     for chunk in range((n + CHUNK - 1) // CHUNK):
         start = chunk * CHUNK
-        total += entries(table, x).loss_sum[code](
-            x + start, t + start, weight + start if weight != NULL else NULL, pos_weight + start if pos_weight != NULL else NULL,
-            <real>delta, min(n - start, <Py_ssize_t>CHUNK))
+        size = min(n - start, <Py_ssize_t>CHUNK)
+        if weight != NULL:
+            w = weight + start
+        if pos_weight != NULL:
+            p = pos_weight + start
+        part = entries(table, x).loss_sum[code](x + start, t + start, w, p, <real>delta, size)
+        if sizeof(real) == 4 and part - part != 0:
+            part = sum_widened(x + start, t + start, w, p, code, delta, size)
+        total += part
+    return total
+
+
+cdef double sum_widened(
+    const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n) noexcept nogil:
+    cdef double[4][WIDENED] wide
+    cdef double total = 0
+    cdef double* none = NULL
+    cdef Py_ssize_t start = 0, i, size
+    while start < n:
+        size = min(n - start, <Py_ssize_t>WIDENED)
+        for i in range(size):
+            wide[0][i] = x[start + i]
+            wide[1][i] = t[start + i]
+            if weight != NULL:
+                wide[2][i] = weight[start + i]
+            if pos_weight != NULL:
+                wide[3][i] = pos_weight[start + i]
+        total += entries(table, none).loss_sum[code](
+            wide[0], wide[1], wide[2] if weight != NULL else none, wide[3] if pos_weight != NULL else none, delta, size)
+        start += size
     return total
 
 

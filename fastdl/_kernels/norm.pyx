@@ -15,45 +15,13 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
-from fastdl._kernels.moments cimport (
-    Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
+from fastdl._kernels.channels cimport (
+    SHORT, WINDOW, Cut, array, cut_of, join_columns, moments_of, plane_block, sums_of, write_all, write_rows, write_rows_backward,
 )
-from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.moments cimport Scaled, at, in_range, out_of_range, scaled_as, scaled_moments, write_scaled
+from fastdl._kernels.table cimport real
 
 cnp.import_array()
-
-cdef enum:
-    SHORT = 16  # a D below this is spread out in columns
-    PLANE = 1024  # elements of a sample that a task of several channels takes at most; 64 SHORT, see norm.hpp
-    PARTS = 8  # what C is cut into at least, and the samples at most
-    BLOCK = 8192  # elements whose moments are taken at a time
-    ROWS = 64  # rows of columns whose moments are taken at a time, at least
-    WINDOW = 256  # columns whose moments are taken at a time, at most
-    WORK_PER_ELEMENT = 4
-
-# How x is cut. What is per channel stands in arrays of K: one value for each plane of n = D elements or column of n = 1.
-cdef struct Cut:
-    Py_ssize_t each  # columns of a channel; 1 where it is a plane
-    Py_ssize_t K, n
-    Py_ssize_t channels, tasks_of_channels  # of one task, and how many there are
-    Py_ssize_t block, rows, tasks_of_rows  # samples of a block, samples of one task, and how many there are
-    int threads
-
-
-cdef inline Cut cut_of(Py_ssize_t N, Py_ssize_t C, Py_ssize_t D) noexcept nogil:
-    cdef Cut cut
-    cut.each = D if 0 < D < SHORT else 1
-    cut.K = C * cut.each
-    cut.n = D // cut.each
-    cut.channels = max(<Py_ssize_t>1, min(PLANE // max(<Py_ssize_t>1, D), parts(C, PARTS)))
-    cut.tasks_of_channels = parts(C, cut.channels)
-    cut.block = max(<Py_ssize_t>ROWS, BLOCK // cut.K)
-    cut.rows = max(<Py_ssize_t>1, cut.block * parts(parts(N, cut.block), PARTS))
-    cut.tasks_of_rows = parts(N, cut.rows)
-    cut.threads = threads_for(<double>N * C * D * WORK_PER_ELEMENT)
-    return cut
-
 
 # Scratch: four arrays of K of the type of x, then two of K doubles for each task of columns.
 cdef Py_ssize_t batch_norm_scratch(Py_ssize_t N, Py_ssize_t C, Py_ssize_t D) noexcept nogil:
@@ -61,85 +29,7 @@ cdef Py_ssize_t batch_norm_scratch(Py_ssize_t N, Py_ssize_t C, Py_ssize_t D) noe
     return 4 * cut.K + (2 * cut.K * cut.tasks_of_rows if D < SHORT else 0)
 
 
-# The four arrays: the mean, what x - mean is multiplied by, what is added, and one more.
-cdef inline real* array(double* scratch, Py_ssize_t number, Cut cut, const real* like) noexcept nogil:
-    return <real*>(scratch + number * cut.K)
-
-
-cdef void moments_of(
-    const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t n, double* mean,
-    double* squares) noexcept nogil:
-    """The mean and the sum of squared deviations of each channel, over N rows that begin `stride` elements apart."""
-    cdef FlushDenormals flush
-    cdef real center[WINDOW]
-    cdef real missed[WINDOW]
-    cdef real deviations[WINDOW]
-    cdef Py_ssize_t i, j, k, rows, width, size
-    flush.on()
-    for i in range(parts(N, block)):
-        rows = min(block, N - i * block)
-        for j in range(parts(channels, WINDOW)):
-            width = min(<Py_ssize_t>WINDOW, channels - j * WINDOW)
-            for k in range(parts(n, BLOCK)):
-                size = min(<Py_ssize_t>BLOCK, n - k * BLOCK)
-                entries(table, x).moments(
-                    x + i * block * stride + j * WINDOW * n + k * BLOCK, rows, stride, width, size, center, missed, deviations)
-                join(<double>i * block * n + <double>k * BLOCK, <double>rows * size, width, center, missed, deviations,
-                     mean + j * WINDOW, squares + j * WINDOW)
-
-
-cdef void sums_of(
-    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t block, Py_ssize_t channels, Py_ssize_t n,
-    const real* mean, double* total, double* product) noexcept nogil:
-    """The sums of gy and of gy (x - mean) of each channel, over N rows that begin `stride` elements apart."""
-    cdef FlushDenormals flush
-    cdef real sums[WINDOW]
-    cdef real products[WINDOW]
-    cdef Py_ssize_t i, j, k, c, rows, width, place
-    flush.on()
-    memset(total, 0, channels * sizeof(double))
-    memset(product, 0, channels * sizeof(double))
-    for i in range(parts(N, block)):
-        rows = min(block, N - i * block)
-        for j in range(parts(channels, WINDOW)):
-            width = min(<Py_ssize_t>WINDOW, channels - j * WINDOW)
-            for k in range(parts(n, BLOCK)):
-                place = i * block * stride + j * WINDOW * n + k * BLOCK
-                entries(table, x).gradient_sums(
-                    gy + place, x + place, rows, stride, width, min(<Py_ssize_t>BLOCK, n - k * BLOCK), mean + j * WINDOW, sums,
-                    products)
-                for c in range(width):
-                    total[j * WINDOW + c] += sums[c]
-                    product[j * WINDOW + c] += products[c]
-
-
-cdef inline Py_ssize_t plane_block(Py_ssize_t width, Py_ssize_t D) noexcept nogil:
-    return max(<Py_ssize_t>1, BLOCK // (width * D))
-
-
 # Forward.
-
-
-cdef void join_columns(Py_ssize_t N, Py_ssize_t C, Cut cut, double* partial) noexcept nogil:
-    """Join the tasks' means and squares for each column, then the columns of each channel; all ends up in the first of them."""
-    cdef double* mean = partial
-    cdef double* squares = partial + cut.K
-    cdef double seen, share, apart
-    cdef Py_ssize_t task, c, k, rows
-    for task in range(1, cut.tasks_of_rows):
-        rows = min(cut.rows, N - task * cut.rows)
-        seen = <double>task * cut.rows
-        share = rows / (seen + rows)
-        for k in range(cut.K):
-            apart = partial[2 * task * cut.K + k] - mean[k]
-            mean[k] += apart * share
-            squares[k] += partial[(2 * task + 1) * cut.K + k] + apart * apart * (seen * share)
-    for c in range(C):
-        for k in range(1, cut.each):
-            share = 1.0 / (k + 1)
-            apart = mean[c * cut.each + k] - mean[c * cut.each]
-            mean[c * cut.each] += apart * share
-            squares[c * cut.each] += squares[c * cut.each + k] + apart * apart * (<double>N * k * share)
 
 
 cdef void finish_channel(
@@ -203,28 +93,6 @@ cdef void forward_planes(
         finish_channel(x, means[k], squares[k], N, C, D, eps, momentum, W, b, cut, c + k, running_mean, running_var, mean,
                        inverse, scratch)
     write_rows(x + c * D, N, C * D, width, D, mean + c, array(scratch, 1, cut, x) + c, array(scratch, 2, cut, x) + c, y + c * D)
-
-
-cdef void write_rows(
-    const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t channels, Py_ssize_t n, const real* mean, const real* factor,
-    const real* shift, real* y) noexcept nogil:
-    cdef FlushDenormals flush
-    flush.on()
-    entries(table, x).normalize(x, N, stride, channels, n, mean, factor, shift, y)
-
-
-cdef void write_all(
-    const real* x, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, real* y, double* scratch) noexcept nogil:
-    """y = (x - mean) factor + shift, sample by sample."""
-    cdef Py_ssize_t size = C * D, rows = max(<Py_ssize_t>1, BLOCK // size), i
-    cdef real* mean = array(scratch, 0, cut, x)
-    cdef real* factor = array(scratch, 1, cut, x)
-    cdef real* shift = array(scratch, 2, cut, x)
-    if cut.threads == 1:
-        write_rows(x, N, size, cut.K, cut.n, mean, factor, shift, y)
-        return
-    for i in prange(parts(N, rows), num_threads=cut.threads, schedule="static"):
-        write_rows(x + i * rows * size, min(rows, N - i * rows), size, cut.K, cut.n, mean, factor, shift, y + i * rows * size)
 
 
 cdef void batch_norm_forward_kernel(
@@ -317,14 +185,6 @@ cdef void backward_planes(
     if training and gx != NULL:
         write_rows_backward(gy + start, x + start, N, C * D, width, D, mean + c, array(scratch, 1, cut, x) + c,
                             array(scratch, 3, cut, x) + c, array(scratch, 2, cut, x) + c, gx + start)
-
-
-cdef void write_rows_backward(
-    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t stride, Py_ssize_t channels, Py_ssize_t n, const real* mean,
-    const real* gain, const real* slope, const real* shift, real* gx) noexcept nogil:
-    cdef FlushDenormals flush
-    flush.on()
-    entries(table, x).normalize_backward(gy, x, N, stride, channels, n, mean, gain, slope, shift, gx)
 
 
 cdef void backward_columns(

@@ -1,7 +1,7 @@
 """Activations: y = f(x) for every element, and gx = gy f'."""
 
 from collections.abc import Callable
-from math import erfc, expm1, pi, sqrt, tanh
+from math import copysign, erfc, expm1, pi, sqrt, tanh
 
 import numpy as np
 
@@ -11,6 +11,11 @@ from fastdl.reference.ieee import exp, log1p
 
 def sigmoid(x: float) -> float:
     return 1 / (1 + exp(-x))
+
+
+def vanishing(s: float, x: float) -> float:
+    """s x, which is 0 where s is: s vanishes faster than x grows, so that infinities have their limits."""
+    return copysign(0.0, x) if s == 0 else s * x
 
 
 def softplus(x: float, beta: float) -> float:
@@ -26,19 +31,25 @@ def normal_pdf(x: float) -> float:
     return exp(-x * x / 2) / sqrt(2 * pi)
 
 
+def gelu_tanh_exponent(x: float) -> float:
+    """2 u with u = sqrt(2 / pi) (x + 0.044715 x^3)."""
+    return 2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x)
+
+
 def gelu_tanh(x: float) -> float:
-    """x (1 + tanh u) / 2 with u = sqrt(2 / pi) (x + 0.044715 x^3); (1 + tanh u) / 2 = sigmoid(2 u) does not cancel."""
-    return x * sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x))
+    """x (1 + tanh u) / 2, where (1 + tanh u) / 2 = sigmoid(2 u) does not cancel."""
+    return vanishing(sigmoid(gelu_tanh_exponent(x)), x)
 
 
 def gelu_tanh_derivative(x: float) -> float:
-    s = sigmoid(2 * sqrt(2 / pi) * (x + 0.044715 * x * x * x))
-    return s + x * s * (1 - s) * 2 * sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x)
+    u = gelu_tanh_exponent(x)
+    s = sigmoid(u)
+    return s + vanishing(s * sigmoid(-u), x * 2 * sqrt(2 / pi) * (1 + 3 * 0.044715 * x * x))
 
 
 def silu_derivative(x: float) -> float:
     s = sigmoid(x)
-    return s + x * s * (1 - s)
+    return s + vanishing(s * sigmoid(-x), x)
 
 
 # f(x, a, b) and f', of x or of y as its argument is called; a and b stand for alpha and beta.
@@ -64,15 +75,15 @@ ACTIVATIONS: dict[str, tuple[Callable[[float, float, float], float], Callable[[f
         lambda y, a, b: y * (1 - y),
     ),
     "gelu": (
-        lambda x, a, b: x * normal_cdf(x),
-        lambda x, a, b: normal_cdf(x) + x * normal_pdf(x),
+        lambda x, a, b: vanishing(normal_cdf(x), x),
+        lambda x, a, b: normal_cdf(x) + vanishing(normal_pdf(x), x),
     ),
     "gelu_tanh": (
         lambda x, a, b: gelu_tanh(x),
         lambda x, a, b: gelu_tanh_derivative(x),
     ),
     "silu": (
-        lambda x, a, b: x * sigmoid(x),
+        lambda x, a, b: vanishing(sigmoid(x), x),
         lambda x, a, b: silu_derivative(x),
     ),
     "softplus": (

@@ -83,7 +83,10 @@ def cross_entropy_backward(
         a = [at(w, c) * smooth(c == target[n, d], label_smoothing, C) for c in range(C)]
         for c in range(C):
             counts = target[n, d] != ignore_index and 0 <= target[n, d] < C
-            gx[n, c, d] = gy[n, d] * (p[n, c, d] * sum(a) - a[c]) if counts else 0.0
+            share = p[n, c, d] * sum(a) - a[c]
+            if label_smoothing == 0 and c == target[n, d] and p[n, c, d] > 0.5:  # where 1 - p would cancel
+                share = -a[c] * sum(p[n, j, d] for j in range(C) if j != c)
+            gx[n, c, d] = gy[n, d] * share if counts else 0.0
 
 
 def cross_entropy_probabilities_forward(

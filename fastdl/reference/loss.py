@@ -33,7 +33,9 @@ def bce_derivative(x: float, t: float) -> float:
 
 def bce_with_logits(x: float, t: float, pos_weight: float) -> float:
     """-pos_weight t log sigmoid(x) - (1 - t) log sigmoid(-x), where -log sigmoid(x) = log(1 + e^-|x|) + max(-x, 0)."""
-    return (1 - t) * x + (1 + (pos_weight - 1) * t) * (log1p(exp(-abs(x))) + max(-x, 0))
+    small = log1p(exp(-abs(x)))
+    with_, against = pos_weight * t, 1 - t
+    return (with_ if x < 0 else against) * abs(x) + (with_ + against) * small
 
 
 def bce_with_logits_derivative(x: float, t: float, pos_weight: float) -> float:

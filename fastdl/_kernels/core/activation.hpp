@@ -29,7 +29,9 @@ struct LeakyReLU {
 struct ELU {
     static constexpr Keeps keeps = Keeps::input;
     template <class V> static V value(V x, V alpha, V) { return x >= 0 ? x : alpha * expm1(at_most(x, 0)); }
-    template <class V> static V derivative(V x, V alpha, V) { return x > 0 ? splat<V>(1) : alpha * exp(at_most(x, 0)); }
+    template <class V> static V derivative(V x, V alpha, V) {
+        return x > 0 ? splat<V>(1) : alpha * lowered<V> * lifted_exp(saturated(at_most(x, 0)));
+    }
 };
 
 struct Tanh {
@@ -47,41 +49,93 @@ struct Sigmoid {
 // x Phi(x), Phi the normal distribution function; Phi' is the density.
 struct GELU {
     static constexpr Keeps keeps = Keeps::input;
-    template <class V> static V value(V x, V, V) { return x * normal_distribution(x); }
+    template <class V> static V value(V x, V, V) {
+        auto [magnitude, a, inner, tail, e] = normal_distribution(x);
+        V beyond = tail * e, upper = 1 - beyond * lowered<V>;
+        V factor = x < 0 ? magnitude * -lowered<V> : x;
+        return a < 1 ? x * inner : factor * (x < 0 ? beyond : upper);
+    }
     template <class V> static V derivative(V x, V, V) {
-        V density = Element<V>(0.39894228040143267794) * exp(Element<V>(-0.5) * x * x);
-        return normal_distribution(x) + x * density;
+        auto [magnitude, a, inner, tail, e] = normal_distribution(x);
+        V lower = x < 0 ? tail : -tail, step = x < 0 ? V{} : splat<V>(1);
+        V slope = copy_sign(magnitude, x) * Element<V>(0.39894228040143267794) + (a < 1 ? V{} : lower);
+        return slope * lowered<V> * e + (a < 1 ? inner : step);
     }
 };
 
 // x sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3): Hendrycks and Gimpel's approximation, x (1 + tanh u) / 2.
 struct GELUTanh {
     static constexpr Keeps keeps = Keeps::input;
-    static constexpr double twice_root = 2 * 0.79788456080286535588, cubic = 0.044715;
-    template <class V> static V gate(V x) { return sigmoid(Element<V>(twice_root) * x * (1 + Element<V>(cubic) * x * x)); }
-    template <class V> static V value(V x, V, V) { return x * gate(x); }
+    static constexpr long double twice_root = 1.595769121605730711759784239737527473903L;
+    static constexpr long double cubic = 0.044715L, log2e = 1.442695040888963407359924681001892137427L;
+    static constexpr double bend = 3 * 0.044715;
+    // Below this, what is rounded in 2 u counts for more than some units in the last place of exp(2 u): see `lower`.
+    static constexpr int far = -3;
+
+    // 2 u log2(e)
+    template <class V> static V exponent(V x) {
+        return x * (Element<V>(twice_root * cubic * log2e) * (x * x) + Element<V>(twice_root * log2e));
+    }
+    template <class V> static V slope(V x) { return Element<V>(twice_root) * (1 + Element<V>(bend) * (x * x)); }
+    // 2 u in two parts, for an x below 0 that is no more than the least whose exp(2 u) can be lifted.
+    template <class V> struct Lower { V x, lifted, rest; };
+    template <class V> static Lower<V> lower(V x) {
+        typedef Element<V> T;
+        constexpr T linear = T(twice_root), bent = T(twice_root * cubic);
+        constexpr T linear_low = T(twice_root - (long double)linear), bent_low = T(twice_root * cubic - (long double)bent);
+        x = at_least(x, T(is_float<V> ? -10.7 : -21.7));
+        V s = x * x, s_low = product_error(x, x, s);
+        V b = bent * s, b_low = product_error(splat<V>(bent), s, b) + (bent * s_low + bent_low * s);
+        V p = b + linear, from_b = p - linear, p_low = ((b - from_b) + (linear - (p - from_b))) + (b_low + linear_low);
+        V t = x * p, e = lifted_exp(t, product_error(x, p, t) + x * p_low);
+        return {x, e, quotient(splat<V>(1), 1 + e * lowered<V>)};
+    }
+    template <class V> static V value(V x, V, V) {
+        V y = x * sigmoid_of_two(exponent(x)).value;
+        if (__builtin_expect(any_below(x, far), 0)) {
+            auto [least, e, rest] = lower(x);
+            y = x < far ? least * lowered<V> * e * rest : y;
+        }
+        return y;
+    }
     template <class V> static V derivative(V x, V, V) {
-        V g = gate(x);
-        return g + x * g * (1 - g) * (Element<V>(twice_root) * (1 + Element<V>(3 * cubic) * x * x));
+        // What is to the right of this has a slope of 1.
+        V right = at_most(x, Element<V>(is_float<V> ? 10.7 : 21.7));
+        auto [g, rest_of_g] = sigmoid_of_two(exponent(x));
+        V y = g + right * g * rest_of_g * slope(right);
+        if (__builtin_expect(any_below(x, far), 0)) {
+            auto [least, e, rest] = lower(x);
+            y = x < far ? (lowered<V> + least * lowered<V> * rest * slope(least)) * rest * e : y;
+        }
+        return y;
     }
 };
 
 // x sigmoid(x)
 struct SiLU {
     static constexpr Keeps keeps = Keeps::input;
-    template <class V> static V value(V x, V, V) { return x * sigmoid(x); }
+    template <class V> static V value(V x, V, V) {
+        V a = saturated(minus_abs(x)), e = lifted_exp(a);
+        return quotient(x < 0 ? a * e * lowered<V> : x, 1 + e * lowered<V>);
+    }
     template <class V> static V derivative(V x, V, V) {
-        V s = sigmoid(x);
-        return s * (1 + x * (1 - s));
+        x = at_most(saturated(x), -saturation<V>);
+        V e = lifted_exp(minus_abs(x)), large = quotient(splat<V>(1), 1 + e * lowered<V>), low = large * lowered<V>;
+        // sigmoid(-x) is `large` or its product with exp(-|x|), and sigmoid(x) the other.
+        V rest = x < 0 ? large : e * low;
+        return (1 + x * rest) * low * (x < 0 ? e : splat<V>(lifted<V>));
     }
 };
 
 // log(1 + exp(beta x)) / beta, and x itself where beta x passes the threshold.
 struct Softplus {
     static constexpr Keeps keeps = Keeps::input;
+    // Below this log(1 + e) is e, which may be divided by a small beta before it vanishes.
+    template <class V> static constexpr Element<V> far = is_float<V> ? -20 : -40;
     template <class V> static V value(V x, V beta, V threshold) {
-        V u = beta * x;
-        V y = (at_least(u, 0) + log1p_of_fraction(exp(-abs(u)))) / beta;
+        V u = beta * x, e = lifted_exp(saturated(minus_abs(u)));
+        V y = (at_least(u, 0) + log1p(e * lowered<V>)) / beta;
+        y = u < far<V> ? lowered<V> / beta * e : y;
         return u > threshold ? x : y;
     }
     template <class V> static V derivative(V x, V beta, V threshold) {

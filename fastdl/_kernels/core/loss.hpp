@@ -25,19 +25,23 @@ struct Huber {
 // x is a probability; logarithms stop at -100, and the derivative's denominator at 1e-12, as torch has them.
 struct BinaryCrossEntropy {
     template <class V> static V value(V x, V t, V, V) {
-        V log_x = at_least(log(x), -100), log_rest = at_least(log(1 - x), -100);
+        V log_x = at_least(log(x), -100), log_rest = at_least(log1m(x), -100);
         return (t - 1) * log_rest - t * log_x;
     }
     template <class V> static V derivative(V x, V t, V, V) { return (x - t) / at_least(x * (1 - x), Element<V>(1e-12)); }
 };
-// x is a logit: (1 - t) x + (1 + (w - 1) t) log(1 + exp(-x)), w the weight of positive targets.
+// x is a logit: w t log(1 + exp(-x)) + (1 - t) log(1 + exp(x)), w the weight of positive targets. Each is written with exp(-|x|), so
+// that what is small is not lost beside |x|.
 struct BinaryCrossEntropyWithLogits {
     template <class V> static V value(V x, V t, V positive, V) {
-        V softplus = log1p_of_fraction(exp(-abs(x))) + at_least(-x, 0);
-        return (1 - t) * x + (1 + (positive - 1) * t) * softplus;
+        V small = log1p(lifted_exp(saturated(minus_abs(x))) * lowered<V>);
+        V against = 1 - t, with = positive * t;
+        return (x < 0 ? with : against) * abs(x) + (against + with) * small;
     }
     template <class V> static V derivative(V x, V t, V positive, V) {
-        return (1 - t) * sigmoid(x) - positive * t * sigmoid(-x);
+        V e = lifted_exp(saturated(minus_abs(x))), large = quotient(splat<V>(1), 1 + e * lowered<V>);
+        V against = 1 - t, with = -positive * t;
+        return ((x < 0 ? with : against) + (x < 0 ? against : with) * lowered<V> * e) * large;
     }
 };
 

@@ -34,16 +34,16 @@ template <class V> inline V scale_by_power(V v, V n) {
 }
 #endif
 
-// x = n log 2 + r with |r| <= log(2) / 2, and expm1(r) = r + r^2 P(r).
+// x + low = n log 2 + r with |r| <= log(2) / 2, and expm1(r) = r + r^2 P(r). low is what x was rounded by.
 template <class V> struct ReducedExp { V n, expm1_r; };
-template <class V> inline ReducedExp<V> reduce_exp(V x) {
+template <class V, class... Low> inline ReducedExp<V> reduce_exp(V x, Low... low_x) {
     typedef Element<V> T;
     constexpr T log2e = T(1.442695040888963407);
     // log 2 in two parts: the first has trailing zeros, so that n times it is exact.
     constexpr T high = is_float<V> ? T(0.693359375) : T(0.693147180369123816490);
     constexpr T low = is_float<V> ? T(-2.12194440054690583e-4) : T(1.90821492927058770002e-10);
     V n = x * log2e + Register<T>::round_magic - Register<T>::round_magic;
-    V r = (x - n * high) - n * low;
+    V r = (((x - n * high) - n * low) + ... + low_x);
     V p;
     if constexpr (is_float<V>) {
         constexpr double P[] = {0.001392618358771349454, 0.00836317905272257737, 0.0416665546172045742, 0.1666657698969877568,
@@ -66,6 +66,17 @@ template <class V> inline V exp(V x) {
     return scale_by_power(expm1_r + 1, n);
 }
 
+// 2^64 exp(x + low) for saturated x <= 0: a normal number far below where exp(x) is one, so that a product with it need not vanish
+// before the true value does. `lowered` takes the factor off again.
+template <class V> inline constexpr auto lifted = Element<V>(18446744073709551616.0);
+template <class V> inline constexpr auto lowered = Element<V>(1 / 18446744073709551616.0);
+template <class V> inline constexpr auto saturation = Element<V>(is_float<V> ? -131.0 : -752.0);
+template <class V> inline V saturated(V x) { return at_least(x, saturation<V>); }
+template <class V, class... Low> inline V lifted_exp(V x, Low... low) {
+    auto [n, expm1_r] = reduce_exp(x, low...);
+    return scale_by_power(expm1_r * lifted<V> + lifted<V>, n);
+}
+
 // exp(x) - 1 without cancellation near 0, for x up to 80; the sign of a zero is lost.
 template <class V> inline V expm1(V x) {
     constexpr auto lowest = Element<V>(is_float<V> ? -80.0 : -700.0);
@@ -82,8 +93,30 @@ template <class V> inline V tanh(V x) {
 
 // 1 / (1 + exp(-x)), written with exp(-|x|), which cannot overflow.
 template <class V> inline V sigmoid(V x) {
-    V e = exp(-abs(x));
+    V e = lifted_exp(saturated(minus_abs(x))) * lowered<V>;
     return quotient(x < 0 ? e : splat<V>(1), 1 + e);
+}
+// The same of x log 2, and 1 less that, for x from -126 (-1022) on, where the exponential is a normal number:
+// 2^r = 1 + r log 2 + r^2 P(r).
+template <class V> struct Sigmoid2 { V value, rest; };
+template <class V> inline Sigmoid2<V> sigmoid_of_two(V x) {
+    typedef Element<V> T;
+    constexpr double log_2 = 0.69314718055994530942;
+    V a = at_least(minus_abs(x), T(is_float<V> ? -126.0 : -1022.0));
+    V n = a + Register<T>::round_magic - Register<T>::round_magic, r = a - n, q;
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {0.0001544489223531530147, 0.001338131210261626008, 0.009618103242679848866, 0.05550381001841134677,
+                                0.2402265069591007123,    log_2};
+        q = polynomial(r, P);
+    } else {
+        constexpr double P[] = {2.572508991439403222e-11,   4.454962484633212292e-10,  7.054899951703475986e-9,
+                                1.017806243641276537e-7,    0.000001321548680291159207, 0.00001525273382985159561,
+                                0.0001540353039337590876,   0.001333355814641692610,   0.009618129107628477874,
+                                0.05550410866482159435,     0.2402265069591007123,     log_2};
+        q = polynomial(r, P);
+    }
+    V e = (r * q + 1) * power_of_two(n), one = splat<V>(1), large = quotient(one, 1 + e);
+    return {(x < 0 ? e : one) * large, (x < 0 ? one : e) * large};
 }
 
 // m 2^e = x with m in [sqrt(1/2), sqrt(2)); log m = 2 s + s^3 P(s^2), s = (m - 1) / (m + 1).
@@ -116,30 +149,35 @@ template <class V> inline V log(V x) {
     return x < T(__builtin_inf()) ? y : x;  // +inf and NaN are their own logarithms
 }
 
-// log(1 + u) for u in [0, 1]: the rounding of 1 + u is made good to first order.
-template <class V> inline V log1p_of_fraction(V u) {
+// log(1 + u) for u >= 0: the rounding of 1 + u is made good to first order.
+template <class V> inline V log1p(V u) {
     V w = u + 1;
     return log(w) + (u - (w - 1)) / w;
 }
+// log(1 - u) for u from 0 to 1: what 1 - u was rounded by is nothing where u is not small.
+template <class V> inline V log1m(V u) {
+    V w = 1 - u;
+    return log(w) + ((1 - w) - u) * (1 + u);
+}
 
-// erf x = x P(x^2) on [-1, 1]
-template <class V> inline V erf_of_fraction(V x) {
+// erf x = x P(x^2) on [-1, 1]; this is P.
+template <class V> inline V erf_ratio(V square) {
     if constexpr (is_float<V>) {
         constexpr double P[] = {0.00007875875062685488341, -0.0008016864287165869529, 0.005189087423433973986,
                                 -0.02685421201062641244,   0.1128359471516021773,     -0.3761262666672033102,
                                 1.128379165848350946};
-        return x * polynomial(x * x, P);
+        return polynomial(square, P);
     } else {
         constexpr double P[] = {5.957176147748911404e-11, -1.137284885679167367e-9,  1.465977527404743581e-8,
                                 -1.635031270105469501e-7, 1.646100048412136803e-6,   -0.00001492559526683118157,
                                 0.0001205533111164271092, -0.0008548326980833789905, 0.005223977624818014467,
                                 -0.02686617064507679325,  0.1128379167095487867,     -0.3761263890318374806,
                                 1.128379167095512574};
-        return x * polynomial(x * x, P);
+        return polynomial(square, P);
     }
 }
-// 1 - erf a = exp(-a^2) Q((a - 2) / (a + 2)) / (1 + a) for a >= 1
-template <class V> inline V erfc_beyond_one(V a) {
+// (1 - erf a) / 2 = exp(-a^2) Q((a - 2) / (a + 2)) / (2 + 2 a) for a >= 1; this is all but the exponential.
+template <class V> inline V erfc_ratio(V a) {
     V u = (a - 2) / (a + 2), q;
     if constexpr (is_float<V>) {
         constexpr double Q[] = {-0.0007928413962248530149, 0.004115499393511356725, -0.0003517893884599038439,
@@ -156,19 +194,18 @@ template <class V> inline V erfc_beyond_one(V a) {
                                 -0.2599748369998523157,     0.7661870289315172412};
         q = polynomial(u, Q);
     }
-    return exp(-a * a) * q / (1 + a);
+    return q / (2 + 2 * a);
 }
-template <class V> inline V saturated_abs(V x) { return at_most(abs(x), Element<V>(is_float<V> ? 11.0 : 28.0)); }
 
-template <class V> inline V erf(V x) {
-    V a = saturated_abs(x);
-    return a < 1 ? erf_of_fraction(x) : copy_sign(1 - erfc_beyond_one(a), x);
-}
-// The normal distribution function (1 + erf(x / sqrt 2)) / 2, without cancellation in its lower tail.
-template <class V> inline V normal_distribution(V x) {
-    constexpr auto half = Element<V>(0.5);
-    V z = x * Element<V>(0.70710678118654752440), a = saturated_abs(z);
-    V tail = half * erfc_beyond_one(a);
-    return a < 1 ? half + half * erf_of_fraction(z) : z < 0 ? tail : 1 - tail;
+// The normal distribution function Phi(x), in the parts that its users put together:
+// near (|x| < sqrt 2)  Phi(x) = `inner`;  else  Phi(-|x|) = `tail` `lifted` / 2^64, where `lifted` is 2^64 exp(-x^2 / 2).
+template <class V> struct Normal { V magnitude, near_bound, inner, tail, lifted; };
+template <class V> inline Normal<V> normal_distribution(V x) {
+    typedef Element<V> T;
+    constexpr T half = T(0.5), root_half = T(0.70710678118654752440), half_root_half = T(0.35355339059327376220);
+    // Beyond this nothing is left of Phi(-|x|), nor of x Phi(-|x|).
+    V magnitude = at_most(abs(x), T(is_float<V> ? 15.5 : 38.7));
+    V square = magnitude * magnitude, a = magnitude * root_half, inner = x * half_root_half * erf_ratio(half * square) + half;
+    return {magnitude, a, inner, erfc_ratio(a), lifted_exp(-half * square, -half * product_error(magnitude, magnitude, square))};
 }
 }  // namespace

@@ -98,26 +98,31 @@ template <class T> T maximum(const T* x, Size n) {
     return largest(best);
 }
 
-// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow.
+// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow. Where one score
+// is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
 template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size rows, Size n) {
+    // What is not the only maximum, of exponentials.
+    auto below_one = [](Vec<T> e) { return e == 1 ? Vec<T>{} : e; };
     for (Size row = 0; row < rows; ++row, x += n, y += n) {
         const T m = top[row] = maximum(x, n);
         auto exponential = [&](Size i, auto lanes) { return lanes.template zero_rest<T>(exp(lanes.load(x + i) - m)); };
         if (n <= lanes<T>) {  // the same, without waiting for a part of a register to be stored and read again
             const Part all{int(n)};
             const Vec<T> e = exponential(0, all);
-            log_sum[row] = sum(e);
-            all.store(y, e * (1 / log_sum[row]));
+            const T total = sum(e);
+            log_sum[row] = total < T(1.5) ? sum(below_one(e)) : total - 1;
+            all.store(y, e * (1 / total));
             continue;
         }
-        log_sum[row] = sum_of<T>(n, [&](Size i, auto lanes) {
+        const T total = sum_of<T>(n, [&](Size i, auto lanes) {
             const Vec<T> e = exponential(i, lanes);
             lanes.store(y + i, e);
             return e;
         });
-        scale(1 / log_sum[row], y, n);
+        log_sum[row] = total < T(1.5) ? sum_of<T>(n, [&](Size i, auto lanes) { return below_one(lanes.load(y + i)); }) : total - 1;
+        scale(1 / total, y, n);
     }
-    each_register<T>(rows, [&](Size i, auto lanes) { lanes.store(log_sum + i, log(lanes.load(log_sum + i))); });
+    each_register<T>(rows, [&](Size i, auto lanes) { lanes.store(log_sum + i, log1p(lanes.load(log_sum + i))); });
 }
 // gx = y (gy - <gy, y>)
 template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n) {
@@ -127,8 +132,13 @@ template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n)
 // y = (x - max) - log sum exp(x - max)
 template <class T> void log_softmax(const T* x, T* y, Size n) {
     const T m = maximum(x, n);
-    const T s = sum_of<T>(n, [&](Size i, auto lanes) { return exp(lanes.load(x + i) - m); });
-    const T log_sum = log(splat<Vec<T>>(s))[0];
+    Vec<T> others{};
+    const T total = sum_of<T>(n, [&](Size i, auto lanes) {
+        const Vec<T> e = lanes.template zero_rest<T>(exp(lanes.load(x + i) - m));
+        others += e == 1 ? Vec<T>{} : e;
+        return e;
+    });
+    const T log_sum = log1p(splat<Vec<T>>(total < T(1.5) ? sum(others) : total - 1))[0];
     each_register<T>(n, [&](Size i, auto lanes) { lanes.store(y + i, (lanes.load(x + i) - m) - log_sum); });
 }
 // gx = gy - exp(y) sum(gy)

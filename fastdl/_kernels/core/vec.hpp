@@ -228,6 +228,20 @@ inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
 template <class V> inline V fused(V a, V b, V c) { return a * b + c; }
 #endif
 
+// What rounding has taken from p = a b, exactly.
+template <class V> inline V product_error(V a, V b, V p) {
+#if defined(__AVX512F__) || defined(__FMA__) || (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF))
+    return fused(a, b, -p);
+#else
+    // Each factor as two of half its digits (T. J. Dekker, 1971), by its bits.
+    typedef Register<Element<V>> R;
+    constexpr auto upper = typename R::Integer(~((uint64_t(1) << (R::mantissa_bits + 2) / 2) - 1));
+    const V a_high = (V)((Mask<Element<V>>)a & upper), b_high = (V)((Mask<Element<V>>)b & upper);
+    const V a_low = a - a_high, b_low = b - b_high;
+    return ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low;
+#endif
+}
+
 // A register's bits as integers and back.
 template <class V> inline auto bits(V v) { return (Mask<Element<V>>)v; }
 template <class T> inline Vec<T> from_bits(Mask<T> m) { return (Vec<T>)m; }
@@ -236,6 +250,11 @@ template <class V> inline V abs(V v) {
     typedef typename Register<Element<V>>::Integer Integer;
     constexpr Integer all_but_sign = Integer(~(uint64_t(1) << (sizeof(Integer) * 8 - 1)));
     return (V)(bits(v) & all_but_sign);
+}
+template <class V> inline V minus_abs(V v) {
+    typedef typename Register<Element<V>>::Integer Integer;
+    constexpr Integer sign = Integer(uint64_t(1) << (sizeof(Integer) * 8 - 1));
+    return (V)(bits(v) | sign);
 }
 // The magnitude of v with the sign of `sign`.
 template <class V> inline V copy_sign(V v, V sign) { return (V)(bits(abs(v)) | (bits(sign) ^ bits(abs(sign)))); }
@@ -285,6 +304,24 @@ template <class V> inline bool any_nan(V v) {
 #else
     bool found = false;
     for (int i = 0; i < lanes<Element<V>>; ++i) found |= v[i] != v[i];
+    return found;
+#endif
+}
+
+// Whether any lane is below a number.
+template <class V> inline bool any_below(V v, Element<V> low) {
+#if defined(__AVX512F__)
+    if constexpr (sizeof(Element<V>) == 4) return _mm512_cmp_ps_mask((__m512)v, _mm512_set1_ps(low), _CMP_LT_OQ);
+    else return _mm512_cmp_pd_mask((__m512d)v, _mm512_set1_pd(low), _CMP_LT_OQ);
+#elif defined(__AVX__)
+    if constexpr (sizeof(Element<V>) == 4) return _mm256_movemask_ps((__m256)(v < low));
+    else return _mm256_movemask_pd((__m256d)(v < low));
+#elif defined(__x86_64__)
+    if constexpr (sizeof(Element<V>) == 4) return _mm_movemask_ps((__m128)(v < low));
+    else return _mm_movemask_pd((__m128d)(v < low));
+#else
+    bool found = false;
+    for (int i = 0; i < lanes<Element<V>>; ++i) found |= v[i] < low;
     return found;
 #endif
 }
