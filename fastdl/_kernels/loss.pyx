@@ -63,21 +63,23 @@ cdef double loss_sum_kernel(
 
 cdef double sum_widened(
     const real* x, const real* t, const real* weight, const real* pos_weight, int code, double delta, Py_ssize_t n) noexcept nogil:
-    cdef double[4][WIDENED] wide
+    cdef double[4 * WIDENED] memory
     cdef double total = 0
-    cdef double* none = NULL
+    cdef double* wide_x = memory
+    cdef double* wide_t = wide_x + WIDENED
+    cdef double* wide_weight = wide_t + WIDENED if weight != NULL else NULL
+    cdef double* wide_pos_weight = wide_t + 2 * WIDENED if pos_weight != NULL else NULL
     cdef Py_ssize_t start = 0, i, size
     while start < n:
         size = min(n - start, <Py_ssize_t>WIDENED)
         for i in range(size):
-            wide[0][i] = x[start + i]
-            wide[1][i] = t[start + i]
+            wide_x[i] = x[start + i]
+            wide_t[i] = t[start + i]
             if weight != NULL:
-                wide[2][i] = weight[start + i]
+                wide_weight[i] = weight[start + i]
             if pos_weight != NULL:
-                wide[3][i] = pos_weight[start + i]
-        total += entries(table, none).loss_sum[code](
-            wide[0], wide[1], wide[2] if weight != NULL else none, wide[3] if pos_weight != NULL else none, delta, size)
+                wide_pos_weight[i] = pos_weight[start + i]
+        total += entries(table, wide_x).loss_sum[code](wide_x, wide_t, wide_weight, wide_pos_weight, delta, size)
         start += size
     return total
 
