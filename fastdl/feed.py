@@ -279,7 +279,7 @@ def feed_of(
     for name, value in unwanted.items():
         if value is not None:
             raise TypeError(
-                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got {value if name == 'y' else shown(value)};"
-                " batches are taken as they come"
+                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got"
+                f" {value if name == 'y' else shown(value)}; batches are taken as they come"
             )
     return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]
