@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from threading import get_ident
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,12 +27,13 @@ from fastdl.position import Position
 from fastdl.prediction import outputs
 from fastdl.prediction import predict as predict
 from fastdl.random import as_generator
+from fastdl.running import Running
 from fastdl.trial import own_dtype_told, try_rows
 
 Array = NDArray[Any]
 
 
-class Trainer:
+class Trainer(Running):
     """Fits a model by a criterion and an optimizer.
 
     For each batch: loss = criterion(model(x), y), gradients by back-propagation, clipped where wanted, one step of the
@@ -77,9 +76,6 @@ class Trainer:
         >>> trainer.predict(x[:3]).shape
         (3, 2)
     """
-
-    # The process and the thread of the fit that runs.
-    _runner: tuple[int | None, int | None] = (None, None)
 
     def __init__(
         self,
@@ -274,33 +270,8 @@ class Trainer:
         Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
         return self.history
 
-    @contextmanager
-    def _running(self) -> Iterator[None]:
-        """Refuse another fit, in this thread or another, while one runs."""
-        runner = os.getpid(), get_ident()
-        try:
-            if vars(self).setdefault("_runner", runner) is not runner:
-                if self._runs():
-                    raise RuntimeError(
-                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                        " has returned, or make another Trainer"
-                    )
-                self._runner = runner
-            yield
-        finally:  # without calls, between which a signal handler may raise
-            if self._runner is runner:
-                del self._runner
-
-    def _runs(self, here: bool = False) -> bool:
-        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
-        process, thread = self._runner
-        return thread == get_ident() or (not here and process == os.getpid())
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).copy().items() if name != "_runner"}
-
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
-        """Loss and metrics on x and y, in evaluation mode; the model's own modes are restored.
+        """Loss and metrics on x and y, in evaluation mode; the model itself is not changed.
 
         The outputs of all samples are gathered and judged at once: exact whatever the batch size.
 

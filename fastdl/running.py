@@ -1,0 +1,41 @@
+"""Running: at most one fit of a trainer at a time, whichever thread or callback asks for another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any
+
+
+class Running:
+    """Knows whether a fit runs, and where."""
+
+    # The process and the thread of the fit that runs.
+    _runner: tuple[int | None, int | None] = (None, None)
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Refuse another fit, in this thread or another, while one runs."""
+        runner = os.getpid(), get_ident()
+        try:
+            if vars(self).setdefault("_runner", runner) is not runner:
+                if self._runs():
+                    raise RuntimeError(
+                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
+                        " has returned, or make another Trainer"
+                    )
+                self._runner = runner
+            yield
+        finally:  # without calls, between which a signal handler may raise
+            if self._runner is runner:
+                del self._runner
+
+    def _runs(self, here: bool = False) -> bool:
+        """Whether a fit runs, or runs in this thread; one of another thread does not go on in a forked child."""
+        process, thread = self._runner
+        return thread == get_ident() or (not here and process == os.getpid())
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).copy().items() if name != "_runner"}
