@@ -11,6 +11,7 @@ from fastdl.arguments import as_array
 from fastdl.casting import cast, first_rounded
 from fastdl.mapped import Mapped, blocks, lies_in_file
 from fastdl.nn.module import Module
+from fastdl.nn.walk import first_parameter
 
 Array = NDArray[Any]
 Rows: TypeAlias = Array | Mapped
@@ -19,7 +20,8 @@ LARGEST = np.iinfo(np.int64).max
 
 def weights_dtype(model: Module) -> np.dtype[Any]:
     """The dtype that a model computes in: that of its first parameter, float32 where it has none."""
-    return next((parameter.dtype for parameter in model.parameters()), np.dtype(np.float32))
+    first = first_parameter(model)
+    return np.dtype(np.float32) if first is None else first.dtype
 
 
 def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:

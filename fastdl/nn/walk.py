@@ -95,6 +95,14 @@ class Parts:
                 yield (f"{prefix}.{name}" if prefix else name), own[name]
 
 
+def first_parameter(root: Parts) -> Parameter | None:
+    """The first parameter of a model, found without a look at all the others; None where it has none."""
+    for value in vars(root).copy().values():
+        if isinstance(value, Parameter):
+            return value
+    return next(filter(None, map(first_parameter, (child for _, child in root.named_children()))), None)
+
+
 def walked(root: Parts, prefix: str = "", once: bool = False) -> list[tuple[str, Module]]:
     """A module and all inside it with dotted names, each before what it holds, in each of its places or in the first (`once`).
 
@@ -170,25 +178,47 @@ def slots(kind: type) -> tuple[str, ...]:
     return tuple(name for name, each in entries if isinstance(each, MemberDescriptorType))
 
 
+@cache
+def _may_hold(kind: type) -> bool:
+    """Whether an object of this class may be, or hold, a part of a model."""
+    return issubclass(kind, (*PLAIN, Parts, Parameter))
+
+
 def _of_interest(pairs: list[tuple[Any, Any]], which: int) -> list[tuple[Any, Any]]:
     """The pairs of which the first or second may be, or hold, a part of a model."""
-    kinds = {type(pair[which]) for pair in pairs}
-    kinds = {kind for kind in kinds if issubclass(kind, (*PLAIN, Parts, Parameter))}
+    kinds = {kind for kind in {type(pair[which]) for pair in pairs} if _may_hold(kind)}
     return [pair for pair in pairs if type(pair[which]) in kinds] if kinds else []
+
+
+def _holds_known_parts_alone(container: Any, known: dict[int, Any]) -> bool:
+    """Whether a look at what is directly inside suffices: most attributes are no containers, or hold numbers or known modules."""
+    kind = type(container)
+    if kind is dict:
+        inside = [*container, *container.copy().values()]
+    elif kind is tuple or kind is list:
+        inside = container
+    else:
+        return kind is np.ndarray and not container.dtype.hasobject
+    return all(id(each) in known or not _may_hold(type(each)) for each in inside)
 
 
 def _refuse_unreached(root: Parts, modules: list[Module]) -> None:
     """Refuse a model with a module or parameter that is in plain containers alone, or in a slot."""
     known = {id(module): module for module in modules}
-    for holder in known.copy().values():
+    for holder in modules:
         own = vars(holder).copy()
-        own |= {name: getattr(holder, name) for name in slots(type(holder)) if hasattr(holder, name)}
+        # Those in attributes are known; what is in a slot is none.
+        known |= {id(value): value for value in own.values() if isinstance(value, Parameter)}
+    for holder in {id(module): module for module in modules}.values():
+        own = vars(holder).copy()
+        if slotted := slots(type(holder)):
+            own |= {name: getattr(holder, name) for name in slotted if hasattr(holder, name)}
         for name, value in own.items():
-            if name in TRANSIENT or not isinstance(value, (*PLAIN, Parts, Parameter)):
+            if not _may_hold(type(value)) or id(value) in known or name in TRANSIENT:
+                continue
+            if _holds_known_parts_alone(value, known):
                 continue
             for place, part in held(value):
-                if isinstance(part, Parameter) and id(part) not in known:
-                    known |= {id(each): each for module in modules for each in vars(module).copy().values()}
                 if id(part) not in known:
                     where = next(prefix for prefix, module in tree(root) if module is holder)
                     raise _unreached(root, f"{where}.{name}" if where else name, place, value, part)
