@@ -157,7 +157,7 @@ def test_standard_output_is_written_to_wherever_it_goes(run, trained, flowers, t
     printed = run("predict", model, "--data", flowers)[1]
     assert run("predict", model, "--data", flowers, "--out", out) == (0, printed, "")
     path.write_text("before\n")
-    command = [sys.executable, "-m", "fastdl", "predict", model, "--data", flowers, "--out", out]
+    command = [sys.executable, "-P", "-m", "fastdl", "predict", model, "--data", flowers, "--out", out]
     with path.open("a") as file:
         subprocess.run(command, check=True, stdout=file)
     assert path.read_text() == f"before\n{printed}"

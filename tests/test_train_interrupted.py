@@ -238,7 +238,10 @@ def test_the_exit_code_is_that_of_the_command_where_executed_text_was_interrupte
         "runpy.run_module('fastdl', run_name='__main__')\n"
     )
     (tmp_path / "executed.py").write_text(code)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")])),
+    }
     command = [sys.executable, "-P", "-m", "executed"]
     found = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=600)
     assert (found.returncode, found.stderr) == (143, "fastdl: ended by SIGTERM\n")
