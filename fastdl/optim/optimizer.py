@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -219,7 +218,10 @@ class Optimizer:
         """Set every gradient to zeros, in one pass."""
         if self._seen != Parameter.changes:
             self._look_again()
-        with self._moving if busy() else nullcontext():
+        if busy():
+            with self._moving:
+                self._grad.fill(0)
+        else:
             self._grad.fill(0)
 
     def forget_gradients(self) -> None:
