@@ -7,6 +7,7 @@ place's backward.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from math import prod
 from typing import Any, overload
 
@@ -122,10 +123,11 @@ class Sequential(Layer):
         places = self._recall()
         if self._flat is not None and self._flat.kept(places):
             return self._flat.backward(self, grad_output, with_input)
-        for number in range(len(places) - 1, -1, -1):
-            layer, left = places[number]
-            grad_output = layer._backward_of(left, grad_output, with_input or number > 0)
-            self._kept = None
+        with nullcontext() if self._flat is None else self._flat.turn(self, backward=True):
+            for number in range(len(places) - 1, -1, -1):
+                layer, left = places[number]
+                grad_output = layer._backward_of(left, grad_output, with_input or number > 0)
+                self._kept = None
         return grad_output
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +35,16 @@ FLOATS = {("f", 4), ("f", 8)}
 PASSING = TRANSIENT | {"_shapes", "_dtype", "weight_init", "bias_init"}
 
 
+Turn: TypeAlias = AbstractContextManager[None]
+
+
 class Flat:
     """A container's programs, for calls with and without backward: made after some calls, and anew after changes."""
 
     def __init__(self) -> None:
         self.calls: list[Call | None] = [None, None]
         self._waited, self._patience = 0, PATIENCE
-        self._turn: tuple[Watch, AbstractContextManager[None]] | None = None
+        self._turns: tuple[Watch, Turn, Turn] | None = None
 
     def forward(self, module: Module, x: Any, keeps: bool) -> Kept | None:
         """Make a program when it is time; what it keeps of x's forward, or None where layer by layer is the way."""
@@ -60,17 +63,21 @@ class Flat:
             return None
         return call.forward(x, module if keeps else None)
 
-    def turn(self, module: Module) -> AbstractContextManager[None]:
-        """A turn to call fastdl's own layers one by one with one set of weights.
+    def turn(self, module: Module, backward: bool = False) -> Turn:
+        """A turn to call fastdl's own layers one by one, with one set of weights.
 
         Modules written in Python have none: their code may wait for other threads.
         """
-        if self._turn is None or not self._turn[0].stands():
-            modules = list(module.modules())
-            own, buffered = all(map(is_own, modules)), [each for each in modules if each._buffer_names]
-            access = Access(reads=[*module.parameters(), *modules], writes=buffered) if own else nullcontext()
-            self._turn = watch(module, passing={"training"}), access
-        return self._turn[1]
+        if self._turns is None or not self._turns[0].stands():
+            modules, parameters = list(module.modules()), list(module.parameters())
+            forward: Turn = nullcontext()
+            back: Turn = nullcontext()
+            if all(map(is_own, modules)):
+                buffered = [each for each in modules if each._buffer_names]
+                forward = Access(reads=[*parameters, *modules], writes=buffered)
+                back = Access(reads=parameters, writes_gradients=parameters)
+            self._turns = watch(module, passing={"training"}), forward, back
+        return self._turns[2] if backward else self._turns[1]
 
     @staticmethod
     def kept(value: Any) -> bool:
