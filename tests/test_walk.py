@@ -255,5 +255,7 @@ def test_rows_of_any_length_are_walked():
     assert list(model.state_dict()) == ["5000.weight", "5000.bias"]
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy_of(model, False)):
         assert twin(X).shape == (8, 1)
+    for _ in range(3):  # and as one program
+        model.backward(model(X))
     assert model.spec().count("ReLU") == 5000
     assert len(model.summary(2).rows) == 5002

@@ -26,15 +26,18 @@ class Storage:
 
     def used(self, time: int) -> None:
         """Extend the lifetime to this time."""
-        if self.place_of is not None:
-            self.place_of.used(time)
-            return
-        self.first = time if self.first < 0 else min(self.first, time)
-        self.last = max(self.last, time)
+        root = self.root()
+        root.first = time if root.first < 0 else min(root.first, time)
+        root.last = max(root.last, time)
 
     def root(self) -> Storage:
         """The storage whose memory this one takes."""
-        return self if self.place_of is None else self.place_of.root()
+        root = storage = self
+        while root.place_of is not None:
+            root = root.place_of
+        while storage is not root:  # the way is short the next time
+            storage.place_of, storage = root, storage.place_of or root
+        return root
 
     def take_place_of(self, earlier: Storage) -> None:
         """Stand from now on where an array of the same size stood that nobody needs any more."""

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from contextlib import suppress
@@ -99,10 +100,10 @@ def save_trainer(world, draws):
 
 def save_model(world, draws):
     """Save the model, and load it."""
-    path = os.path.join(world.folder, f"model{draws.randrange(10**9)}")
-    fastdl.save(world.model, path)
-    fastdl.load(path)
-    os.unlink(path)
+    with tempfile.TemporaryDirectory(dir=world.folder) as folder:  # a forked child makes the same draws
+        path = os.path.join(folder, "model")
+        fastdl.save(world.model, path)
+        fastdl.load(path)
 
 
 PURE = [
