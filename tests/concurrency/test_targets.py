@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, fitting, nn, optim
+from fastdl._kernels import cross_entropy as kernels
 from fastdl.callbacks import Callback
 from fastdl.engine import PlainEngine
 from fastdl.nn.grad_mode import no_grad
@@ -105,3 +106,39 @@ def test_class_weights_that_are_written_to_meanwhile_are_read_whole():
         before = criterion(np.eye(3), np.array([0, 1, 2]))
     weight[:] = np.nan
     assert criterion(np.eye(3), np.array([0, 1, 2])) == before
+
+
+@pytest.mark.parametrize("value", WRONG)
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("places", [1, 5])
+def test_each_kernel_checks_the_index_that_it_uses(value, weighted, places, dtype):
+    """As when a target changes after it was looked at: the loss is NaN, the gradient 0, and all others are as ever."""
+    x = RNG.standard_normal((4, 3, places)).astype(dtype)
+    target = RNG.integers(0, 3, (4, places))
+    wrong = target.copy()
+    wrong[2, 0] = value
+    weight = np.array([1.0, 2.0, 3.0], dtype) if weighted else None
+    gy, others = np.ones((4, places), dtype), np.ones((4, places), bool)
+    others[2, 0] = False
+
+    def nll(t):
+        y, gx = np.empty_like(gy), np.zeros_like(x)
+        kernels.nll_forward(x, t, weight, -100, y)
+        kernels.nll_backward(t, weight, -100, gy, gx)
+        return y, gx
+
+    def cross_entropy(smoothing):
+        def both(t):
+            y, gx, p = np.empty_like(gy), np.zeros_like(x), np.empty_like(x)
+            kernels.cross_entropy_forward(x, t, weight, -100, smoothing, p, y)
+            kernels.cross_entropy_backward(p, t, weight, -100, smoothing, gy, gx)
+            return y, gx
+
+        return both
+
+    for both in (nll, cross_entropy(0.0), cross_entropy(0.1)):
+        (want_y, want_gx), (y, gx) = both(target), both(wrong)
+        assert np.isnan(y[2, 0])
+        assert not gx[2, :, 0].any()
+        np.testing.assert_array_equal(y[others], want_y[others])
+        np.testing.assert_array_equal(gx.swapaxes(1, 2)[others], want_gx.swapaxes(1, 2)[others])
