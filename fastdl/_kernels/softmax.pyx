@@ -50,14 +50,14 @@ cdef void log_softmax_forward_kernel(
     cdef FlushDenormals flush
     cdef Py_ssize_t i, j
     flush.on()
+    if inner == 1:
+        entries(table, x).log_softmax(x, y, outer, n)
+        return
     for i in range(outer):
         for j in range(inner):
-            if inner == 1:
-                entries(table, x).log_softmax(x + i * n, y + i * n, n)
-            else:
-                gather(x + i * n * inner + j, n, inner, scratch)
-                entries(table, x).log_softmax(scratch, scratch, n)
-                scatter(scratch, n, inner, y + i * n * inner + j)
+            gather(x + i * n * inner + j, n, inner, scratch)
+            entries(table, x).log_softmax(scratch, scratch, 1, n)
+            scatter(scratch, n, inner, y + i * n * inner + j)
 
 
 cdef void log_softmax_backward_kernel(

@@ -68,7 +68,7 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         void (*add_rows)(const T*, Size, Size, T*) noexcept
         void (*softmax)(const T*, T*, T*, T*, Size, Size) noexcept
         void (*softmax_backward)(const T*, const T*, T*, Size) noexcept
-        void (*log_softmax)(const T*, T*, Size) noexcept
+        void (*log_softmax)(const T*, T*, Size, Size) noexcept
         void (*log_softmax_backward)(const T*, const T*, T*, Size) noexcept
         void (*max_pool)(const T*, const PoolAxis&, const PoolAxis&, T*, int32_t*) noexcept
         void (*max_pool_backward)(const T*, const int32_t*, const PoolAxis&, const PoolAxis&, T*) noexcept

@@ -98,11 +98,12 @@ template <class T> T maximum(const T* x, Size n) {
     return largest(best);
 }
 
+// Of exponentials of x - max: those that are not of the maximum.
+template <class V> inline V below_one(V e) { return e == 1 ? V{} : e; }
+
 // y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow. Where one score
 // is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
 template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size rows, Size n) {
-    // What is not the only maximum, of exponentials.
-    auto below_one = [](Vec<T> e) { return e == 1 ? Vec<T>{} : e; };
     for (Size row = 0; row < rows; ++row, x += n, y += n) {
         const T m = top[row] = maximum(x, n);
         auto exponential = [&](Size i, auto lanes) { return lanes.template zero_rest<T>(exp(lanes.load(x + i) - m)); };
@@ -129,17 +130,29 @@ template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n)
     const T mean = dot(gy, y, n);
     each_register<T>(n, [&](Size i, auto lanes) { lanes.store(gx + i, lanes.load(y + i) * (lanes.load(gy + i) - mean)); });
 }
-// y = (x - max) - log sum exp(x - max)
-template <class T> void log_softmax(const T* x, T* y, Size n) {
-    const T m = maximum(x, n);
-    Vec<T> others{};
-    const T total = sum_of<T>(n, [&](Size i, auto lanes) {
-        const Vec<T> e = lanes.template zero_rest<T>(exp(lanes.load(x + i) - m));
-        others += e == 1 ? Vec<T>{} : e;
-        return e;
-    });
-    const T log_sum = log1p(splat<Vec<T>>(total < T(1.5) ? sum(others) : total - 1))[0];
-    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(y + i, (lanes.load(x + i) - m) - log_sum); });
+// y = (x - max) - log sum exp(x - max) in each row. The logarithms of a block of rows are taken together, a register at a time.
+template <class T> void log_softmax(const T* x, T* y, Size rows, Size n) {
+    constexpr Size block = 64;
+    T top[block], log_sum[block];
+    for (; rows > 0; rows -= block, x += block * n, y += block * n) {
+        const Size count = rows < block ? rows : block;
+        for (Size row = 0; row < count; ++row) {
+            const T* scores = x + row * n;
+            const T m = top[row] = maximum(scores, n);
+            Vec<T> others{};
+            const T total = sum_of<T>(n, [&](Size i, auto lanes) {
+                const Vec<T> e = lanes.template zero_rest<T>(exp(lanes.load(scores + i) - m));
+                others += below_one(e);
+                return e;
+            });
+            log_sum[row] = total < T(1.5) ? sum(others) : total - 1;
+        }
+        each_register<T>(count, [&](Size i, auto lanes) { lanes.store(log_sum + i, log1p(lanes.load(log_sum + i))); });
+        for (Size row = 0; row < count; ++row)
+            each_register<T>(n, [&](Size i, auto lanes) {
+                lanes.store(y + row * n + i, (lanes.load(x + row * n + i) - top[row]) - log_sum[row]);
+            });
+    }
 }
 // gx = gy - exp(y) sum(gy)
 template <class T> void log_softmax_backward(const T* gy, const T* y, T* gx, Size n) {

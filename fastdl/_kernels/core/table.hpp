@@ -78,7 +78,7 @@ template <class T> struct Entries {
     void (*add_rows)(const T* x, Size rows, Size n, T* total);
     void (*softmax)(const T* x, T* y, T* top, T* log_sum, Size rows, Size n);
     void (*softmax_backward)(const T* gy, const T* y, T* gx, Size n);
-    void (*log_softmax)(const T* x, T* y, Size n);
+    void (*log_softmax)(const T* x, T* y, Size rows, Size n);
     void (*log_softmax_backward)(const T* gy, const T* y, T* gx, Size n);
 
     // pool.hpp, one image plane each
