@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,15 @@ def refuse_special(value: Any, name: str, owner: str) -> None:
         )
 
 
+def is_masked(value: Any) -> bool:
+    """Whether this is a masked array; numpy.ma, which takes a while to import, is left to those who make one."""
+    return isinstance(value, getattr(sys.modules.get("numpy.ma.core"), "MaskedArray", ()))
+
+
 def refuse_masked(value: Any, name: str, owner: str) -> None:
     """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence."""
     parts = value if type(value) in (list, tuple) else ()
-    if isinstance(value, np.ma.MaskedArray) or any(isinstance(part, np.ma.MaskedArray) for part in parts):
+    if is_masked(value) or any(map(is_masked, parts)):
         raise TypeError(
             f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"
             " the masked rows out"

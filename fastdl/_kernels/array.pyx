@@ -6,9 +6,8 @@ from libc.stdint cimport int64_t
 from fastdl._kernels.threads cimport follow_threads
 
 import numpy as np
-from numpy.ma import MaskedArray
 
-from fastdl.arguments import refuse_special
+from fastdl.arguments import is_masked, refuse_special
 
 cnp.import_array()
 
@@ -52,7 +51,7 @@ cdef cnp.ndarray contiguous(cnp.ndarray array):
 
 cdef bint is_plain(array) except -1:
     """Whether this is an array, and not one whose values are only a part of it."""
-    return type(array) is cnp.ndarray or isinstance(array, cnp.ndarray) and not isinstance(array, MaskedArray)
+    return type(array) is cnp.ndarray or isinstance(array, cnp.ndarray) and not is_masked(array)
 
 
 def ready(array, dtype, owner, name="x"):
