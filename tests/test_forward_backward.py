@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastdl import nn
+from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
 from fastdl.prediction import predict
 
@@ -216,3 +217,21 @@ def test_a_module_at_two_places_has_the_gradient_of_both():
         below = model(x).sum()
         shared.weight.data[...] += step
         assert gradient[1, 2] == pytest.approx((above - below) / 2e-6, rel=1e-5)
+
+
+def test_a_backward_has_what_its_forward_left_though_another_thread_takes_it(monkeypatch):
+    model = nn.Sequential(nn.Linear(3, 4, rng=0), nn.Tanh())
+    x = np.ones((2, 3), np.float32)
+    y = model(x)
+    expected = model.backward(np.ones_like(y))
+    is_kept = Flat.kept
+
+    def taken(value):
+        model._kept = None
+        return is_kept(value)
+
+    for _ in range(4):
+        model(x)
+    assert is_kept(model._kept)
+    monkeypatch.setattr(Flat, "kept", staticmethod(taken))
+    np.testing.assert_array_equal(model.backward(np.ones_like(y)), expected)

@@ -122,7 +122,7 @@ class Sequential(Layer):
         """Through the layers that the latest forward went through, from the last to the first."""
         places = self._recall()
         if self._flat is not None and self._flat.kept(places):
-            return self._flat.backward(self, grad_output, with_input)
+            return self._flat.backward(self, places, grad_output, with_input)
         with nullcontext() if self._flat is None else self._flat.turn(self, backward=True):
             for number in range(len(places) - 1, -1, -1):
                 layer, left = places[number]

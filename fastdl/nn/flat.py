@@ -84,9 +84,8 @@ class Flat:
         """Whether this is what a program's forward has kept."""
         return type(value) is Kept
 
-    def backward(self, module: Module, grad_output: Any, with_input: bool) -> Any:
+    def backward(self, module: Module, kept: Kept, grad_output: Any, with_input: bool) -> Any:
         """What a container's backward does with what its program has kept."""
-        kept: Kept = module._kept
         gy = ready_gradient(grad_output, kept.y, module)
         try:
             gx = kept.backward(gy, with_input)
