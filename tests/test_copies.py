@@ -231,6 +231,25 @@ def test_a_shallow_copy_of_a_collection_has_a_list_of_its_own():
     assert (len(modules), len(named)) == (1, 1)
 
 
+class Grows(nn.Module):
+    """Its copies add a layer to the model that it is in, as another thread may."""
+
+    def __init__(self, model):
+        self.grow = functools.partial(model.append, nn.Tanh())
+
+    def __getstate__(self):
+        self.grow()
+        return {}
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_has_the_layers_that_the_model_had_at_its_beginning(duplicate):
+    model = nn.Sequential(nn.Linear(2, 3))
+    model.append(Grows(model))
+    assert [type(layer) for layer in duplicate(model)] == [nn.Linear, Grows]
+    assert len(model) == 3
+
+
 def test_a_shallow_copy_of_a_parameter_is_another():
     parameter = Parameter(np.ones(2))
     copy.copy(parameter).data = np.zeros(2)

@@ -20,8 +20,10 @@ class Copying(Parts):
 
     def _attributes(self) -> dict[str, Any]:
         """All attributes that travel."""
-        # Another thread may let the module run, which adds attributes.
+        # Another thread may let the module run, which adds attributes, and change the layers.
         own = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
+        if "_layers" in own:
+            own["_layers"] = own["_layers"].copy()
         return own | {name: getattr(self, name) for name in slots(type(self)) if hasattr(self, name)}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -41,10 +43,8 @@ class Copying(Parts):
 
     def __copy__(self: _Self) -> _Self:
         """Another module with the same parameters, buffers and modules inside; a container has a list of its own."""
-        twin, state = object.__new__(type(self)), self._attributes()
-        if "_layers" in state:
-            state["_layers"] = state["_layers"].copy()
-        twin.__setstate__(state)
+        twin = object.__new__(type(self))
+        twin.__setstate__(self._attributes())
         return twin
 
     def __deepcopy__(self: _Self, memo: dict[int, Any]) -> _Self:

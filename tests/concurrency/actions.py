@@ -147,8 +147,8 @@ def a_layer(world, draws):
 
 
 def a_parameter(world, draws):
-    """A parameter of the model."""
-    return draws.choice(list(world.model.parameters()))
+    """A parameter of the model, or, where it has none, of the other one."""
+    return draws.choice(list(world.model.parameters()) or list(world.other.parameters()))
 
 
 def replace_parameter(world, draws):
