@@ -132,12 +132,12 @@ def run_round(seed, folder, only=None):
     finally:
         while True:
             try:
-                over.set()
                 signal.setitimer(signal.ITIMER_REAL, 0)
                 signal.signal(signal.SIGALRM, signal.SIG_IGN)
                 break
             except (Disturbed, KeyboardInterrupt):
                 pass
+        over.set()  # a handler's error amid it would leave its lock held
     for each in threads:
         each.join()
     Own.act = None
