@@ -6,12 +6,15 @@ import hashlib
 import os
 import platform
 import re
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 
+from benchmarks.level import environment
 from benchmarks.row import Timed
 from benchmarks.sides import with_compiler, with_numpy
 from benchmarks.worker import repeats_for, seconds_of
@@ -19,8 +22,12 @@ from benchmarks.worker import repeats_for, seconds_of
 SETUP = Path(__file__).parent.parent / "setup.py"
 
 
-def machine() -> dict[str, str]:
-    """What it was measured on, at the start of a run."""
+def machine(level: str | None = None) -> dict[str, str]:
+    """What it was measured on, at the start of a run, and the CPU level: the one asked for, or fastdl's own choice.
+
+    Raises:
+        ValueError: if fastdl does not run at this level.
+    """
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
@@ -29,8 +36,9 @@ def machine() -> dict[str, str]:
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": model,
+        "level": level_of_fastdl(level),
         "cores": str(os.cpu_count()),
-        "FMA peak, float32": fma_peak(),
+        "FMA peak, float32": fma_peak(level),
         "copy, read and written": copy_bandwidth(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -40,6 +48,17 @@ def machine() -> dict[str, str]:
     }
 
 
+def level_of_fastdl(level: str | None) -> str:
+    """What the installed fastdl runs at when it is held to a level."""
+    command = [sys.executable, "-P", "-c", "import fastdl; print(fastdl.cpu_level())"]
+    said = subprocess.run(command, env=os.environ | environment(level), capture_output=True, text=True)
+    found = said.stdout.strip()
+    if said.returncode or (level is not None and found != level):
+        last = (said.stderr.strip().splitlines() or [found])[-1]
+        raise ValueError(f"--level: expected fastdl to run at {level or 'some level'}, got {last}")
+    return found
+
+
 def flags() -> str:
     """Those of setup.py, and the levels that it adds."""
     written = re.search(r"^FLAGS = \[(.*)\]$", SETUP.read_text(), re.MULTILINE)
@@ -47,11 +66,11 @@ def flags() -> str:
     return " ".join([*common, "-march=x86-64-v2, -v3 or -v4 (or the portable level)"])
 
 
-def fma_peak() -> str:
-    """Multiply-adds on registers alone, two operations each."""
+def fma_peak(level: str | None) -> str:
+    """Multiply-adds on registers alone, two operations each, on those of the level."""
     count = 10**7
     try:
-        rates = [2 * count / seconds(with_compiler.multiply_adds(count, threads)) / 1e9 for threads in (1, 2)]
+        rates = [2 * count / seconds(with_compiler.multiply_adds(count, threads, level)) / 1e9 for threads in (1, 2)]
     except (OSError, ValueError) as error:
         return f"unknown: {error}"
     return f"{rates[0]:.0f} GFLOP/s on one thread, {rates[1]:.0f} on two"

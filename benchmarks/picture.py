@@ -32,7 +32,7 @@ def draw(results: Results, path: Path) -> None:
     axes = canvas.add_axes((LEFT / WIDTH, BELOW / height, (RIGHT - LEFT) / WIDTH, LINE * lines / height))
     y = 0.0
     for entry, shown in rows:
-        beside(axes, 0.08, y, f"{entry.name}   {entry.work}")
+        beside(axes, 0.08, y, f"{entry.title}   {entry.work}")
         for comparison in shown:
             bar(axes, y, comparison)
             y += 1

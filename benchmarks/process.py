@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from benchmarks.level import environment as held_to
+
 ROOT = Path(__file__).parent.parent
 
 # Seconds that an answer may take. They are counted one by one: while this process is stopped, none goes by.
@@ -18,9 +20,18 @@ PATIENCE = 60
 
 
 class Process:
-    """A worker, started for a number of threads."""
+    """A worker, started for a number of threads.
 
-    def __init__(self, threads: int, patience: int = PATIENCE) -> None:
+    Args:
+        threads: that libraries are to use.
+        python: the interpreter, whose environment the libraries come from; this one where it is None.
+        level: the CPU level that libraries are held to, or None.
+        patience: how many seconds an answer may take.
+    """
+
+    def __init__(
+        self, threads: int, python: str | None = None, level: str | None = None, patience: int = PATIENCE
+    ) -> None:
         number = str(threads)
         environment = os.environ | {
             "OMP_NUM_THREADS": number,
@@ -31,12 +42,14 @@ class Process:
             "NPROC": number,
             "JAX_PLATFORMS": "cpu",
         }
+        held = held_to(level)
         if threads == 1:
-            environment["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false"
+            held["XLA_FLAGS"] = f"{held.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false".strip()
+        environment |= held
         self.threads, self.patience = threads, patience
         # A session of its own: Ctrl-C is for this process, which ends the workers itself.
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [python or sys.executable, "-m", "benchmarks.worker"],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

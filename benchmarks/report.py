@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from benchmarks.results import Comparison, Entry, Results
 
-HEADINGS = ("row", "work", "fastdl", "peer", "its value", "ratio", "goal", "met")
+HEADINGS = ("row", "work", "peer", "goal")
 BEGIN, END = "<!-- speed: what python -m benchmarks.peers --readme writes -->\n", "<!-- end of speed -->\n"
+# The rows that the README shows: the papers' network, MNIST's, a convolution, a CNN and the prediction of a sample.
+TELLING = ("P1", "P6", "P12", "P18", "P19")
+
+
+def headings(results: Results) -> list[str]:
+    """Those of a table: a column for each level, with the processor."""
+    return [*HEADINGS, *(", ".join(filter(None, each)) for each in results.levels.items())]
 
 
 def table(results: Results) -> list[list[str]]:
-    """A line for each comparison, under HEADINGS."""
-    lines = []
-    for entry in results.entries:
-        if entry.failure:
-            lines.append([entry.name, entry.work, "", "", f"did not run: {entry.failure}", "", "", ""])
-        for comparison in entry.comparisons:
-            peer, met = comparison.peer, comparison.met
-            against = ["(limit)", ""] if peer is None else [peer, value_of(entry, peer)]
-            answer = {None: "", True: "yes", False: "NO"}[met]
-            if met is False and comparison.floor is not None and comparison.ratio >= comparison.floor:
-                answer = f"NO, but >= {comparison.floor:g}"
-            ratio = "" if peer is None else number(comparison.ratio)
-            lines.append(
-                [entry.name, entry.work, value_of(entry, "fastdl"), *against, ratio, goal_of(comparison), answer]
-            )
-        for name, reason in entry.left_out.items():
-            lines.append([entry.name, entry.work, "", name, f"left out: {reason}", "", "", ""])
-    return lines
+    """A line for each row and peer, under the headings."""
+    lines: dict[tuple[str, str], list[str]] = {}
+    for place, level in enumerate(results.levels, len(HEADINGS)):
+        for entry in (entry for entry in results.entries if entry.level == level):
+            goals = {each.peer or "(limit)": goal_of(each) for each in entry.comparisons}
+            cells = {each.peer or "(limit)": cell(each) for each in entry.comparisons}
+            cells |= {name: f"left out: {reason}" for name, reason in entry.left_out.items()}
+            cells |= {"": f"did not run: {entry.failure}"} if entry.failure else {}
+            for peer, said in cells.items():
+                blank = [entry.name, entry.work, peer, goals.get(peer, "")] + [""] * len(results.levels)
+                line = lines.setdefault((entry.name, peer), blank)
+                line[3] = line[3] or goals.get(peer, "")
+                line[place] = said
+    order = {entry.name: place for place, entry in enumerate(results.entries)}
+    return sorted(lines.values(), key=lambda line: order[line[0]])
+
+
+def cell(comparison: Comparison) -> str:
+    """A comparison in figures: ratio, values, and what is to be said of it."""
+    entry, peer = comparison.entry, comparison.peer
+    own = value_of(entry, "fastdl")
+    said = own if peer is None else f"{number(comparison.ratio)} = {value_of(entry, peer)} / {own}"
+    if comparison.met is False:
+        held = comparison.floor is not None and comparison.ratio >= comparison.floor
+        return f"{said}, missed, but >= {comparison.floor:g}" if held else f"{said}, missed"
+    return f"{said}, slower" if comparison.lost else said
 
 
 def number(value: float) -> str:
@@ -52,19 +69,19 @@ def losses(results: Results) -> list[str]:
     every = results.comparisons
     asked = [comparison for comparison in every if comparison.met is not None]
     sentences = [f"{sum(bool(comparison.met) for comparison in asked)} of {len(asked)} goals are met."]
-    missed = [f"{each.entry.name} ({each.peer or 'limit'})" for each in asked if not each.met]
-    lost = [f"{each.entry.name} ({each.peer})" for each in every if each.lost]
+    missed = [f"{each.entry.title} ({each.peer or 'limit'})" for each in asked if not each.met]
+    lost = [f"{each.entry.title} ({each.peer})" for each in every if each.lost]
     if missed:
         sentences.append(f"Not met: {', '.join(missed)}.")
     if lost:
         sentences.append(f"fastdl is slower than the peer in: {', '.join(lost)}.")
-    return sentences + [f"{each.name} did not run: {each.failure}." for each in results.entries if each.failure]
+    return sentences + [f"{each.title} did not run: {each.failure}." for each in results.entries if each.failure]
 
 
 def as_text(results: Results) -> str:
     """The table in columns."""
-    lines = [list(HEADINGS), *table(results)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEADINGS))]
+    lines = [headings(results), *table(results)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines)
 
 
@@ -72,42 +89,49 @@ def as_markdown(results: Results, picture: str | None = None) -> str:
     """The whole report, with a picture of this name."""
     lines = ["# fastdl and its peers", ""]
     lines += ["Medians of slices that were measured in turn, each side in a process of its own, warm."]
-    lines += ["Ratio: peer over fastdl, each at its better number of threads (t). Spread: in the JSON file.", ""]
+    lines += [
+        "Ratio: peer / fastdl, each at its better number of threads (t), with every side held to the column's CPU level"
+    ]
+    lines += ["(v4: AVX-512, v3: AVX2). Spread: in the JSON file.", ""]
     lines += [f"{' '.join(losses(results))}", ""]
     lines += [f"![Ratios and goals, row by row]({picture})", ""] if picture else []
-    lines += markdown_table(HEADINGS, table(results))
+    lines += markdown_table(headings(results), table(results))
     for place, run in enumerate(results.runs):
-        names = [entry.name for entry in results.entries if entry.run == place]
+        names = [entry.title for entry in results.entries if entry.run == place]
         of = f": {', '.join(names)}" if len(results.runs) > 1 else ""
         lines += ["", f"## Machine, flags and versions{of}", "", *(f"- {name}: {fact}" for name, fact in run.items())]
     return "\n".join(lines) + "\n"
 
 
-def markdown_table(headings: tuple[str, ...], lines: list[list[str]]) -> list[str]:
+def markdown_table(titles: Sequence[str], lines: list[list[str]]) -> list[str]:
     """A table's lines."""
-    marked = [f"| {' | '.join(headings)} |", f"|{' --- |' * len(headings)}"]
+    marked = [f"| {' | '.join(titles)} |", f"|{' --- |' * len(titles)}"]
     return marked + [f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines]
 
 
 def section(results: Results) -> str:
-    """What the README says of speed, between its markers: a line for each row."""
+    """What the README says of speed, between its markers: the picture and a line for each of its rows."""
     facts = results.runs[-1] if results.runs else {}
-    where = f"On {facts.get('processor', 'an unknown processor')}, {facts.get('cores', '?')} cores"
+    where = "; ".join(f"{level}: {processor}" for level, processor in results.levels.items())
     lines = [
-        f"{where}, {facts.get('date', 'undated')}. How many times as long as fastdl each peer takes (below 1: fastdl is",
-        "slower) and, after the arrow, the goal; **what misses its goal or loses is bold**, and an FMA peak or a copy is the",
-        "machine's own limit. [RESULTS.md](benchmarks/RESULTS.md) has every value, the flags and the versions.",
+        "How many times as long as fastdl each peer takes (below 1: fastdl is slower) and, after the arrow, the goal; **what",
+        f"misses its goal or loses is bold**. {facts.get('cores', '?')} cores, {facts.get('date', 'undated')}; {where}.",
+        "[RESULTS.md](benchmarks/RESULTS.md) has every row and value, the flags and the versions.",
         "",
         "![How many times as long as fastdl each peer takes, and the goals](benchmarks/results.png)",
         "",
         " ".join(losses(results)[:1]),
         "",
     ]
-    rows = []
-    for entry in results.entries:
-        own = "did not run" if entry.failure else value_of(entry, "fastdl")
-        rows.append([entry.name, entry.work, own, ", ".join(map(phrase, entry.comparisons))])
-    return "\n".join([*lines, *markdown_table(("row", "work", "fastdl", "peer: ratio → goal"), rows)]) + "\n"
+    rows: dict[str, list[str]] = {}
+    for place, level in enumerate(results.levels, 2):
+        for entry in results.entries:
+            if entry.level == level and entry.name.split()[0] in TELLING:
+                line = rows.setdefault(entry.name, [entry.name, entry.work] + [""] * len(results.levels))
+                line[place] = (
+                    f"did not run: {entry.failure}" if entry.failure else ", ".join(map(phrase, entry.comparisons))
+                )
+    return "\n".join([*lines, *markdown_table(("row", "work", *results.levels), list(rows.values()))]) + "\n"
 
 
 def phrase(comparison: Comparison) -> str:

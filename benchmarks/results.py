@@ -26,9 +26,9 @@ class Figure(NamedTuple):
 
 @dataclass(frozen=True)
 class Entry:
-    """A measured row: figures by side, and why other sides are left out; `failure` tells why fastdl itself is missing.
+    """A row measured at a CPU level: figures by side, and why other sides are left out.
 
-    `run` is the place of the run that it comes from in `Results.runs`.
+    `failure` says why fastdl itself is missing. `run` is the place of the run that it comes from in `Results.runs`.
     """
 
     name: str
@@ -41,6 +41,12 @@ class Entry:
     left_out: Mapping[str, str] = field(default_factory=dict)
     failure: str = ""
     run: int = 0
+    level: str = ""
+
+    @property
+    def title(self) -> str:
+        """The row's name and the level."""
+        return f"{self.name} {self.level}".strip()
 
     @property
     def comparisons(self) -> list[Comparison]:
@@ -99,14 +105,23 @@ class Results:
         """Those of all entries."""
         return [comparison for entry in self.entries for comparison in entry.comparisons]
 
+    @property
+    def levels(self) -> dict[str, str]:
+        """The levels with the processors that they were measured on."""
+        processors: dict[str, dict[str, None]] = {}
+        for entry in self.entries:
+            processors.setdefault(entry.level, {})[self.runs[entry.run].get("processor", "")] = None
+        return {level: " and ".join(filter(None, processors[level])) for level in sorted(processors)}
+
     def merged(self, about: Mapping[str, str], entries: Sequence[Entry], names: Sequence[str]) -> Results:
         """These and a further run's, which replaces what it has measured anew; only rows of these names, in their order.
 
-        A run is kept as long as an entry comes from it.
+        Each level has entries of its own. A run is kept as long as an entry comes from it.
         """
-        by_name = {entry.name: entry for entry in self.entries}
-        by_name |= {entry.name: replace(entry, run=len(self.runs)) for entry in entries}
-        kept = [by_name[name] for name in names if name in by_name]
+        by_title = {(entry.name, entry.level): entry for entry in self.entries}
+        by_title |= {(entry.name, entry.level): replace(entry, run=len(self.runs)) for entry in entries}
+        levels = sorted({level for _, level in by_title})
+        kept = [by_title[name, level] for name in names for level in levels if (name, level) in by_title]
         runs, used = (*self.runs, about), sorted({entry.run for entry in kept})
         renumbered = (replace(entry, run=used.index(entry.run)) for entry in kept)
         return Results(tuple(runs[run] for run in used), tuple(renumbered))

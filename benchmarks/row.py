@@ -28,7 +28,7 @@ class Side:
 
     The work is what `function(*arguments, threads)` of benchmarks/sides/with_<library>.py returns, called in a process
     of the side's own; nothing of it is imported before. A `fresh` side's process has done nothing else before, and does
-    nothing after.
+    nothing after. `python` is the interpreter of another environment.
     """
 
     library: str
@@ -36,6 +36,7 @@ class Side:
     arguments: tuple[Any, ...]
     threads: tuple[int, ...] = (1, 2)
     fresh: bool = False
+    python: str | None = None
 
     def build(self, threads: int) -> Timed | Reading:
         """The work itself."""

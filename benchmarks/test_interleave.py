@@ -22,10 +22,11 @@ class Played:
 
     diary: ClassVar[list[str]] = []
     broken: ClassVar[dict[str, dict[str, Any]]] = {}
+    values: ClassVar[dict[str, list[float]]] = {}
 
-    def __init__(self, threads: int) -> None:
-        self.threads, self.alive, self.name = threads, True, ""
-        self.diary.append(f"start {threads}")
+    def __init__(self, threads: int, python: str | None, level: str | None) -> None:
+        self.threads, self.python, self.level, self.alive, self.name = threads, python, level, True, ""
+        self.diary.append(" ".join(map(str, filter(None, ("start", threads, python, level)))))
 
     def ask(self, **message: Any) -> dict[str, Any]:
         self.send(**message)
@@ -34,15 +35,18 @@ class Played:
     def send(self, **message: Any) -> None:
         self.message = message
         if "build" in message:
-            self.name = message["build"]["side"]
+            self.name = " ".join(filter(None, (message["build"]["side"], self.python)))
 
     def receive(self) -> dict[str, Any]:
         doing = next(iter(self.message))
         self.diary.append(f"{doing} {self.name} {self.threads}")
         if doing in self.broken.get(self.name, {}):
             return {"missing": self.broken[self.name][doing]}
-        value = {"fastdl": 10.0}.get(self.name, 30.0) / self.threads
-        return {"version": f"{self.name} 1"} if doing == "build" else {"values": [value, value, value]}
+        if doing == "build":
+            return {"version": f"{self.name} 1", "place": f"the folder of {self.python}"}
+        values = self.values.get(self.name, [30.0])
+        value = values.pop(0) if len(values) > 1 else values[0]
+        return {"values": [value / self.threads] * 3}
 
     def close(self) -> None:
         self.diary.append(f"close {self.name} {self.threads}")
@@ -51,7 +55,7 @@ class Played:
 @pytest.fixture
 def played(monkeypatch: pytest.MonkeyPatch) -> type[Played]:
     monkeypatch.setattr(interleave, "Process", Played)
-    Played.diary, Played.broken = [], {}
+    Played.diary, Played.broken, Played.values = [], {}, {"fastdl": [10.0]}
     return Played
 
 
@@ -102,13 +106,46 @@ def test_processes_end_with_a_run_that_is_broken_off(played: type[Played]):
     assert [line for line in played.diary if line.startswith("close")] == ["close fastdl 1", "close peer 1"]
 
 
+def test_another_environments_fastdl_is_a_side_of_each_row(played: type[Played]):
+    played.values["fastdl other/python"] = [12.0]
+    interleaver = Interleaver([TWO], PACE, "v3", "other/python", peers=False)
+    (entry,) = interleaver.measure()
+    assert [line for line in played.diary if line.startswith("start")] == ["start 1 v3", "start 1 other/python v3"]
+    (comparison,) = entry.comparisons
+    assert (comparison.peer, comparison.ratio, comparison.goal, comparison.met) == ("other fastdl", 1.2, 0.97, True)
+    assert interleaver.versions == {"fastdl": "fastdl 1", "other fastdl": "fastdl other/python 1"}
+
+
+@pytest.mark.parametrize(
+    ("values", "runs", "slower"), [([9.0], 3, True), ([9.0] * 3 + [9.8], 2, False), ([9.0] * 6 + [11.0], 3, False)]
+)
+def test_a_row_that_is_slower_than_another_fastdl_is_measured_three_times(
+    played: type[Played], values: list[float], runs: int, slower: bool
+):
+    played.values["fastdl other"] = values
+    (entry,) = Interleaver([TWO], PACE, against="other").measure()
+    assert sum(line.startswith("measure fastdl 1") for line in played.diary) == runs * PACE.rounds
+    assert interleave.slower_than_other(entry) is slower
+
+
+def test_an_environment_without_a_fastdl_of_its_own_is_left_out(played: type[Played], monkeypatch: pytest.MonkeyPatch):
+    answer = Played.receive
+    monkeypatch.setattr(Played, "receive", lambda self: answer(self) | {"place": "here"})
+    (entry,) = Interleaver([TWO], PACE, against="other").measure()
+    assert entry.left_out == {"other fastdl": "its environment has no fastdl of its own, but here"}
+
+
 def test_every_side_and_number_of_threads_has_a_process_of_its_own():
-    found = keys(row("P1", fastdl=side("fastdl", "fit"), again=side("fastdl", "loop", threads=(1,))))
-    assert found == {("fastdl", 1): ("fastdl", 1, 0), ("fastdl", 2): ("fastdl", 2, 0), ("again", 1): ("fastdl", 1, 1)}
+    found = keys({"fastdl": side("fastdl", "fit"), "again": side("fastdl", "loop", threads=(1,))})
+    assert found == {
+        ("fastdl", 1): ("fastdl", 1, None, 0),
+        ("fastdl", 2): ("fastdl", 2, None, 0),
+        ("again", 1): ("fastdl", 1, None, 1),
+    }
 
 
 def test_a_fresh_sides_process_is_shared_with_no_row():
-    first, second = (keys(row(name, fastdl=side("fastdl", "memory", threads=(2,), fresh=True))) for name in "ab")
+    first, second = (keys({"fastdl": side("fastdl", "memory", threads=(2,), fresh=True)}) for _ in "ab")
     assert set(first.values()).isdisjoint(second.values())
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+import benchmarks.machine
 from benchmarks import peers
-from benchmarks.interleave import Pace
+from benchmarks.interleave import OTHER, QUICK, Pace
 from benchmarks.report import BEGIN, END
-from benchmarks.results import Entry, Results
+from benchmarks.results import Entry, Figure, Results
 from benchmarks.row import Row, chosen
 
 
@@ -55,7 +56,7 @@ def test_a_number_stands_for_all_of_its_rows_and_the_order_is_the_tables():
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """No machine is looked at."""
-    monkeypatch.setattr(peers, "machine", lambda: {"processor": "a processor"})
+    monkeypatch.setattr(peers, "machine", lambda level: {"processor": "a processor", "level": level or "v4"})
     monkeypatch.setattr(peers, "free_cores", lambda: "2.0 of 2")
 
 
@@ -74,7 +75,7 @@ def test_rows_are_measured_written_and_merged(tmp_path: Path, capsys: pytest.Cap
 class MadeUp:
     """In the interleaver's place: every row fails at once."""
 
-    def __init__(self, rows: list[Row], pace: Pace) -> None:
+    def __init__(self, rows: list[Row], pace: Pace, *_: object, **options: object) -> None:
         self.rows, self.versions = rows, {"fastdl": "fastdl 1"}
 
     def measure(self) -> Generator[Entry, None, None]:
@@ -104,8 +105,33 @@ def test_no_row_is_begun_after_the_time_is_up(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(peers, "Interleaver", MadeUp)
     for minutes, run in ((20, None), (0, "after 1 of 2 rows")):
         monkeypatch.setattr(peers, "MINUTES", minutes)
-        about, _ = peers.measured(chosen(["P1", "P2"]), quick=True)
+        rows, about = chosen(["P1", "P2"]), {"level": "v4"}
+        peers.measured(peers.Interleaver(rows, QUICK), len(rows), about)
         assert about.get("interrupted") == run
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0.97, 0), (0.96, 1)])
+@pytest.mark.usefixtures("still")
+def test_a_row_below_another_fastdl_fails_the_run_and_nothing_is_written(
+    ratio: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    figures = {"fastdl": Figure(1.0, 0.0, 1, {"1": 1.0}), OTHER: Figure(ratio, 0.0, 1, {"1": ratio})}
+    monkeypatch.setattr(peers, "measured", lambda *_: [Entry("P1", "", "us", {OTHER: 0.97}, figures=figures)])
+    monkeypatch.setattr(peers, "write", None)
+    assert peers.main(["--rows", "P1", "--against", sys.executable]) == code
+    assert OTHER in capsys.readouterr().out
+
+
+def test_an_interpreter_that_is_none_and_a_level_that_does_not_run_are_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with pytest.raises(SystemExit):
+        peers.main(["--against", str(tmp_path / "python")])
+    assert "--against: expected an interpreter, got" in capsys.readouterr().err
+    monkeypatch.setattr(benchmarks.machine, "environment", lambda level: {"FASTDL_CPU": "v9"})
+    with pytest.raises(SystemExit):
+        peers.main(["--level", "v3", "--out", str(tmp_path)])
+    assert "--level: expected fastdl to run at v3, got " in capsys.readouterr().err
 
 
 def test_the_readmes_section_is_written_anew_from_the_results(
@@ -119,7 +145,7 @@ def test_the_readmes_section_is_written_anew_from_the_results(
     assert capsys.readouterr().err.endswith("results.json: expected measured rows, found none\n")
     Results(({"cores": "2"},), (Entry("P1", "work", "us", failure="made up"),)).save(tmp_path / "results.json")
     assert peers.main(["--readme", "--out", str(tmp_path)]) == 0
-    assert "| P1 | work | did not run |" in readme.read_text()
+    assert "| P1 | work | did not run: made up |" in readme.read_text()
 
 
 @pytest.mark.usefixtures("still")
@@ -128,7 +154,7 @@ def test_without_matplotlib_there_is_no_picture_and_the_report_shows_none(
 ):
     monkeypatch.delitem(sys.modules, "benchmarks.picture", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
-    monkeypatch.setattr(peers, "measured", lambda rows, quick: ({}, [Entry("P1", "work", "us", failure="made up")]))
+    monkeypatch.setattr(peers, "measured", lambda *_: [Entry("P1", "work", "us", failure="made up")])
     assert peers.main(["--rows", "P1", "--out", str(tmp_path)]) == 1
     assert "results.png is not drawn: matplotlib is not installed" in capsys.readouterr().err
     assert "results.png" not in (tmp_path / "RESULTS.md").read_text()

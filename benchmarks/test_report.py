@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import report
 from benchmarks.results import Entry, Figure, Results
+from benchmarks.row import ROWS
 
 FOLDER = Path(__file__).parent
 README = FOLDER.parent / "README.md"
@@ -19,34 +20,40 @@ def tried(value: float, threads: int) -> Figure:
 
 
 RESULTS = Results(
-    ({"processor": "a processor", "cores": "2", "date": "2026-01-01"},),
+    (
+        {"processor": "a processor", "cores": "2", "date": "2026-01-01"},
+        {"processor": "another", "cores": "8", "date": "2026-01-02"},
+    ),
     (
         Entry("P1", "fit", "us", {"PyTorch": 20, "JAX scan": 3}, {"JAX scan": 0.5}, None,
               {"fastdl": tried(10, 2), "PyTorch": tried(250, 1), "JAX scan": tried(9, 1), "thinc": tried(12345, 1)},
-              {"scikit-learn": "sklearn is not installed"}),
-        Entry("P20", "import", "ms", limit=60.0, figures={"fastdl": Figure(75.0, 0.0, 1, {"1": 75.0})}),
-        Entry("P9", "dropout", "us", failure="MemoryError"),
+              {"scikit-learn": "sklearn is not installed"}, level="v3"),
+        Entry("P1", "fit", "us", {"PyTorch": 20, "JAX scan": 3}, {"JAX scan": 0.5}, None,
+              {"fastdl": tried(5, 1), "PyTorch": tried(250, 1)}, {"JAX scan": "no JAX"}, run=1, level="v4"),
+        Entry("P20", "import", "ms", limit=60.0, figures={"fastdl": Figure(75.0, 0.0, 1, {"1": 75.0})}, level="v3"),
+        Entry("P9", "dropout", "us", failure="MemoryError", level="v3"),
     ),
 )  # fmt: skip
 
 
-def test_a_line_holds_values_ratio_goal_and_verdict():
+def test_a_line_holds_goal_ratio_values_and_verdict_at_each_level():
+    assert report.headings(RESULTS) == ["row", "work", "peer", "goal", "v3, a processor", "v4, another"]
     assert report.table(RESULTS) == [
-        ["P1", "fit", "10 us (2 t)", "PyTorch", "250 us (1 t)", "25", ">= 20", "yes"],
-        ["P1", "fit", "10 us (2 t)", "JAX scan", "9 us (1 t)", "0.9", ">= 3", "NO, but >= 0.5"],
-        ["P1", "fit", "10 us (2 t)", "thinc", "12,345 us (1 t)", "1,234", "", ""],
-        ["P1", "fit", "", "scikit-learn", "left out: sklearn is not installed", "", "", ""],
-        ["P20", "import", "75 ms", "(limit)", "", "", "<= 60 ms", "NO"],
-        ["P9", "dropout", "", "", "did not run: MemoryError", "", "", ""],
+        ["P1", "fit", "PyTorch", ">= 20", "25 = 250 us (1 t) / 10 us (2 t)", "50 = 250 us (1 t) / 5 us (1 t)"],
+        ["P1", "fit", "JAX scan", ">= 3", "0.9 = 9 us (1 t) / 10 us (2 t), missed, but >= 0.5", "left out: no JAX"],
+        ["P1", "fit", "thinc", "", "1,234 = 12,345 us (1 t) / 10 us (2 t)", ""],
+        ["P1", "fit", "scikit-learn", "", "left out: sklearn is not installed", ""],
+        ["P20", "import", "(limit)", "<= 60 ms", "75 ms, missed", ""],
+        ["P9", "dropout", "", "", "did not run: MemoryError", ""],
     ]
 
 
 def test_what_is_missed_and_lost_is_said():
     assert report.losses(RESULTS) == [
-        "1 of 3 goals are met.",
-        "Not met: P1 (JAX scan), P20 (limit).",
-        "fastdl is slower than the peer in: P1 (JAX scan).",
-        "P9 did not run: MemoryError.",
+        "2 of 4 goals are met.",
+        "Not met: P1 v3 (JAX scan), P20 v3 (limit).",
+        "fastdl is slower than the peer in: P1 v3 (JAX scan).",
+        "P9 v3 did not run: MemoryError.",
     ]
 
 
@@ -59,7 +66,7 @@ def test_columns_stand_below_one_another():
 def test_the_report_tells_the_machine_and_shows_the_picture():
     text = report.as_markdown(RESULTS, "results.png")
     assert "(results.png)" in text
-    assert "## Machine, flags and versions\n\n- processor: a processor\n- cores: 2\n" in text
+    assert "## Machine, flags and versions: P1 v3, P20 v3, P9 v3\n\n- processor: a processor\n- cores: 2\n" in text
     assert "(results.png)" not in report.as_markdown(RESULTS)
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
@@ -74,11 +81,18 @@ def test_rows_of_several_runs_name_theirs():
 def test_the_readmes_line_of_a_row_marks_what_misses_or_loses():
     lines = report.section(RESULTS).splitlines()
     assert lines[-3:] == [
-        "| P1 | fit | 10 us (2 t) | PyTorch: 25 → 20, **JAX scan: 0.9 → 3**, thinc: 1,234 |",
-        "| P20 | import | 75 ms | **limit 60 ms** |",
-        "| P9 | dropout | did not run |  |",
+        "| row | work | v3 | v4 |",
+        "| --- | --- | --- | --- |",
+        "| P1 | fit | PyTorch: 25 → 20, **JAX scan: 0.9 → 3**, thinc: 1,234 | PyTorch: 50 → 20 |",
     ]
-    assert any("a processor, 2 cores, 2026-01-01" in line for line in lines)
+    assert any("8 cores, 2026-01-02; v3: a processor; v4: another." in line for line in lines)
+
+
+def test_the_readme_shows_rows_that_there_are():
+    import benchmarks.rows
+
+    assert benchmarks.rows
+    assert set(report.TELLING) <= {each.number for each in ROWS.values()}
 
 
 def test_the_section_is_written_between_its_markers():
@@ -106,12 +120,12 @@ def test_the_picture_shows_what_has_a_goal_or_is_lost(tmp_path: Path):
         pytest.skip("matplotlib is not installed")
     from benchmarks import picture
 
-    reached, missed, own = (each for entry in RESULTS.entries for each in picture.worth_showing(entry))
-    assert [each.peer for each in (reached, missed, own)] == ["PyTorch", "JAX scan", None]
-    assert [picture.kind(each)["label"] for each in (reached, missed, own)] == [
-        "goal reached",
-        "slower than the peer",
-        "goal missed",
+    shown = [each for entry in RESULTS.entries for each in picture.worth_showing(entry)]
+    assert [(each.peer, picture.kind(each)["label"]) for each in shown] == [
+        ("PyTorch", "goal reached"),
+        ("JAX scan", "slower than the peer"),
+        ("PyTorch", "goal reached"),
+        (None, "goal missed"),
     ]
     for results in (RESULTS, Results()):
         picture.draw(results, tmp_path / "results.png")

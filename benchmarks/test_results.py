@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,15 @@ def test_a_further_run_replaces_its_rows_and_keeps_the_others():
     assert [each.name for each in second.entries] == ["P1", "P2", "P3"]
     assert [each.figures["fastdl"].value for each in second.entries] == [11, 20, 30]
     assert [second.runs[each.run]["run"] for each in second.entries] == ["second", "first", "second"]
+
+
+def test_each_level_has_entries_of_its_own():
+    high, low = (replace(entry("P1", value), level=level) for value, level in ((10, "v4"), (20, "v3")))
+    first = Results().merged({"processor": "A"}, [high, replace(entry("P2", 1), level="v4")], ["P1", "P2"])
+    both = first.merged({"processor": "B"}, [low], ["P1", "P2"])
+    assert [each.title for each in both.entries] == ["P1 v3", "P1 v4", "P2 v4"]
+    assert both.levels == {"v3": "B", "v4": "A"}
+    assert both.merged({"processor": "B"}, [high], ["P1", "P2"]).levels == {"v3": "B", "v4": "B and A"}
 
 
 def test_a_run_that_no_row_comes_from_any_more_is_dropped():

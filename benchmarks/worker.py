@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.level import departure
 from benchmarks.row import ROWS, Reading, Timed
 
 MICROSECONDS = 1e6
@@ -20,16 +21,25 @@ class Worker:
     def __init__(self) -> None:
         self.work: Timed | Reading = Reading(lambda: float("nan"))
         self.repeats = 1
+        self.held: set[str] = set()
 
-    def build(self, row: str, side: str, threads: int, block: float) -> dict[str, str]:
-        """Build the side's work and make it warm; `block` is how many seconds one timing is to take."""
+    def build(self, row: str, side: str, threads: int, block: float, level: str | None = None) -> dict[str, str]:
+        """Build the side's work and make it warm; `block` is how many seconds one timing is to take.
+
+        A library that is not held to the `level` is refused.
+        """
         chosen = ROWS[row].sides()[side]
         self.work = chosen.build(threads)
+        if level is not None and chosen.library not in self.held:
+            if reason := departure(chosen.library, level):
+                raise ValueError(reason)
+            self.held.add(chosen.library)
         if isinstance(self.work, Timed):
             self.repeats = repeats_for(self.work.run, block)
         if chosen.library == "fastdl" and "torch" in sys.modules:
             raise RuntimeError("benchmarks.worker: expected fastdl's process without PyTorch, got it imported")
-        return {"version": sys.modules[f"benchmarks.sides.with_{chosen.library}"].VERSION}
+        place = sys.modules["fastdl"].__file__ if chosen.library == "fastdl" else ""
+        return {"version": sys.modules[f"benchmarks.sides.with_{chosen.library}"].VERSION, "place": str(place)}
 
     def measure(self, seconds: float) -> dict[str, list[float]]:
         """The values of a slice of so many seconds, at least one; the first timing, on cold caches, does not count."""
