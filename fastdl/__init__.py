@@ -33,8 +33,8 @@ from fastdl._kernels.threads import get_num_threads as get_num_threads
 from fastdl._kernels.threads import set_num_threads as set_num_threads
 from fastdl._kernels.winograd import get_winograd as get_winograd
 from fastdl._kernels.winograd import set_winograd as set_winograd
-from fastdl.build import __version__ as __version__
-from fastdl.build import build_info as build_info
+from fastdl.environment import __version__ as __version__
+from fastdl.environment import build_info as build_info
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.random import manual_seed as manual_seed
 from fastdl.training import History as History
@@ -43,24 +43,24 @@ from fastdl.training import Trainer as Trainer
 if TYPE_CHECKING:
     from fastdl import onnx as onnx
     from fastdl import plot as plot
-    from fastdl.checkpoint import Checkpoint as Checkpoint
-    from fastdl.checkpoint import load as load
-    from fastdl.checkpoint import save as save
-    from fastdl.pytorch import load_torch as load_torch
+    from fastdl.serialization.model_file import Checkpoint as Checkpoint
+    from fastdl.serialization.model_file import load as load
+    from fastdl.serialization.model_file import save as save
+    from fastdl.serialization.torch_weights import load_torch as load_torch
 
 
 def __getattr__(name: str) -> Any:
     """Import what reads, writes and draws when it is first asked for."""
     if name in ("Checkpoint", "load", "save"):
-        from fastdl import checkpoint
+        from fastdl.serialization import model_file
 
-        return getattr(checkpoint, name)
+        return getattr(model_file, name)
     if name in ("onnx", "plot"):
         import importlib
 
         return importlib.import_module(f"fastdl.{name}")
     if name == "load_torch":
-        from fastdl import pytorch
+        from fastdl.serialization import torch_weights
 
-        return pytorch.load_torch
+        return torch_weights.load_torch
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")

@@ -8,7 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from fastdl.message import shown
+from fastdl.messages import shown
 
 # Opening a FIFO waits for a writer without the first, and a terminal becomes the process's own without the second.
 FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)

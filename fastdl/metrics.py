@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl.arguments import as_array, real_number
+from fastdl.validation import as_array, real_number
 
 
 def predicted_classes(output: ArrayLike, threshold: float = 0.5) -> NDArray[np.int64]:

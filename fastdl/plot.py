@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastdl import door
-from fastdl.data import Standardize
-from fastdl.extras import missing
-from fastdl.history import RESERVED, History
-from fastdl.message import shown
+from fastdl.data import Standardize, input_validation
+from fastdl.environment import in_notebook, missing
+from fastdl.messages import shown
 from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
 from fastdl.nn.module import Module
+from fastdl.nn.walk import weights_dtype
 from fastdl.nn.weighted import Weighted
-from fastdl.notebook import in_notebook
 from fastdl.training import predict
+from fastdl.training.history import RESERVED, History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -143,8 +142,8 @@ def decision_regions(
         raise TypeError(f"decision_regions: expected a fastdl Module for model, got {type(model).__name__}")
     if scaling is not None and not isinstance(scaling, Standardize):
         raise TypeError(f"decision_regions: expected a Standardize or None for scaling, got {type(scaling).__name__}")
-    dtype = door.weights_dtype(model)
-    points, truth = map(door.in_memory, door.pair(x, y, dtype, "decision_regions"))
+    dtype = weights_dtype(model)
+    points, truth = map(input_validation.in_memory, input_validation.pair(x, y, dtype, "decision_regions"))
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"decision_regions: expected x of shape (n, 2), got {points.shape}")
     if truth.ndim > 1 or truth.dtype.kind == "f":

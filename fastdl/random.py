@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.shuffle import shuffle
-from fastdl.message import shown
+from fastdl.messages import shown
 
 
 @cache

@@ -5,7 +5,7 @@ import pytest
 
 from fastdl import Trainer, data, nn, optim
 from fastdl.casting import cast, cast_into, first_rounded
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 SIGNALLING = np.array([0x7F800001, 0x7FC00000, 0xFF800001], np.uint32).view(np.float32)

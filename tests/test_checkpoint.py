@@ -10,9 +10,9 @@ import safetensors
 import safetensors.numpy
 
 from fastdl import nn
-from fastdl.checkpoint import FORMAT_VERSION, _asked, _strings, load, save
 from fastdl.data import Standardize
 from fastdl.output_file import write_atomically
+from fastdl.serialization.model_file import FORMAT_VERSION, _asked, _strings, load, save
 from fastdl.testing import CASES
 
 X = np.random.default_rng(0).normal(3, 2, (20, 2)).astype(np.float32)

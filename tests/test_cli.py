@@ -11,10 +11,10 @@ import pytest
 
 import fastdl
 from fastdl import cli, nn
-from fastdl.checkpoint import load
 from fastdl.commands import task, train
 from fastdl.data import disk
 from fastdl.metrics import accuracy
+from fastdl.serialization.model_file import load
 from fastdl.training import Trainer, predict
 
 SMALL = ["--epochs", "2", "--batch-size", "100"]

@@ -16,11 +16,11 @@ import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
-from fastdl.checkpoint import Checkpoint
 from fastdl.data import augment
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
 from fastdl.random import Stream
+from fastdl.serialization.model_file import Checkpoint
 
 X = np.random.default_rng(0).standard_normal((40, 1, 6, 6)).astype(np.float32)
 Y = np.arange(40) % 3
@@ -311,7 +311,7 @@ def test_a_pickle_does_not_grow_by_calls_and_forgotten_gradients():
     assert size < 1.2 * sum(each.data.nbytes for each in model.parameters())
     called(model, (200, 50)).backward(np.ones((200, 50), np.float32))
     called(model.eval(), (200, 50))
-    fastdl.prediction.predict(model, np.ones((200, 50), np.float32))
+    fastdl.training.inference.predict(model, np.ones((200, 50), np.float32))
     optim.SGD(model.parameters()).forget_gradients()
     assert len(pickle.dumps(model)) < size + 100
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fastdl import nn
-from fastdl.checkpoint import load, save
 from fastdl.data import Standardize
+from fastdl.serialization.model_file import load, save
 
 pytestmark = pytest.mark.usefixtures("no_picture")
 SHORT = ["--epochs", "1"]

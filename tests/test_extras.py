@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 import fastdl
-from fastdl.extras import PACKAGES, installing, missing
+from fastdl.environment import PACKAGES, installing, missing
 
 ROOT = Path(__file__).parent.parent
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
 PAGES = [*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md"), *(ROOT / "examples").glob("*.py")]
 PAGES += Path(fastdl.__file__).parent.rglob("*.py")
 # The two places that tell what will work once there is a release.
-TELLING = {"install.md", "extras.py"}
+TELLING = {"install.md", "environment.py"}
 
 
 @pytest.mark.parametrize(("extra", "package"), PACKAGES.items())

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from twins import assert_same, left
 
-from fastdl import Trainer, data, fitting, nn, optim
+from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.engine import PlainEngine, engine_for
 from fastdl.metrics import accuracy
+from fastdl.training import fit_loop
+from fastdl.training.engine import PlainEngine, engine_for
 
+PERMUTATION = "fastdl.training.batch_source.permutation"
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((50, 4)).astype(np.float32), RNG.integers(0, 3, 50)
 Y[:3] = 0, 1, 2
@@ -32,7 +34,7 @@ def make_trainer(dtype=np.float32, model=None, criterion=None, **options):
 
 
 def plainly():
-    return mock.patch.object(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
+    return mock.patch.object(fit_loop, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
 
 
 def reduced(history):
@@ -75,12 +77,14 @@ def test_batches_give_the_bits_that_arrays_give(native, kind, dtype):
         order = np.random.default_rng(3)
         loader = Loader(16, order)
         source = loader if kind == "loader" else lambda loader=loader: iter(loader)
-        with mock.patch.object(fitting, "engine_for", engine_for) if native else plainly():
+        with mock.patch.object(fit_loop, "engine_for", engine_for) if native else plainly():
             options = {"epochs": 3, "seed": 5, "validation_data": validation}
             if fed:
                 history = trainer.fit(source, **options)
             else:
-                with mock.patch("fastdl.feed.permutation", lambda n, rng, order=order: np.array(drawn(n, order))):
+                with mock.patch(
+                    "fastdl.training.batch_source.permutation", lambda n, rng, order=order: np.array(drawn(n, order))
+                ):
                     history = trainer.fit(X, Y, batch_size=16, **options)
         assert history.engine.startswith("native" if native else "plain")
         results.append((reduced(history), {k: v.tobytes() for k, v in left(trainer).items()}))
@@ -95,7 +99,7 @@ def test_batches_of_sizes_as_they_come_are_one_step_each_in_both_engines():
     twins, steps = [], []
     for native in (True, False):
         trainer, callback = make_trainer(np.float64, metrics=[accuracy]), Steps()
-        with mock.patch.object(fitting, "engine_for", engine_for) if native else plainly():
+        with mock.patch.object(fit_loop, "engine_for", engine_for) if native else plainly():
             history = trainer.fit(BATCHES, epochs=3, seed=1, callbacks=[callback])
         assert history.engine.startswith("native" if native else "plain")
         assert [step for step, _ in callback.seen] == [1, 2, 3, 4, 5] * 3
@@ -119,7 +123,7 @@ def test_each_batch_is_one_native_call_planned_for_the_largest_so_far(monkeypatc
         engine.epoch = lambda x, *rest: calls.append(len(x)) or epoch(x, *rest)
         return engine
 
-    monkeypatch.setattr(fitting, "engine_for", noting)
+    monkeypatch.setattr(fit_loop, "engine_for", noting)
     make_trainer().fit(BATCHES, epochs=2)
     assert planned == [7, 22]
     assert calls == [7, 1, 22, 11, 9] * 2
@@ -196,7 +200,7 @@ def test_a_callback_that_changes_the_model_counts_from_the_next_batch_on():
     twins = []
     for native in (True, False):
         trainer = make_trainer(np.float64)
-        with mock.patch.object(fitting, "engine_for", engine_for) if native else plainly():
+        with mock.patch.object(fit_loop, "engine_for", engine_for) if native else plainly():
             trainer.fit(BATCHES, epochs=2, seed=1, callbacks=[Steps(change)])
         twins.append(left(trainer))
     assert_same(*twins, np.float64)
@@ -322,7 +326,7 @@ def test_a_batch_that_does_not_fit_is_named_and_what_was_trained_stays(native, n
         number = 2  # the first differs from none
     trainer, by_hand = make_trainer(), make_trainer()
     before = {name: array.tobytes() for name, array in left(by_hand).items()}
-    with mock.patch.object(fitting, "engine_for", engine_for) if native else plainly():
+    with mock.patch.object(fit_loop, "engine_for", engine_for) if native else plainly():
         with pytest.raises(
             (TypeError, ValueError), match=rf"^Trainer\.fit, epoch 1, batch {number}: {message}"
         ) as caught:
@@ -343,7 +347,7 @@ def test_targets_that_a_later_batch_has_outside_of_a_losss_range_are_refused_by_
         trainer = make_trainer(model=model, criterion=nn.BCELoss())
         batches = [(X[:5], np.ones((5, 1))), (X[5:9], np.full((4, 1), 1.5))]
         with (
-            mock.patch.object(fitting, "engine_for", engine_for) if native else plainly(),
+            mock.patch.object(fit_loop, "engine_for", engine_for) if native else plainly(),
             pytest.raises(ValueError, match=r"batch 2: BCELoss\(\): expected targets from 0 to 1, got 1\.5"),
         ):
             trainer.fit(batches, epochs=1)
@@ -364,7 +368,7 @@ def test_one_row_for_a_batch_normalization_is_told_with_its_batch(number):
     model = nn.Sequential(nn.Linear(4, 6, rng=0), nn.BatchNorm1d(6), nn.Linear(6, 3, rng=0))
     batches = [*BATCHES[:1], (X[:1], Y[:1])][-number:]
     batches = batches if number == 2 else [(X[:1], Y[:1])]
-    for patched in (mock.patch.object(fitting, "engine_for", engine_for), plainly()):
+    for patched in (mock.patch.object(fit_loop, "engine_for", engine_for), plainly()):
         trainer = make_trainer(model=model)
         with patched, pytest.raises(ValueError, match=rf"^Trainer\.fit, epoch 1, batch {number}: BatchNorm1d\(6\): "):
             trainer.fit(batches, epochs=1)

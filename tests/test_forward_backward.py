@@ -8,7 +8,7 @@ import pytest
 from fastdl import nn
 from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 RNG = np.random.default_rng(0)
 PLAIN = r"expected a forward before each backward, got none since the latest backward; call the model on a batch first"

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from twins import left
 
-from fastdl import Trainer, data, mapped, nn, optim
+from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.door import inputs
-from fastdl.mapped import Mapped, lies_in_file
+from fastdl.data import memmap
+from fastdl.data.input_validation import inputs
+from fastdl.data.memmap import Mapped, lies_in_file
 from fastdl.metrics import accuracy
 from fastdl.training import predict
 
@@ -130,7 +131,7 @@ def bad(array, place, value):
 @pytest.mark.parametrize("kind", ["<f4", ">f4", "<f8"])
 @pytest.mark.parametrize("row", [0, 37, 59])
 def test_a_value_that_is_not_finite_is_found_in_its_row(in_file, monkeypatch, kind, row):
-    monkeypatch.setattr(mapped, "BLOCK", 100)
+    monkeypatch.setattr(memmap, "BLOCK", 100)
     trainer = make_trainer()
     for value in (np.nan, np.inf, *([1e300] if kind == "<f8" else [])):
         x = in_file(bad(X.astype(kind), (row, 2), value))
@@ -149,7 +150,7 @@ def test_a_value_that_is_not_finite_is_found_in_its_row(in_file, monkeypatch, ki
 
 @pytest.mark.parametrize(("value", "row"), [(3, 0), (200, 59), (7, 30)])
 def test_a_class_out_of_range_is_found_before_the_first_step(in_file, monkeypatch, value, row):
-    monkeypatch.setattr(mapped, "BLOCK", 100)
+    monkeypatch.setattr(memmap, "BLOCK", 100)
     trainer = make_trainer()
     before = left(trainer)
     with pytest.raises(ValueError, match=rf"from 0 to 2, got {value}.*tried on rows .*\b{row}\b"):
@@ -158,7 +159,7 @@ def test_a_class_out_of_range_is_found_before_the_first_step(in_file, monkeypatc
 
 
 def test_the_second_extremes_are_tried_too(in_file, monkeypatch):
-    monkeypatch.setattr(mapped, "BLOCK", 40)
+    monkeypatch.setattr(memmap, "BLOCK", 40)
     y = Y.astype(np.int16)
     y[11], y[52] = -100, -3
     for target in (y, in_file(y)):

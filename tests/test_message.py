@@ -6,9 +6,9 @@ import pytest
 import fastdl
 from fastdl import Trainer, data, nn, optim, random
 from fastdl.callbacks import CSVLog, EarlyStopping, ModelCheckpoint, ProgressBar, TensorBoard
-from fastdl.history import History
-from fastdl.message import listed, short, shown
+from fastdl.messages import listed, short, shown
 from fastdl.nn import init
+from fastdl.training.history import History
 
 LONG = 700
 

@@ -10,7 +10,7 @@ import pytest
 
 from fastdl import nn
 from fastdl.data import Standardize
-from fastdl.history import History
+from fastdl.training.history import History
 
 pytest.importorskip("matplotlib", reason="matplotlib is not installed (the plot extra)")
 
@@ -437,7 +437,7 @@ def test_pictures_go_on_the_axes_that_are_given():
 def test_pictures_are_written_without_a_screen_and_without_choosing_a_backend(tmp_path):
     code = f"""
 import sys
-from fastdl.history import History
+from fastdl.training.history import History
 from fastdl.plot import loss_curves
 history = History(("loss",))
 history.records.append({{"loss": 1.0}})

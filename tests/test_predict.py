@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from fastdl import nn
-from fastdl.checkpoint import load, save
 from fastdl.commands import saved as saved_models
 from fastdl.data import load_inputs, read_csv
+from fastdl.serialization.model_file import load, save
 from fastdl.training import predict
 
 pytestmark = pytest.mark.usefixtures("no_picture")

@@ -5,7 +5,7 @@ import pytest
 
 from fastdl import Trainer, data, metrics, nn, optim
 from fastdl.nn import Parameter
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 X, Y = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3), np.arange(8) % 3
 MASKED, MASKED_Y = np.ma.masked_array(X, X > 0), np.ma.masked_array(Y, Y == 1)

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from fastdl.checkpoint import load
 from fastdl.commands.tables import recalled, translated
+from fastdl.serialization.model_file import load
 
 pytestmark = pytest.mark.usefixtures("no_picture")
 SHORT = ("--epochs", "1")

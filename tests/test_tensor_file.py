@@ -9,8 +9,9 @@ import safetensors
 import safetensors.numpy
 
 import fastdl
-from fastdl import nn, tensor_file
-from fastdl.packing import DTYPES
+from fastdl import nn
+from fastdl.serialization import tensor_file
+from fastdl.serialization.json_arrays import DTYPES
 
 RNG = np.random.default_rng(0)
 ODD_NAMES = [
@@ -165,7 +166,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_an_error(path):
 
 
 LITTLE = """
-import resource, sys, numpy as np, fastdl, fastdl.checkpoint
+import resource, sys, numpy as np, fastdl, fastdl.serialization.model_file
 from fastdl import Trainer, nn, optim
 path = sys.argv[1]
 model = nn.Sequential(nn.Linear(2048, 4096, rng=0), nn.Linear(4096, 2048, rng=0))  # 64 MiB

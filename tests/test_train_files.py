@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fastdl import nn
-from fastdl.checkpoint import load
 from fastdl.data import digits
+from fastdl.serialization.model_file import load
 from fastdl.training import Trainer, predict
 
 pytestmark = pytest.mark.usefixtures("no_picture")

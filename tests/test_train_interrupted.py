@@ -9,16 +9,28 @@ import sys
 import numpy as np
 import pytest
 
-from fastdl import checkpoint
-from fastdl.checkpoint import load
 from fastdl.commands import predict, results, train
 from fastdl.commands.interruption import SIGNALS, Interruption, handled
-from fastdl.fitting import Fitting
 from fastdl.optim import CosineAnnealingLR
+from fastdl.serialization import model_file
+from fastdl.serialization.model_file import load
+from fastdl.training.fit_loop import Fitting
 
 pytestmark = pytest.mark.usefixtures("no_picture")
 SHORT = ["--epochs", "4"]
 WORDS = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM", signal.SIGHUP: "ended by SIGHUP"}
+
+
+@pytest.fixture(autouse=True)
+def signals_as_a_terminal_leaves_them():
+    """A signal that the tests were started to ignore, as under nohup, would be ignored by the commands, too."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -58,7 +70,7 @@ def saved_after(epochs, folder, total=4):
         (Fitting, "_in_one_call", 2, 2),
         (CosineAnnealingLR, "step", 2, 3),
         (train._Training, "on_fit_end", 0, 4),
-        (checkpoint, "model_words", 0, 4),
+        (model_file, "model_words", 0, 4),
         (results, "csv_text", 0, 4),
         (train, "score", 0, 4),
         (train, "_picture", 0, 4),
@@ -114,7 +126,7 @@ def test_the_check_before_the_first_step_is_not_training(run, tmp_path, send):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("owner", "function"), [(checkpoint, "model_words"), (os, "fsync"), (os, "replace")])
+@pytest.mark.parametrize(("owner", "function"), [(model_file, "model_words"), (os, "fsync"), (os, "replace")])
 def test_a_second_signal_while_saving_changes_nothing(run, tmp_path, send, owner, function):
     send(Fitting, "_epoch", signal.SIGINT, calls=2)
     send(owner, function, signal.SIGINT, signal.SIGTERM, signal.SIGINT)

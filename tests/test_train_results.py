@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from fastdl.checkpoint import load
 from fastdl.commands import results
+from fastdl.serialization.model_file import load
 from fastdl.training import Trainer
 
 SHORT = ["--epochs", "1"]

@@ -11,9 +11,9 @@ import safetensors.numpy
 import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback, EarlyStopping, LearningRateLog, ModelCheckpoint
-from fastdl.checkpoint import FORMAT_VERSION
 from fastdl.random import Stream
-from fastdl.random_state import GENERATORS, generator_from, generator_state
+from fastdl.serialization.model_file import FORMAT_VERSION
+from fastdl.serialization.rng_state import GENERATORS, generator_from, generator_state
 
 X, Y = data.disk(60, rng=0)
 LAYERS = ("Linear(2, 6)", "BatchNorm1d(6)", "ReLU", "Linear(6, 2)")
@@ -401,7 +401,7 @@ def test_callbacks_take_no_state_but_their_own(path, make, name, value):
 
 KILLING = textwrap.dedent("""
     import os, random, signal, sys, time
-    from fastdl import tensor_file
+    from fastdl.serialization import tensor_file
     from fastdl import Trainer, data, nn, optim
 
     path, (x, y), writing = sys.argv[1], data.disk(40, rng=0), tensor_file.write

@@ -7,7 +7,7 @@ from fastdl._kernels.threads cimport follow_threads
 
 import numpy as np
 
-from fastdl.arguments import is_masked, refuse_special
+from fastdl.validation import is_masked, refuse_special
 
 cnp.import_array()
 
@@ -79,13 +79,13 @@ def ready_gradient(array, cnp.ndarray like not None, owner):
     for axis in range(axes):
         same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(like, axis)
     if not same:
-        from fastdl.message import shown
+        from fastdl.messages import shown
         raise ValueError(f"{shown(owner)}: expected a gradient of shape {np.shape(like)}, got {np.shape(gradient)}")
     return gradient
 
 
 cdef refusal(array, dtype, owner, name):
-    from fastdl.message import shown
+    from fastdl.messages import shown
     owner = owner if isinstance(owner, str) else shown(owner)
     wanted = "float32 or float64" if dtype is None else dtype.name
     example = "float32" if dtype is None else dtype.name

@@ -33,7 +33,7 @@ def set_cpu_level(level: str) -> None:
         if tables[i].level.decode() == level:
             table = tables[i]
             return
-    from fastdl.message import shown
+    from fastdl.messages import shown
     raise ValueError(f"set_cpu_level: expected one of {', '.join(cpu_levels())}, got {shown(level)}")
 
 

@@ -44,7 +44,7 @@ def set_num_threads(n) -> None:
         TypeError: if n is not an integer.
         ValueError: if n is below 1 or above 1024.
     """
-    from fastdl.message import shown
+    from fastdl.messages import shown
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise TypeError(f"set_num_threads: expected a positive integer, got {shown(n)}")
     if not 1 <= int(n) <= most_threads:

@@ -396,7 +396,7 @@ def set_winograd(enabled) -> None:
     """
     global wanted
     if not isinstance(enabled, bool):
-        from fastdl.message import shown
+        from fastdl.messages import shown
         raise TypeError(f"set_winograd: expected True or False, got {shown(enabled)}")
     wanted = enabled
 

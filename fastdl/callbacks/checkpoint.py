@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.file_name import FileName
 from fastdl.callbacks.monitor import Monitor
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import positive_integer
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -80,7 +80,7 @@ class ModelCheckpoint(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Find out before training whether there is something to write."""
-        from fastdl.state import writable
+        from fastdl.training.training_state import writable
 
         writable(trainer)
         self._name = FileName(self.path, trainer.history.names, "ModelCheckpoint")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fastdl.callbacks.callback import Callback
 
 if TYPE_CHECKING:
-    from fastdl.history import History
     from fastdl.training import Trainer
+    from fastdl.training.history import History
 
 
 class CSVLog(Callback):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastdl.arguments import positive_integer
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.monitor import Monitor
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import positive_integer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from string import Formatter
 
-from fastdl.message import shown
+from fastdl.messages import shown
 
 
 class FileName:

@@ -6,7 +6,7 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
-from fastdl.message import shown
+from fastdl.messages import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

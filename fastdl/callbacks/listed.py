@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from fastdl.arguments import kind_of
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.progress import ProgressBar
+from fastdl.validation import kind_of
 
 
 def listed(callbacks: Iterable[Callback], progress: bool | None) -> list[Callback]:

@@ -7,8 +7,8 @@ import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from fastdl.arguments import real_number
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import real_number
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.bar import bar_class, is_terminal
 from fastdl.callbacks.callback import Callback
-from fastdl.message import shown
-from fastdl.notebook import in_notebook
+from fastdl.environment import in_notebook
+from fastdl.messages import shown
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

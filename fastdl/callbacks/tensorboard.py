@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
-from fastdl.extras import missing
+from fastdl.environment import missing
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

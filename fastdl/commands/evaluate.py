@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.checkpoint import Checkpoint, load
 from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, as_known, check_shape, read
 from fastdl.commands.saved import outputs
@@ -17,8 +16,9 @@ from fastdl.commands.streams import say
 from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
-from fastdl.extras import missing
-from fastdl.message import shown
+from fastdl.environment import missing
+from fastdl.messages import shown
+from fastdl.serialization.model_file import Checkpoint, load
 
 
 def add(commands: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fastdl.input_file import kind_of_file
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.output_file import check_file, check_folder
 
 DEFAULTS = "What an option is by default stands in parentheses."

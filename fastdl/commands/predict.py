@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.checkpoint import Checkpoint, load
 from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
 from fastdl.commands.streams import say, say_exactly
-from fastdl.door import weights_dtype
+from fastdl.nn.walk import weights_dtype
 from fastdl.output_file import write_atomically
+from fastdl.serialization.model_file import Checkpoint, load
 
 # What --out is where the predictions go to standard output, which may be a pipe or continue a file.
 STANDARD_OUTPUT = (None, Path("-"), Path("/dev/stdout"))

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.checkpoint import Checkpoint
 from fastdl.commands.tables import in_words, recalled
 from fastdl.data import Dataset, load_data, load_inputs
 from fastdl.data.columns import Table
 from fastdl.data.dialect import Options
 from fastdl.data.files import exact_dtype, file_kind
 from fastdl.data.npz import has_parts
+from fastdl.serialization.model_file import Checkpoint
 
 MOST_NAMED = 10
 # What is said of how a table is written.

@@ -9,10 +9,10 @@ from itertools import chain, count
 from pathlib import Path
 
 from fastdl.callbacks.csv_log import csv_text
-from fastdl.checkpoint import Checkpoint, save
 from fastdl.commands.options import writable_folder
-from fastdl.history import History
 from fastdl.output_file import write_atomically
+from fastdl.serialization.model_file import Checkpoint, save
+from fastdl.training.history import History
 
 FOLDER = Path("fastdl-out")
 ENDINGS = (".safetensors", "-history.csv", ".png")

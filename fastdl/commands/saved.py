@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastdl.casting import cast
-from fastdl.checkpoint import Checkpoint
-from fastdl.door import weights_dtype
+from fastdl.nn.walk import weights_dtype
+from fastdl.serialization.model_file import Checkpoint
 from fastdl.training import predict
 
 

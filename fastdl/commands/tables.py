@@ -13,7 +13,7 @@ from typing import Any
 from fastdl.commands import options
 from fastdl.commands.streams import complain
 from fastdl.data.layout import LAYOUTS
-from fastdl.packing import shown
+from fastdl.serialization.json_arrays import shown
 
 # The entry of a saved model's metadata that holds what was said of its files.
 ENTRY = "table"

@@ -13,7 +13,6 @@ import numpy as np
 
 from fastdl import nn, optim
 from fastdl.callbacks import Callback
-from fastdl.checkpoint import Checkpoint
 from fastdl.commands import options, tables
 from fastdl.commands.interruption import Interruption
 from fastdl.commands.results import FOLDER, Results
@@ -21,11 +20,12 @@ from fastdl.commands.score import score
 from fastdl.commands.streams import say
 from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.data import Dataset, Standardize
-from fastdl.extras import installing
-from fastdl.history import History
+from fastdl.environment import installing
 from fastdl.metrics import accuracy
 from fastdl.output_file import write_atomically
+from fastdl.serialization.model_file import Checkpoint
 from fastdl.training import Trainer, predict
+from fastdl.training.history import History
 
 OPTIMIZERS: dict[str, tuple[Callable[..., Any], float, dict[str, Any]]] = {
     "sgd": (optim.SGD, 0.1, {"momentum": 0.9}),

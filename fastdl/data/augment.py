@@ -7,9 +7,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastdl.arguments import positive_integer, real_number, refuse_special
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.random import as_generator
+from fastdl.validation import positive_integer, real_number, refuse_special
 
 # In strings: importing numpy.random takes a while.
 Augment: TypeAlias = "Callable[[np.ndarray, np.random.Generator], np.ndarray]"

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastdl.arguments import positive_integer, refuse_special, true_or_false
 from fastdl.random import as_generator, permutation
+from fastdl.validation import positive_integer, refuse_special, true_or_false
 
 
 def batches(

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype, one_of
 from fastdl.data.source import data_folder
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path, read_whole
+from fastdl.validation import as_float_dtype, one_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 IMAGE = (3, 32, 32)

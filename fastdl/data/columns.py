@@ -16,7 +16,7 @@ from fastdl.data.numbers import DECIMALS, WHOLE, exactly, finite_as, number, poi
 from fastdl.data.records import Text
 from fastdl.data.text import utf8_of
 from fastdl.input_file import as_path
-from fastdl.message import shown
+from fastdl.messages import shown
 
 SHOWN = 40
 NAMED = 20

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastdl.arguments import refuse_special
+from fastdl.validation import refuse_special
 
 
 @dataclass(eq=False)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, fields
 from itertools import islice, pairwise
 from typing import Any
 
-from fastdl.arguments import one_of, true_or_false
 from fastdl.data.numbers import COMMA, DECIMALS, GROUPED, WHOLE, number
 from fastdl.data.records import Text
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import one_of, true_or_false
 
 # Those that are looked for.
 DELIMITERS = (",", ";", "\t", "|", " ")

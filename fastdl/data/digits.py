@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype
-from fastdl.extras import missing
+from fastdl.environment import missing
+from fastdl.validation import as_float_dtype
 
 
 def digits(dtype: npt.DTypeLike = np.float32) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype
 from fastdl.casting import cast, first_rounded
 from fastdl.data.cifar import CLASSES, read_cifar10
 from fastdl.data.dataset import Dataset
@@ -21,7 +20,8 @@ from fastdl.data.source import opened
 from fastdl.data.table import read_columns, read_csv
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import as_float_dtype
 
 # How many files make a set of each kind; None for any number.
 FILES = {"CSV": 1, ".npz": 1, "IDX": 2, ".npy": 2, ".bin": None}

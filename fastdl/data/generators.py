@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype, positive_integer
 from fastdl.random import as_generator
+from fastdl.validation import as_float_dtype, positive_integer
 
 
 def disk(

@@ -11,10 +11,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype, one_of
 from fastdl.data.source import DEFLATE_RATIO, data_folder, opened, read_up_to
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path
+from fastdl.validation import as_float_dtype, one_of
 
 NAMES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 DTYPES = {code: np.dtype(name) for code, name in NAMES.items()}

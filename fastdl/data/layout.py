@@ -6,8 +6,8 @@ import warnings
 
 import numpy as np
 
-from fastdl.arguments import one_of
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import one_of
 
 LAYOUTS = ("channels_first", "channels_last")
 # How many channels images have: grey ones, colours, colours and transparency.

@@ -16,9 +16,9 @@ from typing import IO
 
 import numpy as np
 
-from fastdl.arguments import one_of
 from fastdl.data.source import DEFLATE_RATIO, read_up_to
 from fastdl.input_file import as_path, open_regular, size_of
+from fastdl.validation import one_of
 
 NAMES = (("x", "y"), ("X", "Y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("arr_0", "arr_1"))
 PARTS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}

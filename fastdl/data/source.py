@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from fastdl.input_file import open_regular, size_of
-from fastdl.message import shown
+from fastdl.messages import shown
 
 FOLDER = "FASTDL_DATA"
 GZIP = b"\x1f\x8b"

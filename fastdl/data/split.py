@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastdl.arguments import real_number, refuse_special
 from fastdl.random import as_generator
+from fastdl.validation import real_number, refuse_special
 
 Rows = tuple[np.ndarray, np.ndarray]
 

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype
 from fastdl.data.columns import Table
 from fastdl.data.dataset import Dataset
 from fastdl.data.dialect import Options
 from fastdl.data.target import Target
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import as_float_dtype
 
 
 def read_csv(

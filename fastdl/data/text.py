@@ -6,7 +6,7 @@ import codecs
 from pathlib import Path
 
 from fastdl.data.source import opened
-from fastdl.message import shown
+from fastdl.messages import shown
 
 # Marks at the beginning, longest first, and what they stand for.
 MARKS = {

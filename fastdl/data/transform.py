@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_array, as_float_dtype, one_of, positive_integer, refuse_special
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import as_array, as_float_dtype, one_of, positive_integer, refuse_special
 
 # Rows that stand in float64 at a time.
 BLOCK = 4096

@@ -1,6 +1,6 @@
 """scikit-learn estimators: multilayer perceptrons under scikit-learn's names, and any fastdl model as an estimator."""
 
-from fastdl.extras import missing
+from fastdl.environment import missing
 
 try:
     import sklearn as sklearn

@@ -17,14 +17,14 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastdl import nn
-from fastdl.arguments import refuse_masked
-from fastdl.door import weights_dtype
 from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
 from fastdl.estimators.stochastic import fit_stochastic, optimizer_of
-from fastdl.message import shown
-from fastdl.prediction import outputs, predict
+from fastdl.messages import shown
+from fastdl.nn.walk import weights_dtype
+from fastdl.training.inference import outputs, predict
+from fastdl.validation import refuse_masked
 
 Array = NDArray[Any]
 # Up to so many samples, `fit` computes in float64: it takes no longer, and repeated samples then equal weighted ones.

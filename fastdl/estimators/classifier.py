@@ -14,11 +14,11 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
-from fastdl.arguments import refuse_masked
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
 from fastdl.estimators.exactness import of_their_kind
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import refuse_masked
 
 Array = NDArray[Any]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 
 Array = NDArray[Any]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 
-from fastdl.arguments import refuse_masked
 from fastdl.casting import cast, first_rounded
+from fastdl.validation import refuse_masked
 
 Array = NDArray[Any]
 FLOAT32 = np.dtype(np.float32)

@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
-from fastdl.arguments import positive_integer
 from fastdl.callbacks import Callback
 from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
 from fastdl.estimators.perceptron import hidden_layers, perceptron
 from fastdl.estimators.regressor import Regressor
-from fastdl.message import shown
-from fastdl.prediction import outputs
+from fastdl.messages import shown
+from fastdl.training.inference import outputs
+from fastdl.validation import positive_integer
 
 Array = NDArray[Any]
 

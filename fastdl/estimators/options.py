@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
 from fastdl.callbacks import Callback
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import one_of, positive_integer, real_number, true_or_false
 
 STOCHASTIC = ("sgd", "adam", "rmsprop")
 SOLVERS = (*STOCHASTIC, "lbfgs")

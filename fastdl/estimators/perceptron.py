@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastdl import nn
-from fastdl.arguments import one_of, positive_integer, real_number, true_or_false
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import one_of, positive_integer, real_number, true_or_false
 
 ZEROS = nn.init.zeros()
 ACTIVATIONS: dict[str, type[nn.Module]] = {

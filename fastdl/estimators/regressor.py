@@ -14,7 +14,7 @@ from fastdl import nn
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, regression_loss
 from fastdl.estimators.exactness import exact_targets
-from fastdl.message import shown
+from fastdl.messages import shown
 
 Array = NDArray[Any]
 

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready
-from fastdl.arguments import one_of, real_number
 from fastdl.casting import cast
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
+from fastdl.validation import one_of, real_number
 
 
 class Activation(Layer):

@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
-from fastdl.arguments import as_array, real_number
 from fastdl.casting import cast
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
+from fastdl.validation import as_array, real_number
 
 
 class _ClassLoss(Loss):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any, NoReturn, overload
 
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.module import Module
 
 

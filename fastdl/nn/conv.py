@@ -10,11 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
-from fastdl.arguments import one_of, pair, positive_integer, size
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
+from fastdl.validation import one_of, pair, positive_integer, size
 
 FURTHEST = 2**31
 # The bytes that a process can address; sizes below it may be multiplied by small numbers without overflow.

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
-from fastdl.arguments import real_number
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 from fastdl.random import stream
+from fastdl.validation import real_number
 
 
 class Dropout(Layer):

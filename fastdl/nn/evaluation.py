@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdl._kernels.access import Access
+from fastdl.nn.flat import is_own, watch
 from fastdl.nn.module import Module
 from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, held, slots
 
@@ -23,8 +24,6 @@ def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
     kept = vars(model).get("_evaluation")
     if kept is not None and kept[0].stands():
         return kept[1:]
-    from fastdl.nn.flat import is_own, watch  # native programs are imported on use
-
     modules = list(model.modules())
     copy = copy_of(model, False)
     if not all(map(is_own, modules)):

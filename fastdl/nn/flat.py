@@ -19,7 +19,7 @@ from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.call import Call, Kept
 from fastdl._kernels.program import Program
 from fastdl._kernels.watch import Watch
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.module import Layer, Module
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries

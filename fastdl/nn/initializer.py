@@ -13,10 +13,10 @@ from typing import Annotated, Any, Concatenate, Literal, ParamSpec, get_args, ge
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.arguments import as_float_dtype
 from fastdl.casting import cast
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.random import as_generator
+from fastdl.validation import as_float_dtype
 
 Shape = tuple[int, ...]
 Positive = Annotated[float, "positive"]

@@ -10,11 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
-from fastdl.arguments import positive_integer
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
+from fastdl.validation import positive_integer
 
 
 class Linear(Weighted):

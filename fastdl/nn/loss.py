@@ -10,11 +10,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
-from fastdl.arguments import as_array, one_of, real_number
 from fastdl.casting import cast
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
+from fastdl.validation import as_array, one_of, real_number
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
-from fastdl.arguments import as_array, as_float_dtype
 from fastdl.casting import cast, cast_finite
-from fastdl.message import listed, shown
+from fastdl.messages import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
+from fastdl.validation import as_array, as_float_dtype
 
 if TYPE_CHECKING:
     from fastdl.nn.summary import Summary

@@ -13,11 +13,11 @@ from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from fastdl._kernels.norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
-from fastdl.arguments import as_float_dtype, positive_integer, real_number, true_or_false
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 from fastdl.nn.parameter import Parameter, accumulates, learning_grad
+from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
 _BUFFERS = "running_mean", "running_var", "num_batches_tracked"

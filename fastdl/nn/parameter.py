@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import as_array, as_float_dtype
 from fastdl.casting import cast, cast_finite
-from fastdl.message import shown
+from fastdl.messages import shown
+from fastdl.validation import as_array, as_float_dtype
 
 
 class Parameter:

@@ -17,10 +17,10 @@ from fastdl._kernels.pool import (
     max_pool_backward,
     max_pool_forward,
 )
-from fastdl.arguments import as_given, pair, size, true_or_false
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
+from fastdl.validation import as_given, pair, size, true_or_false
 
 Array = NDArray[Any]
 Shape = tuple[int, ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.module import Module
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
 

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fastdl.input_file import read_whole
-from fastdl.message import listed, short, shown
+from fastdl.messages import listed, short, shown
 from fastdl.nn import walk
 from fastdl.nn.collection import Collection
 from fastdl.nn.initializer import INITIALIZERS, Initializer

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdl.door import weights_dtype
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.collection import ModuleDict, ModuleList
 from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import weights_dtype
 
 Shape = tuple[int, ...]
 # The bytes of a sample up to which a model may be run to find its shapes.

@@ -103,6 +103,12 @@ def first_parameter(root: Parts) -> Parameter | None:
     return next(filter(None, map(first_parameter, (child for _, child in root.named_children()))), None)
 
 
+def weights_dtype(model: Parts) -> np.dtype[Any]:
+    """The dtype that a model computes in: that of its first parameter, float32 where it has none."""
+    first = first_parameter(model)
+    return np.dtype(np.float32) if first is None else first.dtype
+
+
 def walked(root: Parts, prefix: str = "", once: bool = False) -> list[tuple[str, Module]]:
     """A module and all inside it with dotted names, each before what it holds, in each of its places or in the first (`once`).
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl.arguments import as_float_dtype, true_or_false
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.module import Layer
 from fastdl.nn.parameter import Parameter, accumulates, learning_grad
 from fastdl.random import as_generator
+from fastdl.validation import as_float_dtype, true_or_false
 
 
 class Weighted(Layer):

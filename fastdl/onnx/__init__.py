@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import DTypeLike
 
-from fastdl.extras import missing
+from fastdl.environment import missing
 from fastdl.nn.module import Module
 from fastdl.onnx.graph import Graph as Graph
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastdl import nn
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.container import concatenate
 from fastdl.onnx.table import exports
 from fastdl.onnx.writing import Value

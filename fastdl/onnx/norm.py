@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastdl import nn
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.onnx.table import exports, imports
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
-from fastdl.arguments import as_float_dtype
-from fastdl.build import __version__
-from fastdl.door import weights_dtype
-from fastdl.message import shown
+from fastdl.environment import __version__
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import weights_dtype
 from fastdl.onnx import expression
 from fastdl.onnx.checking import LARGEST, accept, require_memory
 from fastdl.onnx.table import LAYERS, fill
 from fastdl.output_file import write_atomically
+from fastdl.validation import as_float_dtype
 
 OPSET, IR_VERSION = 17, 8
 # What may come on top of the weights.

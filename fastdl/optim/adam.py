@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import adam_step
-from fastdl.arguments import real_number
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
+from fastdl.validation import real_number
 
 
 class Adam(Optimizer):

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastdl._kernels.optim import clamp, norm, shrink
-from fastdl.arguments import real_number
 from fastdl.nn.parameter import Parameter
+from fastdl.validation import real_number
 
 # A factor for gradients of float64 whose norm float64 cannot hold.
 FAR_BELOW = 2.0**-512

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access, busy
-from fastdl.arguments import as_array, real_number, true_or_false
 from fastdl.casting import cast_into
-from fastdl.message import listed, shown
+from fastdl.messages import listed, shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
+from fastdl.validation import as_array, real_number, true_or_false
 
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
 LINE = 64

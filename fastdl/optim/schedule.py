@@ -7,9 +7,9 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fastdl.arguments import one_of, positive_integer, real_number
-from fastdl.message import listed, shown
+from fastdl.messages import listed, shown
 from fastdl.optim.optimizer import Optimizer
+from fastdl.validation import one_of, positive_integer, real_number
 
 
 class Schedule:

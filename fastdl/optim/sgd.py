@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import sgd_step
-from fastdl.arguments import real_number
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
+from fastdl.validation import real_number
 
 
 class SGD(Optimizer):

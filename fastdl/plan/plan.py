@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_kinds
 from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage, arena

@@ -13,8 +13,8 @@ import numpy as np
 
 import fastdl
 from fastdl import nn, optim
-from fastdl.history import History, Metric
 from fastdl.random import permutation
+from fastdl.training.history import History, Metric
 
 
 def installed() -> bool:

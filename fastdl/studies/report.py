@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import fastdl
-from fastdl.extras import installing
+from fastdl.environment import installing
 from fastdl.studies import pytorch
 from fastdl.studies.results import Results, Spread
 from fastdl.studies.study import Case, Figure, Study

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fastdl.extras import missing
+from fastdl.environment import missing
 
 if TYPE_CHECKING:
     import numpy as np

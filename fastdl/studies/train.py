@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fastdl import Trainer, nn, optim
-from fastdl.history import History, Metric
 from fastdl.studies.study import Case
+from fastdl.training.history import History, Metric
 
 
 def trainer_for(

@@ -15,7 +15,7 @@ import numpy as np
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 # Seconds that a forked child may take.
 PATIENCE = 30

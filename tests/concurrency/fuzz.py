@@ -169,11 +169,11 @@ def child(first, count, repeat, limit):
         faulthandler.enable()
     faulthandler.register(signal.SIGUSR1)
 
-    import fastdl.checkpoint
-    import fastdl.native
     import fastdl.nn.spec
     import fastdl.nn.summary
-    import fastdl.state  # noqa: F401 - Python itself cannot import in a handler what its thread is importing
+    import fastdl.serialization.model_file
+    import fastdl.training.native_engine
+    import fastdl.training.training_state  # noqa: F401 - Python itself cannot import in a handler what its thread is importing
 
     sys.setswitchinterval(1e-4)
     for seed in [seed for seed in range(first, first + count) for _ in range(repeat)]:

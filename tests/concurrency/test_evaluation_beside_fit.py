@@ -9,7 +9,7 @@ import pytest
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 PATIENCE = 60  # seconds that a thread waits for another, before the test fails
 EPOCHS = 5

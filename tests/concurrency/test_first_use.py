@@ -11,7 +11,7 @@ import pytest
 import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 
 PATIENCE = 60  # seconds that a thread waits for another, before the test fails
 RNG = np.random.default_rng(0)

@@ -12,15 +12,15 @@ import atexit, os, signal, sys, threading, time, warnings, numpy as np
 import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 warnings.filterwarnings("ignore", message=".*multi-threaded.*")
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((4000, 64)).astype("f4"), np.arange(4000) % 10
 model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, 10))
 if PLAIN:
-    from fastdl import fitting
-    from fastdl.engine import PlainEngine
-    fitting.engine_for = lambda task, *_: PlainEngine(task, "a test wants it")
+    from fastdl.training import fit_loop
+    from fastdl.training.engine import PlainEngine
+    fit_loop.engine_for = lambda task, *_: PlainEngine(task, "a test wants it")
 trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01))
 children, forked = [], []
 atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)

@@ -7,7 +7,7 @@ import atexit, signal, numpy as np
 from fastdl import Trainer, nn, optim, no_grad
 from fastdl.callbacks import Callback
 from fastdl.nn.grad_mode import mode
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 rng = np.random.default_rng(0)
 def images(n, side):
     return np.ones((n, 8, side, side), "f4")
@@ -43,9 +43,9 @@ def fitting_inputs(model):
     return x.reshape(-1, 1, 8, 8) if isinstance(model, nn.Sequential) and isinstance(model[0], nn.Conv2d) else x
 def plain():
     "Let the engine in Python train."
-    from fastdl import fitting
-    from fastdl.engine import PlainEngine
-    fitting.engine_for = lambda task, *_: PlainEngine(task, "a test wants it")
+    from fastdl.training import fit_loop
+    from fastdl.training.engine import PlainEngine
+    fit_loop.engine_for = lambda task, *_: PlainEngine(task, "a test wants it")
 def trainer_of(model):
     return Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01))
 def trained(model, callbacks=(), epochs=12):

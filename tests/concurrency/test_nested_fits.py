@@ -8,10 +8,11 @@ import threading
 import numpy as np
 import pytest
 
-from fastdl import Trainer, fitting, nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback, EarlyStopping
-from fastdl.engine import PlainEngine
 from fastdl.optim import StepLR
+from fastdl.training import fit_loop
+from fastdl.training.engine import PlainEngine
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 2)).astype(np.float32), np.arange(40) % 2
@@ -25,7 +26,7 @@ AMID = r"^Trainer\.load: expected to be called between two epochs of the fit tha
 @pytest.fixture(params=["native", "plain"], autouse=True)
 def _engine(request, monkeypatch):
     if request.param == "plain":
-        monkeypatch.setattr(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
+        monkeypatch.setattr(fit_loop, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
 
 
 def trainer_of(schedule=False, dropout=0.2):

@@ -5,7 +5,7 @@ import pytest
 PRELUDE = """
 import faulthandler, sys, threading, numpy as np
 from fastdl import Trainer, nn, optim
-from fastdl.prediction import predict
+from fastdl.training.inference import predict
 faulthandler.dump_traceback_later(50, exit=True)
 sys.setswitchinterval(1e-4)
 WIDTH = 700

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from fastdl import Trainer, fitting, nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl._kernels import cross_entropy as kernels
 from fastdl.callbacks import Callback
-from fastdl.engine import PlainEngine
 from fastdl.nn.grad_mode import no_grad
+from fastdl.training import fit_loop
+from fastdl.training.engine import PlainEngine
 
 RNG = np.random.default_rng(0)
 WRONG = (2**40, -(2**40), 3, -1, 2**62)
@@ -40,7 +41,7 @@ def test_targets_that_a_callback_changes_end_the_fit_or_are_not_looked_at(name, 
     last = nn.LogSoftmax() if "nll" in name else nn.Identity()
     model = nn.Sequential(nn.Linear(4, 8, rng=0), nn.Tanh(), nn.Linear(8, 3, rng=1), last)
     if plain:
-        monkeypatch.setattr(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
+        monkeypatch.setattr(fit_loop, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
     trainer = Trainer(model, LOSSES[name](), optim.SGD(model.parameters(), lr=0.01))
     with pytest.raises((ValueError, FloatingPointError), match=r"expected class indices|nan"):
         trainer.fit(x, y, epochs=12, batch_size=10, callbacks=[Relabel(y, value, watches)])

@@ -5,10 +5,10 @@ import pytest
 from twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs
 
 from fastdl import Trainer, nn, optim
-from fastdl.engine import Task
-from fastdl.native import NativeEngine
 from fastdl.plan import blocks
 from fastdl.testing import LAYER_CASES
+from fastdl.training.engine import Task
+from fastdl.training.native_engine import NativeEngine
 
 ROWS, BATCH = 100, 40  # blocks of 16, 16, 8 samples, and in the last batch of 16 and 4
 

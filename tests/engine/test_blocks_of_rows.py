@@ -6,10 +6,10 @@ from twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs, 
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from fastdl.engine import Task
 from fastdl.metrics import accuracy
-from fastdl.native import NativeEngine
 from fastdl.plan import blocks
+from fastdl.training.engine import Task
+from fastdl.training.native_engine import NativeEngine
 
 ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last batch of 10
 

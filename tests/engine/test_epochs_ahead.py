@@ -10,11 +10,12 @@ from changes import CHANGES, AtEpoch
 from twins import Parts, left
 
 import fastdl
-from fastdl import Trainer, fitting, nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar
 from fastdl.metrics import accuracy
-from fastdl.native import NativeEngine
 from fastdl.random import order_seeds, stream
+from fastdl.training import fit_loop
+from fastdl.training.native_engine import NativeEngine
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((23, 4)).astype(np.float32), RNG.integers(0, 3, 23)
@@ -86,7 +87,7 @@ def fit(parts, callbacks=(), x=X, y=Y, trainer_options=(), **options):
     trainer = trainer_of(parts, **dict(trainer_options))
     options = {"epochs": EPOCHS, "batch_size": 5, "seed": 3, "progress": False} | options
     # However slow the machine, the epochs fit into a call.
-    with mock.patch.object(NativeEngine, "epochs", counted), mock.patch.object(fitting, "CALL_SECONDS", 1000.0):
+    with mock.patch.object(NativeEngine, "epochs", counted), mock.patch.object(fit_loop, "CALL_SECONDS", 1000.0):
         trainer.fit(x, y, callbacks=callbacks, **options)
     return trainer, sum(counts)
 

@@ -7,8 +7,8 @@ import pytest
 from twins import Parts, compare
 
 from fastdl import nn, optim
-from fastdl.engine import NotFiniteError, PlainEngine, Task, engine_for
 from fastdl.testing import LOSS_CASES, make_target
+from fastdl.training.engine import NotFiniteError, PlainEngine, Task, engine_for
 
 ROWS = 7
 TABLE = [

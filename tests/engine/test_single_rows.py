@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fastdl import nn, optim
-from fastdl.engine import PlainEngine, Task
-from fastdl.native import NativeEngine
+from fastdl.training.engine import PlainEngine, Task
+from fastdl.training.native_engine import NativeEngine
 
 
 def trained(engine, make, x, y, epochs=3):

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from twins import Parts, compare
 
 from fastdl import nn, optim
-from fastdl.engine import Task
-from fastdl.native import NativeEngine
 from fastdl.plan import Plan
 from fastdl.plan import plan as plan_room
 from fastdl.plan.arena import LINE, arena
+from fastdl.training.engine import Task
+from fastdl.training.native_engine import NativeEngine
 
 F = np.float64
 QUICK = settings(

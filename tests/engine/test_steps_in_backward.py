@@ -6,8 +6,8 @@ from twins import Parts, compare, epochs, left
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from fastdl.engine import NotFiniteError, Task
-from fastdl.native import NativeEngine
+from fastdl.training.engine import NotFiniteError, Task
+from fastdl.training.native_engine import NativeEngine
 
 OPTIMIZERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.05),

@@ -7,10 +7,11 @@ from unittest import mock
 import numpy as np
 
 import fastdl
-from fastdl import Trainer, fitting, nn, optim
-from fastdl.engine import PlainEngine, Task
-from fastdl.native import NativeEngine
+from fastdl import Trainer, nn, optim
 from fastdl.random import Stream, drawing_from
+from fastdl.training import fit_loop
+from fastdl.training.engine import PlainEngine, Task
+from fastdl.training.native_engine import NativeEngine
 
 # What rounding may do, relative to the largest magnitude of an array and absolutely.
 TOLERANCE = {np.float32: 2e-4, np.float64: 1e-10}
@@ -118,7 +119,7 @@ def fit(
     if native:
         trainer.fit(x, y, **arguments)
     else:
-        with mock.patch.object(fitting, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it")):
+        with mock.patch.object(fit_loop, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it")):
             trainer.fit(x, y, **arguments)
     return trainer, parts
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastdl import nn, no_grad, optim
-from fastdl.checkpoint import load, save
+from fastdl.serialization.model_file import load, save
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 X = np.random.default_rng(0).normal(size=(96, 1, 28, 28)).astype(np.float32)

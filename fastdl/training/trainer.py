@@ -9,26 +9,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl import door
-from fastdl.arguments import kind_of, limit, positive_integer, true_or_false
 from fastdl.callbacks import Callback, listed
+from fastdl.data import input_validation
 from fastdl.data.augment import Augment, augmented
-from fastdl.door import Rows, in_memory
-from fastdl.engine import Task
-from fastdl.feed import Source, feed_of
-from fastdl.fitting import Fitting
-from fastdl.history import History as History
-from fastdl.history import Metric, named_metrics
-from fastdl.measuring import measured
-from fastdl.message import shown
+from fastdl.data.input_validation import Rows, in_memory
+from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.position import Position
-from fastdl.prediction import outputs
-from fastdl.prediction import predict as predict
+from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
-from fastdl.running import Running
-from fastdl.trial import own_dtype_told, try_rows
+from fastdl.training.batch_source import Source, feed_of
+from fastdl.training.dry_run import own_dtype_told, try_rows
+from fastdl.training.engine import Task
+from fastdl.training.fit_loop import Fitting
+from fastdl.training.history import History as History
+from fastdl.training.history import Metric, named_metrics
+from fastdl.training.inference import outputs
+from fastdl.training.inference import predict as predict
+from fastdl.training.measuring import measured
+from fastdl.training.resume_state import Position
+from fastdl.training.running import Running
+from fastdl.validation import kind_of, limit, positive_integer, true_or_false
 
 Array = NDArray[Any]
 
@@ -51,7 +52,7 @@ class Trainer(Running):
             ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
             tried on a few rows before the first step; one that fails there, on all.
 
-    Arrays are converted once, at the door: x and floating targets to the weights' dtype, class indices to int64.
+    Arrays are converted once: x and floating targets to the weights' dtype, class indices to int64.
 
     Attributes:
         history: of the latest fit, also when an error ended it; empty before.
@@ -232,7 +233,7 @@ class Trainer(Running):
         """See fit."""
         epochs = _epochs(epochs)
         callbacks = listed(callbacks, progress)
-        dtype = door.weights_dtype(self.model)
+        dtype = weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
             raise TypeError(
@@ -244,7 +245,9 @@ class Trainer(Running):
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
                 raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
-            validation = door.pair(validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data")
+            validation = input_validation.pair(
+                validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data"
+            )
         feed.try_out(self.model, self.criterion, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
@@ -285,12 +288,12 @@ class Trainer(Running):
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        rows, truth = door.pair(x, y, door.weights_dtype(self.model), "Trainer.evaluate")
+        rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate")
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
         return self.judge(outputs(self.model, rows, batch_size), truth)
 
     def predict(self, x: ArrayLike, batch_size: int = 1024) -> Array:
-        """The model's outputs for x, in evaluation mode: see `fastdl.prediction.predict`."""
+        """The model's outputs for x, in evaluation mode: see `fastdl.training.inference.predict`."""
         return predict(self.model, x, batch_size)
 
     def stop(self) -> None:
@@ -346,7 +349,7 @@ class Trainer(Running):
             >>> second.fit(x, y, epochs=4, batch_size=20, resume=True)["loss"] == once.history["loss"]
             True
         """
-        from fastdl.state import save_state
+        from fastdl.training.training_state import save_state
 
         self._refuse_broken("Trainer.save: expected to be called between two epochs")
         save_state(self, path)
@@ -365,7 +368,7 @@ class Trainer(Running):
                 changed.
             TypeError: if the trainer's optimizer or schedule are not fastdl's.
         """
-        from fastdl.state import load_state
+        from fastdl.training.training_state import load_state
 
         runs = self._runs()
         if runs and (not self._runs(here=True) or self._position is None or self._position.broken):

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl import door
-from fastdl.arguments import kind_of, positive_integer
+from fastdl.data import input_validation
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
+from fastdl.nn.walk import weights_dtype
+from fastdl.validation import kind_of, positive_integer
 
 Array = NDArray[Any]
 
@@ -47,15 +48,15 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
     if not isinstance(model, Module):
         raise TypeError(f"predict: expected a fastdl Module for model, got {type(model).__name__}")
     batch_size = positive_integer(batch_size, "batch_size", "predict")
-    return outputs(model, door.inputs(x, door.weights_dtype(model), "predict"), batch_size)
+    return outputs(model, input_validation.inputs(x, weights_dtype(model), "predict"), batch_size)
 
 
-def outputs(model: Module, rows: door.Rows, batch_size: int = 1024) -> Array:
-    """What `predict` gives, for rows that have come through the door."""
+def outputs(model: Module, rows: input_validation.Rows, batch_size: int = 1024) -> Array:
+    """What `predict` gives, for validated rows."""
     found = []
     with no_grad():
         for first in range(0, max(len(rows), 1), batch_size):
-            batch = rows[first : first + batch_size] if len(rows) > batch_size else door.in_memory(rows)
+            batch = rows[first : first + batch_size] if len(rows) > batch_size else input_validation.in_memory(rows)
             copy, turn = evaluated(model)
             with turn:
                 found.append(_array(copy(batch), model))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.message import shown
+from fastdl.messages import shown
 
 
 def as_array(value: Any, name: str, owner: str) -> NDArray[Any]:

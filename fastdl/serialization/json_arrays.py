@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.message import short, shown
+from fastdl.messages import short, shown
 
 DEEPEST = 30
 # What safetensors files call them, in the order of the format: entries of the last come first in a file.

@@ -1,4 +1,4 @@
-"""The door: arrays as people have them, made ready for a model, once."""
+"""Input validation: arrays as people have them, converted and checked for a model, once."""
 
 from __future__ import annotations
 
@@ -7,21 +7,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl.arguments import as_array
 from fastdl.casting import cast, first_rounded
-from fastdl.mapped import Mapped, blocks, lies_in_file
-from fastdl.nn.module import Module
-from fastdl.nn.walk import first_parameter
+from fastdl.data.memmap import Mapped, blocks, lies_in_file
+from fastdl.validation import as_array
 
 Array = NDArray[Any]
 Rows: TypeAlias = Array | Mapped
 LARGEST = np.iinfo(np.int64).max
-
-
-def weights_dtype(model: Module) -> np.dtype[Any]:
-    """The dtype that a model computes in: that of its first parameter, float32 where it has none."""
-    first = first_parameter(model)
-    return np.dtype(np.float32) if first is None else first.dtype
 
 
 def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:

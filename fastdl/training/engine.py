@@ -1,4 +1,4 @@
-"""Engines: what runs an epoch of training, a native program (native.py) or a Python loop, the same to rounding."""
+"""Engines: what runs an epoch of training, a native program (native_engine.py) or a Python loop, the same to rounding."""
 
 from __future__ import annotations
 
@@ -130,8 +130,8 @@ class PlainEngine:
 
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
     """The native engine where all parts are fastdl's own, else the plain one."""
-    from fastdl.native import NativeEngine
     from fastdl.plan import NotPlannedError
+    from fastdl.training.native_engine import NativeEngine
 
     try:
         return NativeEngine(task, x, y, batch_size)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from fastdl.callbacks import Callback
-from fastdl.message import shown
+from fastdl.messages import shown
 from fastdl.random import Stream
-from fastdl.random_state import generator_from, generator_state
+from fastdl.serialization.rng_state import generator_from, generator_state
 
 
 class Position:

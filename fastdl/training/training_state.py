@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl import tensor_file
-from fastdl.checkpoint import TRAINING, Shapes, described, model_words, read_entries, reading
-from fastdl.history import History
 from fastdl.input_file import as_path
-from fastdl.message import short, shown
+from fastdl.messages import short, shown
 from fastdl.optim import Optimizer, Schedule
-from fastdl.packing import DTYPES, pack, unpack
-from fastdl.position import Position
-from fastdl.tensor_file import TensorFile
+from fastdl.serialization import tensor_file
+from fastdl.serialization.json_arrays import DTYPES, pack, unpack
+from fastdl.serialization.model_file import TRAINING, Shapes, described, model_words, read_entries, reading
+from fastdl.serialization.tensor_file import TensorFile
+from fastdl.training.history import History
+from fastdl.training.resume_state import Position
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.history import Metric
+from fastdl.training.history import Metric
 
 Array = NDArray[Any]
 

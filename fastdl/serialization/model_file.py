@@ -17,12 +17,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl import nn, packing, tensor_file
+from fastdl import nn
 from fastdl.data import Standardize
 from fastdl.input_file import as_path
-from fastdl.message import short, shown
+from fastdl.messages import short, shown
 from fastdl.nn.module import Module
-from fastdl.tensor_file import TensorFile
+from fastdl.serialization import json_arrays, tensor_file
+from fastdl.serialization.tensor_file import TensorFile
 
 FORMAT_VERSION = 1
 # The arguments of layers that their weights' shapes are made of, apart from groups.
@@ -33,7 +34,7 @@ SIZES = frozenset(
 TRAINING = "training/"
 # Shape and dtype of each entry of a file.
 Shapes: TypeAlias = dict[str, tuple[tuple[int, ...], str]]
-DTYPES = {name: packing.DTYPES[name] for name in ("F32", "F64", "I64")}
+DTYPES = {name: json_arrays.DTYPES[name] for name in ("F32", "F64", "I64")}
 
 
 @dataclass

@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
-from fastdl.door import Rows
-from fastdl.engine import Engine, Losses, NotFiniteError, PlainEngine, Task, engine_for
-from fastdl.feed import Feed
-from fastdl.measuring import measured
-from fastdl.position import Position
-from fastdl.prediction import outputs, training_mode
+from fastdl.data.input_validation import Rows
 from fastdl.random import draw_from, drawing_from, order_seeds
+from fastdl.training.batch_source import Feed
+from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task, engine_for
+from fastdl.training.inference import outputs, training_mode
+from fastdl.training.measuring import measured
+from fastdl.training.resume_state import Position
 
 if TYPE_CHECKING:
-    from fastdl.native import NativeEngine
     from fastdl.training import Trainer
+    from fastdl.training.native_engine import NativeEngine
 
 Array = NDArray[Any]
 # How long one call may run through epochs.

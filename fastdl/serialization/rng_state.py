@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.message import shown
+from fastdl.messages import shown
 
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
 # A position beyond these would be read from memory that is not the generator's.

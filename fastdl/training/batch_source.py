@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl import door, trial
-from fastdl.arguments import positive_integer, refuse_special, true_or_false
-from fastdl.history import Metric
-from fastdl.mapped import Mapped
-from fastdl.message import shown
+from fastdl.data import input_validation
+from fastdl.data.memmap import Mapped
+from fastdl.messages import shown
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
+from fastdl.training import dry_run
+from fastdl.training.history import Metric
+from fastdl.validation import positive_integer, refuse_special, true_or_false
 
 Array = NDArray[Any]
 Pair: TypeAlias = tuple[Array, Array]
@@ -77,7 +78,7 @@ class Samples:
     ) -> None:
         self._batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
         self._shuffle, self._drop_last = shuffle, drop_last
-        self._x, self._y = door.pair(x, y, dtype, "Trainer.fit")
+        self._x, self._y = input_validation.pair(x, y, dtype, "Trainer.fit")
         self._order: Array | None = None
         if drop_last and len(self._x) < self._batch_size:
             raise ValueError(
@@ -86,12 +87,12 @@ class Samples:
 
     def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
         """See Feed."""
-        trial.try_rows(model, criterion, metrics, self._x, self._y)
+        dry_run.try_rows(model, criterion, metrics, self._x, self._y)
         n, batch_size = len(self._x), self._batch_size
         if (n % batch_size or batch_size) > 1 or (self._drop_last and batch_size > 1):
             return
         try:
-            trial.try_row_alone(model, self._x)
+            dry_run.try_row_alone(model, self._x)
         except ValueError as error:
             hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
             raise ValueError(
@@ -167,9 +168,9 @@ class Batches:
         x, y = self._ready(first[0], 1, False)
         self._row = x[:1].copy()
         with self.telling(1):
-            trial.try_rows(model, criterion, metrics, x, y)
+            dry_run.try_rows(model, criterion, metrics, x, y)
             if len(x) == 1:
-                trial.try_row_alone(model, x)
+                dry_run.try_row_alone(model, x)
 
     def row(self) -> Array | None:
         """See Feed."""
@@ -224,7 +225,7 @@ class Batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise TypeError(f"{place}: expected a pair (x, y), got {type(batch).__name__}{count}")
-        x, y = map(door.in_memory, door.pair(batch[0], batch[1], self._dtype, place))
+        x, y = map(input_validation.in_memory, input_validation.pair(batch[0], batch[1], self._dtype, place))
         found = x.shape[1:], y.shape[1:], y.dtype
         wanted = self._samples = self._samples or found
         for name, one, other in zip("xy", wanted, found, strict=False):
@@ -249,7 +250,7 @@ def feed_of(
 
     Raises:
         TypeError: if an argument is of another kind, or does not go with an iterable of batches.
-        ValueError: as `door.pair`.
+        ValueError: as `input_validation.pair`.
 
     Example:
         >>> pairs = [([[1.0, 2.0]], [0]), ([[3.0, 4.0], [5.0, 6.0]], [1, 0])]

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl import tensor_file
 from fastdl.input_file import as_path, open_regular
-from fastdl.message import short
-from fastdl.packing import DTYPES
-from fastdl.tensor_file import TensorFile
+from fastdl.messages import short
+from fastdl.serialization import tensor_file
+from fastdl.serialization.json_arrays import DTYPES
+from fastdl.serialization.tensor_file import TensorFile
 
 
 def load_torch(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program import UPDATE
-from fastdl.engine import Losses, NotFiniteError, Task
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
@@ -19,6 +18,7 @@ from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.plan.operations import record_of
 from fastdl.random import stream
+from fastdl.training.engine import Losses, NotFiniteError, Task
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.

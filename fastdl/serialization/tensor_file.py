@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from fastdl.input_file import as_path, open_regular, size_of
 from fastdl.output_file import replacing
-from fastdl.packing import DTYPES
+from fastdl.serialization.json_arrays import DTYPES
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 ORDER = {dtype: number for number, dtype in enumerate(DTYPES.values())}

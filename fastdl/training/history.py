@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastdl.message import short, shown
+from fastdl.messages import short, shown
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
 RESERVED = ("epoch", "loss", "lr", "seconds")

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.door import Rows, in_memory, weights_dtype
-from fastdl.history import Metric
-from fastdl.mapped import blocks
-from fastdl.measuring import try_metrics
+from fastdl.data.input_validation import Rows, in_memory
+from fastdl.data.memmap import blocks
 from fastdl.nn.evaluation import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
-from fastdl.prediction import outputs
+from fastdl.nn.walk import weights_dtype
 from fastdl.random import Stream, drawing_from
+from fastdl.training.history import Metric
+from fastdl.training.inference import outputs
+from fastdl.training.measuring import try_metrics
 
 Array = NDArray[Any]
 

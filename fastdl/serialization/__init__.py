@@ -1,0 +1,1 @@
+"""Serialization: models in files, weights that PyTorch wrote, and plain values as JSON."""
