@@ -181,7 +181,7 @@ def _(module: nn.AdaptiveAvgPool2d, x: Array, gradients: dict[int, Array]) -> tu
 
 @naive.register
 def _(module: _BatchNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
-    W, b, running_mean, running_var, batches = module._arrays()
+    _, W, b, running_mean, running_var, batches = module._arrays()
     mean, inverse, y = np.zeros(module.num_features, x.dtype), np.zeros(module.num_features, x.dtype), np.zeros_like(x)
     by_batch = module.training or batches is None
     if by_batch:
@@ -203,7 +203,7 @@ def _(module: _BatchNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array,
 def _(module: nn.LayerNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array, Backward]:
     n = prod(module.normalized_shape)
     shape = x.size // n, n
-    W, b = (None if a is None else a.reshape(n) for a in module._arrays())
+    W, b = (None if a is None else a.reshape(n) for a in module._arrays()[1:])
     mean, inverse, y = np.zeros(shape[0], x.dtype), np.zeros(shape[0], x.dtype), np.zeros_like(x)
     layer_norm.layer_norm_forward(x.reshape(shape), W, b, module.eps, mean, inverse, y.reshape(shape))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -16,9 +16,40 @@ from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
 from fastdl.validation import one_of, pair, positive_integer, size
 
-FURTHEST = 2**31
 # The bytes that a process can address; sizes below it may be multiplied by small numbers without overflow.
 ADDRESSABLE = 2**47
+
+
+class _Sizes(NamedTuple):
+    """A convolution's sizes; a tuple has an entry for each axis behind the channels."""
+
+    in_channels: int
+    out_channels: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...] | str
+    dilation: tuple[int, ...]
+    groups: int
+
+    def weight_shape(self) -> tuple[int, ...]:
+        """The shape of W."""
+        return self.out_channels, self.in_channels // self.groups, *self.kernel
+
+    def edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The zeros before and behind the image, along each axis; where `same` is an odd number, one more lies behind."""
+        if not isinstance(self.padding, str):
+            return self.padding, self.padding
+        if self.padding == "valid":
+            return (0,) * len(self.kernel), (0,) * len(self.kernel)
+        around = [d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)]
+        return tuple(n // 2 for n in around), tuple(n - n // 2 for n in around)
+
+    def geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
+        """Stride, padding before the image and dilation as pairs (rows, columns), and the groups."""
+        stride, padding, dilation = self.stride, self.edges()[0], self.dilation
+        if len(stride) == 1:
+            return (1, *stride), (0, *padding), (1, *dilation), self.groups
+        return stride, padding, dilation, self.groups
 
 
 class _Convolution(Weighted):
@@ -42,52 +73,98 @@ class _Convolution(Weighted):
         rng: int | np.random.Generator | None = None,
         dtype: DTypeLike = np.float32,
     ) -> None:
+        sizes = self._checked_sizes(in_channels, out_channels, kernel_size, stride, padding, dilation, groups)
+        self.in_channels, self.out_channels, self.kernel_size = sizes.in_channels, sizes.out_channels, sizes.kernel
+        self.stride, self.padding, self.dilation, self.groups = (
+            sizes.stride,
+            sizes.padding,
+            sizes.dilation,
+            sizes.groups,
+        )
+        self._make(bias, weight_init, bias_init, rng, dtype)
+
+    def _checked_sizes(
+        self,
+        in_channels: Any,
+        out_channels: Any,
+        kernel_size: Any,
+        stride: Any,
+        padding: Any,
+        dilation: Any,
+        groups: Any,
+    ) -> _Sizes:
+        """The constructor's arguments in their plain form, or an error."""
         name = type(self).__name__
-        self.in_channels = positive_integer(in_channels, "in_channels", name)
-        self.out_channels = positive_integer(out_channels, "out_channels", name)
-        self.kernel_size = self._lengths(kernel_size, "kernel_size", 1)
-        self.stride = self._lengths(stride, "stride", 1)
+        C, O = positive_integer(in_channels, "in_channels", name), positive_integer(out_channels, "out_channels", name)
+        kernel, steps = self._lengths(kernel_size, "kernel_size", 1), self._lengths(stride, "stride", 1)
         if isinstance(padding, str):
-            self.padding = one_of(("same", "valid"), padding, "padding", name)
+            around: tuple[int, ...] | str = one_of(("same", "valid"), padding, "padding", name)
         else:
-            self.padding = self._lengths(padding, "padding", 0)
-        self.dilation = self._lengths(dilation, "dilation", 1)
-        self.groups = positive_integer(groups, "groups", name)
-        if self.in_channels % self.groups or self.out_channels % self.groups:
+            around = self._lengths(padding, "padding", 0)
+        sizes = _Sizes(
+            C,
+            O,
+            kernel,
+            steps,
+            around,
+            self._lengths(dilation, "dilation", 1),
+            positive_integer(groups, "groups", name),
+        )
+        if C % sizes.groups or O % sizes.groups:
             raise ValueError(
                 f"{name}: expected in_channels and out_channels that groups divides, got {shown(in_channels)} and"
                 f" {shown(out_channels)} in {shown(groups)} groups"
             )
-        if self.padding == "same" and max(self.stride) > 1:
+        if around == "same" and max(steps) > 1:
             raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
-        self._make(bias, weight_init, bias_init, rng, dtype)
+        return sizes
+
+    # The attributes as they were last looked at, and what they say.
+    _seen: tuple[Any, Any] = (None, None)
+
+    def _sizes(self) -> _Sizes:
+        """The sizes; whoever sets one of the attributes anew hears what the constructor would say."""
+        given = (
+            self.in_channels,
+            self.out_channels,
+            self.kernel_size,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+        before, sizes = self._seen
+        if given != before:
+            sizes = self._checked_sizes(*given)
+            self._seen = given, sizes
+        return sizes
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return the cross-correlation of x with W, plus b."""
-        bias = self.bias
-        W, b = self.weight._data, None if bias is None else bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            self._fit(W, b)
+        sizes = self._sizes()
+        W, b = self._weights(sizes.weight_shape())
         x = ready(x, W.dtype, self)
-        y = empty(self._output_shape(x.shape, x.itemsize), x.dtype)
-        conv_forward(as_image(x), as_image(W), b, *self._geometry(), as_image(y))
+        y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
+        geometry = sizes.geometry()
+        conv_forward(as_image(x), as_image(W), b, *geometry, as_image(y))
         if mode.enabled:
-            self._kept = x, y.shape, W
+            self._kept = x, y.shape, W, geometry
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        shape = self._output_shape((1, *x.shape), 1)[1:]
-        (C, *image), (O, *output), kernel = x.shape, shape, self.kernel_size
-        stride, padding, dilation, groups = self._geometry()
-        (H, W), (OH, OW), (KH, KW) = ((1, *sizes)[-2:] for sizes in (image, output, kernel))
+        sizes = self._sizes()
+        shape = self._output_shape(sizes, (1, *x.shape), 1)[1:]
+        (C, *image), (O, *output), kernel = x.shape, shape, sizes.kernel
+        stride, padding, dilation, groups = sizes.geometry()
+        (H, W), (OH, OW), (KH, KW) = ((1, *each)[-2:] for each in (image, output, kernel))
         s = 0, C, H, W, O, KH, KW, OH, OW, *stride, *padding, *dilation, groups
         return plan.add("conv", self, x, shape, self._parameters_of_plan(), s=s)
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return the gradient with respect to x."""
-        x, gy = self._add_gradients(grad_output)
+        x, gy, W, (stride, padding, dilation, groups) = self._add_gradients(grad_output)
         gx = empty_like(x)
-        conv_backward_input(as_image(gy), as_image(self.weight._data), *self._geometry(), as_image(gx))
+        conv_backward_input(as_image(gy), as_image(W), stride, padding, dilation, groups, as_image(gx))
         return gx
 
     def backward_parameters(self, grad_output: NDArray[Any]) -> None:
@@ -97,48 +174,40 @@ class _Convolution(Weighted):
         else:
             self._add_gradients(grad_output)
 
+    @staticmethod
     def _backward_weight(
-        self, gy: NDArray[Any], x: NDArray[Any], accumulate: bool, gW: NDArray[Any] | None, gb: NDArray[Any] | None
+        gy: NDArray[Any],
+        x: NDArray[Any],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...],
+        groups: int,
+        accumulate: bool,
+        gW: NDArray[Any] | None,
+        gb: NDArray[Any] | None,
     ) -> None:
-        conv_backward_weight(
-            as_image(gy), as_image(x), *self._geometry(), accumulate, None if gW is None else as_image(gW), gb
-        )
+        image_gW = None if gW is None else as_image(gW)
+        conv_backward_weight(as_image(gy), as_image(x), stride, padding, dilation, groups, accumulate, image_gW, gb)
 
     def _weight_shape(self) -> tuple[int, ...]:
-        return self.out_channels, self.in_channels // self.groups, *self.kernel_size
+        return self._sizes().weight_shape()
 
     def _lengths(self, value: Any, name: str, least: int) -> tuple[int, ...]:
         """An argument that is one int or one for each axis of the image, as a tuple."""
         raise NotImplementedError
 
-    def _edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The zeros before and behind the image, along each axis; where `same` is an odd number, one more lies behind."""
-        if not isinstance(self.padding, str):
-            return self.padding, self.padding
-        if self.padding == "valid":
-            return (0,) * len(self._axes), (0,) * len(self._axes)
-        around = [d * (k - 1) for k, d in zip(self.kernel_size, self.dilation, strict=True)]
-        return tuple(n // 2 for n in around), tuple(n - n // 2 for n in around)
-
-    def _geometry(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
-        """Stride, padding before the image and dilation as pairs (rows, columns), and the groups."""
-        stride, padding, dilation = self.stride, self._edges()[0], self.dilation
-        if len(stride) == 1:
-            return (1, *stride), (0, *padding), (1, *dilation), self.groups
-        return stride, padding, dilation, self.groups
-
-    def _output_shape(self, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    def _output_shape(self, sizes: _Sizes, shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
         """The shape of y for an x of this shape, when the kernel fits in and memory could hold it."""
-        if len(shape) != 2 + len(self._axes) or shape[1] != self.in_channels:
-            wanted = f"(N, {self.in_channels}, {', '.join(self._axes)})"
+        if len(shape) != 2 + len(self._axes) or shape[1] != sizes.in_channels:
+            wanted = f"(N, {sizes.in_channels}, {', '.join(self._axes)})"
             raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {shape}")
-        out, padded = [shape[0], self.out_channels], [self.in_channels]
+        out, padded = [shape[0], sizes.out_channels], [sizes.in_channels]
         for length, kernel, stride, dilation, before, behind in zip(
-            shape[2:], self.kernel_size, self.stride, self.dilation, *self._edges(), strict=True
+            shape[2:], sizes.kernel, sizes.stride, sizes.dilation, *sizes.edges(), strict=True
         ):
             spare = length + before + behind - dilation * (kernel - 1) - 1
             if spare < 0 or length < 1:
-                extent = tuple(d * (k - 1) + 1 for k, d in zip(self.kernel_size, self.dilation, strict=True))
+                extent = tuple(d * (k - 1) + 1 for k, d in zip(sizes.kernel, sizes.dilation, strict=True))
                 raise ValueError(
                     f"{shown(self)}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
                 )

@@ -66,17 +66,15 @@ class Linear(Weighted):
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
         """Return x W^T + b."""
-        bias = self.bias
-        W, b = self.weight._data, None if bias is None else bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            self._fit(W, b)
+        O, I = shape = self.out_features, self.in_features
+        W, b = self._weights(shape)
         x = ready(x, W.dtype, self)
-        if not x.ndim or x.shape[-1] != self.in_features:
-            raise ValueError(f"{shown(self)}: expected input of shape (..., {self.in_features}), got {x.shape}")
-        y = empty_rows(x, self.out_features)
+        if not x.ndim or x.shape[-1] != I:
+            raise ValueError(f"{shown(self)}: expected input of shape (..., {I}), got {x.shape}")
+        y = empty_rows(x, O)
         linear_forward(x, W, b, y)
         if mode.enabled:
-            self._kept = x, y.shape, W
+            self._kept = x, y.shape, W, ()
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -87,9 +85,9 @@ class Linear(Weighted):
 
     def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
         """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
-        x, gy = self._add_gradients(grad_output)
+        x, gy, W, _ = self._add_gradients(grad_output)
         gx = empty_like(x)
-        linear_backward_input(gy, self.weight._data, gx)
+        linear_backward_input(gy, W, gx)
         return gx
 
     def backward_parameters(self, grad_output: NDArray[Any]) -> None:

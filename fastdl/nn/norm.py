@@ -131,14 +131,15 @@ class _BatchNorm(_Normalization):
         super()._draw(generator)
         self.reset_running_stats()
 
-    def _arrays(self) -> tuple[Any, Any, Any, Any, Any]:
-        """Weight, bias, running mean, running variance and the number of batches, each an array or None."""
+    def _arrays(self) -> tuple[Any, Any, Any, Any, Any, Any]:
+        """The number of channels; weight, bias, running mean, running variance and the number of batches, an array or None."""
         weight, bias, batches = self.weight, self.bias, self.num_batches_tracked
         running_mean, running_var = self.running_mean, self.running_var
         W, b = None if weight is None else weight._data, None if bias is None else bias._data
+        channels = self.num_features
         size, *old = self._fitting
         if not (
-            size == self.num_features
+            size == channels
             and W is old[0]
             and b is old[1]
             and running_mean is old[2]
@@ -148,14 +149,13 @@ class _BatchNorm(_Normalization):
             buffers = running_mean, running_var, batches
             if len({buffer is None for buffer in buffers}) > 1:
                 raise ValueError(f"{shown(self)}: expected {', '.join(_BUFFERS)} or none of them, got only some")
-            self._fit(self.num_features, W, b, *buffers)
-        return W, b, running_mean, running_var, batches
+            self._fit(channels, W, b, *buffers)
+        return channels, W, b, running_mean, running_var, batches
 
     def forward(self, x: Array) -> Array:
         """Return x normalized by its own statistics in training, which move the running ones, else by the running ones."""
-        W, b, running_mean, running_var, batches = self._arrays()
+        channels, W, b, running_mean, running_var, batches = self._arrays()
         x = ready(x, self._dtype, self)
-        channels = self.num_features
         if x.ndim not in self._shapes or x.shape[1] != channels:
             wanted = " or ".join(shape.format(C=channels) for shape in self._shapes.values())
             raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {x.shape}")
@@ -178,8 +178,8 @@ class _BatchNorm(_Normalization):
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        _, _, running_mean, running_var, batches = self._arrays()
-        C, D = self.num_features, prod(x.shape[1:])
+        C, _, _, running_mean, running_var, batches = self._arrays()
+        D = prod(x.shape[1:])
         if len(x.shape) + 1 not in self._shapes or x.shape[0] != C:
             raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
         by_batch = self.training or batches is None
@@ -206,8 +206,8 @@ class _BatchNorm(_Normalization):
 
     def _backward(self, grad_output: Array, with_input: bool) -> Any:
         x, mean, inverse, by_batch = self._recall()
-        W, *_ = self._arrays()
-        if x.shape[1] != self.num_features:
+        channels, W, *_ = self._arrays()
+        if x.shape[1] != channels:
             raise RuntimeError(f"{shown(self)}: the latest forward was of {x.shape[1]} channels; call the model again")
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
@@ -327,19 +327,18 @@ class LayerNorm(_Normalization):
         bias = true_or_false(bias, "bias", "LayerNorm")
         self._set_affine(self.normalized_shape, self.elementwise_affine, bias, as_float_dtype(dtype, "LayerNorm"))
 
-    def _arrays(self) -> tuple[Any, Any]:
-        """Weight and bias, each an array or None."""
-        weight, bias, old = self.weight, self.bias, self._fitting
+    def _arrays(self) -> tuple[Any, Any, Any]:
+        """The shape that is normalized; weight and bias, each an array or None."""
+        weight, bias, old, shape = self.weight, self.bias, self._fitting, self.normalized_shape
         W, b = None if weight is None else weight._data, None if bias is None else bias._data
-        if old[0] != self.normalized_shape or W is not old[1] or b is not old[2]:
-            self._fit(self.normalized_shape, W, b)
-        return W, b
+        if old[0] != shape or W is not old[1] or b is not old[2]:
+            self._fit(shape, W, b)
+        return shape, W, b
 
     def forward(self, x: Array) -> Array:
         """Return each sample normalized by its own statistics."""
-        W, b = self._arrays()
+        shape, W, b = self._arrays()
         x = ready(x, self._dtype, self)
-        shape = self.normalized_shape
         if x.shape[-len(shape) :] != shape:
             raise ValueError(
                 f"{shown(self)}: expected input of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
@@ -353,10 +352,10 @@ class LayerNorm(_Normalization):
         return y
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        self._arrays()
-        if x.shape[-len(self.normalized_shape) :] != self.normalized_shape:
+        shape, _, _ = self._arrays()
+        if x.shape[-len(shape) :] != shape:
             raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
-        n = prod(self.normalized_shape)
+        n = prod(shape)
         rows = x.size // n
         size = rows * plan.batch_size * plan.dtype.itemsize
         parameters = {"W": self.weight, "b": self.bias}
@@ -374,12 +373,12 @@ class LayerNorm(_Normalization):
 
     def _backward(self, grad_output: Array, with_input: bool) -> Any:
         x, mean, inverse = self._recall()
-        W, _ = self._arrays()
+        shape, W, _ = self._arrays()
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
         gx, gW, gb = empty_like(x) if with_input else None, learning_grad(weight), learning_grad(bias)
         if not (gx is gW is gb is None):
-            rows = x.reshape(len(mean), prod(self.normalized_shape))
+            rows = x.reshape(len(mean), prod(shape))
             layer_norm_backward(gy, rows, W, mean, inverse, accumulates(weight, bias), gx, gW, gb)
         return gx
 

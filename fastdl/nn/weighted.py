@@ -22,15 +22,16 @@ from fastdl.validation import as_float_dtype, true_or_false
 class Weighted(Layer):
     """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
 
-    A subclass stores its sizes and calls `_make`; its forward keeps x, the output's shape and W.
+    A subclass stores its sizes and calls `_make`; its forward keeps x, the output's shape, W and its geometry: what its
+    kernels are given beside arrays.
     """
 
     weight: Parameter
     bias: Parameter | None
-    # The kernel of both gradients: (gy, x, accumulate, gW, gb).
+    # The kernel of both gradients: (gy, x, *geometry, accumulate, gW, gb).
     _backward_weight: Callable[..., None]
-    # The arrays of weight and bias that the kernels have last been given: a user may assign others.
-    _fitting: tuple[Any, Any] = (None, None)
+    # The arrays of weight and bias that the kernels have last been given, and the weight's shape: a user may assign others.
+    _fitting: tuple[Any, Any, Any] = (None, None, None)
 
     def _make(
         self,
@@ -68,13 +69,19 @@ class Weighted(Layer):
         if self.bias is not None:
             (self.bias_init or default).apply(self.bias, generator)
 
-    def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Add to the gradients of W and b; return x and gy."""
-        x, shape, forward_W = self._recall()
+    def _weights(self, shape: tuple[int, ...]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """The arrays of W, which must be of this shape, and b."""
+        bias, fitting = self.bias, self._fitting
+        W, b = self.weight._data, None if bias is None else bias._data
+        if W is not fitting[0] or b is not fitting[1] or shape != fitting[2]:
+            self._fit(W, b, shape)
+        return W, b
+
+    def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
+        """Add to the gradients of W and b; return x, gy, W and the forward's geometry."""
+        x, shape, forward_W, geometry = self._recall()
         weight, bias = self.weight, self.bias
         W, b = weight._data, None if bias is None else bias._data
-        if W is not self._fitting[0] or b is not self._fitting[1]:
-            self._fit(W, b)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
@@ -83,25 +90,26 @@ class Weighted(Layer):
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
             )
+        if b is not self._fitting[1]:
+            self._fit(W, b, W.shape)
         gy = self._gradient(grad_output, shape, x.dtype)
         gW, gb = learning_grad(weight), learning_grad(bias)
         if gW is not None or gb is not None:
-            self._backward_weight(gy, x, accumulates(weight, bias), gW, gb)
-        return x, gy
+            self._backward_weight(gy, x, *geometry, accumulates(weight, bias), gW, gb)
+        return x, gy, W, geometry
 
-    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None) -> None:
-        """Look at W and b, when they are others than the latest time: anyone may assign another Parameter."""
-        shape = self._weight_shape()
+    def _fit(self, W: NDArray[Any], b: NDArray[Any] | None, shape: tuple[int, ...]) -> None:
+        """Look at W and b, when they or the sizes are others than the latest time: anyone may assign another Parameter."""
         if W.shape != shape:
-            raise ValueError(f"{shown(self)}: expected a weight of shape {shape}, got {W.shape}")
+            raise ValueError(f"{shown(self)}: expected a weight of shape {shown(shape)}, got {W.shape}")
         if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
             raise ValueError(
                 f"{shown(self)}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
             )
-        self._fitting = W, b
+        self._fitting = W, b, shape
 
     def _parameters_of_plan(self) -> dict[str, Parameter | None]:
-        self._fit(self.weight._data, None if self.bias is None else self.bias._data)
+        self._weights(self._weight_shape())
         return {"W": self.weight, "b": self.bias}
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:

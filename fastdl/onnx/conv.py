@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @exports(nn.Conv1d, nn.Conv2d)
 def _(layer: nn.Conv1d | nn.Conv2d, graph: Writer, x: Value) -> str:
-    before, behind = layer._edges()
+    before, behind = layer._sizes().edges()
     return graph.node(
         "Conv",
         x.name,
