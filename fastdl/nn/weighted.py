@@ -81,17 +81,11 @@ class Weighted(Layer):
         """Add to the gradients of W and b; return x, gy, W and the forward's geometry."""
         x, shape, forward_W, geometry = self._recall()
         weight, bias = self.weight, self.bias
-        W, b = weight._data, None if bias is None else bias._data
+        W, _ = self._weights(forward_W.shape)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
-        if W.shape != forward_W.shape:
-            raise RuntimeError(
-                f"{shown(self)}: weights became {W.shape} after a forward with {forward_W.shape}; call the model again"
-            )
-        if b is not self._fitting[1]:
-            self._fit(W, b, W.shape)
         gy = self._gradient(grad_output, shape, x.dtype)
         gW, gb = learning_grad(weight), learning_grad(bias)
         if gW is not None or gb is not None:
