@@ -289,6 +289,15 @@ def test_comments_can_be_said(write):
         read_csv(path, comment=1)
 
 
+def test_lines_are_counted_with_the_comments_above_them(write):
+    path = write("# one\n\n# two\n1,2,x\n3,4\n")
+    with pytest.raises(ValueError, match=r"expected 3 cells in .*, line 5, as in line 4, got 2"):
+        read_csv(path)
+    path = write("# one\n# two\n1,oops,x\n3,4,y\n")
+    with pytest.raises(ValueError, match=r"expected a number in .*, line 3, column 2, got 'oops'"):
+        read_csv(path, header=False)
+
+
 # --- encodings
 
 
@@ -301,6 +310,13 @@ def test_encodings_are_known(write, encoding, pack):
         found = load_data(path)
     assert (found.features, found.classes) == (("Größe", "weite"), ("x", "ü"))
     assert read_csv(path, encoding=encoding).features == ("Größe", "weite")
+
+
+def test_a_zero_character_is_no_text_in_any_encoding(write):
+    for encoding, pattern in (("utf-8", "byte 0x00"), ("utf-16", "zero character in utf-16"), ("cp500", "in cp500")):
+        path = write("a,b,k\n1,2,x\0\n3,4,y\n".encode(encoding))
+        with pytest.raises(ValueError, match=rf"expected text .*{pattern}"):
+            read_csv(path, encoding=encoding if encoding == "cp500" else None)
 
 
 def test_a_guessed_encoding_is_told(write):
