@@ -79,6 +79,27 @@ print(order, busy())
     assert done.stdout == "['raised', 'between'] False\n", done.stderr
 
 
+def test_of_two_threads_with_turns_of_the_same_kind_each_ends_its_own(python):
+    code = """
+def other():
+    with shared:
+        held.set()
+        release.wait()
+        order.append("other")
+
+
+shared, thread = Access(reads=[thing]), threading.Thread(target=other)
+with shared:
+    thread.start()
+    held.wait()
+threading.Timer(0.2, release.set).start()
+take("main")
+print(order, busy())
+"""
+    done = python(TURNS + code)
+    assert done.stdout == "['other', 'main'] False\n", done.stderr
+
+
 def test_threads_that_have_turns_do_not_wait_for_each_other(python):
     code = """
 things, both_have_one = [object(), object()], threading.Barrier(2)
