@@ -12,6 +12,7 @@ import pytest
 import fastdl
 from fastdl import cli, nn
 from fastdl.commands import task, train
+from fastdl.commands.start import is_command
 from fastdl.data import disk
 from fastdl.metrics import accuracy
 from fastdl.serialization.model_file import load
@@ -205,3 +206,21 @@ def test_help_of_a_command_is_written_as_sentences(capsys, command):
     said = " ".join(capsys.readouterr().out.split())
     assert "cpu level" not in said
     assert ("stands in parentheses" in said) is (command != "info")
+
+
+@pytest.mark.parametrize(
+    ("argv", "words", "found"),
+    [
+        (["/usr/bin/fastdl", "train"], ["python", "/usr/bin/fastdl", "train"], True),
+        (["-m", "train"], ["python", "-m", "fastdl", "train"], True),
+        (["-m"], ["python", "-m", "pytest", "fastdl"], False),
+        (["/usr/bin/fastdl"], ["python", "-c", "from multiprocessing ...", "--multiprocessing-fork"], False),
+        (["fastdl.py"], ["python", "fastdl.py"], False),
+        (["-c"], ["python", "-c", "import fastdl"], False),
+        ([], [], False),
+    ],
+)
+def test_processes_of_the_command_are_told_from_others_by_their_words(monkeypatch, argv, words, found):
+    monkeypatch.setattr(sys, "argv", argv)
+    monkeypatch.setattr(sys, "orig_argv", words)
+    assert is_command() == found

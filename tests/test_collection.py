@@ -135,6 +135,23 @@ def test_a_list_has_a_lists_methods():
     assert not len(layers)
 
 
+def test_a_list_may_be_changed_while_one_goes_through_it():
+    layers = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
+    seen = [layers.pop(0) for _ in layers]
+    assert (len(seen), len(layers)) == (3, 0)
+
+
+def test_a_list_takes_all_modules_or_none():
+    layers = nn.ModuleList([nn.ReLU()])
+    with pytest.raises(TypeError, match="ModuleList: expected a Module, got int"):
+        layers.extend([nn.Tanh(), 3])
+    with pytest.raises(TypeError, match="ModuleList: expected a Module, got int"):
+        layers[:] = [nn.Tanh(), 3]
+    assert layers.spec() == "ModuleList([ReLU()])"
+    layers.extend(layers)
+    assert layers.spec() == "ModuleList([ReLU(), ReLU()])"
+
+
 def test_a_dictionary_has_a_dictionarys_methods():
     a, b, c = three()
     heads = nn.ModuleDict({"a": a})

@@ -3,12 +3,13 @@
 import copy
 import threading
 import tracemalloc
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
 import fastdl
-from fastdl import nn
+from fastdl import nn, optim
 from fastdl.nn import Module, Parameter
 from fastdl.testing import gradcheck
 
@@ -471,3 +472,52 @@ def test_an_empty_batch_sets_forgotten_gradients_of_a_wide_layer_to_zero():
     layer.backward(layer(np.zeros((0, 1100), np.float32)))
     assert not layer.weight.grad.any()
     assert not layer.bias.grad.any()
+
+
+def often_called():
+    return nn.Sequential(
+        nn.Linear(4, 6, rng=0), nn.LeakyReLU(0.1), nn.BatchNorm1d(6), nn.Sequential(nn.Linear(6, 5, rng=1), nn.ELU())
+    )
+
+
+CHANGES = {
+    "an option": lambda model: setattr(model[1], "negative_slope", 0.5),
+    "an option inside": lambda model: setattr(model[3][1], "alpha", 0.5),
+    "another layer": lambda model: model._layers.update({"1": nn.Tanh()}),
+    "one more layer": lambda model: model.append(nn.Tanh()),
+    "one more layer inside": lambda model: model[3].append(nn.Tanh()),
+    "a layer less": lambda model: model._layers.pop("3"),
+    "the layers in another order": lambda model: model._layers.update({"1": model[2], "2": model[1]}),
+    "another weight": lambda model: setattr(model[0], "weight", nn.Parameter(np.full((6, 4), 0.1, np.float32))),
+    "values of a weight": lambda model: setattr(model[0].weight, "data", np.full((6, 4), 0.1)),
+    "no bias": lambda model: setattr(model[0], "bias", None),
+    "a tied weight": lambda model: setattr(model[0], "bias", model[2].weight),
+    "moved weights": lambda model: optim.SGD(model.parameters()),
+    "a frozen layer": lambda model: model[0].requires_grad_(False),
+    "a mode": lambda model: model[2].eval(),
+    "all modes": lambda model: model.eval(),
+    "a running mean": lambda model: setattr(model[2], "running_mean", np.ones(6, np.float32)),
+    "another dtype": lambda model: model.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("calls", ["training", "no_grad"])
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_changes_in_a_container_called_often_counts_in_the_next_call(name, calls):
+    model, x = often_called(), np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    with nn.no_grad() if calls == "no_grad" else nullcontext():
+        for _ in range(6):
+            model(x)
+        assert model._flat.calls[calls == "training"] is not None  # one program
+        CHANGES[name](model)
+        x = x.astype(next(model.parameters()).dtype)
+        other = copy.deepcopy(model)  # layer by layer at first
+        got, want = model(x), other(x)
+    np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+    for one, two in zip(model.buffers(), other.buffers(), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
+    if calls == "training":
+        gy = np.cos(want)
+        np.testing.assert_allclose(model.backward(gy), other.backward(gy), rtol=1e-4, atol=1e-5)
+        for one, two in zip(model.parameters(), other.parameters(), strict=True):
+            np.testing.assert_allclose(one.grad, two.grad, rtol=1e-4, atol=1e-5)

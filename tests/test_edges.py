@@ -202,3 +202,23 @@ def test_a_loss_whose_sum_float32_cannot_hold_is_a_number(level, make, reduction
         t = np.zeros_like(x)
         criterion, double = make(reduction=reduction), make(reduction=reduction)
         assert criterion(x, t) == pytest.approx(double(x.astype(float), t.astype(float)), rel=1e-6)
+
+
+WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, (700, 20))
+
+
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        nn.HuberLoss("sum", delta=0.25),
+        nn.BCEWithLogitsLoss(WEIGHTS, "sum"),
+        nn.BCEWithLogitsLoss(reduction="sum", pos_weight=WEIGHTS),
+        nn.BCEWithLogitsLoss(WEIGHTS, "sum", WEIGHTS[::-1]),
+    ],
+    ids=["delta", "weight", "pos_weight", "both"],
+)
+def test_such_a_sum_is_weighed_element_by_element(level, criterion):
+    rng = np.random.default_rng(0)
+    x = (rng.standard_normal((700, 20)).clip(-3, 3) * 1e37).astype(np.float32)
+    t = (rng.random((700, 20)) < 0.5).astype(np.float32)
+    assert criterion(x, t) == pytest.approx(criterion(x.astype(float), t.astype(float)), rel=1e-5)

@@ -111,17 +111,20 @@ def test_an_endless_device_is_not_read(python):
 
 
 def test_a_file_that_another_one_replaces_between_look_and_opening_is_looked_at_again(tmp_path, monkeypatch):
-    path, real = tmp_path / "file", os.open
+    path, real, opened = tmp_path / "file", os.open, []
     path.write_bytes(b"content")
 
     def replaced(name, *arguments, **options):
         path.unlink()
         os.mkfifo(path)
-        return real(name, *arguments, **options)
+        opened.append(real(name, *arguments, **options))
+        return opened[0]
 
     monkeypatch.setattr(os, "open", replaced)
     with pytest.raises(ValueError, match="reader: expected a file, got the FIFO"):
         open_regular(path, "reader")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 def test_refused_files_are_closed(odd):
@@ -138,7 +141,7 @@ def test_refused_files_are_closed(odd):
 def test_a_file_is_read_up_to_its_size(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"content")
-    assert read_whole(path, "reader") == b"content"
+    assert read_whole(path, "reader") == read_whole(path, "reader", 7) == b"content"
     with pytest.raises(ValueError, match="reader: expected a file of at most 6 bytes, got 7 in"):
         read_whole(path, "reader", 6)
     for change in (-1, 1):

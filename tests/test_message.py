@@ -202,6 +202,27 @@ def test_values_are_shown_in_few_words():
         assert "\n" not in shown(value)
 
 
+def test_integers_beyond_what_python_spells_are_shown_by_their_size():
+    assert shown(10**5000) == "an integer of 16610 bits"
+    assert shown([2**320, -(10**5000)]) == "[an integer of 321 bits, an integer of 16610 bits]"
+    assert shown(2**30) == "1073741824"
+
+
+def test_a_message_does_not_fail_on_what_it_is_about():
+    class NoSpec(nn.ReLU):
+        def spec(self):
+            raise KeyError("slope")
+
+    class NoShape:
+        @property
+        def shape(self):
+            raise ZeroDivisionError
+
+    assert shown(NoSpec()) == "a NoSpec"
+    assert shown(NoShape()) == "a NoShape"
+    assert shown([NoShape()]) == "a list"
+
+
 def test_tables_and_tensors_are_shown_by_their_shape():
     pandas = pytest.importorskip("pandas")
     assert shown(pandas.DataFrame({"a": range(1000)})) == "DataFrame of shape (1000, 1)"

@@ -290,6 +290,18 @@ def test_what_is_not_finite_stays_in_its_channel_or_row(level, dtype):
         assert np.isfinite(y[[0, 2]]).all()
 
 
+def test_an_infinite_running_variance_leaves_the_bias_and_no_slope(level, dtype):
+    layer = nn.BatchNorm1d(2, dtype=dtype).eval()
+    layer.running_var[0] = np.inf
+    layer.bias.data = np.array([0.25, -3.0])
+    x = np.random.default_rng(0).standard_normal((20, 2)).astype(dtype)
+    assert (layer(x)[:, 0] == 0.25).all()
+    gx = layer.backward(np.ones_like(x))
+    assert not gx[:, 0].any()
+    assert (layer.weight.grad[0], layer.bias.grad[0]) == (0, 20)
+    np.testing.assert_allclose(layer.weight.grad[1], x[:, 1].sum(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("value", [3e38, -1e-30])
 def test_a_constant_of_any_size_is_its_bias(level, value):
     layer = nn.BatchNorm1d(2)

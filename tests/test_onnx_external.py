@@ -149,6 +149,42 @@ def test_bytes_that_are_not_there_are_refused(folder, entries, message):
     assert message in refusal(folder, **entries)
 
 
+def test_a_file_that_is_cut_while_it_is_read_is_refused(folder, monkeypatch):
+    (folder / "weights.bin").write_bytes(W.tobytes()[:-1])
+    real = os.fstat
+
+    def before(number):
+        status = real(number)
+        return os.stat_result((*status[:6], W.nbytes, *status[7:])) if status.st_size == W.nbytes - 1 else status
+
+    monkeypatch.setattr(os, "fstat", before)
+    assert "48 bytes of layer.weight in weights.bin, got fewer" in refusal(folder)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_NOFOLLOW"), reason="links can be refused nowhere but where O_NOFOLLOW is")
+def test_a_link_that_takes_the_place_of_the_file_is_not_followed(folder, monkeypatch):
+    real = os.open
+
+    def linked(path, *arguments, **options):
+        if Path(path).name == "weights.bin":
+            Path(path).unlink()
+            Path(path).symlink_to(folder.parent / "outside.bin")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", linked)
+    assert "weights.bin beside the model" in refusal(folder)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="open files are listed on Linux")
+def test_refused_files_are_closed(folder):
+    os.mkfifo(folder / "fifo")
+    refusal(folder, "fifo")
+    before = set(os.listdir("/proc/self/fd"))
+    refusal(folder, "fifo")
+    refusal(folder, length=48, offset=100)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_entries_that_come_twice_and_none_are_refused(folder):
     proto = model(offset=4)
     proto.graph.initializer[0].external_data.add(key="offset", value="0")

@@ -219,6 +219,9 @@ def test_more_than_one_unknown_size_is_refused():
     nodes = [("Shape", ["x"], ["s"], {}), *shaped("s", "s", "s")]
     with pytest.raises(ValueError, match=r"one size at most is not known for Reshape y, got \(\?, 4, \?, 4, \?, 4\)"):
         loaded(nodes, y=6)
+    nodes = [("Shape", ["x"], ["p"], {"end": 1}), constant("c", [2]), constant("n", [-1]), *shaped("c", "p", "n")]
+    with pytest.raises(ValueError, match=r"one size at most is not known for Reshape y, got \(2, \?, -1\)"):
+        loaded(nodes, x=(2, 3, 4), y=3)
 
 
 @pytest.mark.parametrize(

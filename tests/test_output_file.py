@@ -112,6 +112,18 @@ def test_a_path_without_a_name_is_refused():
         write_atomically("a\0b", b"content", "writer")
 
 
+@pytest.mark.parametrize("old", [False, True])
+def test_the_file_has_all_that_was_written(tmp_path, system, old):
+    path, parts = tmp_path / "file", [b"first", bytes(range(256)) * 1000, b"last"]
+    if old:
+        path.write_bytes(b"old" * 10**6)
+    with replacing(path, "writer") as file:
+        for part in parts:
+            file.write(part)
+    assert path.read_bytes() == b"".join(parts)
+    assert content(tmp_path) == ["file"]
+
+
 @writers
 @pytest.mark.parametrize("bits", [0o600, 0o640, 0o644, 0o664, 0o777])
 def test_permissions_are_kept(tmp_path, umask, system, write, bits):
@@ -315,6 +327,23 @@ def test_a_file_is_continued_at_its_end(tmp_path, umask):
             continued(tmp_path / name, "writer")
     with pytest.raises(OSError, match="got a device"):
         continued(os.devnull, "writer")
+
+
+def test_what_takes_the_place_of_a_file_to_be_continued_is_looked_at_again(tmp_path, monkeypatch):
+    path, real, opened = tmp_path / "file", os.open, []
+    path.write_bytes(b"one")
+
+    def replaced(name, *arguments):
+        path.unlink()
+        os.mkfifo(path)
+        opened.append(real(name, *arguments))
+        return opened[0]
+
+    monkeypatch.setattr(os, "open", replaced)
+    with pytest.raises(OSError, match="got a FIFO"):
+        continued(path, "writer")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(opened[0])
 
 
 def test_saving_over_a_fifo_is_an_error_and_0600_stays(tmp_path, monkeypatch):

@@ -156,6 +156,7 @@ def test_min_lr_above_the_rate_does_not_raise_it():
 
 def test_a_reduction_of_no_more_than_eps_is_left_out():
     assert plateau([1.0] * 4, factor=0.5, patience=0, eps=0.3) == [1.0, 0.5, 0.5, 0.5]
+    assert plateau([1.0] * 4, factor=0.5, patience=0, eps=0.25) == [1.0, 0.5, 0.5, 0.5]
 
 
 @pytest.mark.parametrize("mode", ["min", "max"])
@@ -266,6 +267,9 @@ def test_a_schedule_of_ones_own_may_begin_and_end_at_0():
     schedule.optimizer.param_groups[0]["lr"] = 0.3
     schedule.step()
     assert schedule.optimizer.param_groups[0]["lr"] == 0.3
+    schedule = Triangle(make_optimizer(1.0))
+    schedule.optimizer.param_groups[0]["lr"] = 0.3  # where the schedule is at 0, nothing is in proportion to it
+    assert rates(schedule, 3) == [0.3, 0.5, 1.0]
 
 
 # State and copies.

@@ -79,6 +79,50 @@ print(order, busy())
     assert done.stdout == "['raised', 'between'] False\n", done.stderr
 
 
+def test_of_two_threads_with_turns_of_the_same_kind_each_ends_its_own(python):
+    code = """
+def other():
+    with shared:
+        held.set()
+        release.wait()
+        order.append("other")
+
+
+shared, thread = Access(reads=[thing]), threading.Thread(target=other)
+with shared:
+    thread.start()
+    held.wait()
+threading.Timer(0.2, release.set).start()
+take("main")
+print(order, busy())
+"""
+    done = python(TURNS + code)
+    assert done.stdout == "['other', 'main'] False\n", done.stderr
+
+
+def test_threads_that_have_turns_do_not_wait_for_each_other(python):
+    code = """
+things, both_have_one = [object(), object()], threading.Barrier(2)
+
+
+def take_both(mine, other):
+    with Access(writes=[mine]):
+        both_have_one.wait()
+        with Access(writes=[mine, other]):
+            order.append("both")
+
+
+threads = [threading.Thread(target=take_both, args=pair) for pair in (things, things[::-1])]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(order, busy())
+"""
+    done = python(TURNS + code)
+    assert done.stdout == "['both', 'both'] False\n", done.stderr
+
+
 def test_a_handler_draws_amid_a_draw_of_its_thread(python):
     code = """
 import faulthandler

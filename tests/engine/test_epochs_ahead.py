@@ -1,6 +1,9 @@
 """Epochs run several in one call where callbacks only watch: the same bits, history and random state as one by one."""
 
 import signal
+import sys
+import threading
+import time
 from unittest import mock
 
 import changes
@@ -11,6 +14,7 @@ from twins import Parts, left
 
 import fastdl
 from fastdl import Trainer, nn, optim
+from fastdl._kernels.access import Access
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar
 from fastdl.metrics import accuracy
 from fastdl.random import order_seeds, stream
@@ -277,6 +281,48 @@ def test_what_a_callback_changes_counts_from_the_next_epoch_on(name):
         amid = AtEpoch(lambda trainer: CHANGES[name](trainer) if len(trainer.history) in (5, 6) else None, watches)
         trainer, several = fit(parts, [amid], changes.X, changes.Y, epochs=9)
         assert bool(several) == watches
+        sides.append((trainer.model.state_dict(), trainer.history["loss"], trainer.rng.bit_generator.state))
+    assert sides[0][0].keys() == sides[1][0].keys()
+    assert sides[0][1:] == sides[1][1:]
+    for each, want in sides[1][0].items():
+        np.testing.assert_array_equal(sides[0][0][each], want, err_msg=each)
+
+
+class Meanwhile(Callback):
+    """After an epoch another thread has a turn at the parameters, and changes the model while the fit waits for its own."""
+
+    def __init__(self, change, amid):
+        self.change, self.amid = change, amid
+
+    def on_epoch_end(self, trainer, record):
+        if len(trainer.history) == 5:
+            self.begun = threading.Event()
+            self.thread = threading.Thread(target=self.act, args=(trainer, threading.get_ident()))
+            self.thread.start()
+            self.begun.wait()
+            if not self.amid:
+                self.thread.join()
+
+    def act(self, trainer, fitting):
+        with Access(reads=list(trainer.model.parameters())):
+            self.begun.set()
+            while self.amid and sys._current_frames()[fitting].f_code is not NativeEngine._run.__code__:
+                time.sleep(0.001)
+            self.change(trainer)
+
+
+NOTICED = ["parameters move", "other parameters", "freeze", "another activation", "another layer", "one more layer"]
+NOTICED += ["a layer less", "no bias", "dropout", "running mean", "batch norm evaluates", "label smoothing"]
+
+
+@pytest.mark.parametrize("name", NOTICED)
+def test_what_another_thread_changes_while_the_fit_waits_for_its_turn_counts_at_once(name):
+    sides = []
+    for amid in (True, False):
+        parts, meanwhile = changes.parts(), Meanwhile(CHANGES[name], amid)
+        meanwhile.watches = amid
+        trainer, several = fit(parts, [meanwhile], changes.X, changes.Y, epochs=9)
+        assert bool(several) == amid
         sides.append((trainer.model.state_dict(), trainer.history["loss"], trainer.rng.bit_generator.state))
     assert sides[0][0].keys() == sides[1][0].keys()
     assert sides[0][1:] == sides[1][1:]
