@@ -517,3 +517,16 @@ def test_a_copied_trainer_trains_on_alike_and_apart(copied):
     assert (weights(twin.model) == weights(model)).all()
     assert ahead["loss"] == history["loss"]
     assert ahead["lr"] == history["lr"]
+
+
+def test_a_model_whose_samples_change_their_shape_between_batches_cannot_predict():
+    class Growing(nn.Module):
+        widths = (2, 2, 3)
+
+        def forward(self, x):
+            seen.append(len(x))
+            return np.zeros((len(x), self.widths[len(seen) - 1]), np.float32)
+
+    seen = []
+    with pytest.raises(ValueError, match=r"one shape from Growing, got samples of \(2,\) and of \(3,\)"):
+        predict(Growing(), np.zeros((5, 4)), batch_size=2)

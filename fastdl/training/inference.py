@@ -37,7 +37,8 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
 
     Raises:
         TypeError: if model is no Module, x is not numeric or batch_size no integer.
-        ValueError: if x has no rows, values are not finite, or batch_size is below 1; what the model says of shapes.
+        ValueError: if x has no rows, values are not finite, or batch_size is below 1, or batches give samples of
+            different shapes; what the model says of shapes.
 
     Example:
         >>> from fastdl import nn
@@ -59,7 +60,13 @@ def outputs(model: Module, rows: input_validation.Rows, batch_size: int = 1024) 
             batch = rows[first : first + batch_size] if len(rows) > batch_size else input_validation.in_memory(rows)
             copy, turn = evaluated(model)
             with turn:
-                found.append(_array(copy(batch), model))
+                output = _array(copy(batch), model)
+            if found and output.shape[1:] != found[0].shape[1:]:
+                raise ValueError(
+                    f"predict: expected outputs of one shape from {type(model).__name__}, got samples of"
+                    f" {found[0].shape[1:]} and of {output.shape[1:]}"
+                )
+            found.append(output)
     return np.asarray(found[0]) if len(found) == 1 else np.concatenate(found)
 
 
