@@ -11,7 +11,7 @@ import pytest
 
 import fastdl
 from fastdl import cli, nn
-from fastdl.commands import task, train
+from fastdl.commands import info, task, train
 from fastdl.commands.start import is_command
 from fastdl.data import disk
 from fastdl.metrics import accuracy
@@ -184,7 +184,7 @@ def test_a_file_in_the_folder_that_cannot_be_replaced_is_said_before_training(ru
 
 
 def test_an_unforeseen_error_is_one_line_too(run, monkeypatch):
-    monkeypatch.setattr(fastdl, "cpu_level", lambda: [][0])
+    monkeypatch.setattr(info, "cpu_level", lambda: [][0])
     message = "fastdl: IndexError: list index out of range; fastdl info --help tells more\n"
     assert run("info") == (2, "", message)
 

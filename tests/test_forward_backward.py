@@ -235,3 +235,18 @@ def test_a_backward_has_what_its_forward_left_though_another_thread_takes_it(mon
     assert is_kept(model._kept)
     monkeypatch.setattr(Flat, "kept", staticmethod(taken))
     np.testing.assert_array_equal(model.backward(np.ones_like(y)), expected)
+
+
+@pytest.mark.parametrize("between", [lambda model, x: predict(model, x), lambda model, x: model.summary(3)])
+def test_a_prediction_leaves_the_program_of_a_model_as_it_is(between):
+    model, x = nn.Sequential(nn.Linear(3, 4, rng=0), nn.Tanh()), np.ones((2, 3), np.float32)
+    for _ in range(4):
+        model(x)
+    program = model._flat.calls[True]
+    between(model, x)
+    model(x)
+    assert Flat.kept(model._kept)
+    assert model._flat.calls[True] is program
+    model[0].note = "an attribute of a user's"
+    model(x)
+    assert not Flat.kept(model._kept)

@@ -10,7 +10,7 @@ import pytest
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from fastdl.nn.evaluation import copy_of
+from fastdl.nn.copying import copy_of
 from fastdl.nn.walk import DEEPEST
 
 X = np.ones((8, 2), np.float32)

@@ -1,8 +1,10 @@
 """Whether a model is as it was: what its modules hold, and its parameters' arrays, compared by identity."""
 
 cimport numpy as cnp
-from cpython.dict cimport PyDict_GetItem, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
+from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.set cimport PySet_Contains
 
 cnp.import_array()
 
@@ -12,20 +14,24 @@ cdef class Watch:
 
     Args:
         dictionaries: those of modules; an entry that comes or goes counts as well.
-        passing: names of entries that may change.
+        passing: names of entries that may change, come and go.
         parameters: which must keep their dtype and shape.
         kind: their class, which counts its instances' moves.
         in_place: whether they must keep their arrays too, and stay frozen or not.
     """
 
     def __init__(self, dictionaries, passing, parameters, kind, in_place=False):
-        self.kind, self.moves, self.in_place = kind, kind.changes, in_place
+        self.kind, self.moves, self.in_place, self.passing = kind, kind.changes, in_place, frozenset(passing)
         copies = [(each, each.copy()) for each in dictionaries]
-        self.sizes = [(each, len(copy)) for each, copy in copies]
+        self.dictionaries = [each for each, _ in copies]
         self.entries = [(each, name, value) for each, copy in copies for name, value in copy.items() if name not in passing]
         self.looked_at = <PyObject**>PyMem_Malloc(3 * max(1, len(self.entries)) * sizeof(PyObject*))
-        if self.looked_at == NULL:
+        self.sizes = <Py_ssize_t*>PyMem_Malloc(2 * max(1, len(copies)) * sizeof(Py_ssize_t))
+        if self.looked_at == NULL or self.sizes == NULL:
             raise MemoryError("fastdl: no memory to watch a model with")
+        for number, (_, copy) in enumerate(copies):
+            self.sizes[2 * number] = len(copy)
+            self.sizes[2 * number + 1] = len(copy.keys() - self.passing)
         for number, (each, name, value) in enumerate(self.entries):
             self.looked_at[3 * number] = <PyObject*>each
             self.looked_at[3 * number + 1] = <PyObject*>name
@@ -34,23 +40,36 @@ cdef class Watch:
 
     def __dealloc__(self):
         PyMem_Free(self.looked_at)
+        PyMem_Free(self.sizes)
 
     def __reduce__(self):
         raise TypeError("Watch: expected to stay in its process, for it holds addresses; make it again")
 
     cdef bint unchanged(self) except -1:
         """Whether everything is as it was."""
-        cdef tuple entry
         cdef PyObject** place = self.looked_at
         cdef PyObject** end = place + 3 * len(self.entries)
-        for entry in self.sizes:
-            if PyDict_Size(<object>entry[0]) != <Py_ssize_t>entry[1]:
-                return False
+        cdef Py_ssize_t number, size
+        for number in range(PyList_GET_SIZE(self.dictionaries)):
+            size = PyDict_Size(<object>PyList_GET_ITEM(self.dictionaries, number))
+            if size != self.sizes[2 * number]:
+                if self.counted(<object>PyList_GET_ITEM(self.dictionaries, number)) != self.sizes[2 * number + 1]:
+                    return False
+                self.sizes[2 * number] = size
         while place < end:
             if PyDict_GetItem(<object>place[0], <object>place[1]) != place[2]:
                 return False
             place += 3
         return self.parameters_fit()
+
+    cdef Py_ssize_t counted(self, dictionary) except -1:
+        """How many entries have names that may not come and go."""
+        cdef Py_ssize_t place = 0, count = 0
+        cdef PyObject* name
+        cdef PyObject* value
+        while PyDict_Next(dictionary, &place, &name, &value):
+            count += not PySet_Contains(self.passing, <object>name)
+        return count
 
     cdef bint parameters_fit(self) except -1:
         """Whether the parameters are as they must be."""

@@ -80,9 +80,7 @@ class ModelCheckpoint(Callback):
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Find out before training whether there is something to write."""
-        from fastdl.training.training_state import writable
-
-        writable(trainer)
+        trainer.refuse_unsavable()
         self._name = FileName(self.path, trainer.history.names, "ModelCheckpoint")
         self._check_place(self._name, trainer, epochs)
         self._epochs = epochs

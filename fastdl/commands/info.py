@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import fastdl
+from fastdl._kernels.table import cpu_level
+from fastdl._kernels.threads import get_num_threads
 from fastdl.commands.streams import say
+from fastdl.environment import __version__, build_info
 
 
 def add(commands: Any) -> None:
@@ -19,8 +21,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print version, CPU level, threads and build."""
-    lines = {"fastdl": fastdl.__version__, "CPU level": fastdl.cpu_level(), "threads": fastdl.get_num_threads()}
-    lines |= fastdl.build_info()
+    lines = {"fastdl": __version__, "CPU level": cpu_level(), "threads": get_num_threads()}
+    lines |= build_info()
     width = max(map(len, lines)) + 1
     for name, value in lines.items():
         say(f"{name + ':':{width}} {value}")

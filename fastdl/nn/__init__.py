@@ -36,6 +36,7 @@ from fastdl.nn.loss import L1Loss as L1Loss
 from fastdl.nn.loss import Loss as Loss
 from fastdl.nn.loss import MAELoss as MAELoss
 from fastdl.nn.loss import MSELoss as MSELoss
+from fastdl.nn.module import LAYERS as _LAYERS
 from fastdl.nn.module import Module as Module
 from fastdl.nn.norm import BatchNorm1d as BatchNorm1d
 from fastdl.nn.norm import BatchNorm2d as BatchNorm2d
@@ -52,6 +53,15 @@ from fastdl.nn.softmax import Softmax as Softmax
 if TYPE_CHECKING:
     from fastdl.nn.spec import from_spec as from_spec
     from fastdl.nn.spec import to_spec as to_spec
+
+for _name, _value in list(vars().items()):
+    if (
+        isinstance(_value, type)
+        and issubclass(_value, Module)
+        and not issubclass(_value, (Loss, ModuleDict, ModuleList))
+    ):
+        _LAYERS[_name] = _value
+del _LAYERS["Module"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ class Collection(Module):
     """Modules under names, for a module that calls them itself."""
 
     _layers: dict[str, Module]
+    _is_called = False
     __eq__, __hash__ = object.__eq__, object.__hash__
 
     def forward(self, *inputs: Any) -> NoReturn:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -8,7 +8,7 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,9 +17,8 @@ import numpy as np
 from fastdl.input_file import read_whole
 from fastdl.messages import listed, short, shown
 from fastdl.nn import walk
-from fastdl.nn.collection import Collection
 from fastdl.nn.initializer import INITIALIZERS, Initializer
-from fastdl.nn.module import Module
+from fastdl.nn.module import LAYERS, Module
 
 T = TypeVar("T")
 LONGEST_ENTRY = 100_000
@@ -93,7 +92,7 @@ def to_spec(model: Module) -> list[str] | str:
 
     Source: paper 002.
     """
-    known = _layers()
+    known = LAYERS
     for module in model.modules():
         if known.get(type(module).__name__) is not type(module):
             raise TypeError(f"to_spec: expected layers of fastdl.nn, got a {type(module).__qualname__}")
@@ -111,7 +110,7 @@ def _spelled(layer: Module) -> str:
         names = {node.id for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)}
     except SyntaxError:
         names = {""}
-    if not names <= {*_layers(), *INITIALIZERS, *VALUES}:
+    if not names <= {*LAYERS, *INITIALIZERS, *VALUES}:
         raise TypeError(f"to_spec: expected arguments that can be written as a string, got {short(text)}")
     return text
 
@@ -148,7 +147,7 @@ def _count(spec: object, place: tuple[int, ...], first: dict[str, tuple[int, ...
 def _model(spec: Any, place: tuple[int, ...]) -> Module:
     if isinstance(spec, str):
         return _at(place, spec, lambda text: _value(_called(text), len(place) + 1))
-    return _layers()["Sequential"](*[_model(entry, (*place, number)) for number, entry in enumerate(spec, 1)])
+    return LAYERS["Sequential"](*[_model(entry, (*place, number)) for number, entry in enumerate(spec, 1)])
 
 
 def _at(place: tuple[int, ...], text: str, read: Callable[[str], T]) -> T:
@@ -179,8 +178,8 @@ def _parsed(text: str) -> ast.expr:
     name = node.func if isinstance(node, ast.Call) else node
     if not isinstance(name, ast.Name):
         raise ValueError("expected a layer's name, with its arguments in parentheses, like Linear(2, 25)")
-    if name.id not in _layers():
-        raise ValueError(_unknown("layer", name.id, _layers()))
+    if name.id not in LAYERS:
+        raise ValueError(_unknown("layer", name.id, LAYERS))
     return node
 
 
@@ -216,9 +215,9 @@ def _value(node: ast.expr, depth: int) -> Any:
 
 
 def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module | Initializer:
-    maker: Callable[..., Any] | None = _layers().get(name) or INITIALIZERS.get(name)
+    maker: Callable[..., Any] | None = LAYERS.get(name) or INITIALIZERS.get(name)
     if maker is None:
-        raise ValueError(_unknown("layer or initializer", name, {**INITIALIZERS, **_layers()}))
+        raise ValueError(_unknown("layer or initializer", name, {**INITIALIZERS, **LAYERS}))
     try:
         return maker(*arguments, **keywords)
     except (TypeError, ValueError, ArithmeticError, MemoryError) as error:
@@ -228,17 +227,6 @@ def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module |
         except TypeError as wrong:
             raise ValueError(f"expected {name}({_outline(signature)}): {wrong}") from None
         raise ValueError(str(error)) from error
-
-
-@cache
-def _layers() -> dict[str, type[Module]]:
-    from fastdl import nn  # the package imports this module while it is itself being imported
-
-    layers = {
-        name: value for name, value in vars(nn).items() if isinstance(value, type) and issubclass(value, nn.Module)
-    }
-    others = (nn.Loss, Collection)
-    return {name: value for name, value in layers.items() if value is not nn.Module and not issubclass(value, others)}
 
 
 def _outline(signature: inspect.Signature) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage
+
+if TYPE_CHECKING:
+    from fastdl.nn.parameter import Parameter
 
 Shape = tuple[int, ...]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,14 @@ from numpy.typing import NDArray
 from fastdl._kernels.activation import activation_kinds
 from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
 from fastdl.messages import shown
-from fastdl.nn.module import Module
-from fastdl.nn.parameter import Parameter
 from fastdl.plan.arena import Storage, arena
 from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks
 from fastdl.plan.chains import in_lanes
 from fastdl.plan.operations import IN_PLACE, KINDS, READS_X, READS_Y, Gradient, Operation, Shape, Value, record_of
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+    from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
 Address = Callable[[Storage | None], int]

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastdl import Trainer, data, nn, optim
+from fastdl import data, nn, optim
 from fastdl.nn import init
 from fastdl.studies import disk, picture
 from fastdl.studies.results import Results
 from fastdl.studies.study import Case, Figure, Finding, Measured, Settings, Study
 from fastdl.studies.train import fit
+from fastdl.training import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

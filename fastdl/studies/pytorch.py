@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-import fastdl
 from fastdl import nn, optim
+from fastdl._kernels.threads import get_num_threads
 from fastdl.random import permutation
 from fastdl.training.history import History, Metric
 
@@ -46,7 +46,7 @@ class Twin:
         metrics: Mapping[str, Metric] | None = None,
     ) -> None:
         torch: Any = importlib.import_module("torch")
-        torch.set_num_threads(fastdl.get_num_threads())
+        torch.set_num_threads(get_num_threads())
         self.torch = torch
         self.model = _layer(torch, model)
         self.model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in model.state_dict().items()})

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import fastdl
-from fastdl.environment import installing
+from fastdl._kernels.table import cpu_level
+from fastdl._kernels.threads import get_num_threads
+from fastdl.environment import __version__, installing
 from fastdl.studies import pytorch
 from fastdl.studies.results import Results, Spread
 from fastdl.studies.study import Case, Figure, Study
@@ -210,9 +211,9 @@ def versions() -> dict[str, str]:
 
         torch = version("torch")
     return {
-        "fastdl": fastdl.__version__,
-        "CPU level": fastdl.cpu_level(),
-        "threads": str(fastdl.get_num_threads()),
+        "fastdl": __version__,
+        "CPU level": cpu_level(),
+        "threads": str(get_num_threads()),
         "cores": str(os.cpu_count()),
         "PyTorch": torch,
         "NumPy": np.__version__,

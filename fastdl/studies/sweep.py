@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-import fastdl
+from fastdl._kernels.threads import get_num_threads, set_num_threads
 from fastdl.studies import pytorch
 from fastdl.studies.results import SECONDS
 from fastdl.studies.store import Store, key
@@ -74,13 +74,13 @@ def _measure(study: Study, task: Task) -> Measured:
 
 def _in_turn(study: Study, tasks: list[Task]) -> Iterator[tuple[Task, Measured]]:
     """Runs one after the other: what is timed has all threads, all else one, as in `_in_processes`."""
-    threads = fastdl.get_num_threads()
+    threads = get_num_threads()
     if not study.timed:
         _one_thread()
     try:
         yield from ((task, _measure(study, task)) for task in tasks)
     finally:
-        fastdl.set_num_threads(threads)
+        set_num_threads(threads)
 
 
 def _in_processes(study: Study, tasks: list[Task], processes: int) -> Iterator[tuple[Task, Measured]]:
@@ -104,7 +104,7 @@ def _in_processes(study: Study, tasks: list[Task], processes: int) -> Iterator[t
 
 
 def _one_thread() -> None:
-    fastdl.set_num_threads(1)
+    set_num_threads(1)
 
 
 def _warm_up(study: Study, cases: list[Case]) -> None:

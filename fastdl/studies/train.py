@@ -6,8 +6,9 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastdl import Trainer, nn, optim
+from fastdl import nn, optim
 from fastdl.studies.study import Case
+from fastdl.training import Trainer
 from fastdl.training.history import History, Metric
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fastdl import Trainer, data, nn, optim
+from fastdl import data, nn, optim
 from fastdl.metrics import accuracy
 from fastdl.reference.network import ListNetwork, Network
 from fastdl.studies import disk, picture
 from fastdl.studies.results import Results
 from fastdl.studies.study import Case, Figure, Finding, Measured, Settings, Study
 from fastdl.studies.train import fit, trainer_for
+from fastdl.training import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture

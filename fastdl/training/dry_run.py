@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl.data.input_validation import Rows, in_memory
 from fastdl.data.memmap import blocks
-from fastdl.nn.evaluation import copy_of
+from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.walk import weights_dtype

@@ -126,14 +126,3 @@ class PlainEngine:
             if outputs is not None:
                 outputs.append(output)
         return Losses(total, count, rows)
-
-
-def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
-    """The native engine where all parts are fastdl's own, else the plain one."""
-    from fastdl.plan import NotPlannedError
-    from fastdl.training.native_engine import NativeEngine
-
-    try:
-        return NativeEngine(task, x, y, batch_size)
-    except NotPlannedError as error:
-        return PlainEngine(task, str(error))

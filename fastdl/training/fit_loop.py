@@ -16,9 +16,10 @@ from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
-from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task, engine_for
+from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
 from fastdl.training.inference import outputs, training_mode
 from fastdl.training.measuring import measured
+from fastdl.training.native_engine import engine_for
 from fastdl.training.resume_state import Position
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.plan.operations import record_of
 from fastdl.random import stream
-from fastdl.training.engine import Losses, NotFiniteError, Task
+from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
@@ -315,3 +315,11 @@ def contents(criterion: Loss) -> list[bytes]:
     return [
         value.tobytes() for name, value in vars(criterion).items() if name != "_kept" and isinstance(value, np.ndarray)
     ]
+
+
+def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
+    """The native engine where all parts are fastdl's own, else the plain one."""
+    try:
+        return NativeEngine(task, x, y, batch_size)
+    except NotPlannedError as error:
+        return PlainEngine(task, str(error))

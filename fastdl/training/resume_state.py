@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastdl.callbacks import Callback
 from fastdl.messages import shown
 from fastdl.random import Stream
 from fastdl.serialization.rng_state import generator_from, generator_state
+
+if TYPE_CHECKING:
+    from fastdl.callbacks import Callback
 
 
 class Position:

@@ -317,6 +317,12 @@ class Trainer(Running):
                 " epoch, and go on from there with load(path)"
             )
 
+    def refuse_unsavable(self) -> None:
+        """Raise a TypeError where the optimizer's or the schedule's state cannot be written (for callbacks that will)."""
+        from fastdl.training.training_state import refuse_unsavable
+
+        refuse_unsavable(self)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole training state to a safetensors file, from which `load` goes on, in this process or another.
 

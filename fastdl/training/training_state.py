@@ -32,7 +32,7 @@ PARTS = ("optimizer", "schedule", "history", "position")
 LARGEST = 2**53
 
 
-def writable(trainer: Trainer) -> None:
+def refuse_unsavable(trainer: Trainer) -> None:
     """Refuse a trainer whose parts have no state that can be written.
 
     Raises:
@@ -56,7 +56,7 @@ def save_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     The model's entries are those of `fastdl.save`; the others begin with "training/", and the object `fastdl` in the
     metadata has an entry `training` that refers to them, in which numbers beyond JSON's are {"$float": "nan"}.
     """
-    writable(trainer)
+    refuse_unsavable(trainer)
     schedule, position, history = trainer.schedule, trainer._position, trainer.history
     taken = trainer.optimizer.state_dict()
     state = {
@@ -82,7 +82,7 @@ def load_state(
 
     The history must be one of `names`, if they are given.
     """
-    writable(trainer)
+    refuse_unsavable(trainer)
     path = as_path(path, "Trainer.load")
     with reading(path, "Trainer.load") as (file, words, shapes):
         if "training" not in words:

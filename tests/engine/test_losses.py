@@ -8,7 +8,8 @@ from twins import Parts, compare
 
 from fastdl import nn, optim
 from fastdl.testing import LOSS_CASES, make_target
-from fastdl.training.engine import NotFiniteError, PlainEngine, Task, engine_for
+from fastdl.training.engine import NotFiniteError, PlainEngine, Task
+from fastdl.training.native_engine import engine_for
 
 ROWS = 7
 TABLE = [

@@ -6,7 +6,8 @@ from twins import Parts, compare
 
 from fastdl import nn, optim
 from fastdl.testing import OPTIMIZER_CASES
-from fastdl.training.engine import PlainEngine, Task, engine_for
+from fastdl.training.engine import PlainEngine, Task
+from fastdl.training.native_engine import engine_for
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((10, 3)), RNG.standard_normal((10, 2))
