@@ -397,6 +397,11 @@ def test_a_files_folder_is_known_up_to_the_first_place_in_it(path, folder):
     assert FileName(path, ("loss",), "example").folder == folder
 
 
+def test_a_name_longer_than_memory_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match=r"^example: expected formats such as .*, got one with the error: "):
+        FileName(f"w-{{epoch:{10**15}d}}", (), "example")
+
+
 def test_messages_on_paths_are_short(tmp_path):
     with pytest.raises(ValueError) as refusal:
         fit(make_trainer(), ModelCheckpoint(f"{'x' * 5000}{{{'y' * 5000}}}"))
