@@ -15,6 +15,7 @@ import pytest
 import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback, CSVLog, LearningRateLog, ModelCheckpoint, TensorBoard
+from fastdl.callbacks.file_name import FileName
 from fastdl.metrics import accuracy
 
 X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
@@ -377,6 +378,28 @@ def test_an_unknown_place_is_told_before_training_with_those_that_there_are(tmp_
 def test_a_bad_format_is_told_before_training(tmp_path, name):
     message = r"ModelCheckpoint: expected (formats such as \{epoch:02d\}|places among \{epoch\})"
     refused_before_training(ValueError, message, ModelCheckpoint(tmp_path / f"w-{name}"))
+
+
+@pytest.mark.parametrize(
+    ("path", "folder"),
+    [
+        ("w-{epoch}", "."),
+        ("run/w-{epoch}", "run"),
+        ("run/{epoch}/w-{loss}", "run"),
+        ("{epoch}/w", "."),
+        ("/{epoch}", "/"),
+        ("a{{b}}/w", "a{b}"),
+        ("a{{b}}/w-{epoch}", "a{b}"),
+        ("{{a}}/b/{{{epoch}}}/w", "{a}/b"),
+    ],
+)
+def test_a_files_folder_is_known_up_to_the_first_place_in_it(path, folder):
+    assert FileName(path, ("loss",), "example").folder == folder
+
+
+def test_a_name_longer_than_memory_is_refused_in_a_sentence():
+    with pytest.raises(ValueError, match=r"^example: expected formats such as .*, got one with the error: "):
+        FileName(f"w-{{epoch:{10**15}d}}", (), "example")
 
 
 def test_messages_on_paths_are_short(tmp_path):

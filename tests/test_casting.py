@@ -66,6 +66,14 @@ def test_values_that_a_parameter_cannot_hold_change_nothing():
         assert np.isinf(nn.Linear(2, 1, dtype=np.float64).astype(np.float64).astype(np.float32).weight.data).sum() == 0
 
 
+def test_a_parameter_takes_infinities():
+    layer, values = nn.Linear(2, 1), np.array([[np.inf, -np.inf]])
+    layer.weight.data = values
+    assert (layer.weight.data == values).all()
+    layer.load_state_dict({"weight": -values, "bias": [np.inf]})
+    assert (layer.weight.data == -values).all()
+
+
 @pytest.mark.parametrize(
     ("values", "dtype", "place"),
     [

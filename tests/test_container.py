@@ -521,3 +521,13 @@ def test_what_changes_in_a_container_called_often_counts_in_the_next_call(name, 
         np.testing.assert_allclose(model.backward(gy), other.backward(gy), rtol=1e-4, atol=1e-5)
         for one, two in zip(model.parameters(), other.parameters(), strict=True):
             np.testing.assert_allclose(one.grad, two.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_container_called_often_does_not_go_back_with_other_weights():
+    model, x = often_called(), np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    for _ in range(6):
+        y = model(x)
+    model.astype(np.float64)
+    with pytest.raises(RuntimeError, match="weights became others after the forward; call the model on a batch again"):
+        model.backward(np.ones_like(y))
+    assert not any(parameter.grad.any() for parameter in model.parameters())

@@ -101,6 +101,12 @@ def test_r2_of_a_constant_target_is_1_only_where_it_is_met():
     assert r2_score([2.0], [2.0]) == 1
 
 
+def test_a_constant_whose_mean_is_rounded_is_constant():
+    assert np.full(3, 0.1).mean() != 0.1
+    assert r2_score([0.1] * 3, [0.1] * 3) == 1
+    assert r2_score([0.2] * 3, [0.1] * 3) == 0
+
+
 def test_the_root_mean_squared_error_has_the_targets_unit():
     assert root_mean_squared_error([1000, 1004], [1003, 1000]) == pytest.approx(np.sqrt(12.5))
     assert root_mean_squared_error(np.float32([[1, 2]]), np.float32([[1, 2]])) == 0
@@ -159,3 +165,10 @@ def test_values_of_any_size_are_measured(scale):
         root_mean_squared_error(output, target) * scale, rel=1e-15
     )
     assert np.isnan(root_mean_squared_error([np.nan, scale], [1.0, 1.0]))
+
+
+def test_the_least_and_the_largest_numbers_are_measured():
+    least, most = 5e-324, np.finfo(float).max
+    assert root_mean_squared_error([least, 0.0], [0.0, least]) == least
+    assert root_mean_squared_error([most, 0.0], [0.0, most]) == most
+    assert r2_score([least, 0.0], [least, 0.0]) == r2_score([most, -most], [most, -most]) == 1

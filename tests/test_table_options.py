@@ -3,11 +3,12 @@
 import csv
 import io
 import json
+import warnings
 
 import numpy as np
 import pytest
 
-from fastdl.commands.tables import recalled, translated
+from fastdl.commands.tables import in_words, recalled, translated
 from fastdl.serialization.model_file import load
 
 pytestmark = pytest.mark.usefixtures("no_picture")
@@ -200,3 +201,20 @@ def test_advice_is_in_the_command_lines_words():
         translated("write comment='#' for a comment, comment='' for")
         == "write --comment '#' for a comment, --comment none for"
     )
+
+
+def test_options_nested_without_end_are_damaged():
+    with pytest.raises(ValueError, match=r"^expected options of a table in the file of the model, got '\[\["):
+        recalled({"table": "[" * 10**5})
+
+
+@in_words()
+def warn_of_both():
+    warnings.warn("old: of another package", DeprecationWarning, stacklevel=1)
+    warnings.warn("read_csv: write header=True", UserWarning, stacklevel=1)
+
+
+def test_only_what_the_readers_warn_of_is_a_note(capsys):
+    with pytest.warns(DeprecationWarning, match="^old: of another package$"):
+        warn_of_both()
+    assert capsys.readouterr().err == "fastdl: note: write --header yes\n"

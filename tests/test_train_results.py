@@ -63,6 +63,31 @@ def test_any_file_of_an_older_run_counts(train, here, left):
 
 
 @pytest.mark.parametrize("left", ["disk.safetensors", "disk-history.csv", "disk.png"])
+def test_a_link_to_results_that_are_not_there_counts_too(train, here, left):
+    folder, target = here / "fastdl-out", here / "moved"
+    folder.mkdir()
+    (folder / left).symlink_to(target)
+    train()
+    assert {path.name for path in folder.iterdir()} == {left, "disk-2.safetensors", "disk-2-history.csv"}
+    assert not target.exists()
+
+
+def test_a_name_that_another_run_takes_at_the_last_moment_is_left_to_it(train, here, monkeypatch):
+    look, weights = results.Results._taken, here / "fastdl-out" / "disk.safetensors"
+
+    def look_before_the_other_writes(self, name):
+        found = look(self, name)
+        if weights.parent.exists() and not weights.exists():
+            weights.write_text("of the other")
+        return found
+
+    monkeypatch.setattr(results.Results, "_taken", look_before_the_other_writes)
+    train()
+    assert content(weights.parent).keys() == {weights.name, "disk-2.safetensors", "disk-2-history.csv"}
+    assert weights.read_text() == "of the other"
+
+
+@pytest.mark.parametrize("left", ["disk.safetensors", "disk-history.csv", "disk.png"])
 def test_a_folder_that_was_asked_for_and_has_results_is_refused_before_training(train, here, capsys, monkeypatch, left):
     (here / left).write_text("older")
     monkeypatch.setattr(Trainer, "fit", lambda *_, **__: pytest.fail("trained"))

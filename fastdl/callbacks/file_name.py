@@ -53,8 +53,8 @@ class FileName:
                 f"{owner}: expected formats such as {{epoch:02d}} and {{loss:.4f}} in the path {shown(path)}, got one with"
                 f" the error: {error}"
             ) from None
-        literal = next((text for text, name, _, _ in parts if name is not None), path)
-        self.folder = os.path.dirname(literal if self.fields else self.filled(1, {})) or os.curdir
+        count = next((number for number, (_, name, _, _) in enumerate(parts, 1) if name is not None), len(parts))
+        self.folder = os.path.dirname("".join(text for text, *_ in parts[:count])) or os.curdir
 
     def filled(self, epoch: int, record: Mapping[str, float]) -> str:
         """The path after an epoch with this record; a number that is not in it is a NaN."""

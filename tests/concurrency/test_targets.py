@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl._kernels import cross_entropy as kernels
 from fastdl.callbacks import Callback
@@ -143,3 +144,20 @@ def test_each_kernel_checks_the_index_that_it_uses(value, weighted, places, dtyp
         assert not gx[2, :, 0].any()
         np.testing.assert_array_equal(y[others], want_y[others])
         np.testing.assert_array_equal(gx.swapaxes(1, 2)[others], want_gx.swapaxes(1, 2)[others])
+
+
+def test_threads_write_the_rows_that_they_share_and_no_others(threads, dtype):
+    rows, behind = 5000, 10
+    x, target = RNG.standard_normal((rows, 10, 1)).astype(dtype), RNG.integers(0, 10, (rows, 1))
+    x, target = np.concatenate([x, x[:behind]]), np.concatenate([target, target[:behind]])
+    results = []
+    for number in (1, 2, 3, 7):
+        fastdl.set_num_threads(number)
+        p, y, gx = np.full_like(x, np.nan), np.full(target.shape, np.nan, dtype), np.full_like(x, np.nan)
+        kernels.cross_entropy_forward(x[:rows], target[:rows], None, -100, 0.0, p[:rows], y[:rows])
+        kernels.cross_entropy_backward(p[:rows], target[:rows], None, -100, 0.0, np.ones_like(y[:rows]), gx[:rows])
+        results.append((p, y, gx))
+        for array, first in zip(results[-1], results[0], strict=True):
+            assert np.isfinite(array[:rows]).all()
+            assert np.isnan(array[rows:]).all()
+            np.testing.assert_array_equal(array, first)

@@ -83,3 +83,14 @@ def test_a_mask_is_never_dropped(make):
     ):
         with pytest.raises(TypeError, match=f"expected an array without a mask for {name}, got a masked one"):
             call()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8])
+def test_labels_beyond_the_dtype_of_the_classes_are_none_of_them(dtype):
+    X, y = np.random.default_rng(0).standard_normal((20, 3)), np.arange(20).astype(dtype) % 2
+    model = MLPClassifier(max_iter=1, random_state=0).fit(X, y)
+    assert model.classes_.dtype == dtype
+    assert model.score(X, model.predict(X).astype(np.int64)) == 1
+    assert model.score(X, model.predict(X).astype(np.int64) + 256) == 0
+    with pytest.raises(ValueError, match="classes"):
+        model.partial_fit(X, y.astype(np.int64) + 256)
