@@ -36,7 +36,7 @@ ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
 NAMES = DEBUG or os.environ.get("FASTDL_SYMBOLS") == "1" or sys.platform != "linux"
 # What an extension must be built again for.
-HEADERS = [str(path) for pattern in ("*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
+HEADERS = [str(path) for pattern in ("**/*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
 
 
 class Build(build):
@@ -108,20 +108,20 @@ class BuildKernels(build_ext):
         return ["-fopenmp"]
 
 
-ROOMS = sorted(path.stem for path in KERNELS.glob("*.pyx"))
+SOURCES = sorted(KERNELS.rglob("*.pyx"))
 
 setup(
     ext_modules=cythonize(
         [
             Extension(
-                f"fastdl._kernels.{room}",
-                [str(KERNELS / f"{room}.pyx")],
+                ".".join(source.with_suffix("").parts),
+                [str(source)],
                 include_dirs=[numpy.get_include(), str(KERNELS)],
                 define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
                 depends=HEADERS,
                 language="c++",
             )
-            for room in ROOMS
+            for source in SOURCES
         ],
         build_dir="build/cython",
         compiler_directives={

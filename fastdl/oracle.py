@@ -16,13 +16,24 @@ from numpy.typing import NDArray
 from fastdl import nn, optim
 from fastdl.casting import cast
 from fastdl.nn.activation import _Elementwise as KernelActivation
+from fastdl.nn.batch_norm import _BatchNorm
 from fastdl.nn.conv import _Convolution
 from fastdl.nn.loss import _Elementwise as KernelLoss
-from fastdl.nn.norm import _BatchNorm
 from fastdl.nn.pool import _AvgPool, _MaxPool
 from fastdl.nn.softmax import _OverAxis
 from fastdl.random import stream
-from fastdl.reference import activation, conv, cross_entropy, dropout, layer_norm, linear, loss, norm, pool, softmax
+from fastdl.reference import (
+    activation,
+    batch_norm,
+    conv,
+    cross_entropy,
+    dropout,
+    layer_norm,
+    linear,
+    loss,
+    pool,
+    softmax,
+)
 from fastdl.reference import optim as reference_optim
 
 Array = NDArray[Any]
@@ -185,15 +196,15 @@ def _(module: _BatchNorm, x: Array, gradients: dict[int, Array]) -> tuple[Array,
     mean, inverse, y = np.zeros(module.num_features, x.dtype), np.zeros(module.num_features, x.dtype), np.zeros_like(x)
     by_batch = module.training or batches is None
     if by_batch:
-        norm.batch_norm_forward(x, W, b, module.eps, 0.0, None, None, None, mean, inverse, y)
+        batch_norm.batch_norm_forward(x, W, b, module.eps, 0.0, None, None, None, mean, inverse, y)
     else:
-        norm.batch_norm_evaluate(x, W, b, running_mean, running_var, module.eps, mean, inverse, y)
+        batch_norm.batch_norm_evaluate(x, W, b, running_mean, running_var, module.eps, mean, inverse, y)
 
     def backward(gy: Array) -> Array:
         gW = None if W is None else gradients.setdefault(id(module.weight), np.zeros_like(W))
         gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
         gx = np.zeros_like(x)
-        norm.batch_norm_backward(gy, x, W, mean, inverse, by_batch, True, gx, gW, gb)
+        batch_norm.batch_norm_backward(gy, x, W, mean, inverse, by_batch, True, gx, gW, gb)
         return gx
 
     return y, backward

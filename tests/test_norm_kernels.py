@@ -7,9 +7,9 @@ import pytest
 
 import fastdl
 from fastdl import nn
-from fastdl._kernels import layer_norm, norm
+from fastdl._kernels import batch_norm, layer_norm
+from fastdl.reference import batch_norm as naive_batch_norm
 from fastdl.reference import layer_norm as naive_layer_norm
-from fastdl.reference import norm as naive_norm
 from fastdl.testing import assert_close
 
 # Around registers, around what is short, beyond a block of rows, of elements, of channels.
@@ -38,7 +38,7 @@ ROWS = [(3, n) for n in (1, 2, 7, 15, 16, 17, 33, 64, 65, 100, 130)] + [
 def both(door, inputs, *outputs):
     """Run kernel and twin on copies of the same outputs; return pairs of what they wrote."""
     results = []
-    for room in (norm, naive_norm) if door.startswith("batch") else (layer_norm, naive_layer_norm):
+    for room in (batch_norm, naive_batch_norm) if door.startswith("batch") else (layer_norm, naive_layer_norm):
         results.append([None if o is None else o.copy() for o in outputs])
         getattr(room, door)(*inputs, *results[-1])
     return [pair for pair in zip(*results, strict=True) if pair[0] is not None]
@@ -72,7 +72,7 @@ def test_batch_norm_is_its_loops(level, dtype, shape):
     inputs = x, W, b, *running[:2], 0.1
     if x.size:
         assert_same(both("batch_norm_evaluate", inputs, mean, inverse, empty), 64, dtype)
-        naive_norm.batch_norm_forward(x, W, b, 1e-3, 0.0, None, None, None, mean, inverse, empty.copy())
+        naive_batch_norm.batch_norm_forward(x, W, b, 1e-3, 0.0, None, None, None, mean, inverse, empty.copy())
     cancelling = 1e5 if N * L < 4 else 64 * max(1, 32 / (N * L), N * L / 100) if x.size else 0
     for training, accumulate, gradients in (
         (True, False, (empty, gW, gb)),
@@ -129,8 +129,8 @@ def test_where_memory_lies_changes_no_bit(level, dtype, shape):
     for offset in (0, 8, 16, 40, 56):
         y, gx = placed(x, offset), placed(x, (5 * offset) % 64)
         result = [y, gx, *(np.zeros(shape[1], dtype) for _ in range(4))]
-        norm.batch_norm_forward(placed(x, 64 - offset), W, b, 1e-5, 0.0, None, None, None, *result[2:4], y)
-        norm.batch_norm_backward(placed(gy, offset), placed(x, 8), W, *result[2:4], True, False, gx, *result[4:])
+        batch_norm.batch_norm_forward(placed(x, 64 - offset), W, b, 1e-5, 0.0, None, None, None, *result[2:4], y)
+        batch_norm.batch_norm_backward(placed(gy, offset), placed(x, 8), W, *result[2:4], True, False, gx, *result[4:])
         for weights in (W_row, None):
             mean, inverse, z, gz = *np.zeros((2, len(x)), dtype), placed(rows, offset), placed(rows, offset)
             layer_norm.layer_norm_forward(placed(rows, 8), weights, weights, 1e-5, mean, inverse, z)

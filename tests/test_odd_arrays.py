@@ -9,7 +9,7 @@ import pytest
 
 from fastdl import nn
 from fastdl._kernels.array import ready, ready_gradient
-from fastdl._kernels.call import Kept
+from fastdl._kernels.program.call import Kept
 from fastdl.nn import Parameter
 
 LAYERS = (

@@ -7,7 +7,7 @@ from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.gemm cimport bands_scratch, bands_suit, gemm_kernel, gemm_scratch, product_by_bands
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
-from fastdl._kernels.update cimport Update, take_part
+from fastdl._kernels.program.update cimport Update, take_part
 
 cnp.import_array()
 

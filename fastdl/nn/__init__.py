@@ -13,6 +13,8 @@ from fastdl.nn.activation import Sigmoid as Sigmoid
 from fastdl.nn.activation import SiLU as SiLU
 from fastdl.nn.activation import Softplus as Softplus
 from fastdl.nn.activation import Tanh as Tanh
+from fastdl.nn.batch_norm import BatchNorm1d as BatchNorm1d
+from fastdl.nn.batch_norm import BatchNorm2d as BatchNorm2d
 from fastdl.nn.class_loss import CrossEntropyLoss as CrossEntropyLoss
 from fastdl.nn.class_loss import NLLLoss as NLLLoss
 from fastdl.nn.collection import ModuleDict as ModuleDict
@@ -28,6 +30,7 @@ from fastdl.nn.dropout import Dropout2d as Dropout2d
 from fastdl.nn.flatten import Flatten as Flatten
 from fastdl.nn.grad_mode import is_grad_enabled as is_grad_enabled
 from fastdl.nn.grad_mode import no_grad as no_grad
+from fastdl.nn.layer_norm import LayerNorm as LayerNorm
 from fastdl.nn.linear import Linear as Linear
 from fastdl.nn.loss import BCELoss as BCELoss
 from fastdl.nn.loss import BCEWithLogitsLoss as BCEWithLogitsLoss
@@ -38,9 +41,6 @@ from fastdl.nn.loss import MAELoss as MAELoss
 from fastdl.nn.loss import MSELoss as MSELoss
 from fastdl.nn.module import LAYERS as _LAYERS
 from fastdl.nn.module import Module as Module
-from fastdl.nn.norm import BatchNorm1d as BatchNorm1d
-from fastdl.nn.norm import BatchNorm2d as BatchNorm2d
-from fastdl.nn.norm import LayerNorm as LayerNorm
 from fastdl.nn.parameter import Parameter as Parameter
 from fastdl.nn.pool import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from fastdl.nn.pool import AvgPool1d as AvgPool1d

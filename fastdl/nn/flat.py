@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready, ready_gradient
-from fastdl._kernels.call import Call, Kept
-from fastdl._kernels.program import Program
+from fastdl._kernels.program.call import Call, Kept
+from fastdl._kernels.program.program import Program
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
 from fastdl.nn.module import Layer, Module

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_kinds
-from fastdl._kernels.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
+from fastdl._kernels.program.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
 from fastdl.messages import shown
 from fastdl.plan.arena import Storage, arena
 from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks

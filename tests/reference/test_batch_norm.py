@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from against import central_difference, close, near
 
-from fastdl.reference import layer_norm, norm
+from fastdl.reference import batch_norm, layer_norm
 
 SHAPES = [(5, 3), (4, 2, 3), (2, 3, 2, 2)]
 
 
 def batch_forward(x, W, b, eps=0.1):
     mean, inverse, y = np.zeros(x.shape[1]), np.zeros(x.shape[1]), np.full_like(x, 7.0)
-    norm.batch_norm_forward(x, W, b, eps, 0.0, None, None, None, mean, inverse, y)
+    batch_norm.batch_norm_forward(x, W, b, eps, 0.0, None, None, None, mean, inverse, y)
     return y, mean, inverse
 
 
@@ -42,7 +42,7 @@ def test_running_statistics_move_by_momentum_or_to_the_average(rng):
         )
         mean, var = np.zeros(3), np.ones(3)
         for count, x in enumerate(batches, 1):
-            norm.batch_norm_forward(x, None, None, 0.1, momentum, *running, *outputs)
+            batch_norm.batch_norm_forward(x, None, None, 0.1, momentum, *running, *outputs)
             share = momentum if momentum > 0 else 1 / count
             mean, var = (1 - share) * mean + share * x.mean(0), (1 - share) * var + share * x.var(0, ddof=1)
         close(running[0], mean)
@@ -53,11 +53,11 @@ def test_running_statistics_move_by_momentum_or_to_the_average(rng):
 def test_evaluation_uses_the_running_statistics(rng):
     x, W, b, running_mean, running_var = rng.normal(size=(4, 3)), *rng.random((4, 3))
     mean, inverse, y = np.zeros(3), np.zeros(3), np.zeros_like(x)
-    norm.batch_norm_evaluate(x, W, b, running_mean, running_var, 0.1, mean, inverse, y)
+    batch_norm.batch_norm_evaluate(x, W, b, running_mean, running_var, 0.1, mean, inverse, y)
     close(y, (x - running_mean) / np.sqrt(running_var + 0.1) * W + b)
     close(mean, running_mean)
     gx, gW, gb = np.zeros_like(x), np.ones(3), np.ones(3)
-    norm.batch_norm_backward(x, x, W, mean, inverse, False, True, gx, gW, gb)
+    batch_norm.batch_norm_backward(x, x, W, mean, inverse, False, True, gx, gW, gb)
     close(gx, x * W / np.sqrt(running_var + 0.1))
     close(gW - 1, (x * (x - running_mean) / np.sqrt(running_var + 0.1)).sum(0))
     close(gb - 1, x.sum(0))
@@ -71,7 +71,7 @@ def test_batch_norm_backward_is_the_derivative(rng, shape):
         return (gy * batch_forward(x, W, b)[0]).sum()
 
     gx, gW, gb = np.zeros_like(x), np.full_like(W, 10.0), np.full_like(b, 10.0)
-    norm.batch_norm_backward(gy, x, W, *batch_forward(x, W, b)[1:], True, False, gx, gW, gb)
+    batch_norm.batch_norm_backward(gy, x, W, *batch_forward(x, W, b)[1:], True, False, gx, gW, gb)
     near(gx, central_difference(f, x))
     near(gW, central_difference(f, W))
     near(gb, central_difference(f, b))
@@ -80,7 +80,7 @@ def test_batch_norm_backward_is_the_derivative(rng, shape):
 def test_an_empty_batch_changes_nothing():
     running = [np.full(3, 2.0), np.full(3, 3.0), np.ones((), np.int64)]
     outputs = np.zeros(3), np.zeros(3), np.zeros((0, 3))
-    norm.batch_norm_forward(np.zeros((0, 3)), None, None, 0.1, 0.5, *running, *outputs)
+    batch_norm.batch_norm_forward(np.zeros((0, 3)), None, None, 0.1, 0.5, *running, *outputs)
     assert (running[0] == 2).all()
     assert (running[1] == 3).all()
     assert running[2] == 1

@@ -1,11 +1,11 @@
 # An epoch of training in a program; see epoch.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
-from fastdl._kernels.blocks cimport Blocks
-from fastdl._kernels.objective cimport Objective
-from fastdl._kernels.operation cimport Batch, Operation
+from fastdl._kernels.program.blocks cimport Blocks
+from fastdl._kernels.program.objective cimport Objective
+from fastdl._kernels.program.operation cimport Batch, Operation
 from fastdl._kernels.table cimport real
-from fastdl._kernels.update cimport Update
+from fastdl._kernels.program.update cimport Update
 
 # An epoch under way. Rows are counted in bytes; `order` may be NULL, and then batches are read where they lie. The mean of its losses
 # is total / count; where they are sums, it is total.

@@ -1,6 +1,6 @@
 # A batch cut into blocks of samples that go through the first operations one block after the other; see blocks.pyx.
-from fastdl._kernels.objective cimport Objective
-from fastdl._kernels.operation cimport Batch, Operation
+from fastdl._kernels.program.objective cimport Objective
+from fastdl._kernels.program.operation cimport Batch, Operation
 from fastdl._kernels.table cimport real
 
 # The operations that go in blocks: how many, samples of a block, whether it is for one thread only, whether these are all and a

@@ -2,8 +2,8 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-from fastdl._kernels.blocks cimport Blocks
-from fastdl._kernels.operation cimport Batch
+from fastdl._kernels.program.blocks cimport Blocks
+from fastdl._kernels.program.operation cimport Batch
 
 # Seconds a sample by one thread and by all, 0 where not known yet; calls so far, and when the slower is tried again.
 cdef struct Pace:

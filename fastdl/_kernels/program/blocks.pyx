@@ -11,8 +11,8 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
 
-from fastdl._kernels.objective cimport objective_backward, objective_forward
-from fastdl._kernels.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
+from fastdl._kernels.program.objective cimport objective_backward, objective_forward
+from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
 from fastdl._kernels.table cimport entries, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 

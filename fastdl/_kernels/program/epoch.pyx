@@ -5,11 +5,11 @@ from libc.math cimport isfinite
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastdl._kernels.blocks cimport add_gradients, run_blocks, run_through_blocks
-from fastdl._kernels.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
-from fastdl._kernels.operation cimport backward_operation, forward_operation
+from fastdl._kernels.program.blocks cimport add_gradients, run_blocks, run_through_blocks
+from fastdl._kernels.program.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
+from fastdl._kernels.program.operation cimport backward_operation, forward_operation
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
-from fastdl._kernels.update cimport clip_norm, clip_values, take_step
+from fastdl._kernels.program.update cimport clip_norm, clip_values, take_step
 
 # Python looks for Ctrl-C this often, in seconds.
 cdef double PATIENCE = 0.02

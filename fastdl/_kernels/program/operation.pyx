@@ -16,7 +16,7 @@ from fastdl._kernels.layer_norm cimport layer_norm_backward_kernel, layer_norm_f
 from fastdl._kernels.linear cimport (
     linear_backward_kernel, linear_backward_step_kernel, linear_forward_kernel, linear_scratch, step_suits,
 )
-from fastdl._kernels.norm cimport (
+from fastdl._kernels.batch_norm cimport (
     batch_norm_backward_kernel, batch_norm_evaluate_kernel, batch_norm_forward_kernel, batch_norm_scratch,
 )
 from fastdl._kernels.pool cimport (
@@ -27,7 +27,7 @@ from fastdl._kernels.softmax cimport (
 )
 from fastdl._kernels.table cimport PatchTap, PoolAxis, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
-from fastdl._kernels.update cimport Update
+from fastdl._kernels.program.update cimport Update
 
 
 cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil:

@@ -13,17 +13,17 @@ import numpy as np
 
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
-from fastdl._kernels.blocks cimport blocks_scratch
-from fastdl._kernels.epoch cimport Epoch, new_batch, now, run_steps
+from fastdl._kernels.program.blocks cimport blocks_scratch
+from fastdl._kernels.program.epoch cimport Epoch, new_batch, now, run_steps
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
-from fastdl._kernels.objective cimport Objective
-from fastdl._kernels.operation cimport (
+from fastdl._kernels.program.objective cimport Objective
+from fastdl._kernels.program.operation cimport (
     FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
 )
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
-from fastdl._kernels.update cimport Update
+from fastdl._kernels.program.update cimport Update
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()

@@ -9,7 +9,7 @@ from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, anyone, enter, leave
 from fastdl._kernels.array cimport contiguous, is_plain
-from fastdl._kernels.program cimport Program
+from fastdl._kernels.program.program cimport Program
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()

@@ -4,7 +4,7 @@ from typing import Any, TypeAlias
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.program import Program
+from fastdl._kernels.program.program import Program
 from fastdl._kernels.watch import Watch
 
 Array: TypeAlias = NDArray[Any]

@@ -1,8 +1,7 @@
-"""Normalization over the batch (BatchNorm1d, BatchNorm2d) and over each sample (LayerNorm), forward beside backward."""
+"""Normalization over the batch (BatchNorm1d, BatchNorm2d), forward beside backward."""
 
 from __future__ import annotations
 
-import sys
 from math import prod
 from typing import Any, ClassVar
 
@@ -11,84 +10,17 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
-from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
-from fastdl._kernels.norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
+from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
-from fastdl.nn.parameter import Parameter, accumulates, learning_grad
+from fastdl.nn.normalization import BUFFERS, Normalization
+from fastdl.nn.parameter import accumulates, learning_grad
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
-_BUFFERS = "running_mean", "running_var", "num_batches_tracked"
 
 
-class _Normalization(Layer):
-    """y = (x - mean) / sqrt(var + eps) W + b, where W and b may be missing."""
-
-    _keeps_shape = True
-    weight: Parameter | None
-    bias: Parameter | None
-    # The size and arrays that the kernels have last been given, and their dtype (None for none): a user may assign others.
-    _fitting: tuple[Any, ...] = (None,) * 6
-    _dtype: np.dtype[Any] | None = None
-
-    def _set_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: np.dtype[Any]) -> None:
-        if prod(shape) * dtype.itemsize > sys.maxsize:
-            raise ValueError(f"{type(self).__name__}: expected sizes that memory can hold, got {shown(shape)}")
-        self.weight = Parameter(np.ones(shape, dtype)) if weight else None
-        self.bias = Parameter(np.zeros(shape, dtype)) if weight and bias else None
-
-    def _draw(self, generator: np.random.Generator) -> None:
-        for parameter, value in ((self.weight, 1), (self.bias, 0)):
-            if parameter is not None:
-                parameter.data = np.full(parameter.shape, value)
-
-    def backward(self, grad_output: Array) -> Array:
-        """Add to the gradients of W and b; return the gradient with respect to x."""
-        return self._backward(grad_output, True)
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        """Add to the gradients of W and b."""
-        if type(self).backward is not _Normalization.backward:
-            self.backward(grad_output)  # a subclass has its own
-        else:
-            self._backward(grad_output, False)
-
-    def _backward(self, grad_output: Array, with_input: bool) -> Any:
-        raise NotImplementedError
-
-    def _fit(self, size: Any, W: Any, b: Any, *buffers: Any) -> None:
-        """Look at what the kernels read and write, when it is other arrays than the latest time."""
-        dtype = None
-        for name, array in zip(("weight", "bias", *_BUFFERS), (W, b, *buffers), strict=False):
-            if array is None:
-                continue
-            counter = name == "num_batches_tracked"
-            kinds = ("int64",) if counter else ("float32", "float64")
-            if not isinstance(array, np.ndarray) or array.dtype not in map(np.dtype, kinds):
-                raise TypeError(
-                    f"{shown(self)}: expected an array of {' or '.join(kinds)} for {name}, got {shown(array)}"
-                )
-            dtype = dtype or array.dtype
-            wanted = (array.dtype, ()) if counter else (dtype, size if isinstance(size, tuple) else (size,))
-            if (array.dtype, array.shape) != wanted:
-                raise ValueError(
-                    f"{shown(self)}: expected {name} of {wanted[0]} and shape {wanted[1]}, got {array.dtype} and {array.shape}"
-                )
-            if not array.flags.carray:
-                raise ValueError(f"{shown(self)}: expected a contiguous, writeable {name}; write {name}.copy()")
-        self._fitting, self._dtype = (size, W, b, *buffers), dtype
-
-    def _checked(self, grad_output: Array, x: Array) -> Array:
-        if self._dtype is not None and self._dtype != x.dtype:
-            raise RuntimeError(
-                f"{shown(self)}: weights became {self._dtype} after a forward in {x.dtype}; call the model again"
-            )
-        return self._gradient(grad_output, x.shape, x.dtype)
-
-
-class _BatchNorm(_Normalization):
+class _BatchNorm(Normalization):
     _shapes: ClassVar[dict[int, str]]
     running_mean: Array | None
     running_var: Array | None
@@ -148,7 +80,7 @@ class _BatchNorm(_Normalization):
         ):
             buffers = running_mean, running_var, batches
             if len({buffer is None for buffer in buffers}) > 1:
-                raise ValueError(f"{shown(self)}: expected {', '.join(_BUFFERS)} or none of them, got only some")
+                raise ValueError(f"{shown(self)}: expected {', '.join(BUFFERS)} or none of them, got only some")
             self._fit(channels, W, b, *buffers)
         return channels, W, b, running_mean, running_var, batches
 
@@ -283,104 +215,3 @@ class BatchNorm2d(_BatchNorm):
     """
 
     _shapes = {4: "(N, {C}, H, W)"}  # noqa: RUF012
-
-
-class LayerNorm(_Normalization):
-    """y = (x - mean) / sqrt(var + eps) W + b, with mean and variance over the last axes of each sample.
-
-    Args:
-        normalized_shape: sizes of those axes, a tuple; an integer for the last one alone.
-        eps: added to the variance.
-        elementwise_affine: whether W and b are there; they begin as ones and zeros.
-        bias: whether b is there, beside W.
-        dtype: float32 or float64.
-
-    Shape:
-        x and y (..., *normalized_shape), W and b normalized_shape.
-
-    Raises:
-        TypeError, ValueError: for arguments of another kind or out of range, for x of another dtype or shape.
-
-    Example:
-        >>> LayerNorm(2)(np.array([[0, 2], [5, 5]], dtype=np.float32)).round(3)
-        array([[-1.,  1.],
-               [ 0.,  0.]], dtype=float32)
-
-    Source: torch.nn.LayerNorm; J. Ba et al., "Layer normalization", 2016.
-    """
-
-    def __init__(
-        self,
-        normalized_shape: int | tuple[int, ...] | list[int],
-        eps: float = 1e-5,
-        elementwise_affine: bool = True,
-        bias: bool = True,
-        *,
-        dtype: DTypeLike = np.float32,
-    ) -> None:
-        sizes = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
-        if not sizes:
-            raise ValueError("LayerNorm: expected at least one size for normalized_shape, got none")
-        self.normalized_shape = tuple(positive_integer(size, "normalized_shape", "LayerNorm") for size in sizes)
-        self.eps = real_number(eps, "eps", "LayerNorm", low=0)
-        self.elementwise_affine = true_or_false(elementwise_affine, "elementwise_affine", "LayerNorm")
-        bias = true_or_false(bias, "bias", "LayerNorm")
-        self._set_affine(self.normalized_shape, self.elementwise_affine, bias, as_float_dtype(dtype, "LayerNorm"))
-
-    def _arrays(self) -> tuple[Any, Any, Any]:
-        """The shape that is normalized; weight and bias, each an array or None."""
-        weight, bias, old, shape = self.weight, self.bias, self._fitting, self.normalized_shape
-        W, b = None if weight is None else weight._data, None if bias is None else bias._data
-        if old[0] != shape or W is not old[1] or b is not old[2]:
-            self._fit(shape, W, b)
-        return shape, W, b
-
-    def forward(self, x: Array) -> Array:
-        """Return each sample normalized by its own statistics."""
-        shape, W, b = self._arrays()
-        x = ready(x, self._dtype, self)
-        if x.shape[-len(shape) :] != shape:
-            raise ValueError(
-                f"{shown(self)}: expected input of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
-            )
-        n = prod(shape)
-        N = x.size // n
-        mean, inverse, y = empty((N,), x.dtype), empty((N,), x.dtype), empty_like(x)
-        layer_norm_forward(x.reshape(N, n), W, b, self.eps, mean, inverse, y)
-        if mode.enabled:
-            self._kept = x, mean, inverse
-        return y
-
-    def _plan(self, plan: Any, x: Any) -> Any:
-        shape, _, _ = self._arrays()
-        if x.shape[-len(shape) :] != shape:
-            raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
-        n = prod(shape)
-        rows = x.size // n
-        size = rows * plan.batch_size * plan.dtype.itemsize
-        parameters = {"W": self.weight, "b": self.bias}
-        return plan.add(
-            "layer_norm",
-            self,
-            x,
-            x.shape,
-            parameters,
-            kept={"mean": size, "inverse": size},
-            rows=rows,
-            I=n,
-            eps=self.eps,
-        )
-
-    def _backward(self, grad_output: Array, with_input: bool) -> Any:
-        x, mean, inverse = self._recall()
-        shape, W, _ = self._arrays()
-        gy = self._checked(grad_output, x)
-        weight, bias = self.weight, self.bias
-        gx, gW, gb = empty_like(x) if with_input else None, learning_grad(weight), learning_grad(bias)
-        if not (gx is gW is gb is None):
-            rows = x.reshape(len(mean), prod(shape))
-            layer_norm_backward(gy, rows, W, mean, inverse, accumulates(weight, bias), gx, gW, gb)
-        return gx
-
-    def _argument(self, name: str) -> Any:
-        return not self.elementwise_affine or self.bias is not None if name == "bias" else getattr(self, name)

@@ -1,0 +1,82 @@
+"""Normalization: what batch and layer normalization have in common."""
+
+from __future__ import annotations
+
+import sys
+from math import prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl.messages import shown
+from fastdl.nn.module import Layer
+from fastdl.nn.parameter import Parameter
+
+Array = NDArray[Any]
+BUFFERS = "running_mean", "running_var", "num_batches_tracked"
+
+
+class Normalization(Layer):
+    """y = (x - mean) / sqrt(var + eps) W + b, where W and b may be missing."""
+
+    _keeps_shape = True
+    weight: Parameter | None
+    bias: Parameter | None
+    # The size and arrays that the kernels have last been given, and their dtype (None for none): a user may assign others.
+    _fitting: tuple[Any, ...] = (None,) * 6
+    _dtype: np.dtype[Any] | None = None
+
+    def _set_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: np.dtype[Any]) -> None:
+        if prod(shape) * dtype.itemsize > sys.maxsize:
+            raise ValueError(f"{type(self).__name__}: expected sizes that memory can hold, got {shown(shape)}")
+        self.weight = Parameter(np.ones(shape, dtype)) if weight else None
+        self.bias = Parameter(np.zeros(shape, dtype)) if weight and bias else None
+
+    def _draw(self, generator: np.random.Generator) -> None:
+        for parameter, value in ((self.weight, 1), (self.bias, 0)):
+            if parameter is not None:
+                parameter.data = np.full(parameter.shape, value)
+
+    def backward(self, grad_output: Array) -> Array:
+        """Add to the gradients of W and b; return the gradient with respect to x."""
+        return self._backward(grad_output, True)
+
+    def backward_parameters(self, grad_output: Array) -> None:
+        """Add to the gradients of W and b."""
+        if type(self).backward is not Normalization.backward:
+            self.backward(grad_output)  # a subclass has its own
+        else:
+            self._backward(grad_output, False)
+
+    def _backward(self, grad_output: Array, with_input: bool) -> Any:
+        raise NotImplementedError
+
+    def _fit(self, size: Any, W: Any, b: Any, *buffers: Any) -> None:
+        """Look at what the kernels read and write, when it is other arrays than the latest time."""
+        dtype = None
+        for name, array in zip(("weight", "bias", *BUFFERS), (W, b, *buffers), strict=False):
+            if array is None:
+                continue
+            counter = name == "num_batches_tracked"
+            kinds = ("int64",) if counter else ("float32", "float64")
+            if not isinstance(array, np.ndarray) or array.dtype not in map(np.dtype, kinds):
+                raise TypeError(
+                    f"{shown(self)}: expected an array of {' or '.join(kinds)} for {name}, got {shown(array)}"
+                )
+            dtype = dtype or array.dtype
+            wanted = (array.dtype, ()) if counter else (dtype, size if isinstance(size, tuple) else (size,))
+            if (array.dtype, array.shape) != wanted:
+                raise ValueError(
+                    f"{shown(self)}: expected {name} of {wanted[0]} and shape {wanted[1]}, got {array.dtype} and {array.shape}"
+                )
+            if not array.flags.carray:
+                raise ValueError(f"{shown(self)}: expected a contiguous, writeable {name}; write {name}.copy()")
+        self._fitting, self._dtype = (size, W, b, *buffers), dtype
+
+    def _checked(self, grad_output: Array, x: Array) -> Array:
+        if self._dtype is not None and self._dtype != x.dtype:
+            raise RuntimeError(
+                f"{shown(self)}: weights became {self._dtype} after a forward in {x.dtype}; call the model again"
+            )
+        return self._gradient(grad_output, x.shape, x.dtype)
