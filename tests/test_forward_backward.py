@@ -1,13 +1,15 @@
 """What happens between a forward and its backward: the same at every call, and one backward for each forward."""
 
 import copy
+import functools
 
 import numpy as np
 import pytest
 
-from fastdl import nn
+from fastdl import Trainer, nn, optim
 from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
+from fastdl.plan import Plan
 from fastdl.training.inference import predict
 
 RNG = np.random.default_rng(0)
@@ -250,3 +252,51 @@ def test_a_prediction_leaves_the_program_of_a_model_as_it_is(between):
     model[0].note = "an attribute of a user's"
     model(x)
     assert not Flat.kept(model._kept)
+
+
+@pytest.fixture
+def while_planned(monkeypatch):
+    """Do something once, when a program has been planned, as another thread may."""
+
+    def then(*changes):
+        left, program = list(changes), Plan.program
+
+        def planned(self, *arguments):
+            made = program(self, *arguments)
+            if left:
+                left.pop()()
+            return made
+
+        monkeypatch.setattr(Plan, "program", planned)
+
+    return then
+
+
+def test_a_model_that_changes_while_it_is_planned_is_planned_anew(while_planned):
+    model, x = nn.Sequential(nn.Linear(3, 8, rng=0), nn.Tanh()), np.ones((2, 3), np.float32)
+    while_planned(lambda: model.append(nn.ReLU()))
+    for _ in range(4):
+        y = model(x)
+    assert len(model) == 3
+    assert (y >= 0).all()
+
+
+def test_weights_of_another_dtype_are_noticed_while_a_model_is_planned(while_planned):
+    model, x = nn.Sequential(nn.Linear(3, 8, rng=0), nn.BatchNorm1d(8)).astype(np.float64), np.ones((2, 3))
+    while_planned(lambda: model[1].weight.astype(np.float32))
+    model(x)
+    model(x)
+    with pytest.raises(ValueError, match="expected bias of float32"):
+        model(x)
+
+
+def test_a_fit_trains_the_weights_that_move_while_it_is_planned(while_planned):
+    def trained(*changes):
+        model = nn.Sequential(nn.Linear(3, 8, rng=0), nn.Tanh(), nn.Linear(8, 2, rng=1))
+        trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+        while_planned(*(functools.partial(change, model) for change in changes))
+        trainer.fit(np.ones((8, 3), np.float32), np.ones((8, 2), np.float32), epochs=3, batch_size=4, progress=False)
+        return [parameter.data.copy() for parameter in model.parameters()]
+
+    for one, other in zip(trained(lambda model: optim.SGD(model.parameters(), lr=0.5)), trained(), strict=True):
+        np.testing.assert_array_equal(one, other)

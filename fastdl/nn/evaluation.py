@@ -20,11 +20,11 @@ def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
     kept = vars(model).get("_evaluation")
     if kept is not None and kept[0].stands():
         return kept[1:]
+    unchanged = watch(model, passing={"training"})  # first: another thread may change the model while it is copied
     modules = list(model.modules())
     copy = copy_of(model, False)
     if not all(map(is_own, modules)):
         return copy, nullcontext()
-    vars(model)["_evaluation"] = None  # what is watched has this entry
     access = Access(reads=[*model.parameters(), *modules])
-    vars(model)["_evaluation"] = watch(model, passing={"training"}), copy, access
+    vars(model)["_evaluation"] = unchanged, copy, access
     return copy, access

@@ -27,6 +27,8 @@ from fastdl.random import stream
 
 # A container is planned at the so-and-so-manyth call: a plan costs as much as some dozens of calls.
 PATIENCE = 3
+# How often a model is planned that another thread changes meanwhile.
+TRIES = 3
 # The most memory that a program may hold on to, in bytes: with larger batches Python's share is small anyway.
 LARGEST = 32 * 2**20
 # Kinds and sizes of the elements that kernels compute with.
@@ -69,6 +71,7 @@ class Flat:
         Modules written in Python have none: their code may wait for other threads.
         """
         if self._turns is None or not self._turns[0].stands():
+            unchanged = watch(module, passing={"training"})  # first: another thread may change the module meanwhile
             modules, parameters = list(module.modules()), list(module.parameters())
             forward: Turn = nullcontext()
             back: Turn = nullcontext()
@@ -76,7 +79,7 @@ class Flat:
                 buffered = [each for each in modules if each._buffer_names]
                 forward = Access(reads=[*parameters, *modules], writes=buffered)
                 back = Access(reads=parameters, writes_gradients=parameters)
-            self._turns = watch(module, passing={"training"}), forward, back
+            self._turns = unchanged, forward, back
         return self._turns[2] if backward else self._turns[1]
 
     @staticmethod
@@ -115,7 +118,7 @@ def watch(
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
-    from fastdl.plan import Plan
+    from fastdl.plan import NotPlannedError, Plan
 
     def make() -> tuple[Program, Plan, Any]:
         plan = Plan(x.shape[1:], x.dtype, len(x), keeps, outside=True)
@@ -127,7 +130,13 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
             raise plan.refusal("batches are large")
         return program, plan, output
 
-    program, plan, output = make()
+    for _ in range(TRIES):
+        unchanged = watch(module)  # first: another thread may change the module while it is planned
+        program, plan, output = make()
+        if unchanged.stands():
+            break
+    else:
+        raise NotPlannedError("the model changes while it is planned")
     parameters, modules = list(module.parameters()), list(module.modules())
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
     for each in module.modules() if keeps else ():
@@ -136,7 +145,7 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     return Call(
         program,
         lambda: make()[0],
-        watch(module),
+        unchanged,
         x,
         output.shape,
         plan.least_samples,

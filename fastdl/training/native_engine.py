@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.program import UPDATE
-from fastdl.nn.flat import watch
+from fastdl.nn.flat import TRIES, watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
@@ -45,9 +45,11 @@ class NativeEngine:
         if not is_native(optimizer):
             raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
         optimizer.forget_gradients()
+        own = task.parameters()
+        # First: another thread may change the model while it is planned.
+        self._watch, self._contents = watch(model, criterion, in_place=own), contents(criterion)
         self.most = min(batch_size, len(x))
         self._plan = plan = Plan(x.shape[1:], x.dtype, self.most, True)
-        own = task.parameters()
         if any(parameter.dtype != x.dtype for parameter in own):
             raise NotPlannedError(f"the optimizer's parameters are of another dtype than the input's {x.dtype}")
         numbers = {id(parameter) for parameter in own}
@@ -67,7 +69,6 @@ class NativeEngine:
         self._records = np.empty(0, UPDATE)
         self._members: list[slice] = []
         self._numbers: list[int] = []
-        self._watch, self._contents = watch(model, criterion, in_place=own), contents(criterion)
         written = list({id(p): p for p in (*own, *model.parameters())}.values())
         self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
 
@@ -320,6 +321,10 @@ def contents(criterion: Loss) -> list[bytes]:
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
     """The native engine where all parts are fastdl's own, else the plain one."""
     try:
-        return NativeEngine(task, x, y, batch_size)
+        for _ in range(TRIES):
+            engine = NativeEngine(task, x, y, batch_size)
+            if engine.current():
+                return engine
     except NotPlannedError as error:
         return PlainEngine(task, str(error))
+    return PlainEngine(task, "the model changes while it is planned")
