@@ -6,14 +6,14 @@ import numbers
 import os
 import threading
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.replaced import Replaced
 from fastdl._kernels.shuffle import shuffle
 from fastdl.messages import shown
 
@@ -214,8 +214,7 @@ def stream() -> Stream:
     return _current.stream or default_stream()
 
 
-@contextmanager
-def drawing_from(stream: Stream) -> Iterator[None]:
+def drawing_from(stream: Stream) -> AbstractContextManager[None]:
     """Make a stream this thread's own inside the block.
 
     Example:
@@ -226,12 +225,7 @@ def drawing_from(stream: Stream) -> Iterator[None]:
         >>> stream() is mine
         False
     """
-    outer = _current.stream
-    _current.stream = stream
-    try:
-        yield
-    finally:
-        _current.stream = outer
+    return Replaced(_current, "stream", stream)
 
 
 def draw_from(stream: Stream) -> None:

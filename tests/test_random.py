@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastdl.random import as_generator, manual_seed
+from fastdl.random import Stream, as_generator, drawing_from, manual_seed, stream
 
 
 def test_manual_seed_fixes_what_the_default_generator_draws_next():
@@ -85,3 +85,14 @@ def test_threads_that_share_the_default_generator_draw_different_numbers():
     with ThreadPoolExecutor(4) as pool:
         drawn = np.concatenate(list(pool.map(lambda _: as_generator(None).random(1000), range(40))))
     assert len(np.unique(drawn)) == 40_000
+
+
+def test_an_error_within_a_block_gives_the_stream_back():
+    def fails():
+        with drawing_from(Stream(np.random.default_rng(0))), drawing_from(Stream(np.random.default_rng(1))):
+            raise KeyboardInterrupt
+
+    before = stream()
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert stream() is before

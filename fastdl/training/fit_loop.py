@@ -63,8 +63,7 @@ class Fitting:
     def run(self, epochs: int, resumed: bool) -> None:
         """Train until the history holds so many epochs; callbacks go on from their states where the fit is resumed."""
         trainer = self.trainer
-        with ExitStack() as endings:
-            endings.enter_context(drawing_from(self.position.stream))
+        with drawing_from(self.position.stream), ExitStack() as endings:
             try:
                 states = self.position.states_for(self.callbacks)
                 for callback, state in zip(self.callbacks, states, strict=True):
