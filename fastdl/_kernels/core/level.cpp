@@ -55,19 +55,13 @@ template <class T> struct Runs {
 };
 
 template <class T> constexpr Entries<T> make_entries() {
-    return {tile_rows, tile_columns<T>, lanes<T>, direct_tails,
-            pack_columns<T>, pack_rows<T>, multiply<T>, multiply_vector<T>, backward_of_row<T>,
-            pack_patches<T>, unpack_line<T>, turn<T>,
-            multiply_lines<T>, correlate<T>, sum_registers<T>, copy_rows<T>,
-            to_lanes<T>, correlate_lanes<T>, sum_lanes<T>,
-            point_tiles<T, tile_points>, point_tiles<T, 4>, tiles_from_points<T>, point_weights<T>, weights_from_points<T>,
-            Runs<T>::forward, Runs<T>::backward,
-            Runs<T>::loss_forward, Runs<T>::loss_sum, Runs<T>::loss_backward,
-            dot<T>, total<T>, scale<T>, clamp<T>, add_rows<T>, softmax<T>, softmax_backward<T>, log_softmax<T>, log_softmax_backward<T>,
-            max_pool<T>, max_pool_backward<T>, avg_pool<T>, avg_pool_backward<T>,
-            moments<T>, normalize<T>, gradient_sums<T>, normalize_backward<T>, layer_norm<T>, layer_norm_sums<T>, layer_norm_backward<T>,
-            dropout<T>,
-            sgd<T>, rmsprop<T>, adam<T>};
+    Entries<T> made{};
+#define VALUE(type, name, value) made.name = value;
+#define ENTRY(result, name, arguments) made.name = name<T>;
+#define ENTRY_OF(result, name, function, arguments) made.name = function;
+#define TABLE(result, name, functions, arguments) made.name = functions;
+#include "entries.inc"
+    return made;
 }
 
 extern const Table table;
