@@ -11,7 +11,8 @@ from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training import fit_loop
-from fastdl.training.engine import PlainEngine, engine_for
+from fastdl.training.engine import PlainEngine
+from fastdl.training.native_engine import engine_for
 
 PERMUTATION = "fastdl.training.batch_source.permutation"
 RNG = np.random.default_rng(0)

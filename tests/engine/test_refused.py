@@ -6,8 +6,8 @@ from twins import Parts, assert_same, fit, left
 
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.training.engine import PlainEngine, Task, engine_for
-from fastdl.training.native_engine import NativeEngine
+from fastdl.training.engine import PlainEngine, Task
+from fastdl.training.native_engine import NativeEngine, engine_for
 
 F = np.float64
 RNG = np.random.default_rng(0)
