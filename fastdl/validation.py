@@ -65,6 +65,23 @@ def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -
     return int(value)
 
 
+def sample_shape(value: Any, owner: str) -> tuple[int, ...]:
+    """The shape of one sample as a tuple, given as one or as an int; else an error that names the argument input_shape."""
+    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
+    if any(isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer)) for each in sizes):
+        raise TypeError(f"{owner}: expected {wanted}, got {shown(value)}")
+    if any(each < 1 for each in sizes):
+        raise ValueError(f"{owner}: expected {wanted}, got {shown(value)}")
+    return tuple(int(each) for each in sizes)
+
+
+def non_finite_row(array: NDArray[Any]) -> int | None:
+    """The first row that holds a NaN or an infinity; None where all values are finite."""
+    finite = np.isfinite(array)
+    return None if finite.all() else int(np.argmin(finite.reshape(len(array), -1).all(axis=1)))
+
+
 def size(value: Any, name: str, owner: str, least: int) -> int:
     """The value as an int when it is a whole number from `least` to 2**31 - 1; else an error that names the argument."""
     return _sizes((value,), value, f"an integer >= {least}", name, owner, least)[0]

@@ -24,6 +24,7 @@ from fastdl._kernels.patches cimport (
     scattered_product_of_patches, slice_channels, weights_size)
 from fastdl._kernels.planes cimport (
     correlation_of_planes, correlation_suits, planes_correlation_scratch, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 from fastdl._kernels.winograd cimport (
@@ -37,10 +38,6 @@ cdef enum Form:
     PLANES
     INTERLEAVED
     WINOGRAD
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    return (n + step - 1) // step * step
 
 
 cdef Py_ssize_t conv_scratch(const Convolution& s, PatchTap* taps) noexcept nogil:

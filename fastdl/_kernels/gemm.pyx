@@ -11,6 +11,7 @@ from libc.math cimport INFINITY
 
 from fastdl._kernels.activation cimport activation_code
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -28,10 +29,6 @@ cdef enum:
     TAKEN_BAND = 84
     PERIOD = 4096
     SMALL = 32768
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    return (n + step - 1) // step * step
 
 
 cdef Py_ssize_t slice_length(Py_ssize_t m) noexcept nogil:

@@ -7,6 +7,7 @@ are packed where they are used, a slice of channels at a time, and multiplied wi
 from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -21,10 +22,6 @@ cdef enum:
     ROW_STRIDE = 528
     PARTS = 8
     SUMS = 65536
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    return (n + step - 1) // step * step
 
 
 cdef double operations(const Product& p) noexcept nogil:

@@ -15,6 +15,7 @@ import os
 from cython.parallel cimport parallel, prange, threadid
 
 from fastdl._kernels.patches cimport Product, operations
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -53,10 +54,6 @@ cdef struct Tiles:
     # Tiles down and across an image; strips in all, of a block, and at most in lines; elements of a thread's lines; channels
     # and rows with those that fill a register; slices of the channels, and the channels of each.
     Py_ssize_t down, across, strips, of_block, blocks, of_lines, lines, x_step, y_step, slices, of_slice
-
-
-cdef Py_ssize_t round_up(Py_ssize_t n, Py_ssize_t step) noexcept nogil:
-    return (n + step - 1) // step * step
 
 
 cdef Tiles tiles_of(const Product& p, Py_ssize_t most, Py_ssize_t memory) noexcept nogil:

@@ -8,6 +8,7 @@ from fastdl.casting import cast
 from fastdl.nn.walk import weights_dtype
 from fastdl.serialization.model_file import Checkpoint
 from fastdl.training import predict
+from fastdl.validation import non_finite_row
 
 
 def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
@@ -19,8 +20,8 @@ def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
     """
     if saved.scaling is not None:
         x = cast(saved.scaling.transform(x), weights_dtype(saved.model), copy=False)
-        if not np.isfinite(x).all():
-            row = int(np.isfinite(x).reshape(len(x), -1).all(axis=1).argmin())
+        row = non_finite_row(x)
+        if row is not None:
             raise ValueError(
                 f"expected inputs like those that the model learned from, got far larger ones in row {row}"
             )

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl.casting import cast, first_rounded
 from fastdl.data.memmap import Mapped, blocks, lies_in_file
-from fastdl.validation import as_array
+from fastdl.validation import as_array, non_finite_row
 
 Array = NDArray[Any]
 Rows: TypeAlias = Array | Mapped
@@ -130,10 +130,9 @@ def _finite(array: Rows, name: str, owner: str) -> Rows:
     if isinstance(array, Mapped) and array.finite:
         return array
     for first, block in blocks(array):
-        finite = np.isfinite(block)
-        if not finite.all():
-            row = first + int(np.argmin(finite.reshape(len(block), -1).all(axis=1)))
+        row = non_finite_row(block)
+        if row is not None:
             raise ValueError(
-                f"{owner}: expected finite values in {name}, got NaN or infinite ones (first in row {row})"
+                f"{owner}: expected finite values in {name}, got NaN or infinite ones (first in row {first + row})"
             )
     return array

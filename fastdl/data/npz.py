@@ -18,7 +18,7 @@ import numpy as np
 
 from fastdl.data.source import DEFLATE_RATIO, read_up_to
 from fastdl.input_file import as_path, open_regular, size_of
-from fastdl.validation import one_of
+from fastdl.validation import non_finite_row, one_of
 
 NAMES = (("x", "y"), ("X", "Y"), ("X", "y"), ("images", "labels"), ("data", "target"), ("arr_0", "arr_1"))
 PARTS = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
@@ -210,8 +210,8 @@ def _header(file: IO[bytes], where: str, owner: str) -> tuple[np.dtype, tuple[in
 
 
 def _check_finite(array: np.ndarray, where: str, owner: str) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(axis=1)))
+    row = non_finite_row(array) if array.dtype.kind == "f" else None
+    if row is not None:
         raise ValueError(f"{owner}: expected finite values in {where}, got NaN or infinite ones (first in row {row})")
 
 

@@ -17,6 +17,7 @@ from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import Parts, weights_dtype
+from fastdl.validation import sample_shape
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -110,7 +111,7 @@ class Summarizing(Parts):
 
 def summarize(model: Module, input_shape: int | Shape) -> Summary:
     """Return a model's table of layers; see Module.summary."""
-    shape, dtype = _sample_shape(input_shape), weights_dtype(model)
+    shape, dtype = sample_shape(input_shape, "summary"), weights_dtype(model)
     if prod(shape) * dtype.itemsize > sys.maxsize:
         raise ValueError(f"summary: expected an input_shape that memory can hold, got {shown(input_shape)}")
     model, calls = _planned(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
@@ -238,13 +239,3 @@ def _title(module: Module) -> str:
 
 def _shape(array: Any) -> Shape | None:
     return array.shape if isinstance(array, np.ndarray) else None
-
-
-def _sample_shape(value: Any) -> Shape:
-    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
-    if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
-        raise TypeError(f"summary: expected {wanted}, got {shown(value)}")
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"summary: expected {wanted}, got {shown(value)}")
-    return tuple(int(size) for size in sizes)

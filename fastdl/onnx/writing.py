@@ -22,7 +22,7 @@ from fastdl.onnx import expression
 from fastdl.onnx.checking import LARGEST, accept, require_memory
 from fastdl.onnx.table import LAYERS, fill
 from fastdl.output_file import write_atomically
-from fastdl.validation import as_float_dtype
+from fastdl.validation import as_float_dtype, sample_shape
 
 OPSET, IR_VERSION = 17, 8
 # What may come on top of the weights.
@@ -44,7 +44,7 @@ def write(
     """See fastdl.onnx.export."""
     if not isinstance(model, Module):
         raise TypeError(f"onnx.export: expected a fastdl Module, got {type(model).__name__}")
-    shape = _sample_shape(input_shape)
+    shape = sample_shape(input_shape, "onnx.export")
     dtype = weights_dtype(model) if dtype is None else as_float_dtype(dtype, "onnx.export")
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
         raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {shown(input_shape)}")
@@ -202,13 +202,3 @@ def _described(name: str, array: NDArray[Any]) -> onnx.ValueInfoProto:
     times = array.shape[0] // SAMPLES if array.ndim else 0
     axis = "N" if times == 1 else f"{times} N"
     return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [axis, *array.shape[1:]])
-
-
-def _sample_shape(value: Any) -> tuple[int, ...]:
-    sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
-    wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
-    if any(isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, np.integer)) for size in sizes):
-        raise TypeError(f"onnx.export: expected {wanted}, got {shown(value)}")
-    if any(size < 1 for size in sizes):
-        raise ValueError(f"onnx.export: expected {wanted}, got {shown(value)}")
-    return tuple(int(size) for size in sizes)

@@ -35,7 +35,6 @@ RELU = activation_kinds().index("relu")
 OUTSIDE = 1
 # Multiply-adds that take less time than giving the GIL away and taking it again.
 LIGHT = 20_000
-FEWEST_SAMPLES = 16
 
 
 class NotPlannedError(ValueError):

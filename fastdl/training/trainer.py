@@ -231,7 +231,7 @@ class Trainer(Running):
         resume: Any,
     ) -> History:
         """See fit."""
-        epochs = _epochs(epochs)
+        epochs = positive_integer(epochs, "epochs", "Trainer.fit", or_zero=True)
         callbacks = listed(callbacks, progress)
         dtype = weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
@@ -397,11 +397,3 @@ class Trainer(Running):
         with no_grad(), own_dtype_told(self.model, output):
             loss = float(self.criterion(output, target))
         return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
-
-
-def _epochs(epochs: object) -> int:
-    if isinstance(epochs, (bool, np.bool_)) or not isinstance(epochs, (int, np.integer)):
-        raise TypeError(f"Trainer.fit: expected a whole number for epochs, got {shown(epochs)}")
-    if epochs < 0:
-        raise ValueError(f"Trainer.fit: expected epochs >= 0, got {shown(epochs)}")
-    return int(epochs)

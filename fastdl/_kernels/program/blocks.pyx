@@ -40,13 +40,13 @@ cdef Py_ssize_t blocks_scratch(
         return 0
     blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
                                                  own_scratch(blocks, operations, last, itemsize, memory),
-                                                 round_up(2 * objective.C))
-    return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + round_up(count * blocks.sums)
+                                                 padded_lines(2 * objective.C))
+    return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + padded_lines(count * blocks.sums)
             + count * (<Py_ssize_t>sizeof(double) // itemsize))
 
 
-cdef Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
-    """So many elements in whole lines, and one between."""
+cdef Py_ssize_t padded_lines(Py_ssize_t n) noexcept nogil:
+    """So many elements in whole cache lines, and one line between them and the next."""
     return (n + 2 * LINE - 1) // LINE * LINE
 
 
@@ -59,7 +59,7 @@ cdef Py_ssize_t own_scratch(
         most = max(most, operation_scratch(operations + i, min(blocks.size, N), itemsize, memory))
         most = max(most, operation_scratch(operations + i, N % blocks.size, itemsize, memory))
     hold_threads(threads)
-    return round_up(most)
+    return padded_lines(most)
 
 
 cdef inline real* sums_of(const Blocks* blocks, const Batch* batch, real* scratch) noexcept nogil:
@@ -113,7 +113,7 @@ cdef double run_through_blocks(
     const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t count = blocks_of(blocks, batch.N), block
     cdef real* sums = sums_of(blocks, batch, scratch)
-    cdef double* losses = <double*>(sums + round_up(count * blocks.sums))
+    cdef double* losses = <double*>(sums + padded_lines(count * blocks.sums))
     cdef double total = 0
     cdef int many = at_once(blocks, batch.N)
     if many == 1:
