@@ -2,7 +2,7 @@
 
 import os
 import platform
-import re
+import runpy
 import shutil
 import sys
 import tempfile
@@ -109,31 +109,7 @@ class BuildKernels(build_ext):
         return ["-fopenmp"]
 
 
-def declare_entries() -> None:
-    """Write Cython's declarations of the core's entry points, from the list that the core itself is made of."""
-    lines = [
-        "# Written by setup.py from core/entries.inc.",
-        'cdef extern from "core/table.hpp" namespace "fastdl" nogil:',
-        "    cdef cppclass Entries[T]:",
-    ]
-    text = re.sub(r"\s*//.*", "", (KERNELS / "core" / "entries.inc").read_text())
-    for kind, inside in re.findall(r"^(VALUE|ENTRY|ENTRY_OF|TABLE)\((.*?)\)$", text, re.MULTILINE | re.DOTALL):
-        first, name, rest = re.split(r",\s*", inside, maxsplit=2)
-        first, pointer = first.replace("bool", "boolean"), "**" if kind == "TABLE" else "*"
-        if kind == "VALUE":
-            lines.append(f"        {first} {name}")
-            continue
-        # Without their names, which Python may have other uses for.
-        arguments = [re.sub(r"\s*\w+$", "", each) for each in re.split(r",\s*", rest[rest.rindex("(") + 1 : -1])]
-        types = ", ".join(arguments).replace("bool", "boolean").replace("<T>", "[T]")
-        lines.append(f"        {first} ({pointer}{name})({types}) noexcept")
-    declarations = KERNELS / "entries.pxi"
-    written = "\n".join(lines) + "\n"
-    if not declarations.exists() or declarations.read_text() != written:
-        declarations.write_text(written)
-
-
-declare_entries()
+runpy.run_path(str(KERNELS / "declarations.py"))["write_declarations"]()
 SOURCES = sorted(KERNELS.rglob("*.pyx"))
 
 setup(
@@ -152,6 +128,7 @@ setup(
         build_dir="build/cython",
         compiler_directives={
             "language_level": "3",
+            "annotation_typing": False,  # annotations are for the stubs
             "binding": True,
             "embedsignature": False,
             "boundscheck": DEBUG,

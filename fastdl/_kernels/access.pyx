@@ -38,7 +38,10 @@ cdef class Access:
         reads_gradients, writes_gradients: parameters.
     """
 
-    def __init__(self, reads=(), writes=(), reads_gradients=(), writes_gradients=()):
+    def __init__(
+        self, reads: Collection[object] = (), writes: Collection[object] = (), reads_gradients: Collection[object] = (),
+        writes_gradients: Collection[object] = (),
+    ):
         self.kept = [*reads, *writes, *reads_gradients, *writes_gradients]  # while they live, no other object has their numbers
         self.reads = frozenset([*map(id, reads), *(id(each) | 1 for each in reads_gradients)])
         self.writes = frozenset([*map(id, writes), *(id(each) | 1 for each in writes_gradients)])
@@ -63,7 +66,7 @@ cdef bint anyone() noexcept:
     return PyList_GET_SIZE(turns) > 0
 
 
-def busy():
+def busy() -> bool:
     """Tell whether anyone has a turn: who changes one array in one go need not ask for a turn otherwise."""
     return anyone()
 

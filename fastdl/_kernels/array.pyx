@@ -54,7 +54,7 @@ cdef bint is_plain(array) except -1:
     return type(array) is cnp.ndarray or isinstance(array, cnp.ndarray) and not is_masked(array)
 
 
-def ready(array, dtype, owner, name="x"):
+def ready(array, dtype: np.dtype[Any] | None, owner, name: str = "x") -> Array:
     """Return the array as a kernel takes it: C-contiguous, aligned, of this dtype (float32 or float64 when dtype is None).
 
     Any layout is copied into that form, and a NumPy scalar is an array without axes; another dtype, a masked array, or what is
@@ -71,7 +71,7 @@ def ready(array, dtype, owner, name="x"):
     raise refusal(array, dtype, owner, name)
 
 
-def ready_gradient(array, cnp.ndarray like not None, owner):
+def ready_gradient(array, cnp.ndarray like not None, owner) -> Array:
     """Return the gradient as a kernel takes it: as `ready` does, and of the dtype and shape of `like`."""
     cdef cnp.ndarray gradient = ready(array, like.dtype, owner, "grad_output")
     cdef int axis, axes = cnp.PyArray_NDIM(like)
@@ -98,7 +98,7 @@ cdef refusal(array, dtype, owner, name):
     return TypeError(f"{owner}: expected an array of {wanted} for {name}, got {array.dtype}; write {name}.astype(np.{example})")
 
 
-def empty(tuple shape not None, cnp.dtype dtype not None):
+def empty(tuple shape not None, cnp.dtype dtype not None) -> Array:
     """Return an uninitialized C-contiguous array."""
     cdef cnp.npy_intp dims[32]
     cdef int i, n = len(shape)
@@ -109,7 +109,7 @@ def empty(tuple shape not None, cnp.dtype dtype not None):
     return cnp.PyArray_EMPTY(n, dims, dtype.num, 0)
 
 
-def empty_rows(cnp.ndarray array not None, Py_ssize_t width):
+def empty_rows(cnp.ndarray array not None, Py_ssize_t width) -> Array:
     """Return an uninitialized C-contiguous array of the same dtype and shape, but for a last axis of this width."""
     cdef cnp.npy_intp dims[64]
     cdef int i, n = cnp.PyArray_NDIM(array)
@@ -119,12 +119,12 @@ def empty_rows(cnp.ndarray array not None, Py_ssize_t width):
     return cnp.PyArray_EMPTY(n, dims, cnp.PyArray_TYPE(array), 0)
 
 
-def empty_like(cnp.ndarray array not None):
+def empty_like(cnp.ndarray array not None) -> Array:
     """Return an uninitialized C-contiguous array of the same shape and dtype."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)
 
 
-def count_targets(cnp.ndarray target not None, int64_t classes, int64_t ignored):
+def count_targets(cnp.ndarray target not None, int64_t classes, int64_t ignored) -> tuple[int, int]:
     """Return how many of the int64 targets are classes, and the place of the first that is neither one nor ignored (or -1)."""
     cdef const int64_t* k = <const int64_t*>cnp.PyArray_DATA(target)
     cdef Py_ssize_t i, count = 0

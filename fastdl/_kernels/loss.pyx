@@ -109,7 +109,7 @@ def loss_forward(
 
 def loss_sum(
     cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray weight, cnp.ndarray pos_weight, str kind not None, double delta,
-):
+) -> float:
     """The sum of weight times the loss of each element, as a Python float."""
     cdef int code = loss_code(kind)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)

@@ -185,7 +185,7 @@ def max_pool_backward(
 
 def avg_pool_forward(
     cnp.ndarray x not None, tuple kernel_size not None, tuple stride not None, tuple padding not None, bint count_include_pad,
-    divisor_override, cnp.ndarray y not None,
+    divisor_override: int | None, cnp.ndarray y not None,
 ):
     """y = the sum of each window / its number of places, those in the padding counted or not, or / divisor_override."""
     cdef PoolAxis rows = axis_of(x, y, 0, kernel_size, stride, padding, (1, 1))
@@ -199,7 +199,7 @@ def avg_pool_forward(
 
 def avg_pool_backward(
     cnp.ndarray gy not None, tuple kernel_size not None, tuple stride not None, tuple padding not None, bint count_include_pad,
-    divisor_override, cnp.ndarray gx not None,
+    divisor_override: int | None, cnp.ndarray gx not None,
 ):
     """gx = the sum over windows that see this element of gy / what avg_pool_forward divides by."""
     cdef PoolAxis rows = axis_of(gx, gy, 0, kernel_size, stride, padding, (1, 1))

@@ -9,7 +9,7 @@ cdef class Replaced:
 
     cdef object owner, name, value, before
 
-    def __init__(self, owner, str name not None, value):
+    def __init__(self, owner: object, str name not None, value: object):
         self.owner, self.name, self.value = owner, name, value
 
     def __enter__(self):

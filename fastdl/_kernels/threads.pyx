@@ -35,7 +35,7 @@ cdef int hold_threads(int n) noexcept nogil:
     return before
 
 
-def set_num_threads(n) -> None:
+def set_num_threads(n: int) -> None:
     """Let the kernels use up to n threads, in every Python thread of the process (threadpoolctl's limits are kept to as well).
 
     Results do not depend on it, not by a bit. A build without OpenMP and a forked child always run on one thread.

@@ -20,7 +20,9 @@ cdef class Watch:
         in_place: whether they must keep their arrays too, and stay frozen or not.
     """
 
-    def __init__(self, dictionaries, passing, parameters, kind, in_place=False):
+    def __init__(
+        self, dictionaries: Iterable[dict[str, Any]], passing: Collection[str], parameters: Iterable[Any], kind, in_place: bool = False,
+    ):
         self.kind, self.moves, self.in_place, self.passing = kind, kind.changes, in_place, frozenset(passing)
         copies = [(each, each.copy()) for each in dictionaries]
         self.dictionaries = [each for each, _ in copies]
@@ -89,6 +91,6 @@ cdef class Watch:
         self.moves = moves
         return True
 
-    def stands(self):
+    def stands(self) -> bool:
         """Tell whether everything is as it was."""
         return self.unchanged()

@@ -361,7 +361,7 @@ cdef void correlate_point(
 # --- the setting
 
 
-def set_winograd(enabled) -> None:
+def set_winograd(enabled: bool) -> None:
     """Let convolutions multiply by Winograd's method where that is faster (the default), or forbid it; in the whole process.
 
     float32 convolutions of 3 x 3 weights with stride 1, dilation 1, one group and 16 channels or more each way take about half

@@ -2,4 +2,16 @@
 
 from fastdl.reference import activation, batch_norm, conv, dropout, gemm, linear, loss, network, optim, pool, softmax
 
-__all__ = ["activation", "batch_norm", "conv", "dropout", "gemm", "linear", "loss", "network", "optim", "pool", "softmax"]
+__all__ = [
+    "activation",
+    "batch_norm",
+    "conv",
+    "dropout",
+    "gemm",
+    "linear",
+    "loss",
+    "network",
+    "optim",
+    "pool",
+    "softmax",
+]

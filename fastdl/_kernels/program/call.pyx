@@ -39,9 +39,11 @@ cdef class Call:
     cdef int kind
     cdef Access forward_access, backward_access
 
-    def __init__(self, Program program not None, make, Watch watch not None, cnp.ndarray x not None, tuple output_shape not None,
-                 Py_ssize_t least, list parameters not None, list gradients not None, stream,
-                 Access forward not None, Access backward not None):
+    def __init__(
+        self, Program program not None, make: Callable[[], Program], Watch watch not None, cnp.ndarray x not None,
+        tuple output_shape not None, Py_ssize_t least, list parameters not None, list gradients not None,
+        stream: Callable[[], Any], Access forward not None, Access backward not None,
+    ):
         self.make, self.watch, self.output_shape, self.least, self.gradients = make, watch, output_shape, least, gradients
         self.shape, self.capacity, self.kind, self.stream = (<object>x).shape[1:], len(x), cnp.PyArray_TYPE(x), stream
         self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
@@ -75,7 +77,7 @@ cdef class Call:
             program.bind(self.parameters, self.watch.moves)
         return False
 
-    def forward(self, batch, owner):
+    def forward(self, batch, owner) -> Kept | None:
         """Return what is kept of the forward of a batch, with its output; None where the program does not suit.
 
         The owner lets go of what it has kept before, if an owner is given.

@@ -32,11 +32,11 @@ cdef Operation any_operation
 cdef Objective any_objective
 cdef Update any_update
 # The records as NumPy writes them.
-OPERATION = np.asarray(<Operation[:1]>&any_operation).dtype
-OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype
-UPDATE = np.asarray(<Update[:1]>&any_update).dtype
+OPERATION = np.asarray(<Operation[:1]>&any_operation).dtype  # type: np.dtype[Any]
+OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype  # type: np.dtype[Any]
+UPDATE = np.asarray(<Update[:1]>&any_update).dtype  # type: np.dtype[Any]
 # Weights of so many elements may be stepped over alone, by the operation that they belong to.
-FEWEST_ALONE = FEWEST_TAKEN
+FEWEST_ALONE = FEWEST_TAKEN  # type: int
 
 
 cdef void run_either(
@@ -166,8 +166,10 @@ cdef class Program:
         blocks: how a batch in training is cut: the fields of Blocks but the last.
     """
 
-    def __init__(self, operations, objective, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target, Py_ssize_t draws,
-                 Py_ssize_t light, kept, blocks):
+    def __init__(
+        self, operations: Array, objective: Array | None, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target,
+        Py_ssize_t draws, Py_ssize_t light, kept: object, blocks: tuple[int, ...],
+    ):
         self.operations = np.ascontiguousarray(operations, OPERATION)
         self.objective = None if objective is None else np.ascontiguousarray(objective, OBJECTIVE)
         self.count, self.itemsize, self.draws = len(operations), itemsize, draws
@@ -204,7 +206,7 @@ cdef class Program:
         Py_ssize_t epochs, Py_ssize_t batch_size, cnp.ndarray updates not None, double limit_of_values, double limit_of_norm,
         bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list counts not None, list members not None,
         Access access not None, Watch watch not None, goes_on not None, ended not None,
-    ):
+    ) -> tuple[bool, int, int, float, float, float, int]:
         """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
 
         Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's

@@ -1,9 +1,0 @@
-from typing import Any, TypeAlias
-
-from numpy.typing import NDArray
-
-Array: TypeAlias = NDArray[Any]
-
-def dropout_forward(x: Array, p: float, seed: int, call: int, run: int, y: Array) -> None: ...
-def dropout_backward(gy: Array, p: float, seed: int, call: int, run: int, gx: Array) -> None: ...
-def philox(seed: int, call: int, first: int, words: Array) -> None: ...

@@ -1,6 +1,0 @@
-class Mode:
-    enabled: bool
-
-class Pause:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exception: object) -> None: ...

@@ -1,9 +1,0 @@
-from typing import Any, TypeAlias
-
-from numpy.typing import NDArray
-
-Array: TypeAlias = NDArray[Any]
-
-def linear_forward(x: Array, W: Array, b: Array | None, y: Array) -> None: ...
-def linear_backward_input(gy: Array, W: Array, gx: Array) -> None: ...
-def linear_backward_weight(gy: Array, x: Array, accumulate: bool, gW: Array | None, gb: Array | None) -> None: ...
