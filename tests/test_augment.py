@@ -143,9 +143,6 @@ def test_a_bad_call_says_so(call, kind, message):
         call()
 
 
-# --- in Trainer.fit
-
-
 IMAGES, LABELS = ball(60, rng=0)
 
 

@@ -68,9 +68,6 @@ def same_weights(state, other):
     return all((state[name] == other[name]).all() for name in state)
 
 
-# --- when they are called
-
-
 def test_a_callback_is_called_at_the_begin_each_step_each_epoch_and_the_end():
     fit(make_trainer(), diary := Diary(), epochs=2)
     assert diary.lines == ["begin 2", "step 1", "step 2", "epoch 1", "step 1", "step 2", "epoch 2", "end"]
@@ -96,9 +93,6 @@ def test_a_callback_that_did_not_begin_does_not_end(tmp_path):
         fit(make_trainer(), first, CSVLog(tmp_path / "no" / "log.csv"), last)
     assert first.lines == ["begin 3", "end"]
     assert last.lines == []
-
-
-# --- early stopping
 
 
 def test_early_stopping_stops_after_patience_epochs_and_restores_the_best_weights():
@@ -189,9 +183,6 @@ def test_early_stopping_refuses_arguments_it_cannot_use(arguments, kind):
         EarlyStopping(**arguments)
 
 
-# --- CSV log
-
-
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
@@ -242,9 +233,6 @@ def test_a_path_that_cannot_be_written_is_said_before_training(tmp_path):
     assert same_weights(trainer.model.state_dict(), before)
     with pytest.raises(TypeError, match="expected a path, got int"):
         CSVLog(3)
-
-
-# --- progress bar
 
 
 class Terminal(io.StringIO):

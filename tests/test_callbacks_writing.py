@@ -61,9 +61,6 @@ def epochs_in(folder):
     return found
 
 
-# --- checkpoints
-
-
 @pytest.mark.parametrize(("every", "epochs"), [(1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (3, [3, 5]), (9, [5])])
 def test_a_checkpoint_is_written_every_n_epochs_and_after_the_last(tmp_path, every, epochs):
     fit(make_trainer(), ModelCheckpoint(tmp_path / "{epoch}.safetensors", every=every), epochs=5)
@@ -150,9 +147,6 @@ def test_on_checkpoint_comes_when_every_callback_has_seen_the_epoch():
     assert order == ["a begin 1", "b begin 1", "a end", "b end", "a checkpoint", "b checkpoint"]
 
 
-# --- learning rates
-
-
 def test_the_rates_of_every_group_are_those_that_the_epochs_were_trained_with():
     model = nn.Linear(2, 2, rng=0)
     groups = [{"params": [model.weight], "lr": 0.4}, {"params": [model.bias]}]
@@ -173,9 +167,6 @@ def test_an_epoch_that_was_left_has_no_rates():
     log = LearningRateLog()
     fit(make_trainer(), log, Leaving())
     assert log.rates == [[0.1]]
-
-
-# --- TensorBoard
 
 
 def curves(folder):
@@ -256,9 +247,6 @@ def test_callbacks_copy_and_pickle(make):
         assert vars(twin) == vars(callback)
 
 
-# --- places to write to
-
-
 class Seen(Callback):
     """Whether an epoch was run."""
 
@@ -328,9 +316,6 @@ def test_a_folder_without_permission_is_told_before_training(tmp_path, monkeypat
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)  # root may write anywhere
     for name in ("f", "{loss}"):
         refused_before_training(PermissionError, str(tmp_path), ModelCheckpoint(tmp_path / name))
-
-
-# --- names with places
 
 
 def test_epoch_and_numbers_of_the_history_are_filled_in(tmp_path):

@@ -53,9 +53,6 @@ def metadata_words(path):
         return json.loads(file.metadata()["fastdl"])
 
 
-# --- what is saved comes back
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_model_comes_back_bit_for_bit(path, dtype):
     model = network(dtype)
@@ -144,9 +141,6 @@ def test_a_model_with_layers_of_ones_own_is_loaded_into_one(path):
     with pytest.raises(ValueError, match=r"weights without a spec.* write load\(path, model="):
         load(path)
     assert (load(path, other).model.inner.weight.data == model.inner.weight.data).all()
-
-
-# --- what does not fit is refused, and nothing is changed
 
 
 def test_a_model_that_does_not_fit_is_told_what_differs_and_left_as_it_is(path):
@@ -322,9 +316,6 @@ def test_load_wants_a_model_to_load_into(path):
     save(network(), path)
     with pytest.raises(TypeError, match="expected a fastdl Module or None for model, got type"):
         load(path, nn.Linear)
-
-
-# --- the file stands whole
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_beside_it(path, monkeypatch):

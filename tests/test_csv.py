@@ -18,9 +18,6 @@ def write(tmp_path):
     return write
 
 
-# --- what is read
-
-
 def test_words_as_target_are_classes_sorted_by_name(write):
     found = read_csv(write("1,2,dog\n3,4,cat\n5,6,dog\n"))
     assert found.x.tolist() == [[1, 2], [3, 4], [5, 6]]
@@ -169,9 +166,6 @@ def test_doubles_come_back_bit_for_bit(tmp_path_factory, rows, delimiter):
     assert np.hstack([found.x, found.y]).tolist() == rows
 
 
-# --- read_columns
-
-
 def test_columns_are_read_in_the_order_asked_for(write):
     path = write("id,a,b\nx1,1,2\nx2,3,4\n")
     x, names = read_columns(path, ["b", 1])
@@ -207,8 +201,6 @@ def test_columns_that_are_not_there_are_told(write, columns, kind, message):
     with pytest.raises(kind, match=f"^read_csv: {message}"):
         read_csv(write("a,b\n1,2\n"), columns=columns)
 
-
-# --- errors
 
 BAD = {
     "empty": (b"", "expected rows in .*, got none"),

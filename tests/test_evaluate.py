@@ -35,9 +35,6 @@ def rewritten(path, name, change):
     return copy
 
 
-# --- it says what training said
-
-
 def test_a_test_file_gives_what_training_gave(run, trained, flowers):
     test = rewritten(flowers, "test.csv", lambda row, i: row if i % 2 == 0 else None)
     model, last = trained("--data", flowers, "--test-data", test, *SHORT)
@@ -68,9 +65,6 @@ def test_values_are_judged_in_their_own_unit(run, trained, prices):
 def test_images_are_read_and_scaled_as_in_training(run, trained, images):
     model, last = trained("--data", *images, "--test-data", *images, "--epochs", "3")
     assert f"test {run('evaluate', model, '--data', *images[::-1])[1].splitlines()[-1]}" == last
-
-
-# --- classes and columns are found by name
 
 
 def test_the_table_tells_each_class_by_its_name(run, trained, flowers):
@@ -133,9 +127,6 @@ def test_class_numbers_in_arrays_are_names(run, trained, flowers, tmp_path):
     assert run("evaluate", model, "--data", tmp_path / "set.npz") == wanted
 
 
-# --- the picture
-
-
 def test_the_confusion_matrix_is_drawn_where_that_is_asked_for(run, trained, flowers, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (the plot extra)")
     model, _ = trained("--data", flowers)
@@ -154,9 +145,6 @@ def test_a_picture_that_cannot_be_drawn_is_said_at_once(run, trained, flowers, p
     assert err.startswith('fastdl: --out: needs matplotlib; write pip install ".[plot]"')
     values, _ = trained("--data", prices, *SHORT)
     assert "--out: expected a model of classes" in run("evaluate", values, "--data", prices, "--out", tmp_path)[2]
-
-
-# --- what is refused
 
 
 BAD_WORDS = {

@@ -62,9 +62,6 @@ class Loader:
         yield from map(list, data.batches(X, Y, self.batch_size, rng=self.rng))
 
 
-# --- the same as with arrays
-
-
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("kind", ["loader", "function"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -207,9 +204,6 @@ def test_a_callback_that_changes_the_model_counts_from_the_next_batch_on():
     assert_same(*twins, np.float64)
 
 
-# --- how often an iterable gives its batches
-
-
 def test_a_generator_is_enough_for_one_epoch():
     results = []
     for source in (BATCHES, (batch for batch in BATCHES), iter(BATCHES), lambda: iter(BATCHES)):
@@ -269,9 +263,6 @@ def test_no_epochs_try_the_first_batch_but_take_none_of_a_generators():
 
 def test_shuffle_may_be_false():
     assert len(make_trainer().fit(BATCHES, epochs=1, shuffle=False, drop_last=False)) == 1
-
-
-# --- what does not fit
 
 
 CALLS = {

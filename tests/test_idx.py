@@ -40,9 +40,6 @@ def path(tmp_path):
     return tmp_path / "some-name"
 
 
-# --- read_idx
-
-
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize("dtype", DTYPES.values(), ids=lambda dtype: dtype.__name__)
 def test_an_array_of_each_dtype_comes_back(path, dtype, pack):
@@ -176,9 +173,6 @@ def test_no_more_is_read_than_is_asked_for():
     file = io.BytesIO(bytes(5_000_000))
     assert len(read_up_to(file, 3_000_001)) == file.tell() == 3_000_001
     assert len(read_up_to(file, 10**18)) == 1_999_999
-
-
-# --- mnist
 
 
 def write_pair(folder, stem="t10k", dot="-", pack=bytes, end="", x=None, y=None):

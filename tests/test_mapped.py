@@ -66,9 +66,6 @@ def trained(x, y, validation, dtype=np.float32, **options):
     return records, {name: array.tobytes() for name, array in left(trainer).items()}
 
 
-# --- the same as in memory
-
-
 @pytest.mark.parametrize("weights", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", DTYPES)
 def test_a_fit_on_files_leaves_the_bits_of_one_on_arrays(in_file, kind, weights):
@@ -117,9 +114,6 @@ def test_batches_of_mapped_arrays_feed_a_fit(in_file):
         for a, b in ((x, y), (X, Y))
     ]
     assert results[0] == results[1]
-
-
-# --- what is said of them
 
 
 def bad(array, place, value):
@@ -177,9 +171,6 @@ def test_lengths_and_kinds_are_checked_as_in_memory(in_file):
         trainer.fit(X, in_file(Y > 0), epochs=1, batch_size=16)
     with pytest.raises(TypeError, match="expected y beside x, got memmap alone"):
         trainer.fit(in_file(X), epochs=1)
-
-
-# --- memory
 
 
 def grown(call):
@@ -255,9 +246,6 @@ def test_targets_in_files_are_not_loaded_as_a_whole(sparse):
     model = nn.Sequential(nn.Linear(1, 16, rng=0))
     trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
     assert grown(lambda: trainer.fit(x, y, epochs=1, batch_size=2**16, shuffle=False)) < 40 * MEGABYTE < y.nbytes
-
-
-# --- parts
 
 
 def test_rows_come_in_the_order_asked_for(in_file):

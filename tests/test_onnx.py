@@ -70,9 +70,6 @@ def operators(path):
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-# --- every case of the table
-
-
 @pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 def test_onnxruntime_computes_what_the_case_does_and_so_does_what_comes_back(case, dtype, path):
     assert samples_of(case)
@@ -112,9 +109,6 @@ def public_layers():
 @pytest.mark.parametrize("layer", sorted(public_layers(), key=lambda c: c.__name__))
 def test_every_public_layer_can_be_exported(layer):
     assert issubclass(layer, nn.Loss) or layer in LAYERS
-
-
-# --- what the files look like
 
 
 def lenet(dtype=np.float32):
@@ -254,9 +248,6 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 
-# --- end to end
-
-
 def test_lenet_runs_in_onnxruntime(path):
     model = lenet()
     fastdl.onnx.export(model, path, (1, 28, 28))
@@ -344,9 +335,6 @@ def test_import_fastdl_is_enough_to_get_there(python):
     assert (done.stdout, done.stderr) == ("load\n", "")
 
 
-# --- layers of one's own
-
-
 class Scaled(Module):
     """A layer that says itself what it is in ONNX."""
 
@@ -411,9 +399,6 @@ def test_a_model_without_layers_passes_its_input_on(path):
 def test_a_subclass_that_computes_the_same_is_exported_as_its_class(path):
     fastdl.onnx.export(Renamed(3, 4), path, 3)
     assert operators(path) == ["Gemm"]
-
-
-# --- what is refused
 
 
 class Silent(Module):
@@ -601,8 +586,6 @@ def test_a_missing_onnx_is_named_with_its_extra(monkeypatch, path):
             call()
 
 
-# --- the page about it
-
 PAGE = Path(__file__).parent.parent / "docs" / "onnx.md"
 
 
@@ -639,9 +622,6 @@ def test_the_page_tells_the_operators_of_a_layer(case, path):
     fastdl.onnx.export(model, path, samples_of(case)[0])
     wanted = {name for module in model.modules() for name in told[type(module).__name__]}
     assert set(operators(path)) - {"Constant"} <= wanted
-
-
-# --- what is nearly a layer
 
 
 def parsed(nodes, sizes, **weights):

@@ -184,8 +184,6 @@ def test_what_does_not_go_together_is_refused(call, kind, message):
         call()
 
 
-# --- formulas
-
 SILU = ("Mul", "x", ("Sigmoid", "x"))
 
 

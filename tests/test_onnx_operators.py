@@ -154,8 +154,6 @@ def test_every_operator_has_a_test_that_passes():
     assert passing | OWN_TESTS == OPERATORS.keys()
 
 
-# --- models that PyTorch has written, which onnx ships; they are of an old opset
-
 FROM_TORCH = Path(onnx.__file__).parent / "backend" / "test" / "data" / "pytorch-converted"
 THREE_AXES = "one or two axes|two to four axes"
 NOT_FROM_TORCH = {

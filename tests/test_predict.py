@@ -43,9 +43,6 @@ def rows(text):
     return list(csv.DictReader(io.StringIO(text)))
 
 
-# --- what is predicted
-
-
 def test_class_names_come_back(run, trained, flowers, kinds):
     code, out, err = run("predict", trained("--data", flowers), "--data", flowers)
     assert (code, err) == (0, "")
@@ -95,9 +92,6 @@ def test_what_is_written_reads_back_as_the_very_value(run, tmp_path):
     assert (np.array([row["value"] for row in rows(out)], np.float32) == wanted).all()
 
 
-# --- what it is predicted from
-
-
 def test_columns_are_found_by_name_and_the_target_is_left_out(run, trained, flowers, tmp_path):
     model = trained("--data", flowers, "--epochs", "3")
     wanted = run("predict", model, "--data", flowers)
@@ -121,9 +115,6 @@ def test_images_come_from_idx_npy_and_npz(run, trained, images, tmp_path):
     np.savez(tmp_path / "images.npz", x=pixels, y=labels)
     for name in ("images.npy", "images.npz"):
         assert run("predict", model, "--data", tmp_path / name) == wanted
-
-
-# --- where it is written
 
 
 def test_a_file_is_written_as_what_would_be_printed(run, trained, flowers, tmp_path):
@@ -183,9 +174,6 @@ def test_a_reader_that_has_gone_is_no_traceback(trained, flowers):
     finally:
         os.close(write)
     assert (found.returncode, found.stderr) == (1, "")
-
-
-# --- what is refused
 
 
 BAD_WORDS = {

@@ -228,9 +228,6 @@ def test_a_step_callback_goes_on(path):
     assert everything(resumed(path, trainer_of, 2, Steps)) == everything(whole)
 
 
-# --- with callbacks that remember
-
-
 class Script(Callback):
     """Lets the validation loss be as it is told."""
 
@@ -346,9 +343,6 @@ def test_a_callback_of_ones_own_gets_its_state_back(path):
     fit(second, 4, counting, resume=True)
     assert counting.seen.tolist() == [10, 10, 10]
     assert repr(counting.odd) == "[inf, None, True, 'ß', [1, -0.0]]"
-
-
-# --- where a fit is left
 
 
 def test_the_same_trainer_goes_on_in_memory():

@@ -29,9 +29,6 @@ def rows_of(array, pattern="{:.3f}", delimiter=","):
     return "".join(delimiter.join(pattern.format(value) for value in row) + "\n" for row in array)
 
 
-# --- names in the first row
-
-
 @pytest.mark.parametrize(
     ("names", "rows"),
     [
@@ -86,9 +83,6 @@ def test_a_name_above_values_is_told_to_be_one(write):
     with pytest.raises(ValueError, match="write header=True if line 1 holds names"):
         read_csv(path)
     assert read_csv(path, header=True).target == "price"
-
-
-# --- index columns, and columns to leave out
 
 
 @pytest.mark.parametrize("first", ["", "Unnamed: 0"])
@@ -157,9 +151,6 @@ def test_the_later_of_two_columns_of_one_name_is_renamed(write):
         assert read_csv(path).features == ("a", "a.2", "a.1")
 
 
-# --- delimiters
-
-
 @pytest.mark.parametrize("delimiter", DELIMITERS)
 @pytest.mark.parametrize("end", ["", "{}"])
 def test_every_delimiter_is_found_also_at_the_end_of_lines(write, delimiter, end):
@@ -189,9 +180,6 @@ def test_what_no_delimiter_cuts_evenly_names_the_option(write):
     ):
         read_csv(write("a~b\n1~2\n3~4\n"))
     assert read_csv(write("a~b\n1~2\n3~4\n"), delimiter="~").features == ("a",)
-
-
-# --- decimal marks
 
 
 @pytest.mark.parametrize(
@@ -240,9 +228,6 @@ def test_doubles_with_commas_come_back_bit_for_bit(tmp_path_factory, rows, delim
     path.write_text("".join(delimiter.join(map(repr, row)).replace(".", ",") + "\n" for row in rows))
     found = read_csv(path, classes=False, dtype=np.float64, decimal=",", header=False, delimiter=delimiter)
     assert np.hstack([found.x, found.y]).tolist() == rows
-
-
-# --- comments
 
 
 @pytest.mark.parametrize(
@@ -301,9 +286,6 @@ def test_lines_are_counted_with_the_comments_above_them(write):
         read_csv(path, header=False)
 
 
-# --- encodings
-
-
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_encodings_are_known(write, encoding, pack):
@@ -330,9 +312,6 @@ def test_a_guessed_encoding_is_told(write):
         read_csv(path, encoding="klingon")
     with pytest.raises(ValueError, match=r"expected text in ascii in .*, got other bytes"):
         read_csv(path, encoding="ascii")
-
-
-# --- numbers as labels and as inputs
 
 
 def test_labels_are_exact_whatever_their_size(write):

@@ -29,9 +29,6 @@ def npz(path, x, y):
     return path
 
 
-# --- what is learned
-
-
 def test_a_table_with_classes_in_words_is_learned(run, flowers, tmp_path):
     code, out, err = run("train", "--data", flowers)
     assert (code, err) == (0, "")
@@ -247,9 +244,6 @@ def test_the_picture_shows_a_confusion_matrix_for_classes(run, flowers, prices, 
     assert drawn == ["loss_curves", "confusion_matrix", "loss_curves"]
 
 
-# --- digits
-
-
 def test_the_digits_are_told_apart_within_a_minute(run):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
     code, out, err = run("train", "digits")
@@ -266,8 +260,6 @@ def test_without_scikit_learn_its_extra_is_named(run, monkeypatch):
     assert (code, out) == (2, "")
     assert err.startswith('fastdl: digits: needs scikit-learn; write pip install ".[sklearn]"')
 
-
-# --- what is refused
 
 CSV = "a,b,kind\n" + "1,2,u\n3,4,v\n" * 5
 BAD_WORDS = {

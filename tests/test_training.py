@@ -50,9 +50,6 @@ class CallAtStep(Callback):
         self.at_step(trainer, step, loss)
 
 
-# --- what a fit does
-
-
 def test_fit_takes_the_steps_of_the_explicit_loop():
     trainer = make_trainer()
     trainer.fit(X, Y, epochs=3, batch_size=16, seed=5)
@@ -219,9 +216,6 @@ def test_a_users_own_parts_are_enough():
     assert history.engine.startswith("plain")
 
 
-# --- the door
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arrays_take_the_weights_dtype_at_the_door(dtype):
     trainer = make_trainer(dtype)
@@ -334,9 +328,6 @@ def test_a_trainer_is_made_of_parts_that_fit(change, kind, message):
         Trainer(**parts)
 
 
-# --- evaluate and predict
-
-
 @pytest.mark.parametrize("batch_size", [1, 7, 90, 1000])
 def test_evaluate_is_exact_over_unequal_batches(batch_size):
     trainer = make_trainer(np.float64, metrics=[accuracy])
@@ -428,9 +419,6 @@ def test_evaluate_and_predict_refuse_what_they_cannot_use_and_restore_the_mode(c
     assert all(module.training for module in trainer.model.modules())
 
 
-# --- how a fit can end
-
-
 def test_ctrl_c_ends_the_fit_and_keeps_the_finished_epochs():
     def interrupt(trainer, step, loss):
         if len(trainer.history) == 2 and step == 2:
@@ -474,9 +462,6 @@ def test_a_callback_can_stop_the_fit_after_an_epoch():
     assert len(trainer.fit(X, Y, epochs=2, batch_size=16)) == 2
 
 
-# --- history
-
-
 def test_a_history_gives_columns_by_name_and_records_by_number():
     history = make_trainer(metrics=[accuracy]).fit(X, Y, epochs=2, batch_size=16, validation_data=(XV, YV))
     assert history.names == ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -497,9 +482,6 @@ def test_a_history_pickles():
     again = pickle.loads(pickle.dumps(history))
     assert again.records == history.records
     assert again.engine == history.engine
-
-
-# --- copies
 
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda trainer: pickle.loads(pickle.dumps(trainer))])

@@ -59,9 +59,6 @@ def path(tmp_path):
     return tmp_path / "state.safetensors"
 
 
-# --- what is in it
-
-
 def test_the_model_in_it_is_read_by_load_and_by_safetensors(path):
     trainer = trainer_of()
     fit(trainer)
@@ -249,8 +246,6 @@ def test_a_stream_takes_no_state_but_its_own():
             stream.load_state_dict(state)
 
 
-# --- what it is refused for
-
 OTHERS = {
     "a layer of another size": (
         trainer_of("Linear(2, 6)", "BatchNorm1d(6)", "ReLU", "Linear(6, 3)"),
@@ -396,8 +391,6 @@ def test_callbacks_take_no_state_but_their_own(path, make, name, value):
         fit(second, 3, make(), resume=True, **options)
     assert bits(second)[:-1] == before
 
-
-# --- that it is always whole
 
 KILLING = textwrap.dedent("""
     import os, random, signal, sys, time

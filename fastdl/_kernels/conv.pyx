@@ -103,9 +103,6 @@ cdef void forward_taps(const Convolution& s, PatchTap* taps) noexcept nogil:
             taps[kh * s.KW + kw].column = kw * s.DW - s.PW
 
 
-# --- forward
-
-
 cdef Product forward_product(const Convolution& s, const PatchTap* taps) noexcept nogil:
     cdef Product p
     p.N, p.G, p.rows, p.channels, p.taps, p.pixels = s.N, s.G, s.O // s.G, s.C // s.G, s.KH * s.KW, s.OH * s.OW
@@ -152,9 +149,6 @@ cdef void pack_forward_weights(
         for u in range(p.taps // p.across):
             entries(table, W).pack_rows(
                 source + c * p.taps + u * p.across, k, 1, count, p.across, to + tile_rows * (u * p.channels + c) * p.across)
-
-
-# --- backward: the input
 
 
 cdef void conv_backward_input_kernel(
@@ -249,9 +243,6 @@ cdef void pack_backward_weights(
                 entries(table, W).pack_rows(source + elements[t], KK, 1, count, 1, to + tile_rows * ((o - start) * p.taps + t))
 
 
-# --- backward: the weights
-
-
 cdef void conv_backward_weight_kernel(
     const real* gy, const real* x, const Convolution& s, bint accumulate, real* gW, real* gb, real* scratch) noexcept nogil:
     cdef Product p = forward_product(s, <const PatchTap*>scratch)
@@ -288,9 +279,6 @@ cdef void sum_of_output(Py_ssize_t o, const real* gy, const Convolution& s, bint
     for n in range(s.N):
         total += entries(table, gy).sum(gy + (n * s.O + o) * pixels, pixels)
     gb[o] = <real>total
-
-
-# --- doors
 
 
 cdef Convolution described(

@@ -41,9 +41,6 @@ cdef Py_ssize_t patches_scratch(const Product& p) noexcept nogil:
     return threads_for(operations(p)) * WIDEST_TILE * (slice_channels(p.channels, p.taps) * p.taps + p.rows)
 
 
-# --- weights times patches
-
-
 cdef void product_of_patches(
     const Product& p, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
     cdef Py_ssize_t step = slice_channels(p.channels, p.taps), slices = (p.channels + step - 1) // step
@@ -98,9 +95,6 @@ cdef void scattered_panel(
     for row in range(p.rows):
         entries(table, y).unpack_line(
             block + row * tile_columns, grid, tap, first, count, y + (task // panels * p.rows + row) * grid.height * grid.width)
-
-
-# --- the gradient of the weights: gW^T (lines, rows) = patches (lines, pixels) gy^T (pixels, rows), all images
 
 
 cdef Py_ssize_t parts_of(const Product& p) noexcept nogil:

@@ -80,9 +80,6 @@ cdef void fill_planes(
         done += count
 
 
-# --- forward, and backward to the input
-
-
 cdef bint planes_fit(const Product& p) noexcept nogil:
     """Whether pixels lie next to each other, and the taps so near that little more than the image is copied."""
     cdef Py_ssize_t t
@@ -161,9 +158,6 @@ cdef void rows_of_pixels(
             for j in range(count):
                 entries(table, y).copy_rows(out + j * out_row, planes.pitch, rows, columns, to + j * p.pixels, columns)
         i += count
-
-
-# --- backward to the weights
 
 
 cdef bint correlation_suits(const Product& p) noexcept nogil:

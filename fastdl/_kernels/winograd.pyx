@@ -108,9 +108,6 @@ cdef Py_ssize_t first_column(const Product& p) noexcept nogil:
     return min(p.tap[0].column, p.tap[8].column)
 
 
-# --- weights times tiles
-
-
 cdef Py_ssize_t weights_point(const Product& p) noexcept nogil:
     return p.channels * round_up(p.rows, LANES) + GAP
 
@@ -225,9 +222,6 @@ cdef void fetch_image(
             lines, lanes, min(4 * count, height - top) * columns, rows, False, y + (image * p.rows + o) * p.pixels + top * columns,
             p.pixels)
         done += count
-
-
-# --- the gradient of the weights
 
 
 cdef Py_ssize_t sums_point(const Product& p) noexcept nogil:
@@ -356,9 +350,6 @@ cdef void correlate_point(
     entries(table, sums).multiply(
         p.rows, p.channels, tiles, points + POINTS * x_point(t) + point * y_point(t), 1, t.y_step, False,
         points + point * x_point(t), t.x_step, accumulate, no_bias, False, sums, t.x_step)
-
-
-# --- the setting
 
 
 def set_winograd(enabled: bool) -> None:

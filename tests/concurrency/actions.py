@@ -42,6 +42,8 @@ def in_child(world, draws):
                 attempt(action, world, draws)
             nn.Linear(300, 300)(np.ones((200, 300), np.float32))
             code = 0
+        except (Disturbed, KeyboardInterrupt):  # of one of the actions, or of a module that acts
+            code = 0
         except BaseException:
             traceback.print_exc()
             sys.stderr.flush()

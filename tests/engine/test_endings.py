@@ -136,9 +136,6 @@ def test_a_signal_handlers_own_exception_comes_out_and_the_steps_are_counted():
     assert len(trainer.fit(X, Y, epochs=2, batch_size=8)) == 2
 
 
-# --- losses that are no numbers
-
-
 @pytest.mark.parametrize("shuffle", [True, False])
 @pytest.mark.parametrize("stepwise", [True, False])
 @pytest.mark.parametrize("huge", [1e200, 1e308])
@@ -179,9 +176,6 @@ def test_the_epoch_is_named_in_which_the_loss_leaves_the_numbers():
     assert len(trainer.history) > 0
 
 
-# --- batch norm
-
-
 @pytest.mark.parametrize("stepwise", [True, False])
 @pytest.mark.parametrize(("rows", "batch_size"), [(57, 8), (1, 8), (5, 1), (1, 1), (1, 10**12)])
 def test_a_batch_norms_last_batch_of_one_row_is_found_before_the_first_step(rows, batch_size, stepwise):
@@ -208,9 +202,6 @@ def test_a_batch_norm_over_sequences_takes_a_batch_of_one_row():
     )
     trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
     assert trainer.fit(X[:57, None], Y[:57], epochs=1, batch_size=8).engine.startswith("native")
-
-
-# --- what a long fit takes
 
 
 def test_a_hundred_thousand_steps_grow_memory_by_less_than_a_megabyte():

@@ -213,9 +213,6 @@ def test_an_exception_amid_the_epochs_leaves_the_generator_after_the_latest_orde
     assert rng.bit_generator.state in begun
 
 
-# --- callbacks that watch
-
-
 def both(make, does=lambda trainer: None, in_a_row=True, **options):
     """A fit with its epochs in a row and one epoch by epoch; everything that they leave has to be the same."""
     sides = []

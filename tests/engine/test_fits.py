@@ -126,9 +126,6 @@ def test_a_fit_goes_on_where_the_last_one_ended():
     assert_same(*twins, F)
 
 
-# --- what callbacks change
-
-
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("when", ["epochs", "steps"])
 def test_what_callbacks_change_counts_from_the_next_step_on(change, when):

@@ -222,9 +222,6 @@ def test_a_step_that_a_callback_replaces_is_taken():
     assert len(taken) == 6
 
 
-# --- nothing crashes
-
-
 def network(width=4):
     return nn.Sequential(linear(), nn.ReLU(), nn.Linear(4, width, rng=1, dtype=F))
 
