@@ -24,6 +24,18 @@ else:
     settings.load_profile("fastdl")
 
 
+@pytest.fixture
+def write(tmp_path):
+    """Write a table and give its path."""
+
+    def write(content, name="table.csv"):
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return path
+
+    return write
+
+
 @pytest.fixture(params=fastdl.cpu_levels())
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each CPU level of this machine in turn, switched in this process."""

@@ -8,16 +8,6 @@ from hypothesis import strategies as st
 from fastdl.data import read_columns, read_csv
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="table.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def test_words_as_target_are_classes_sorted_by_name(write):
     found = read_csv(write("1,2,dog\n3,4,cat\n5,6,dog\n"))
     assert found.x.tolist() == [[1, 2], [3, 4], [5, 6]]

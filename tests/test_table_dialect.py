@@ -15,16 +15,6 @@ RNG = np.random.default_rng(0)
 POINTS = RNG.normal(size=(40, 3))
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name="table.csv"):
-        path = tmp_path / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return path
-
-    return write
-
-
 def rows_of(array, pattern="{:.3f}", delimiter=","):
     return "".join(delimiter.join(pattern.format(value) for value in row) + "\n" for row in array)
 

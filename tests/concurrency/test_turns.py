@@ -18,17 +18,17 @@ def take(name, then=lambda: None):
     with turns[name]:
         order.append(name)
         then()
+
+
+def first():
+    with turns["first"]:
+        held.set()
+        release.wait()
 """
 
 
 def test_a_handler_that_comes_while_its_thread_waits_has_its_turn_before_those_who_came_later(python):
     code = """
-def first():
-    with turns["first"]:
-        held.set()
-        release.wait()
-
-
 def handler(*_):
     between.start()
     time.sleep(0.2)  # until it waits
@@ -51,12 +51,6 @@ print(order, busy())
 
 def test_a_handler_that_raises_while_its_thread_waits_leaves_the_row(python):
     code = """
-def first():
-    with turns["first"]:
-        held.set()
-        release.wait()
-
-
 def handler(*_):
     raise KeyError
 
