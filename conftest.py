@@ -3,12 +3,16 @@
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parent
 # The checkout must not shadow the installed package.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
+# Tests import what several of them share as `tests.folder.name`.
+sys.modules["tests"] = ModuleType("tests")
+sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -21,7 +21,7 @@ A study is a subclass of `Study` in a file of its own, which reads like the pape
    scikit-learn is needed, an extra: without it the study is refused before it runs.
 
 `disk_sgd.py` is a small one to begin from. Its name goes into `NAMES` of `fastdl/studies/__init__.py`, the direction of its
-findings into `tests/test_study_findings.py`.
+findings into `tests/studies/test_findings.py`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from against import central_difference, close, near, returned
 
 from fastdl.reference import activation
+from tests.reference.against import central_difference, close, near, returned
 
 INF, NAN = math.inf, math.nan
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from against import central_difference, close, near
 
 from fastdl.reference import batch_norm, layer_norm
+from tests.reference.against import central_difference, close, near
 
 SHAPES = [(5, 3), (4, 2, 3), (2, 3, 2, 2)]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from against import central_difference, close, near, returned
 
 from fastdl.reference import conv
+from tests.reference.against import central_difference, close, near, returned
 
 # Shape of x, shape of W, stride, padding, dilation, groups, rows and columns of y.
 GEOMETRIES = [

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from against import close
 
 from fastdl.reference import dropout
+from tests.reference.against import close
 
 # Philox4x32-10 from Random123's kat_vectors: counter, key, words.
 KNOWN = [

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from against import central_difference, close, near, returned
 
 from fastdl.reference import gemm, linear
+from tests.reference.against import central_difference, close, near, returned
 
 
 @pytest.mark.parametrize("transpose_a", [False, True])

@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from against import central_difference, close, near
 
 from fastdl.reference import network
+from tests.reference.against import central_difference, close, near
 
 
 def matrix_outputs(net, x):

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
-from against import close
 
 from fastdl.reference import optim
+from tests.reference.against import close
 
 INF, NAN = math.inf, math.nan
 

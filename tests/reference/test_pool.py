@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from against import central_difference, close, near, returned
 from numpy.lib.stride_tricks import sliding_window_view
 
 from fastdl.reference import pool
+from tests.reference.against import central_difference, close, near, returned
 
 INF, NAN = math.inf, math.nan
 # kernel_size, stride, padding, dilation

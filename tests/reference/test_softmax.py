@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from against import central_difference, close, near, numpy_softmax, returned
 
 from fastdl.reference import softmax
+from tests.reference.against import central_difference, close, near, numpy_softmax, returned
 
 INF, NAN = math.inf, math.nan
 

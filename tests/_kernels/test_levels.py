@@ -1,0 +1,74 @@
+"""CPU levels: one is chosen, a lower one can be forced, and none holds instructions above its own."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+import fastdl
+from fastdl._kernels import table
+
+
+@pytest.mark.parametrize("level", fastdl.cpu_levels())
+def test_the_environment_forces_a_level(level, python):
+    assert python("import fastdl; print(fastdl.cpu_level())", FASTDL_CPU=level).stdout == f"{level}\n"
+
+
+def test_an_unknown_level_is_an_import_error_that_lists_the_others(python):
+    refused = python("import fastdl", FASTDL_CPU="v9")
+    assert refused.returncode == 1
+    assert f"ImportError: FASTDL_CPU: expected one of {', '.join(fastdl.cpu_levels())}" in refused.stderr
+
+
+def test_the_level_can_be_switched_in_the_process(level):
+    assert fastdl.cpu_level() == level
+    with pytest.raises(ValueError, match="set_cpu_level: expected one of"):
+        table.set_cpu_level("v1")
+    assert fastdl.cpu_level() == level
+
+
+STRIPPED = "the kernels' names were left out; FASTDL_SYMBOLS=1 keeps them"
+
+
+def instructions_by_level():
+    """The registers that each level's functions touch, from the disassembly of the extension that holds them."""
+    listing = subprocess.run(
+        ["objdump", "-d", "-C", "--no-show-raw-insn", table.__file__], capture_output=True, text=True, check=True
+    ).stdout
+    found: dict[str, str] = {}
+    for block in listing.split("\n\n"):
+        name = re.search(r"<.*fastdl::(v\d|portable)::", block.split("\n")[0])
+        if name:
+            found[name[1]] = found.get(name[1], "") + block
+    return found
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
+@pytest.mark.skipif("v2" not in fastdl.cpu_levels(), reason="the levels are those of x86-64")
+def test_no_level_holds_wider_registers_than_its_own():
+    found = instructions_by_level()
+    if not found:
+        pytest.skip(STRIPPED)
+    assert "%xmm" in found["v2"]
+    assert "%ymm" not in found["v2"]
+    assert "%zmm" not in found["v2"]
+    assert "\tv" not in found["v2"], "an AVX encoding in the lowest level"
+    assert "%ymm" in found["v3"]
+    assert "%zmm" not in found["v3"]
+    assert "%zmm" in found["v4"]
+
+
+@pytest.mark.skipif(shutil.which("objdump") is None, reason="objdump is not installed")
+@pytest.mark.skipif("v2" not in fastdl.cpu_levels(), reason="the levels are those of x86-64")
+def test_what_all_processors_run_holds_no_avx():
+    if not instructions_by_level():
+        pytest.skip(STRIPPED)
+    for path in Path(table.__file__).parent.rglob("*.so"):
+        listing = subprocess.run(
+            ["objdump", "-d", "-C", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
+        )
+        blocks = [b for b in listing.stdout.split("\n\n") if not re.search(r"fastdl::v[34]::", b.split("\n")[0])]
+        wide = [b.split("\n")[0] for b in blocks if "%ymm" in b or "%zmm" in b]
+        assert not wide, path.name
