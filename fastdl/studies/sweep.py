@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -41,8 +42,9 @@ def sweep(study: Study, store: Store, processes: int | None = None) -> None:
     processes = min(processes, len(pending))
     if study.timed and pending:
         _warm_up(study, [case for case, run in pending if run == pending[0][1]])
-    measured = _in_turn(study, pending) if processes <= 1 else _in_processes(study, pending, processes)
-    with _Bar(study.name, len(tasks), len(tasks) - len(pending)) as advance:
+    runs = _in_turn(study, pending) if processes <= 1 else _in_processes(study, pending, processes)
+    # Closed, also where Ctrl-C comes between two runs: processes would go on.
+    with closing(runs) as measured, _Bar(study.name, len(tasks), len(tasks) - len(pending)) as advance:
         try:
             for (case, run), found in measured:
                 store.keep(case, run, found)
@@ -72,7 +74,7 @@ def _measure(study: Study, task: Task) -> Measured:
     return {**measured, SECONDS: time.perf_counter() - start}
 
 
-def _in_turn(study: Study, tasks: list[Task]) -> Iterator[tuple[Task, Measured]]:
+def _in_turn(study: Study, tasks: list[Task]) -> Generator[tuple[Task, Measured], None, None]:
     """Runs one after the other: what is timed has all threads, all else one, as in `_in_processes`."""
     threads = get_num_threads()
     if not study.timed:
@@ -83,7 +85,7 @@ def _in_turn(study: Study, tasks: list[Task]) -> Iterator[tuple[Task, Measured]]
         set_num_threads(threads)
 
 
-def _in_processes(study: Study, tasks: list[Task], processes: int) -> Iterator[tuple[Task, Measured]]:
+def _in_processes(study: Study, tasks: list[Task], processes: int) -> Generator[tuple[Task, Measured], None, None]:
     """Runs as they finish. Workers are fresh processes on one thread each, which never hear of Ctrl-C."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _one_thread)

@@ -193,6 +193,20 @@ def test_ctrl_c_while_processes_start_leaves_none(tmp_path, monkeypatch):
     assert not own()
 
 
+def test_ctrl_c_between_two_runs_leaves_no_process(tmp_path, monkeypatch):
+    others = set(multiprocessing.active_children())
+
+    def keep(self, case, run, found):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "keep", keep)
+    study = studies.find("momentum")(runs=5, epochs=2000)
+    with pytest.raises(KeyboardInterrupt) as caught:  # whose traceback holds on to what ran
+        sweep(study, Store(tmp_path, study), 2)
+    assert caught.value
+    assert set(multiprocessing.active_children()) <= others
+
+
 def test_the_report_sets_the_paper_beside_ours(tmp_path):
     run(Toy(), tmp_path)
     text = (tmp_path / "toy.md").read_text()
