@@ -1,4 +1,4 @@
-"""How benchmarks are timed and told: names and columns that read well, and the papers' two studies summed up."""
+"""How benchmarks are timed and reported: names, columns, and a summary of the papers' two studies."""
 
 from __future__ import annotations
 

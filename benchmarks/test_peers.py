@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers`: what it is told, what it writes, and what Ctrl-C leaves."""
+"""`python -m benchmarks.peers`: its arguments, what it writes, and what Ctrl-C leaves."""
 
 from __future__ import annotations
 

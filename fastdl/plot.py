@@ -23,7 +23,7 @@ from fastdl.training.history import RESERVED, History
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's colours, told apart by colour-blind readers and in grey print; black is kept for lines.
+# Okabe and Ito's colours, which colour-blind readers and grey print distinguish; black is kept for lines.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
 GRID = 300
 # Classes up to which a confusion matrix shows its counts and every name.

@@ -14,7 +14,7 @@ TIGHT = "{percentage:3.0f}%|{bar:3}| {n_fmt}/{total_fmt} <{remaining}{postfix}"
 # Letters that are left of each word of a metric's name.
 ALL = 1000
 LETTERS = (8, 5, 4, 3, 2)
-# More words than this are told by their initials, where so many letters or fewer are left.
+# More words than this are shortened to their initials, where so many letters or fewer are left.
 INITIALS = 3
 
 

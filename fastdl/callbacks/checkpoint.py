@@ -32,7 +32,7 @@ class ModelCheckpoint(Callback):
     After a fit with a monitor, `best_epoch` (counted from 1) and `best` tell which epoch the file holds.
 
     Raises:
-        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be told.
+        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be given.
         ValueError: at the start of a fit, if the history will have no such name, or a place in the path has another name or
             a format that its number cannot have.
         TypeError: at the start of a fit, if a part of the trainer has no state that can be written.

@@ -31,7 +31,7 @@ class EarlyStopping(Callback):
     After a fit, `best_epoch` (counted from 1, None before any) and `best` tell which epoch it was, and its value.
 
     Raises:
-        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be told.
+        TypeError, ValueError: for arguments of another kind or range, or a monitor whose mode has to be given.
         ValueError: at the start of a fit, if the history will have no such name.
 
     Example:

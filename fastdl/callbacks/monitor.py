@@ -27,7 +27,7 @@ class Monitor:
         owner: the class that asks, to open the messages.
 
     Raises:
-        TypeError, ValueError: for arguments of another kind or range, or a name whose mode has to be told.
+        TypeError, ValueError: for arguments of another kind or range, or a name whose mode has to be given.
 
     Example:
         >>> monitor = Monitor("val_loss", None, 0.1, "EarlyStopping")

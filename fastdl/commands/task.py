@@ -220,7 +220,7 @@ def _learnable(found: Dataset, where: str) -> Dataset:
     elif found.y.ndim != 2:
         raise ValueError(f"expected rows of values to tell in {where}, got y of shape {found.y.shape}")
     if found.features is not None and len(set(found.features)) < len(found.features):
-        return replace(found, features=None)  # columns of one name are told by their order
+        return replace(found, features=None)  # columns of one name are known by their order
     return found
 
 

@@ -118,7 +118,7 @@ def dialect_of(text: Text, options: Options) -> Dialect:
     delimiter = options.delimiter or _delimiter(text)
     found = _some(text, delimiter, LARGE_SAMPLE)
     if not found:
-        next(text.records(delimiter), None)  # what is malformed is told
+        next(text.records(delimiter), None)  # raises the error of what is malformed
         raise ValueError(f"{text.owner}: expected rows in {text.path}, got none")
     rows = [row for _, row in found]
     stripped, width = _without_last(rows)
@@ -139,7 +139,7 @@ def dialect_of(text: Text, options: Options) -> Dialect:
 
 
 def _some(text: Text, delimiter: str, count: int) -> list[tuple[int, list[str]]]:
-    """The first records, up to what is malformed, which is told when all are read."""
+    """The first records, up to what is malformed, which raises an error when all are read."""
     found: list[tuple[int, list[str]]] = []
     with suppress(ValueError):
         found.extend(islice(text.records(delimiter), 1))

@@ -41,7 +41,7 @@ def load_data(
     part: str | None = None,
     **table: Any,
 ) -> Dataset:
-    """The data set in one or several files, told apart by their content.
+    """The data set in one or several files, recognized by their content.
 
     | files | what they hold |
     | --- | --- |

@@ -19,7 +19,7 @@ class Text:
         path: of the file, for messages.
         owner: who reads it, to open the messages.
         comment: what begins a comment, up to the end of its line; empty for nothing, None to let `records` skip lines that
-            begin with # where they are told to be no records.
+            begin with # where they are no records.
     """
 
     def __init__(self, content: bytes, path: Path, owner: str, comment: str | None) -> None:

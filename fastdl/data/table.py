@@ -172,5 +172,5 @@ def _implied(header: bool | None, *columns: object) -> bool | None:
 
 
 def _listed(drop: object) -> tuple[object, ...]:
-    """The columns to drop; none where that is no list, which is told later."""
+    """The columns to drop; none where that is no list, which is an error later."""
     return tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else ()

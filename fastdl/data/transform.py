@@ -188,7 +188,7 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
 
     Args:
         labels: integers from 0.
-        classes: how many there are; the largest label + 1 unless told.
+        classes: how many there are; the largest label + 1 by default.
         dtype: float32 or float64, of the result.
 
     Shapes:

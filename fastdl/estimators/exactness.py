@@ -19,7 +19,7 @@ STANDARDIZE = "scale {}, as sklearn.preprocessing.StandardScaler does"
 
 
 def check_inputs(X: Any, owner: str) -> None:
-    """Raise an error for a masked X, and for integers that float32 would round; what X is otherwise is told elsewhere."""
+    """Raise an error for a masked X, and for integers that float32 would round; other errors of X are raised elsewhere."""
     refuse_masked(X, "X", owner)
     for array in _integer_arrays(X):
         place = first_rounded(array, FLOAT32)

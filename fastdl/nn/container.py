@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
-from fastdl.nn.refusal import name_giver
+from fastdl.nn.refusal import name_producer
 from fastdl.nn.walk import DEEPEST, tree
 
 
@@ -97,7 +97,7 @@ class Sequential(Layer):
                 x = layer.forward(x)
                 kept.append((layer, layer._take_kept()))
         except ValueError as error:
-            name_giver(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
+            name_producer(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
             raise
         self._kept = kept
         return x

@@ -25,7 +25,7 @@ from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
 
-# A container is planned at the so-and-so-manyth call: a plan costs as much as some dozens of calls.
+# The call at which a container is planned: a plan costs as much as some dozens of calls.
 PATIENCE = 3
 # How often a model is planned that another thread changes meanwhile.
 TRIES = 3

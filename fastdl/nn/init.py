@@ -42,7 +42,7 @@ def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> fl
 
     Args:
         nonlinearity: one of these names, or conv1d to conv3d, conv_transpose1d to conv_transpose3d.
-        param: the slope of leaky_relu, 0.01 unless told; the others have no use for it.
+        param: the slope of leaky_relu, 0.01 by default; the others have no use for it.
 
     Raises:
         TypeError: if the name is no string, or the slope no number.

@@ -74,7 +74,7 @@ class Module(Copying, Summarizing):
     def backward_parameters(self, grad_output: Any) -> None:
         """Do what backward does to the parameters' gradients; the input's gradient need not be computed.
 
-        A model's input has no use for its gradient in training, and the first layer's is often the dearest.
+        A model's input has no use for its gradient in training, and the first layer's often costs most.
         """
         self.backward(grad_output)
 

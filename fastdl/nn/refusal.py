@@ -1,4 +1,4 @@
-"""Refusals: a layer in a row that cannot take what it is given says which layer gave it."""
+"""The producer of a shape: a layer in a row that refuses its input says which layer before it has made the shape."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from fastdl.messages import shown
 from fastdl.nn.module import Module
 
 
-def name_giver(error: ValueError, x: Any, layers: dict[str, Module], number: int) -> None:
-    """Let the error by which the layer of this number refused x say which layer gave x its shape.
+def name_producer(error: ValueError, x: Any, layers: dict[str, Module], number: int) -> None:
+    """Add to an error by which the layer of this number refused x the layer that produced the shape of x.
 
-    Nothing changes where it speaks of something else, says so already, or no layer before has changed the shape.
+    The error stays as it is where it is about something else, or where no layer before has changed the shape.
 
     Example:
         >>> import numpy as np
@@ -22,21 +22,21 @@ def name_giver(error: ValueError, x: Any, layers: dict[str, Module], number: int
     """
     head, got, tail = str(error).rpartition("got ")
     shape, semicolon, hint = tail.partition(";")
-    # Of a shape, a convolution tells the pixels, a Siamese's body that of one input.
+    # A convolution names the pixels of the shape, the body of a Siamese the shape of one input.
     whole = getattr(x, "shape", ())
-    told = shape in map(str, (whole, whole[2:], whole[:1] + whole[2:])) and ("input" in head or "images" in head)
-    giver = _giver(layers, number) if told and len(error.args) == 1 else None
-    if giver is not None:
-        name, layer = giver
+    about_shape = shape in map(str, (whole, whole[2:], whole[:1] + whole[2:])) and ("input" in head or "images" in head)
+    producer = _producer(layers, number) if about_shape and len(error.args) == 1 else None
+    if producer is not None:
+        name, layer = producer
         error.args = (f"{head}{got}{shape} from layer {name}, {shown(layer)}{semicolon}{hint}",)
 
 
-def _giver(layers: dict[str, Module], number: int) -> tuple[str, Module] | None:
+def _producer(layers: dict[str, Module], number: int) -> tuple[str, Module] | None:
     """The latest among the first layers, so many, that may have changed the shape, and its name."""
     for name, layer in reversed([*layers.items()][:number]):
         inside: dict[str, Module] | None = getattr(layer, "_layers", None)
         if inside is not None:
-            found = _giver(inside, len(inside))
+            found = _producer(inside, len(inside))
             if found is not None:
                 return f"{name}.{found[0]}", found[1]
         elif not layer._keeps_shape:

@@ -108,5 +108,5 @@ class Constants:
 
 
 def _counted(module: Module) -> tuple[int, ...]:
-    """How many places a module takes of its input, where that is not told by the inputs."""
+    """How many places a module takes of its input, where the inputs do not say so."""
     return (np.size(module.indices),) if isinstance(module, operation.Take) else ()

@@ -37,7 +37,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
     with no_grad(), np.errstate(all="ignore"):
         output = outputs(model, x[rows])
         try:
-            with own_dtype_told(model, output):
+            with explained_dtype(model, output):
                 criterion(output, y[rows])
         except ValueError as error:
             raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
@@ -45,7 +45,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
 
 
 @contextmanager
-def own_dtype_told(model: Module, output: Array) -> Iterator[None]:
+def explained_dtype(model: Module, output: Array) -> Iterator[None]:
     """Let a TypeError of the criterion say so where it is the model that returns another dtype than that of its weights."""
     try:
         yield

@@ -180,11 +180,11 @@ class NativeEngine:
         )
         if not fine:
             if math.isfinite(loss):
-                raise NotFiniteError(f"the gradient of {self._wild_gradient()} is not finite", steps)
+                raise NotFiniteError(f"the gradient of {self._non_finite_gradient()} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            raise NotFiniteError(f"the loss is {loss}", steps + 1, self._wild_layer(x[batch], seed, call))
+            raise NotFiniteError(f"the loss is {loss}", steps + 1, self._non_finite_layer(x[batch], seed, call))
         if draws and done < rows:
             stream().put_back(call, first + draws)
         return Losses(total, count, done)
@@ -230,7 +230,7 @@ class NativeEngine:
         with no_grad():
             self.task.criterion(output, target)
 
-    def _wild_layer(self, x: Array, seed: int, call: int) -> str:
+    def _non_finite_layer(self, x: Array, seed: int, call: int) -> str:
         """Words for the first layer whose output for this batch is not finite."""
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
         number = self._program.first_not_finite(x, seed, call)
@@ -238,16 +238,16 @@ class NativeEngine:
             buffer[...] = values
         return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
 
-    def _wild_gradient(self) -> str:
+    def _non_finite_gradient(self) -> str:
         """The name of the parameter, nearest to the loss, whose gradient is not finite."""
         # The gradients of some weights may have gone into these at once.
         alone = {id(w) for w, _ in self._weights}
-        wild = [
+        found = [
             name
             for name, p in self.task.model.named_parameters()
             if not np.isfinite(p._grad).all() or (id(p._data) in alone and not np.isfinite(p._data).all())
         ]
-        return wild[-1] if wild else "a parameter"
+        return found[-1] if found else "a parameter"
 
     def _updates(self) -> Array:
         """Records of the optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.

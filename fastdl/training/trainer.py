@@ -19,7 +19,7 @@ from fastdl.nn.module import Module
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
 from fastdl.training.batch_source import Source, feed_of
-from fastdl.training.dry_run import own_dtype_told, try_rows
+from fastdl.training.dry_run import explained_dtype, try_rows
 from fastdl.training.engine import Task
 from fastdl.training.fit_loop import Fitting
 from fastdl.training.history import History as History
@@ -394,6 +394,6 @@ class Trainer(Running):
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""
         target = in_memory(y)
-        with no_grad(), own_dtype_told(self.model, output):
+        with no_grad(), explained_dtype(self.model, output):
             loss = float(self.criterion(output, target))
         return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
