@@ -22,4 +22,4 @@ def activation(kind: str) -> dict[str, Side]:
 
 for kind in ("ReLU", "Tanh", "Sigmoid", "ELU"):
     work = f"{kind} on {SHAPE}, forward + backward"
-    row(f"P17 {kind}", work, {"PyTorch": 1.4, "copy": 0.8})(partial(activation, kind))
+    row(f"P17 {kind}", work, {"PyTorch": 1.5, "copy": 0.85})(partial(activation, kind))

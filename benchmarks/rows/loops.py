@@ -19,6 +19,6 @@ def naive(ours: str) -> dict[str, Side]:
     }
 
 
-for ours, name, goal in (("loop", "explicit loop", 128), ("fit", "fit", 1000)):
+for ours, name, goal in (("loop", "explicit loop", 150), ("fit", "fit", 1200)):
     work = f"2-25-25-25-2, MSE, SGD, batch 1: {name}, a step"
     row(f"P22 {name}", work, {"loops over arrays": goal})(partial(naive, ours))

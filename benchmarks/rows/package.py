@@ -7,11 +7,11 @@ from benchmarks.row import Side, row, side
 PACKAGES = {"fastdl": "fastdl", "PyTorch": "torch"}
 
 
-@row("P20", "import, beyond NumPy's", limit=60, unit="ms")
+@row("P20", "import, beyond NumPy's", limit=30, unit="ms")
 def import_time() -> dict[str, Side]:
     return {name: side("files", "import_time", package, threads=(1,)) for name, package in PACKAGES.items()}
 
 
-@row("P21", "size of the package", limit=6, unit="MB")
+@row("P21", "size of the package", limit=8, unit="MB")
 def size() -> dict[str, Side]:
     return {name: side("files", "size", package, threads=(1,)) for name, package in PACKAGES.items()}

@@ -13,12 +13,12 @@ def stack(network: Stack) -> dict[str, Side]:
     return {"fastdl": side("fastdl", "fit_stack", network), "PyTorch": side("torch", "loop_stack", network)}
 
 
-@row("P9", "2-500-500-500-500-2, dropout 0.5, SGD, batch 100: fit, a step", {"PyTorch": 1.3})
+@row("P9", "2-500-500-500-500-2, dropout 0.5, SGD, batch 100: fit, a step", {"PyTorch": 2.5})
 def dropout() -> dict[str, Side]:
     without = replace(DROPOUT, layers=tuple(each for each in DROPOUT.layers if each.kind != "Dropout"))
     return stack(DROPOUT) | {"PyTorch without dropout": stack(without)["PyTorch"]}
 
 
-@row("P18", "LeNet-5, 28x28, Adam, batch 64: fit, a step", {"PyTorch": 3.5})
+@row("P18", "LeNet-5, 28x28, Adam, batch 64: fit, a step", {"PyTorch": 4})
 def lenet() -> dict[str, Side]:
     return stack(LENET)
