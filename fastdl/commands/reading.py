@@ -13,7 +13,7 @@ from fastdl.commands.tables import in_words, recalled
 from fastdl.data import Dataset, load_data, load_inputs
 from fastdl.data.columns import Table
 from fastdl.data.dialect import Options
-from fastdl.data.files import exact_dtype, file_kind
+from fastdl.data.files import exact_dtype, format_of
 from fastdl.data.npz import has_parts
 from fastdl.serialization.model_file import Checkpoint
 
@@ -65,7 +65,7 @@ def load(files: Sequence[Path], **options: Any) -> Dataset:
 
 def places(path: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """Where a table without names has its inputs and its answers; nothing for other files."""
-    if file_kind(path, "--data") != "CSV":
+    if format_of(path, "--data").name != "CSV":
         return {}
     with in_words():
         table = Table(path, "--data", _written(options, drop=options.get("drop")))
@@ -90,7 +90,7 @@ def read(files: Sequence[Path], layout: Layout, target: int | str | None = None)
     options = _options(files[0], layout)
     if target is not None:
         options["target"] = target
-    if len(files) == 1 and file_kind(files[0], "--data") == "CSV":
+    if len(files) == 1 and format_of(files[0], "--data").name == "CSV":
         options |= {"classes": layout.classes or False}
     else:
         options.pop("target", None)
@@ -171,7 +171,7 @@ def named(names: Sequence[str]) -> str:
 
 def _options(path: Path, layout: Layout) -> dict[str, Any]:
     """How to read a file: what is said of it, what was said of the model's own files, and where the model's columns are."""
-    kind = file_kind(path, "--data")
+    kind = format_of(path, "--data").name
     if kind != "CSV":
         said = {name: layout.said[name] for name in ("layout",) if name in layout.said and kind != ".bin"}
         part = {"part": "test"} if kind == ".npz" and has_parts(path) else {}

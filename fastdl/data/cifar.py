@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastdl.data.dataset import Dataset
+from fastdl.data.format import Format, as_inputs
 from fastdl.data.source import data_folder
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path, read_whole
@@ -108,3 +112,20 @@ def _records(file: Path) -> np.ndarray:
         at = int(wrong.argmax())
         raise ValueError(f"read_cifar10: expected labels from 0 to 9 in {file}, got {records[at, 0]} in record {at}")
     return records
+
+
+def _read(paths: Sequence[Path], dtype: np.dtype[Any], options: Mapping[str, Any], listed: str) -> Dataset:
+    x, y = read_cifar10(*paths)
+    return Dataset(pixels(x, dtype), y, CLASSES)
+
+
+FORMAT = Format(
+    name=".bin",
+    suffix=".bin",
+    detect=None,
+    files=None,
+    options=frozenset(),
+    read=_read,
+    read_inputs=lambda path, dtype, options: as_inputs(read_cifar10(path)[0], dtype, options, path),
+    exact=np.float32,
+)

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.casting import cast, first_rounded
-from fastdl.data.cifar import CLASSES, read_cifar10
+from fastdl.data import cifar, idx, npz, table
 from fastdl.data.dataset import Dataset
-from fastdl.data.idx import DTYPES, labelled, read_idx
-from fastdl.data.layout import channels_first
-from fastdl.data.npz import read_array, read_npy, read_npz
+from fastdl.data.format import Format
 from fastdl.data.source import opened
-from fastdl.data.table import read_columns, read_csv
-from fastdl.data.transform import pixels
 from fastdl.input_file import as_path
 from fastdl.messages import shown
 from fastdl.validation import as_float_dtype
 
-# How many files make a set of each kind; None for any number.
-FILES = {"CSV": 1, ".npz": 1, "IDX": 2, ".npy": 2, ".bin": None}
-MOST_CLASSES = 1 << 16
-# The options of a CSV file.
-TABLE = frozenset(("target", "columns", "classes", "delimiter", "header", "drop", "decimal", "comment", "encoding"))
+TABLE = table.FORMAT
+# Every kind, those that are detected first; what none of them detects is a table.
+FORMATS = (idx.FORMAT, npz.NPZ, npz.NPY, cifar.FORMAT, TABLE)
 
 
 def load_data(
@@ -85,28 +78,14 @@ def load_data(
     """
     dtype = as_float_dtype(dtype, "load_data")
     paths = [as_path(each, "load_data") for each in (path, *more)]
-    kinds = [file_kind(each, "load_data") for each in paths]
-    listed = ", ".join(f"{each} ({kind})" for each, kind in zip(paths, kinds, strict=True))
-    kind = kinds[0]
-    if set(kinds) != {kind} or FILES.get(kind, 0) not in (None, len(paths)):
+    formats = [format_of(each, "load_data") for each in paths]
+    listed = ", ".join(f"{each} ({kind.name})" for each, kind in zip(paths, formats, strict=True))
+    kind = formats[0]
+    if set(formats) != {kind} or kind.files not in (None, len(paths)):
         raise ValueError(f"load_data: expected one CSV or .npz, two IDX or .npy, or CIFAR-10 .bin files, got {listed}")
-    _check_options(
-        kind, layout, part, {"target": target, "columns": columns, "classes": classes, **table}, listed, "load_data"
-    )
-    if kind == "CSV":
-        return read_csv(path, -1 if target is None else target, columns=columns, classes=classes, dtype=dtype, **table)
-    if kind == ".bin":
-        x, y = read_cifar10(*paths)
-        return Dataset(pixels(x, dtype), y, CLASSES)
-    if kind == "IDX":
-        arrays = {each: read_idx(each) for each in paths}
-        images, labels = sorted(paths, key=lambda each: arrays[each].ndim == 1)
-        x, y = labelled(arrays[images], arrays[labels], images, labels, "load_data")
-    else:
-        x, y = read_npz(path, part) if kind == ".npz" else read_npy(*paths)
-    if y.size == 0:
-        raise ValueError(f"load_data: expected at least one row with a target, got y of shape {y.shape} in {listed}")
-    return Dataset(_inputs(x, dtype, layout, listed, "load_data"), *_targets(y, dtype, listed))
+    options = {"target": target, "columns": columns, "classes": classes, **table, "layout": layout, "part": part}
+    _check_options(kind, options, listed, "load_data")
+    return kind.read(paths, dtype, options, listed)
 
 
 def load_inputs(
@@ -144,89 +123,43 @@ def load_inputs(
     """
     dtype = as_float_dtype(dtype, "load_inputs")
     path = as_path(path, "load_inputs")
-    kind = file_kind(path, "load_inputs")
-    _check_options(kind, layout, part, {"columns": columns, **table}, f"{path} ({kind})", "load_inputs")
-    if kind == "CSV":
-        return read_columns(path, columns, dtype=dtype, **table)[0]
-    if kind == ".bin":
-        x, _ = read_cifar10(path)
-    elif kind == ".npz":
-        x, _ = read_npz(path, part)
-    else:
-        x = read_idx(path) if kind == "IDX" else read_array(path, "load_inputs")
-    if len(x) == 0:
-        raise ValueError(f"load_inputs: expected at least one row in {path}, got shape {x.shape}")
-    return _inputs(x, dtype, layout, str(path), "load_inputs")
+    kind = format_of(path, "load_inputs")
+    options = {"columns": columns, **table, "layout": layout, "part": part}
+    _check_options(kind, options, f"{path} ({kind.name})", "load_inputs")
+    return kind.read_inputs(path, dtype, options)
 
 
-def file_kind(path: Path, owner: str) -> str:
-    """What a file is by its content: CSV, IDX, .npz, .npy or .bin for CIFAR-10's (by its name).
-
-    What its content does not tell is an .npz or .npy by its name, whose reader says what is wrong with it.
-    """
-    named = path.suffix.lower()
-    if named == ".bin":
-        return ".bin"
+def format_of(path: Path, owner: str) -> Format:
+    """The format of a file: by its content, by its name where the content is of no format, else CSV."""
+    suffix = path.suffix.lower()
+    named = next((each for each in FORMATS if each.suffix == suffix), None)
+    if named is not None and named.detect is None:
+        return named
     with opened(path, owner) as (file, _, _):
         head = file.read(6)
-    if head[:2] == b"\0\0" and head[2:3] != b"" and head[2] in DTYPES:
-        return "IDX"
-    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return ".npz"
-    if head == b"\x93NUMPY":
-        return ".npy"
-    return named if named in (".npz", ".npy") else "CSV"
+    detected = (each for each in FORMATS if each.detect is not None and each.detect(head))
+    return next(detected, named or TABLE)
 
 
 def exact_dtype(paths: Sequence[Path], owner: str) -> np.dtype[Any]:
     """The dtype in which nothing of the files is rounded before it is standardized: float32 for 8-bit images, else float64."""
-    return np.dtype(np.float32 if all(file_kind(each, owner) in ("IDX", ".bin") for each in paths) else np.float64)
+    return np.result_type(*(format_of(each, owner).exact for each in paths))
 
 
-def _check_options(kind: str, layout: object, part: object, table: dict[str, Any], listed: str, owner: str) -> None:
+def _check_options(kind: Format, options: Mapping[str, Any], listed: str, owner: str) -> None:
     """Raise an error for options of another kind of file."""
-    unknown = table.keys() - TABLE
+    unknown = options.keys() - TABLE.options - {"layout", "part"}
     if unknown:
-        raise TypeError(f"{owner}: expected options among {', '.join(sorted(TABLE))}, got {shown(min(unknown))}")
-    if kind != "CSV" and any(value is not None for value in table.values()):
-        given = [name for name, value in table.items() if value is not None]
+        raise TypeError(
+            f"{owner}: expected options among {', '.join(sorted(TABLE.options))}, got {shown(min(unknown))}"
+        )
+    foreign = [name for name, value in options.items() if value is not None and name not in kind.options]
+    of_tables = [name for name in foreign if name in TABLE.options]
+    if of_tables:
         own = ["target", "columns", "classes"] if owner == "load_data" else ["columns"]
-        names = " and ".join(", ".join(own if set(given) <= set(own) else given).rsplit(", ", 1))
+        names = " and ".join(", ".join(own if set(of_tables) <= set(own) else of_tables).rsplit(", ", 1))
         raise ValueError(f"{owner}: expected {names} for a CSV file only, got {listed}")
-    if kind in ("CSV", ".bin") and layout is not None:
+    if "layout" in foreign:
         raise ValueError(f"{owner}: expected layout for images in an .npz, .npy or IDX file only, got {listed}")
-    if kind != ".npz" and part is not None:
+    if "part" in foreign:
         raise ValueError(f"{owner}: expected part for an .npz file only, got {listed}")
-
-
-def _inputs(x: np.ndarray, dtype: np.dtype, layout: str | None, where: str, owner: str) -> np.ndarray:
-    x = channels_first(x, layout, where, owner)
-    if x.dtype == np.uint8 and x.ndim > 2:
-        images = pixels(x, dtype)
-        return images[:, np.newaxis] if x.ndim == 3 else images
-    place = first_rounded(x, dtype)
-    if place is not None:
-        raise ValueError(
-            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}"
-            + "; write dtype=np.float64" * (dtype != np.float64)
-        )
-    return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where, owner)
-
-
-def _targets(y: np.ndarray, dtype: np.dtype, where: str) -> tuple[np.ndarray, tuple[str, ...] | None]:
-    if y.dtype.kind == "f":
-        return _finite(y.reshape(-1, 1) if y.ndim == 1 else y, dtype, where, "load_data"), None
-    low, high = y.min(), y.max()
-    if low < 0 or high >= MOST_CLASSES:
-        wanted = f"classes from 0 to at most {MOST_CLASSES - 1}"
-        raise ValueError(
-            f"load_data: expected {wanted}, got {low if low < 0 else high} in {where}; write values as floats"
-        )
-    return y.astype(np.int64), tuple(str(i) for i in range(int(high) + 1))
-
-
-def _finite(array: np.ndarray, dtype: np.dtype, where: str, owner: str) -> np.ndarray:
-    array = cast(array, dtype)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{owner}: expected finite values in {dtype.name}, got NaN or infinite ones in {where}")
-    return array

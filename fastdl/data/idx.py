@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fastdl.data.dataset import Dataset
+from fastdl.data.format import Format, as_dataset, as_inputs
 from fastdl.data.source import DEFLATE_RATIO, data_folder, opened, read_up_to
 from fastdl.data.transform import pixels
 from fastdl.input_file import as_path
@@ -176,3 +179,21 @@ def _pair(folder: Path, stem: str) -> tuple[Path, Path]:
 def _named(folder: Path, stem: str) -> Path | None:
     names = (folder / f"{stem.format(dot)}-ubyte{end}" for end in ("", ".gz") for dot in "-.")
     return next((name for name in names if name.is_file()), None)
+
+
+def _read(paths: Sequence[Path], dtype: np.dtype[Any], options: Mapping[str, Any], listed: str) -> Dataset:
+    arrays = {each: read_idx(each) for each in paths}
+    images, labels = sorted(paths, key=lambda each: arrays[each].ndim == 1)
+    return as_dataset(labelled(arrays[images], arrays[labels], images, labels, "load_data"), dtype, options, listed)
+
+
+FORMAT = Format(
+    name="IDX",
+    suffix=None,
+    detect=lambda head: head[:2] == b"\0\0" and head[2:3] != b"" and head[2] in DTYPES,
+    files=2,
+    options=frozenset({"layout"}),
+    read=_read,
+    read_inputs=lambda path, dtype, options: as_inputs(read_idx(path), dtype, options, path),
+    exact=np.float32,
+)

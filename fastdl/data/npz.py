@@ -16,6 +16,7 @@ from typing import IO
 
 import numpy as np
 
+from fastdl.data.format import Format, as_dataset, as_inputs
 from fastdl.data.source import DEFLATE_RATIO, read_up_to
 from fastdl.input_file import as_path, open_regular, size_of
 from fastdl.validation import non_finite_row, one_of
@@ -219,3 +220,23 @@ def _check_rows(arrays: list[np.ndarray], places: list[str], owner: str) -> None
     (x, y), (in_x, in_y) = arrays, places
     if len(x) != len(y):
         raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(x)} in {in_x} and {len(y)} in {in_y}")
+
+
+NPZ = Format(
+    name=".npz",
+    suffix=".npz",
+    detect=lambda head: head.startswith((b"PK\x03\x04", b"PK\x05\x06")),
+    files=1,
+    options=frozenset({"layout", "part"}),
+    read=lambda paths, dtype, options, listed: as_dataset(read_npz(paths[0], options["part"]), dtype, options, listed),
+    read_inputs=lambda path, dtype, options: as_inputs(read_npz(path, options["part"])[0], dtype, options, path),
+)
+NPY = Format(
+    name=".npy",
+    suffix=".npy",
+    detect=lambda head: head == b"\x93NUMPY",
+    files=2,
+    options=frozenset({"layout"}),
+    read=lambda paths, dtype, options, listed: as_dataset(read_npy(*paths), dtype, options, listed),
+    read_inputs=lambda path, dtype, options: as_inputs(read_array(path, "load_inputs"), dtype, options, path),
+)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +13,7 @@ import numpy.typing as npt
 from fastdl.data.columns import Table
 from fastdl.data.dataset import Dataset
 from fastdl.data.dialect import Options
+from fastdl.data.format import Format
 from fastdl.data.target import Target
 from fastdl.messages import shown
 from fastdl.validation import as_float_dtype
@@ -174,3 +177,27 @@ def _implied(header: bool | None, *columns: object) -> bool | None:
 def _listed(drop: object) -> tuple[object, ...]:
     """The columns to drop; none where that is no list, which is an error later."""
     return tuple(drop) if isinstance(drop, Sequence) and not isinstance(drop, str) else ()
+
+
+def _read(paths: Sequence[Path], dtype: np.dtype[Any], options: Mapping[str, Any], listed: str) -> Dataset:
+    given = {name: value for name, value in options.items() if name in FORMAT.options and name != "target"}
+    target = -1 if options["target"] is None else options["target"]
+    return read_csv(paths[0], target, dtype=dtype, **given)
+
+
+def _read_inputs(path: Path, dtype: np.dtype[Any], options: Mapping[str, Any]) -> np.ndarray:
+    given = {name: value for name, value in options.items() if name in FORMAT.options and name != "columns"}
+    return read_columns(path, options["columns"], dtype=dtype, **given)[0]
+
+
+FORMAT = Format(
+    name="CSV",
+    suffix=None,
+    detect=None,
+    files=1,
+    options=frozenset(
+        ("target", "columns", "classes", "delimiter", "header", "drop", "decimal", "comment", "encoding")
+    ),
+    read=_read,
+    read_inputs=_read_inputs,
+)
