@@ -85,8 +85,7 @@ class Interleaver:
         sides = self._sides(row)
         figures = {name: figure(name, values) for name in sides if name not in left_out}
         goals = {name: goal for name, goal in {**row.goals, OTHER: LEAST}.items() if name in sides}
-        floors = {name: floor for name, floor in row.floors.items() if name in sides}
-        return Entry(row.name, row.work, row.unit, goals, floors, row.limit, figures, left_out)
+        return Entry(row.name, row.work, row.unit, goals, row.limit, figures, left_out)
 
     def _sides(self, row: Row) -> dict[str, Side]:
         """The sides of a row that take part."""

@@ -41,8 +41,7 @@ def cell(comparison: Comparison) -> str:
     own = value_of(entry, "fastdl")
     said = own if peer is None else f"{number(comparison.ratio)} = {value_of(entry, peer)} / {own}"
     if comparison.met is False:
-        held = comparison.floor is not None and comparison.ratio >= comparison.floor
-        return f"{said}, missed, but >= {comparison.floor:g}" if held else f"{said}, missed"
+        return f"{said}, missed"
     return f"{said}, slower" if comparison.lost else said
 
 

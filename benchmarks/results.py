@@ -35,7 +35,6 @@ class Entry:
     work: str
     unit: str
     goals: Mapping[str, float] = field(default_factory=dict)
-    floors: Mapping[str, float] = field(default_factory=dict)
     limit: float | None = None
     figures: Mapping[str, Figure] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
@@ -81,11 +80,6 @@ class Comparison(NamedTuple):
     def met(self) -> bool | None:
         """Whether the goal is reached; None where there is none."""
         return None if self.asked is None else self.ratio >= self.asked
-
-    @property
-    def floor(self) -> float | None:
-        """What must stand even where the goal is missed."""
-        return self.entry.floors.get(self.peer or "")
 
     @property
     def lost(self) -> bool:

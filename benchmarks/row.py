@@ -54,7 +54,6 @@ class Row(NamedTuple):
 
     name: P and a number, with a word after it where several things are measured under one number.
     goals: the least ratio peer / fastdl, by peer; a peer without an entry is reported and nothing is asked of it.
-    floors: the ratio that must stand even where the goal is missed, by peer.
     limit: the most that fastdl's own value may be; None where only ratios count.
     """
 
@@ -62,7 +61,6 @@ class Row(NamedTuple):
     work: str
     sides: Callable[[], Mapping[str, Side]]
     goals: Mapping[str, float]
-    floors: Mapping[str, float]
     limit: float | None
     unit: str
 
@@ -82,7 +80,6 @@ def row(
     work: str,
     goals: Mapping[str, float] | None = None,
     *,
-    floors: Mapping[str, float] | None = None,
     limit: float | None = None,
     unit: str = "us",
 ) -> Callable[[Sides], Sides]:
@@ -91,7 +88,7 @@ def row(
     def enter(sides: Sides) -> Sides:
         if name in ROWS:
             raise ValueError(f"row: expected a new name, got {name!r} a second time")
-        ROWS[name] = Row(name, work, sides, goals or {}, floors or {}, limit, unit)
+        ROWS[name] = Row(name, work, sides, goals or {}, limit, unit)
         return sides
 
     return enter

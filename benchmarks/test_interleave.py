@@ -14,7 +14,7 @@ from benchmarks.row import ROWS, Row, Side, side
 
 
 def row(name: str, **sides: Side) -> Row:
-    return Row(name, f"work of {name}", lambda: sides, {"peer": 2.0}, {}, None, "us")
+    return Row(name, f"work of {name}", lambda: sides, {"peer": 2.0}, None, "us")
 
 
 class Played:
@@ -187,5 +187,4 @@ def test_the_table_of_rows_is_complete():
         sides = each.sides()
         assert "fastdl" in sides
         assert set(each.goals) <= set(sides)
-        assert set(each.floors) <= set(each.goals)
         assert each.limit is not None or len(sides) > 1

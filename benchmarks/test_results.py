@@ -16,7 +16,7 @@ def figure(value: float, threads: int = 1) -> Figure:
 
 def entry(name: str, own: float, **peers: float) -> Entry:
     figures = {"fastdl": figure(own)} | {peer: figure(value) for peer, value in peers.items()}
-    return Entry(name, f"work of {name}", "us", {"PyTorch": 2.0}, {"PyTorch": 1.5}, None, figures)
+    return Entry(name, f"work of {name}", "us", {"PyTorch": 2.0}, None, figures)
 
 
 def test_a_ratio_is_peer_over_fastdl_and_judged_by_its_goal():
@@ -24,12 +24,11 @@ def test_a_ratio_is_peer_over_fastdl_and_judged_by_its_goal():
     assert [each.ratio for each in (reached, missed, lost)] == [2.0, 1.9, 0.9]
     assert [each.met for each in (reached, missed, lost)] == [True, False, False]
     assert [each.lost for each in (reached, missed, lost)] == [False, False, True]
-    assert missed.floor == 1.5
 
 
 def test_a_peer_without_a_goal_is_compared_and_nothing_is_asked_of_it():
     _, other = entry("P1", 10, PyTorch=30, thinc=5).comparisons
-    assert (other.peer, other.met, other.lost, other.floor) == ("thinc", None, True, None)
+    assert (other.peer, other.met, other.lost) == ("thinc", None, True)
 
 
 def test_the_machines_own_limit_is_no_loss():
