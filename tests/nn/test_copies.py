@@ -367,7 +367,13 @@ def test_what_holds_addresses_stays_in_its_process(duplicate):
 
 def test_every_extension_type_and_class_with_slots_is_looked_at_here():
     passing = {type(each).__name__ for each in in_a_process()} | {"Turn"}  # which no Python code sees
-    assert {each.__name__ for each in extension_types()} <= passing | {"Parameter", "Mode", "Pause", "Replaced", "no_grad"}
+    assert {each.__name__ for each in extension_types()} <= passing | {
+        "Parameter",
+        "Mode",
+        "Pause",
+        "Replaced",
+        "no_grad",
+    }
     assert copy.deepcopy(mode).enabled
 
 
