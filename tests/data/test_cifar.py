@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastdl.data import cifar10, read_cifar10
+from fastdl.data import cifar10, load_data, read_cifar10
 from fastdl.data.cifar import CLASSES
 
 
@@ -83,3 +83,12 @@ def test_a_path_leads_to_a_file(tmp_path):
         read_cifar10(tmp_path)
     with pytest.raises(TypeError, match="expected a path"):
         read_cifar10(7)
+
+
+def test_a_batch_is_known_by_its_name_whatever_its_first_bytes_are(tmp_path):
+    record = np.zeros(3073, np.uint8)
+    record[:4] = 0, 0, 8, 3  # as an IDX file begins
+    path = tmp_path / "batch.bin"
+    path.write_bytes(record.tobytes())
+    found = load_data(path)
+    assert (found.x.shape, found.y.tolist()) == ((1, 3, 32, 32), [0])
