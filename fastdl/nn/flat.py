@@ -27,8 +27,6 @@ from fastdl.random import stream
 
 # The call at which a container is planned: a plan costs as much as some dozens of calls.
 PATIENCE = 3
-# How often a model is planned that another thread changes meanwhile.
-TRIES = 3
 # The most memory that a program may hold on to, in bytes: with larger batches Python's share is small anyway.
 LARGEST = 32 * 2**20
 # Kinds and sizes of the elements that kernels compute with.
@@ -118,7 +116,7 @@ def watch(
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
-    from fastdl.plan import NotPlannedError, Plan
+    from fastdl.plan import Plan
 
     def make() -> tuple[Program, Plan, Any]:
         plan = Plan(x.shape[1:], x.dtype, len(x), keeps, outside=True)
@@ -130,13 +128,8 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
             raise plan.refusal("batches are large")
         return program, plan, output
 
-    for _ in range(TRIES):
-        unchanged = watch(module)  # first: another thread may change the module while it is planned
-        program, plan, output = make()
-        if unchanged.stands():
-            break
-    else:
-        raise NotPlannedError("the model changes while it is planned")
+    unchanged = watch(module)  # first: what another thread changes while the module is planned is noticed in the call
+    program, plan, output = make()
     parameters, modules = list(module.parameters()), list(module.modules())
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
     for each in module.modules() if keeps else ():

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.program import UPDATE
-from fastdl.nn.flat import TRIES, watch
+from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
@@ -321,10 +321,6 @@ def contents(criterion: Loss) -> list[bytes]:
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
     """The native engine where all parts are fastdl's own, else the plain one."""
     try:
-        for _ in range(TRIES):
-            engine = NativeEngine(task, x, y, batch_size)
-            if engine.current():
-                return engine
+        return NativeEngine(task, x, y, batch_size)
     except NotPlannedError as error:
         return PlainEngine(task, str(error))
-    return PlainEngine(task, "the model changes while it is planned")
