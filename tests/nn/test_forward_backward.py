@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
+from fastdl.nn import evaluation
 from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
 from fastdl.plan import Plan
@@ -302,3 +303,18 @@ def test_a_fit_trains_the_weights_that_move_while_it_is_planned(while_planned):
 
     for one, other in zip(trained(lambda model: optim.SGD(model.parameters(), lr=0.5)), trained(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_evaluated_is_copied_anew_after_a_change_amid_the_copy(monkeypatch):
+    model, x = nn.Sequential(nn.Linear(3, 8, rng=0), nn.Tanh()), np.ones((2, 3), np.float32)
+    copy_of, left = evaluation.copy_of, [nn.ReLU()]
+
+    def copied(*arguments):
+        copy = copy_of(*arguments)
+        if left:
+            model.append(left.pop())
+        return copy
+
+    monkeypatch.setattr(evaluation, "copy_of", copied)
+    predict(model, x)
+    assert (predict(model, x) >= 0).all()
