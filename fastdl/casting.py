@@ -7,6 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdl.errors import InvalidValueError
+
 Array = NDArray[Any]
 
 
@@ -34,7 +36,7 @@ def cast_finite(array: Array, dtype: np.dtype[Any], what: str) -> Array:
     """The array in another dtype; a ValueError where finite values become infinite. `what` opens the message."""
     result = cast(array, dtype, copy=False)
     if result.dtype.kind == "f" and result.dtype != array.dtype and (np.isinf(result) & np.isfinite(array)).any():
-        raise ValueError(f"{what}: expected values that {dtype} can hold, got larger ones")
+        raise InvalidValueError(what, f"values that {dtype} can hold", "larger ones")
     return result
 
 

@@ -8,6 +8,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 
 # Opening a FIFO waits for a writer without the first, and a terminal becomes the process's own without the second.
@@ -25,9 +26,9 @@ def as_path(path: str | os.PathLike[str], owner: str) -> Path:
     try:
         place = Path(path)
     except TypeError:
-        raise TypeError(f"{owner}: expected a path, got {shown(path)}") from None
+        raise InvalidTypeError(owner, "a path", shown(path)) from None
     if "\0" in str(place):
-        raise ValueError(f"{owner}: expected the name of a file, got {shown(str(place))}")
+        raise InvalidValueError(owner, "the name of a file", shown(str(place)))
     return place
 
 
@@ -62,7 +63,7 @@ def open_regular(path: str | os.PathLike[str], owner: str) -> BufferedReader:
 
 def _refuse_irregular(mode: int, place: Path, owner: str) -> None:
     if not stat.S_ISREG(mode):
-        raise ValueError(f"{owner}: expected a file, got the {kind_of_file(mode)} {place}")
+        raise InvalidValueError(owner, "a file", f"the {kind_of_file(mode)} {place}")
 
 
 def size_of(file: BinaryIO) -> int:
@@ -80,8 +81,8 @@ def read_whole(path: str | os.PathLike[str], owner: str, most: int | None = None
     with open_regular(path, owner) as file:
         size = size_of(file)
         if most is not None and size > most:
-            raise ValueError(f"{owner}: expected a file of at most {most} bytes, got {size} in {path}")
+            raise InvalidValueError(owner, f"a file of at most {most} bytes", f"{size} in {path}")
         content = file.read(size + 1)
     if len(content) != size:
-        raise ValueError(f"{owner}: expected {size} bytes in {path}, got a file that changes while it is read")
+        raise InvalidValueError(owner, f"{size} bytes in {path}", "a file that changes while it is read")
     return content

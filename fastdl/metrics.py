@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.validation import as_array, real_number
 
 
@@ -35,7 +36,7 @@ def predicted_classes(output: ArrayLike, threshold: float = 0.5) -> NDArray[np.i
     threshold = real_number(threshold, "threshold", "predicted_classes")
     scores = _numbers(output, "output", "predicted_classes")
     if scores.ndim == 0 or (scores.ndim > 1 and scores.shape[1] == 0):
-        raise ValueError(f"predicted_classes: expected output of shape (N, classes, ...), got {scores.shape}")
+        raise InvalidValueError("predicted_classes", "output of shape (N, classes, ...)", scores.shape)
     if scores.ndim == 1 or scores.shape[1] == 1:
         above = scores > threshold
         return (above if scores.ndim == 1 else above[:, 0]).astype(np.int64)
@@ -175,45 +176,43 @@ def _compared(
     """Scores, predicted and expected classes, and how many classes there are."""
     scores, truth = _numbers(output, "output", owner), _numbers(target, "target", owner)
     if scores.ndim == 0 or scores.size == 0:
-        raise ValueError(f"{owner}: expected output of at least one sample, got shape {scores.shape}")
+        raise InvalidValueError(owner, "output of at least one sample", f"shape {scores.shape}")
     predicted = predicted_classes(scores, threshold)
     if scores.ndim == 1 or scores.shape[1] == 1:
         if truth.shape not in (predicted.shape, scores.shape):
-            raise ValueError(f"{owner}: expected target of shape {scores.shape}, got {truth.shape}")
+            raise InvalidValueError(owner, f"target of shape {scores.shape}", truth.shape)
         return scores, predicted, (truth > threshold).reshape(predicted.shape).astype(np.int64), 2
     if truth.shape == scores.shape:
         return scores, predicted, truth.argmax(axis=1), scores.shape[1]
     if truth.shape == predicted.shape:
         return scores, predicted, _indices(truth, scores.shape[1], owner).astype(np.int64), scores.shape[1]
-    raise ValueError(
-        f"{owner}: expected target of shape {predicted.shape} (class indices) or {scores.shape}, got {truth.shape}"
-    )
+    raise InvalidValueError(owner, f"target of shape {predicted.shape} (class indices) or {scores.shape}", truth.shape)
 
 
 def _values(output: ArrayLike, target: ArrayLike, owner: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     values, truth = _numbers(output, "output", owner), _numbers(target, "target", owner)
     if values.shape != truth.shape or values.size == 0:
-        raise ValueError(
-            f"{owner}: expected output and target of one shape and with samples, got {values.shape} and {truth.shape}"
+        raise InvalidValueError(
+            owner, "output and target of one shape and with samples", f"{values.shape} and {truth.shape}"
         )
     if values.ndim == 0:
-        raise ValueError(f"{owner}: expected output and target with rows, got single values")
+        raise InvalidValueError(owner, "output and target with rows", "single values")
     return values.astype(np.float64), truth.astype(np.float64)
 
 
 def _indices(target: NDArray[Any], classes: int, owner: str) -> NDArray[Any]:
     if target.dtype.kind not in "iu":
-        raise TypeError(f"{owner}: expected integer class indices, got {target.dtype}; write target.astype(np.int64)")
+        raise InvalidTypeError(owner, "integer class indices", target.dtype, "write target.astype(np.int64)")
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= classes:
-        raise ValueError(f"{owner}: expected class indices from 0 to {classes - 1}, got {low if low < 0 else high}")
+        raise InvalidValueError(owner, f"class indices from 0 to {classes - 1}", low if low < 0 else high)
     return target
 
 
 def _numbers(value: ArrayLike, name: str, owner: str) -> NDArray[Any]:
     array = as_array(value, name, owner)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
+        raise InvalidTypeError(owner, "an array of numbers", f"dtype {array.dtype}", argument=name)
     return array
 
 

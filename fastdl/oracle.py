@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastdl import nn, optim
 from fastdl.casting import cast
+from fastdl.errors import InvalidTypeError
 from fastdl.nn.activation import _Elementwise as KernelActivation
 from fastdl.nn.batch_norm import _BatchNorm
 from fastdl.nn.conv import _Convolution
@@ -47,7 +48,7 @@ def naive(module: Any, x: Array, gradients: dict[int, Array]) -> tuple[Array, Ba
     Returns the output and a function from the output's gradient to the input's, which adds the parameters' gradients to
     `gradients`, by the Parameter's id.
     """
-    raise TypeError(f"naive: expected one of fastdl's own layers, got {type(module).__name__}")
+    raise InvalidTypeError("naive", "one of fastdl's own layers", type(module).__name__)
 
 
 @naive.register
@@ -296,7 +297,7 @@ def _(module: nn.Siamese, x: Array, gradients: dict[int, Array]) -> tuple[Array,
 @singledispatch
 def naive_loss(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
     """Run a loss on the reference's loops: its value, and the gradient with respect to output."""
-    raise TypeError(f"naive_loss: expected one of fastdl's own losses, got {type(criterion).__name__}")
+    raise InvalidTypeError("naive_loss", "one of fastdl's own losses", type(criterion).__name__)
 
 
 @naive_loss.register
@@ -384,4 +385,4 @@ def naive_step(optimizer: optim.Optimizer, data: Array, grad: Array, state: dict
         )
         reference_optim.adam_step(grad, *options, data, arrays["exp_avg"], arrays["exp_avg_sq"], largest)
     else:
-        raise TypeError(f"naive_step: expected one of fastdl's own optimizers, got {type(optimizer).__name__}")
+        raise InvalidTypeError("naive_step", "one of fastdl's own optimizers", type(optimizer).__name__)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from fastdl.data import Standardize, input_validation
 from fastdl.environment import in_notebook, missing
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.metrics import confusion_matrix as counted
 from fastdl.metrics import predicted_classes
@@ -89,7 +90,7 @@ def metric_curves(history: History, ax: Axes | None = None, names: Sequence[str]
     unknown = [name for name in chosen if name not in there]
     if unknown or not chosen:
         wanted = f"names among {', '.join(there)}" if there else "a history of a Trainer with metrics"
-        raise ValueError(f"metric_curves: expected {wanted}, got {shown(unknown[0]) if unknown else 'none'}")
+        raise InvalidValueError("metric_curves", wanted, shown(unknown[0]) if unknown else "none")
     if len(chosen) == 1:
         curves = [(chosen[0], "training", "-", COLOURS[0]), (f"val_{chosen[0]}", "validation", "-", COLOURS[1])]
     else:
@@ -139,23 +140,23 @@ def decision_regions(
         ('$x_0$', '$x_1$')
     """
     if not isinstance(model, Module):
-        raise TypeError(f"decision_regions: expected a fastdl Module for model, got {type(model).__name__}")
+        raise InvalidTypeError("decision_regions", "a fastdl Module", type(model).__name__, argument="model")
     if scaling is not None and not isinstance(scaling, Standardize):
-        raise TypeError(f"decision_regions: expected a Standardize or None for scaling, got {type(scaling).__name__}")
+        raise InvalidTypeError("decision_regions", "a Standardize or None", type(scaling).__name__, argument="scaling")
     dtype = weights_dtype(model)
     points, truth = map(input_validation.in_memory, input_validation.pair(x, y, dtype, "decision_regions"))
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"decision_regions: expected x of shape (n, 2), got {points.shape}")
+        raise InvalidValueError("decision_regions", "x of shape (n, 2)", points.shape)
     if truth.ndim > 1 or truth.dtype.kind == "f":
         truth = predicted_classes(truth, threshold)
     if truth.min() < 0:
-        raise ValueError(f"decision_regions: expected class indices of at least 0, got {truth.min()}")
+        raise InvalidValueError("decision_regions", "class indices of at least 0", truth.min())
     ax = _axes(ax, "decision_regions")
 
     def scores(at: Any) -> Any:
         output = predict(model, at if scaling is None else scaling.transform(at))
         if output.ndim > 2:
-            raise ValueError(f"decision_regions: expected a model of outputs (n, classes), got {output.shape}")
+            raise InvalidValueError("decision_regions", "a model of outputs (n, classes)", output.shape)
         return output
 
     low, high = points.min(axis=0), points.max(axis=0)
@@ -217,7 +218,7 @@ def confusion_matrix(
     counts = counted(output, y, threshold)
     names = [str(i) for i in range(len(counts))] if classes is None else [_short(name) for name in classes]
     if len(names) != len(counts):
-        raise ValueError(f"confusion_matrix: expected {len(counts)} names for classes, got {len(names)}")
+        raise InvalidValueError("confusion_matrix", f"{len(counts)} names for classes", len(names))
     ax = _axes(ax, "confusion_matrix")
     shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
     _shades(ax, shares)
@@ -255,16 +256,16 @@ def filters(model: Module, ax: Axes | None = None, shape: Sequence[int] | None =
         '10 filters of Linear(64, 10)'
     """
     if not isinstance(model, Module):
-        raise TypeError(f"filters: expected a fastdl Module, got {type(model).__name__}")
+        raise InvalidTypeError("filters", "a fastdl Module", type(model).__name__)
     layer = next((each for each in model.modules() if isinstance(each, Weighted)), None)
     if layer is None:
-        raise ValueError(f"filters: expected a model with a Linear, Conv1d or Conv2d, got {type(model).__name__}")
+        raise InvalidValueError("filters", "a model with a Linear, Conv1d or Conv2d", type(model).__name__)
     W = layer.weight.data
     if shape is not None:
         sizes = tuple(shape)
         if W.ndim > 2 or len(sizes) not in (2, 3) or int(np.prod(sizes)) != W.shape[1]:
-            raise ValueError(
-                f"filters: expected the shape (H, W) or (C, H, W) of an input of {shown(layer)}, got {shown(shape)}"
+            raise InvalidValueError(
+                "filters", f"the shape (H, W) or (C, H, W) of an input of {shown(layer)}", shown(shape)
             )
         W = W.reshape(len(W), *sizes)
     ax = _axes(ax, "filters")
@@ -287,9 +288,9 @@ def filters(model: Module, ax: Axes | None = None, shape: Sequence[int] | None =
 
 def _check_history(history: History, owner: str) -> None:
     if not isinstance(history, History):
-        raise TypeError(f"{owner}: expected a History, got {type(history).__name__}")
+        raise InvalidTypeError(owner, "a History", type(history).__name__)
     if not len(history):
-        raise ValueError(f"{owner}: expected a history of at least one epoch, got an empty one")
+        raise InvalidValueError(owner, "a history of at least one epoch", "an empty one")
 
 
 def _curves(history: History, curves: list[tuple[str, str, str, str]], ax: Axes) -> Axes:
@@ -376,5 +377,5 @@ def _axes(ax: Axes | None, owner: str) -> Axes:
         make = import_module("matplotlib.pyplot").figure if in_notebook() else Figure
         return make(figsize=(5.5, 4.2), dpi=150, layout="constrained").add_subplot()
     if not isinstance(ax, Axes):
-        raise TypeError(f"{owner}: expected matplotlib Axes or None for ax, got {type(ax).__name__}")
+        raise InvalidTypeError(owner, "matplotlib Axes or None", type(ax).__name__, argument="ax")
     return ax

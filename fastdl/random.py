@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.replaced import Replaced
 from fastdl._kernels.shuffle import shuffle
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 
 
@@ -70,7 +71,7 @@ def as_generator(rng: int | np.random.Generator | None = None, name: str = "rng"
         array([8, 6, 5, 2])
         >>> as_generator(-1)
         Traceback (most recent call last):
-        ValueError: rng: expected a seed of at least 0, got -1
+        fastdl.errors.InvalidValueError: rng: expected a seed of at least 0, got -1
     """
     if rng is None:
         return default_generator()
@@ -185,7 +186,7 @@ class Stream:
                 with self._lock:
                     self._seed, self._calls = seed, calls
             case _:
-                raise ValueError(f"expected a seed and a number of calls, got {shown(state)}")
+                raise InvalidValueError(None, "a seed and a number of calls", shown(state))
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the lock, which belongs to this process."""
@@ -236,7 +237,7 @@ def draw_from(stream: Stream) -> None:
 def _seed(seed: object, name: str) -> int:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         kinds = "an integer seed" if name == "manual_seed" else "None, an integer seed or a numpy.random.Generator"
-        raise TypeError(f"{name}: expected {kinds}, got {shown(seed)}")
+        raise InvalidTypeError(name, kinds, shown(seed))
     if seed < 0:
-        raise ValueError(f"{name}: expected a seed of at least 0, got {shown(int(seed))}")
+        raise InvalidValueError(name, "a seed of at least 0", shown(int(seed)))
     return int(seed)

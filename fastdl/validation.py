@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 
 
@@ -17,15 +18,15 @@ def as_array(value: Any, name: str, owner: str) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError:
-        raise ValueError(f"{owner}: expected {name} to have rows of one length, got ragged ones") from None
+        raise InvalidValueError(owner, f"{name} to have rows of one length", "ragged ones") from None
 
 
 def refuse_special(value: Any, name: str, owner: str) -> None:
     """Raise a TypeError for a masked array and for a sparse matrix."""
     refuse_masked(value, name, owner)
     if type(value).__module__.startswith("scipy.sparse"):
-        raise TypeError(
-            f"{owner}: expected an array for {name}, got a sparse {type(value).__name__}; write {name}.toarray()"
+        raise InvalidTypeError(
+            owner, "an array", f"a sparse {type(value).__name__}", f"write {name}.toarray()", argument=name
         )
 
 
@@ -38,9 +39,12 @@ def refuse_masked(value: Any, name: str, owner: str) -> None:
     """Raise a TypeError for a masked array, whose mask NumPy's functions drop in silence."""
     parts = value if type(value) in (list, tuple) else ()
     if is_masked(value) or any(map(is_masked, parts)):
-        raise TypeError(
-            f"{owner}: expected an array without a mask for {name}, got a masked one; write {name}.filled(value), or leave"
-            " the masked rows out"
+        raise InvalidTypeError(
+            owner,
+            "an array without a mask",
+            "a masked one",
+            f"write {name}.filled(value), or leave the masked rows out",
+            argument=name,
         )
 
 
@@ -51,7 +55,7 @@ def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
     except Exception:  # NumPy's own message may fail on the value
         found = None
     if dtype is None or found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise TypeError(f"{name}: expected dtype float32 or float64, got {shown(dtype)}")
+        raise InvalidTypeError(name, "dtype float32 or float64", shown(dtype))
     return np.dtype(found.type)
 
 
@@ -59,9 +63,9 @@ def positive_integer(value: Any, name: str, owner: str, or_zero: bool = False) -
     """The value as an int when it is a whole number above 0 (or 0, with `or_zero`); else an error that names the argument."""
     wanted = "an integer >= 0" if or_zero else "a positive integer"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, wanted, shown(value), argument=name)
     if value < (0 if or_zero else 1):
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, wanted, shown(value), argument=name)
     return int(value)
 
 
@@ -70,9 +74,9 @@ def sample_shape(value: Any, owner: str) -> tuple[int, ...]:
     sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     wanted = "the shape of one sample, such as (1, 28, 28), for input_shape"
     if any(isinstance(each, (bool, np.bool_)) or not isinstance(each, (int, np.integer)) for each in sizes):
-        raise TypeError(f"{owner}: expected {wanted}, got {shown(value)}")
+        raise InvalidTypeError(owner, wanted, shown(value))
     if any(each < 1 for each in sizes):
-        raise ValueError(f"{owner}: expected {wanted}, got {shown(value)}")
+        raise InvalidValueError(owner, wanted, shown(value))
     return tuple(int(each) for each in sizes)
 
 
@@ -93,7 +97,7 @@ def pair(value: Any, name: str, owner: str, least: int) -> tuple[int, int]:
     wanted = f"an integer >= {least} or a pair of them"
     parts = _sizes(both, value, wanted, name, owner, least)
     if len(parts) != 2:
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, wanted, shown(value), argument=name)
     return parts[0], parts[1]
 
 
@@ -104,18 +108,18 @@ def as_given(value: Any, both: tuple[int, int]) -> int | tuple[int, int]:
 
 def _sizes(parts: tuple[Any, ...], value: Any, wanted: str, name: str, owner: str, least: int) -> list[int]:
     if any(isinstance(part, (bool, np.bool_)) or not isinstance(part, (int, np.integer)) for part in parts):
-        raise TypeError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, wanted, shown(value), argument=name)
     if min(parts, default=least) < least:
-        raise ValueError(f"{owner}: expected {wanted} for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, wanted, shown(value), argument=name)
     if max(parts, default=0) >= 2**31:
-        raise ValueError(f"{owner}: expected less than 2**31 for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, "less than 2**31", shown(value), argument=name)
     return [int(part) for part in parts]
 
 
 def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: float = np.inf) -> float:
     """The value as a float when it is a finite number in [low, high]; else an error that names the argument."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{owner}: expected a number for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, "a number", shown(value), argument=name)
     try:
         number = float(value)
     except OverflowError:
@@ -124,7 +128,7 @@ def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: f
         bounds = "a finite number" if (low, high) == (-np.inf, np.inf) else f"a finite number >= {low:g}"
         if high != np.inf:
             bounds = f"a number from {low:g} to {high:g}"
-        raise ValueError(f"{owner}: expected {bounds} for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, bounds, shown(value), argument=name)
     return number
 
 
@@ -134,23 +138,23 @@ def limit(value: float | None, name: str, owner: str) -> float | None:
         return None
     number = real_number(value, name, owner, low=0)
     if number == 0:
-        raise ValueError(f"{owner}: expected a number above 0 or None for {name}, got 0")
+        raise InvalidValueError(owner, "a number above 0 or None", "0", argument=name)
     return number
 
 
 def one_of(choices: tuple[str, ...], value: Any, name: str, owner: str) -> str:
     """The value when it is one of the choices; else an error that names the argument."""
     if not isinstance(value, str):
-        raise TypeError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, f"one of {', '.join(choices)}", shown(value), argument=name)
     if value not in choices:
-        raise ValueError(f"{owner}: expected one of {', '.join(choices)} for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, f"one of {', '.join(choices)}", shown(value), argument=name)
     return str(value)
 
 
 def true_or_false(value: Any, name: str, owner: str) -> bool:
     """The value when it is a bool; else an error that names the argument."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{owner}: expected True or False for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, "True or False", shown(value), argument=name)
     return bool(value)
 
 
