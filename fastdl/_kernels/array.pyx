@@ -7,6 +7,7 @@ from fastdl._kernels.threads cimport follow_threads
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.validation import is_masked, refuse_special
 
 cnp.import_array()
@@ -80,7 +81,7 @@ def ready_gradient(array, cnp.ndarray like not None, owner) -> Array:
         same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(like, axis)
     if not same:
         from fastdl.messages import shown
-        raise ValueError(f"{shown(owner)}: expected a gradient of shape {np.shape(like)}, got {np.shape(gradient)}")
+        raise InvalidValueError(shown(owner), f"a gradient of shape {np.shape(like)}", np.shape(gradient))
     return gradient
 
 
@@ -91,11 +92,9 @@ cdef refusal(array, dtype, owner, name):
     example = "float32" if dtype is None else dtype.name
     refuse_special(array, name, owner)
     if not isinstance(array, np.ndarray):
-        return TypeError(
-            f"{owner}: expected a NumPy array of {wanted} for {name}, got {type(array).__name__};"
-            f" write np.asarray({name}, dtype=np.{example})"
-        )
-    return TypeError(f"{owner}: expected an array of {wanted} for {name}, got {array.dtype}; write {name}.astype(np.{example})")
+        hint = f"write np.asarray({name}, dtype=np.{example})"
+        return InvalidTypeError(owner, f"a NumPy array of {wanted}", type(array).__name__, hint, argument=name)
+    return InvalidTypeError(owner, f"an array of {wanted}", array.dtype, f"write {name}.astype(np.{example})", argument=name)
 
 
 def empty(tuple shape not None, cnp.dtype dtype not None) -> Array:

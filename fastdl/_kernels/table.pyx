@@ -33,8 +33,9 @@ def set_cpu_level(level: str) -> None:
         if tables[i].level.decode() == level:
             table = tables[i]
             return
+    from fastdl.errors import InvalidValueError
     from fastdl.messages import shown
-    raise ValueError(f"set_cpu_level: expected one of {', '.join(cpu_levels())}, got {shown(level)}")
+    raise InvalidValueError("set_cpu_level", f"one of {', '.join(cpu_levels())}", shown(level))
 
 
 if count == 0:

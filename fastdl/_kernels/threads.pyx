@@ -44,11 +44,12 @@ def set_num_threads(n: int) -> None:
         TypeError: if n is not an integer.
         ValueError: if n is below 1 or above 1024.
     """
+    from fastdl.errors import InvalidTypeError, InvalidValueError
     from fastdl.messages import shown
     if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: expected a positive integer, got {shown(n)}")
+        raise InvalidTypeError("set_num_threads", "a positive integer", shown(n))
     if not 1 <= int(n) <= most_threads:
-        raise ValueError(f"set_num_threads: expected a positive integer up to {most_threads}, got {shown(int(n))}")
+        raise InvalidValueError("set_num_threads", f"a positive integer up to {most_threads}", shown(int(n)))
     set_threads(int(n) if openmp_version() else 1)
 
 

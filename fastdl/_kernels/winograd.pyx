@@ -384,8 +384,9 @@ def set_winograd(enabled: bool) -> None:
     """
     global wanted
     if not isinstance(enabled, bool):
+        from fastdl.errors import InvalidTypeError
         from fastdl.messages import shown
-        raise TypeError(f"set_winograd: expected True or False, got {shown(enabled)}")
+        raise InvalidTypeError("set_winograd", "True or False", shown(enabled))
     wanted = enabled
 
 
