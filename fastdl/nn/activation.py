@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready
 from fastdl.casting import cast
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -44,7 +45,7 @@ class Activation(Layer):
     ) -> None:
         for name, value in (("function", function), ("derivative", derivative)):
             if not callable(value):
-                raise TypeError(f"Activation: expected a callable for {name}, got {shown(value)}")
+                raise InvalidTypeError("Activation", "a callable", shown(value), argument=name)
         self.function, self.derivative = function, derivative
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -64,7 +65,7 @@ class Activation(Layer):
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
         y = np.asarray(y)
         if y.shape != x.shape:
-            raise ValueError(f"{shown(self)}: expected {name} to return shape {x.shape}, got {y.shape}")
+            raise InvalidValueError(shown(self), f"{name} to return shape {x.shape}", y.shape)
         return cast(y, x.dtype, copy=False, order="C")
 
     def spec(self) -> str:
@@ -236,7 +237,7 @@ class Softplus(_Elementwise):
         self.beta = self._alpha = real_number(beta, "beta", "Softplus")
         self.threshold = self._beta = real_number(threshold, "threshold", "Softplus")
         if self.beta <= 0:
-            raise ValueError(f"Softplus: expected a positive number for beta, got {beta}")
+            raise InvalidValueError("Softplus", "a positive number", beta, argument="beta")
 
 
 class Identity(Layer):

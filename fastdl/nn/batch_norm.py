@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
+from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.normalization import BUFFERS, Normalization
@@ -80,7 +81,7 @@ class _BatchNorm(Normalization):
         ):
             buffers = running_mean, running_var, batches
             if len({buffer is None for buffer in buffers}) > 1:
-                raise ValueError(f"{shown(self)}: expected {', '.join(BUFFERS)} or none of them, got only some")
+                raise InvalidValueError(shown(self), f"{', '.join(BUFFERS)} or none of them", "only some")
             self._fit(channels, W, b, *buffers)
         return channels, W, b, running_mean, running_var, batches
 
@@ -90,14 +91,16 @@ class _BatchNorm(Normalization):
         x = ready(x, self._dtype, self)
         if x.ndim not in self._shapes or x.shape[1] != channels:
             wanted = " or ".join(shape.format(C=channels) for shape in self._shapes.values())
-            raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {x.shape}")
+            raise InvalidShapeError(shown(self), f"input of shape {wanted}", x.shape)
         mean, inverse, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty_like(x)
         by_batch = self.training or batches is None
         if by_batch:
             if x.size == channels:
-                raise ValueError(
-                    f"{shown(self)}: expected more than one value per channel when training, got input of shape {x.shape};"
-                    " write a larger batch, or eval()"
+                raise InvalidValueError(
+                    shown(self),
+                    "more than one value per channel when training",
+                    f"input of shape {x.shape}",
+                    "write a larger batch, or eval()",
                 )
             if not (self.training and self.track_running_stats):
                 running_mean = running_var = batches = None

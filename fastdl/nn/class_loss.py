@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
 from fastdl.casting import cast
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
@@ -25,11 +26,11 @@ class _ClassLoss(Loss):
         owner = type(self).__name__
         self.weight = as_weight(weight, "weight", owner)
         if self.weight is not None and self.weight.ndim != 1:
-            raise ValueError(f"{owner}: expected one weight for each class, got shape {self.weight.shape}")
+            raise InvalidValueError(owner, "one weight for each class", f"shape {self.weight.shape}")
         if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
-            raise TypeError(f"{owner}: expected an integer for ignore_index, got {shown(ignore_index)}")
+            raise InvalidTypeError(owner, "an integer", shown(ignore_index), argument="ignore_index")
         if not -(2**63) <= ignore_index < 2**63:
-            raise ValueError(f"{owner}: expected an integer of 64 bits for ignore_index, got {shown(ignore_index)}")
+            raise InvalidValueError(owner, "an integer of 64 bits", shown(ignore_index), argument="ignore_index")
         self.ignore_index = int(ignore_index)
 
     def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
@@ -39,11 +40,9 @@ class _ClassLoss(Loss):
             not np.ndim(target) or (np.shape(target) == x.shape and np.asarray(target).dtype.kind == "f")
         )
         if (not one and x.ndim < 2) or x.shape[not one] == 0:
-            raise ValueError(f"{shown(self)}: expected scores of shape (N, C) or (N, C, d1, ...), got {x.shape}")
+            raise InvalidValueError(shown(self), "scores of shape (N, C) or (N, C, d1, ...)", x.shape)
         if self.weight is not None and len(self.weight) != x.shape[not one]:
-            raise ValueError(
-                f"{shown(self)}: expected scores of {len(self.weight)} classes, one a weight, got {x.shape}"
-            )
+            raise InvalidValueError(shown(self), f"scores of {len(self.weight)} classes, one a weight", x.shape)
         return x.reshape(1, -1, 1) if one else x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
@@ -51,14 +50,12 @@ class _ClassLoss(Loss):
         if type(target) is not np.ndarray:
             target = as_array(target, "target", self.spec())
         if target.dtype.kind not in "iu":
-            raise TypeError(
-                f"{shown(self)}: expected integer class indices, got dtype {target.dtype}; write y.astype(np.int64)"
+            raise InvalidTypeError(
+                shown(self), "integer class indices", f"dtype {target.dtype}", "write y.astype(np.int64)"
             )
         wanted = _places(shape)
         if target.shape != wanted:
-            raise ValueError(
-                f"{shown(self)}: expected class indices of shape {wanted} for scores {shape}, got {target.shape}"
-            )
+            raise InvalidValueError(shown(self), f"class indices of shape {wanted} for scores {shape}", target.shape)
         # What int64 cannot hold must not come round as a negative index.
         held = np.minimum(target, np.uint64(np.iinfo(np.int64).max)) if target.dtype == np.uint64 else target
         # A copy: backward is for these, whatever becomes of the array, and what is checked here is what the kernels use.
@@ -68,9 +65,7 @@ class _ClassLoss(Loss):
         if wrong >= 0:
             place = np.unravel_index(wrong, wanted) if wanted else ()
             where = f" at index {', '.join(str(int(i)) for i in place)}" if wanted else ""
-            raise ValueError(
-                f"{shown(self)}: expected class indices from 0 to {classes - 1}, got {target[place]}{where}"
-            )
+            raise InvalidValueError(shown(self), f"class indices from 0 to {classes - 1}", f"{target[place]}{where}")
         return indices.reshape(wanted[0] if wanted else 1, prod(wanted[1:])), count
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -230,14 +225,14 @@ class CrossEntropyLoss(_ClassLoss):
             target = as_array(target, "target", self.spec())
         if target.dtype.kind == "f":
             if target.shape == _places(shape):
-                raise TypeError(
-                    f"{shown(self)}: expected integer class indices, or target probabilities of the scores' shape {shape}, "
-                    f"got {target.dtype} of shape {target.shape}; write y.astype(np.int64) for indices"
+                raise InvalidTypeError(
+                    shown(self),
+                    f"integer class indices, or target probabilities of the scores' shape {shape}",
+                    f"{target.dtype} of shape {target.shape}",
+                    "write y.astype(np.int64) for indices",
                 )
             if target.shape != shape:
-                raise ValueError(
-                    f"{shown(self)}: expected target probabilities of the scores' shape {shape}, got {target.shape}"
-                )
+                raise InvalidValueError(shown(self), f"target probabilities of the scores' shape {shape}", target.shape)
             t = ready(target, x.dtype, self, "target").reshape(x.shape)
             divisor = float(losses.size)
             kernels.cross_entropy_probabilities_forward(x, t, weight, self.label_smoothing, p, losses)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any, NoReturn, overload
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.module import Module
 
@@ -33,8 +34,8 @@ class Collection(Module):
     def _checked(self, module: Any) -> Module:
         if isinstance(module, Module):
             return module
-        hint = "; write the class with parentheses" if isinstance(module, type) and issubclass(module, Module) else ""
-        raise TypeError(f"{type(self).__name__}: expected a Module, got {type(module).__name__}{hint}")
+        hint = "write the class with parentheses" if isinstance(module, type) and issubclass(module, Module) else None
+        raise InvalidTypeError(type(self).__name__, "a Module", type(module).__name__, hint)
 
 
 class ModuleList(Collection, MutableSequence[Module]):
@@ -70,9 +71,7 @@ class ModuleList(Collection, MutableSequence[Module]):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._layers = {}
         if not isinstance(modules, Iterable):
-            raise TypeError(
-                f"ModuleList: expected a list of modules, got {type(modules).__name__}; write ModuleList([...])"
-            )
+            raise InvalidTypeError("ModuleList", "a list of modules", type(modules).__name__, "write ModuleList([...])")
         self._hold([self._checked(module) for module in modules])
 
     @overload
@@ -144,9 +143,7 @@ class ModuleList(Collection, MutableSequence[Module]):
                 f"{type(self).__name__}: expected the number of one of {len(self)} modules, got {index}"
             ) from None
         except TypeError:
-            raise TypeError(
-                f"{type(self).__name__}: expected an integer or a slice, got {type(index).__name__}"
-            ) from None
+            raise InvalidTypeError(type(self).__name__, "an integer or a slice", type(index).__name__) from None
 
 
 class ModuleDict(Collection, MutableMapping[str, Module]):
@@ -174,7 +171,7 @@ class ModuleDict(Collection, MutableMapping[str, Module]):
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
         self._layers = {}
         if not isinstance(modules, Iterable) or (isinstance(modules, Module) and not isinstance(modules, Mapping)):
-            raise TypeError(f"ModuleDict: expected a mapping of names to modules, got {type(modules).__name__}")
+            raise InvalidTypeError("ModuleDict", "a mapping of names to modules", type(modules).__name__)
         self.update(modules)
 
     def __getitem__(self, key: str) -> Module:
@@ -183,11 +180,9 @@ class ModuleDict(Collection, MutableMapping[str, Module]):
     def __setitem__(self, key: str, module: Module) -> None:
         """Put a module under a name, in the place of one that is there."""
         if not isinstance(key, str):
-            raise TypeError(
-                f"{type(self).__name__}: expected a string as the name of a module, got {type(key).__name__}"
-            )
+            raise InvalidTypeError(type(self).__name__, "a string as the name of a module", type(key).__name__)
         if not key or "." in key:
-            raise ValueError(f"{type(self).__name__}: expected a name without dots for a module, got {shown(key)}")
+            raise InvalidValueError(type(self).__name__, "a name without dots for a module", shown(key))
         self._layers[key] = self._checked(module)
 
     def __delitem__(self, key: str) -> None:

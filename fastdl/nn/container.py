@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer, Module
@@ -47,10 +48,10 @@ class Sequential(Layer):
 
     def _add(self, name: str, layer: Any) -> None:
         if not isinstance(name, str) or not name or "." in name:
-            raise ValueError(f"Sequential: expected a name without dots for a layer, got {shown(name)}")
+            raise InvalidValueError("Sequential", "a name without dots for a layer", shown(name))
         if not isinstance(layer, Module):
-            hint = "; write the class with parentheses" if isinstance(layer, type) and issubclass(layer, Module) else ""
-            raise TypeError(f"Sequential: expected a Module, got {shown(layer)}{hint}")
+            hint = "write the class with parentheses" if isinstance(layer, type) and issubclass(layer, Module) else None
+            raise InvalidTypeError("Sequential", "a Module", shown(layer), hint)
         self._layers[name] = layer
 
     def append(self, layer: Any) -> Sequential:
@@ -61,7 +62,7 @@ class Sequential(Layer):
         leaf = not isinstance(layer, Module) or next(layer.named_children(), None) is None
         inside = () if leaf else tree(layer, once=True, deepest=DEEPEST - 1)
         if layer is self or any(module is self for _, module in inside):
-            raise ValueError("Sequential: expected another module, got the container itself or one that holds it")
+            raise InvalidValueError("Sequential", "another module", "the container itself or one that holds it")
         self._add(str(number), layer)
         return self
 
@@ -96,7 +97,7 @@ class Sequential(Layer):
             for layer in layers:
                 x = layer.forward(x)
                 kept.append((layer, layer._take_kept()))
-        except ValueError as error:
+        except InvalidShapeError as error:
             name_producer(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
             raise
         self._kept = kept
@@ -156,7 +157,7 @@ class Sequential(Layer):
                 f"Sequential: expected the name or number of one of {len(self)} layers, got {shown(index)}"
             ) from None
         except TypeError:
-            raise TypeError(f"Sequential: expected an integer, a name or a slice, got {shown(index)}") from None
+            raise InvalidTypeError("Sequential", "an integer, a name or a slice", shown(index)) from None
 
     def spec(self) -> str:
         """Spell the container with all its layers."""
@@ -195,8 +196,8 @@ class Residual(Layer):
             around = self.shortcut.forward(x)
             kept.append(self.shortcut._take_kept() if mode.enabled else None)
         if y.shape != around.shape:
-            raise ValueError(
-                f"{shown(self)}: expected body and shortcut of one shape, got {y.shape} and {around.shape}; give a shortcut"
+            raise InvalidValueError(
+                shown(self), "body and shortcut of one shape", f"{y.shape} and {around.shape}", "give a shortcut"
             )
         if mode.enabled:
             self._kept = kept
@@ -240,7 +241,7 @@ class Parallel(Layer):
 
     def __init__(self, *branches: Module) -> None:
         if not branches:
-            raise ValueError("Parallel: expected at least one branch, got none")
+            raise InvalidValueError("Parallel", "at least one branch", "none")
         self.branches = tuple(as_module(branch, "a branch", "Parallel") for branch in branches)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -303,13 +304,9 @@ class Siamese(Layer):
         """Return the outputs side by side."""
         stacked = isinstance(x, np.ndarray)
         if not stacked and not isinstance(x, (tuple, list)):
-            raise TypeError(
-                f"{shown(self)}: expected an array (N, k, ...) or a tuple of k arrays, got {type(x).__name__}"
-            )
+            raise InvalidTypeError(shown(self), "an array (N, k, ...) or a tuple of k arrays", type(x).__name__)
         if (x.ndim < 2 or x.shape[1] == 0) if stacked else not x:
-            raise ValueError(
-                f"{shown(self)}: expected an array (N, k, ...) or k arrays, k at least 1, got {np.shape(x)}"
-            )
+            raise InvalidValueError(shown(self), "an array (N, k, ...) or k arrays, k at least 1", np.shape(x))
         inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
         kept, outputs = [], []
         for each in inputs:
@@ -341,7 +338,7 @@ class Siamese(Layer):
 def as_module(value: Any, name: str, owner: str) -> Module:
     """The value when it is a Module; else a TypeError that names the argument."""
     if not isinstance(value, Module):
-        raise TypeError(f"{owner}: expected a Module for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, "a Module", shown(value), argument=name)
     return value
 
 
@@ -349,7 +346,7 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
     """The outputs along axis 1, when they agree in every other axis."""
     shapes = [output.shape for output in outputs]
     if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
-        raise ValueError(f"{shown(owner)}: expected outputs that agree in every axis but 1, got {shapes}")
+        raise InvalidValueError(shown(owner), "outputs that agree in every axis but 1", shapes)
     return np.concatenate(outputs, axis=1)
 
 

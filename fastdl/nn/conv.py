@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
+from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
@@ -111,12 +112,13 @@ class _Convolution(Weighted):
             positive_integer(groups, "groups", name),
         )
         if C % sizes.groups or O % sizes.groups:
-            raise ValueError(
-                f"{name}: expected in_channels and out_channels that groups divides, got {shown(in_channels)} and"
-                f" {shown(out_channels)} in {shown(groups)} groups"
+            raise InvalidValueError(
+                name,
+                "in_channels and out_channels that groups divides",
+                f"{shown(in_channels)} and {shown(out_channels)} in {shown(groups)} groups",
             )
         if around == "same" and max(steps) > 1:
-            raise ValueError(f"{name}: expected stride 1 with padding 'same', got {stride}")
+            raise InvalidValueError(name, "stride 1 with padding 'same'", stride)
         return sizes
 
     # The attributes as they were last looked at, and what they say.
@@ -200,7 +202,7 @@ class _Convolution(Weighted):
         """The shape of y for an x of this shape, when the kernel fits in and memory could hold it."""
         if len(shape) != 2 + len(self._axes) or shape[1] != sizes.in_channels:
             wanted = f"(N, {sizes.in_channels}, {', '.join(self._axes)})"
-            raise ValueError(f"{shown(self)}: expected input of shape {wanted}, got {shape}")
+            raise InvalidShapeError(shown(self), f"input of shape {wanted}", shape)
         out, padded = [shape[0], sizes.out_channels], [sizes.in_channels]
         for length, kernel, stride, dilation, before, behind in zip(
             shape[2:], sizes.kernel, sizes.stride, sizes.dilation, *sizes.edges(), strict=True
@@ -208,15 +210,14 @@ class _Convolution(Weighted):
             spare = length + before + behind - dilation * (kernel - 1) - 1
             if spare < 0 or length < 1:
                 extent = tuple(d * (k - 1) + 1 for k, d in zip(sizes.kernel, sizes.dilation, strict=True))
-                raise ValueError(
-                    f"{shown(self)}: expected images that hold a kernel of {extent} with their padding, got {shape[2:]}"
-                )
+                wanted = f"images that hold a kernel of {extent} with their padding"
+                raise InvalidShapeError(shown(self), wanted, shape[2:], shape=shape)
             out.append(spare // stride + 1)
             padded.append(length + before + behind)
         if prod(out[1:]) * max(out[0], 1) * itemsize > ADDRESSABLE:
-            raise ValueError(f"{shown(self)}: expected an output that memory can hold, got one of shape {tuple(out)}")
+            raise InvalidValueError(shown(self), "an output that memory can hold", f"one of shape {tuple(out)}")
         if prod(padded) * itemsize > ADDRESSABLE:
-            raise ValueError(f"{shown(self)}: expected padded images that memory can hold, got {tuple(padded)}")
+            raise InvalidValueError(shown(self), "padded images that memory can hold", tuple(padded))
         return tuple(out)
 
     def _argument(self, name: str) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
+from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -108,5 +109,5 @@ class Dropout2d(Dropout):
 
     def _run(self, shape: tuple[int, ...]) -> int:
         if len(shape) < 2:
-            raise ValueError(f"{shown(self)}: expected input of shape (N, C, ...), got {shape}")
+            raise InvalidShapeError(shown(self), "input of shape (N, C, ...)", shape)
         return prod(shape[2:])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -37,7 +38,7 @@ class Flatten(Layer):
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
             if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-                raise TypeError(f"Flatten: expected an integer for {name}, got {shown(dim)}")
+                raise InvalidTypeError("Flatten", "an integer", shown(dim), argument=name)
         self.start_dim, self.end_dim = int(start_dim), int(end_dim)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -47,10 +48,10 @@ class Flatten(Layer):
         axes, first, last = len(shape), self.start_dim, self.end_dim
         for dim in (first, last):
             if not -axes <= dim < axes:
-                raise ValueError(f"{shown(self)}: expected an input with an axis {dim}, got shape {x.shape}")
+                raise InvalidValueError(shown(self), f"an input with an axis {dim}", f"shape {x.shape}")
         first, last = first % axes, last % axes
         if first > last:
-            raise ValueError(f"{shown(self)}: expected an input whose axes are in this order, got shape {x.shape}")
+            raise InvalidValueError(shown(self), "an input whose axes are in this order", f"shape {x.shape}")
         y = x.reshape(*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
         if mode.enabled:
             self._kept = x.shape, y.shape, x.dtype

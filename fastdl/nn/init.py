@@ -23,6 +23,7 @@ from typing import Literal
 
 import numpy as np
 
+from fastdl.errors import InvalidValueError
 from fastdl.nn.initializer import INITIALIZERS as INITIALIZERS
 from fastdl.nn.initializer import Initializer as Initializer
 from fastdl.nn.initializer import Positive, Shape, checked, initializer
@@ -77,7 +78,7 @@ def fans(shape: Shape) -> tuple[int, int]:
         ((2, 25), (75, 400))
     """
     if len(shape) < 2:
-        raise ValueError(f"expected a weight of shape (out, in, *kernel), got shape {shape}")
+        raise InvalidValueError(None, "a weight of shape (out, in, *kernel)", f"shape {shape}")
     kernel = math.prod(shape[2:])
     return shape[1] * kernel, shape[0] * kernel
 
@@ -289,7 +290,7 @@ def _normal(rng: np.random.Generator, shape: Shape, std: float, truncated: bool)
 def _standard_normal_within(rng: np.random.Generator, shape: Shape, low: float, high: float) -> np.ndarray:
     """Standard normal values in [low, high], by rejection."""
     if low == math.inf or high == -math.inf:
-        raise ValueError("expected an interval at a finite number of deviations from the mean")
+        raise InvalidValueError(None, "an interval at a finite number of deviations from the mean")
     share = (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2))) / 2
     mode = min(max(0.0, low), high)
     # Where the density is exp(-40) of its peak nothing would be drawn in any lifetime; within, one in 40 is kept.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastdl.casting import cast
+from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.messages import shown
 from fastdl.random import as_generator
 from fastdl.validation import as_float_dtype
@@ -67,9 +68,10 @@ class Initializer:
         try:
             values = cast(self.draw(rng, shape, **dict(self.arguments)), dtype, copy=False)
         except ValueError as error:
-            raise ValueError(f"{self}: {error}") from None
+            add_context(error, str(self))
+            raise
         if not np.isfinite(values).all():
-            raise ValueError(f"{self}: expected values that {dtype} can hold, got infinite ones")
+            raise InvalidValueError(self, f"values that {dtype} can hold", "infinite ones")
         return values
 
     def apply(self, target: Any, rng: int | np.random.Generator | None = None) -> None:
@@ -93,9 +95,9 @@ class Initializer:
         """
         array = target if isinstance(target, np.ndarray) else getattr(target, "data", target)
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"{self}.apply: expected a Parameter or an array, got {type(target).__name__}")
+            raise InvalidTypeError(f"{self}.apply", "a Parameter or an array", type(target).__name__)
         if not array.flags.writeable:
-            raise ValueError(f"{self}.apply: expected an array that can be written to, got a read-only one")
+            raise InvalidValueError(f"{self}.apply", "an array that can be written to", "a read-only one")
         array[...] = self(array.shape, rng, array.dtype)
 
     def __repr__(self) -> str:
@@ -138,12 +140,12 @@ def initializer(
         laplace(scale=0.5)
         >>> laplace(-1)
         Traceback (most recent call last):
-        ValueError: laplace: expected a positive number as scale, got -1.0
+        fastdl.errors.InvalidValueError: laplace: expected a positive number as scale, got -1.0
         >>> del INITIALIZERS["laplace"]
     """
     name = draw.__name__
     if name in INITIALIZERS and INITIALIZERS[name].__module__ != draw.__module__:
-        raise ValueError(f"initializer: expected a new name, got {name}, which is {INITIALIZERS[name].__module__}'s")
+        raise InvalidValueError("initializer", "a new name", f"{name}, which is {INITIALIZERS[name].__module__}'s")
     signature = inspect.Signature(list(inspect.signature(draw).parameters.values())[2:])
     # Read on first use: the hints name numpy.random, which takes a while to import.
     kinds_of = functools.cache(lambda: get_type_hints(draw, include_extras=True))
@@ -153,14 +155,14 @@ def initializer(
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{name}: expected {name}({', '.join(signature.parameters)}), got {error}") from None
+            raise InvalidTypeError(name, f"{name}({', '.join(signature.parameters)})", error) from None
         bound.apply_defaults()
         arguments = {
             key: checked(name, key, value, kinds_of().get(key, float)) for key, value in bound.arguments.items()
         }
         low, high = arguments.get("low", -math.inf), arguments.get("high", math.inf)
         if not low < high:
-            raise ValueError(f"{name}: expected low < high, got {low} and {high}")
+            raise InvalidValueError(name, "low < high", f"{low} and {high}")
         return Initializer(name, tuple(arguments.items()), make, draw)
 
     make.__signature__ = signature  # type: ignore[attr-defined]
@@ -195,23 +197,23 @@ def checked(owner: str, name: str, value: Any, kind: Any) -> Any:
     """The argument in its plain form, a float, bool or str, when it is what the annotation lets through."""
     if kind is bool:
         if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"{owner}: expected True or False as {name}, got {shown(value)}")
+            raise InvalidTypeError(owner, f"True or False as {name}", shown(value))
         return bool(value)
     if get_origin(kind) is Literal:
         if not isinstance(value, str) or value not in get_args(kind):
-            error = ValueError if isinstance(value, str) else TypeError
-            raise error(f"{owner}: expected one of {', '.join(get_args(kind))} as {name}, got {shown(value)}")
+            error = InvalidValueError if isinstance(value, str) else InvalidTypeError
+            raise error(owner, f"one of {', '.join(get_args(kind))} as {name}", shown(value))
         return str(value)
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{owner}: expected a number as {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, f"a number as {name}", shown(value))
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
     if not math.isfinite(number):
-        raise ValueError(f"{owner}: expected a finite number as {name}, got {number}")
+        raise InvalidValueError(owner, f"a finite number as {name}", number)
     if kind == Positive and number <= 0:
-        raise ValueError(f"{owner}: expected a positive number as {name}, got {number}")
+        raise InvalidValueError(owner, f"a positive number as {name}", number)
     return number
 
 
@@ -221,10 +223,10 @@ def _sizes(owner: Initializer, shape: Any) -> Shape:
         isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes
     )
     if not whole:
-        hint = f"; write {owner}.apply(...) to fill it" if hasattr(shape, "shape") else ""
-        raise TypeError(f"{owner}: expected a shape, an int or a tuple of ints, got {shown(shape)}{hint}")
+        hint = f"write {owner}.apply(...) to fill it" if hasattr(shape, "shape") else None
+        raise InvalidTypeError(owner, "a shape, an int or a tuple of ints", shown(shape), hint)
     if any(size < 0 for size in sizes):
-        raise ValueError(f"{owner}: expected a shape without negative sizes, got {shown(shape)}")
+        raise InvalidValueError(owner, "a shape without negative sizes", shown(shape))
     if any(int(size) >= 2**63 for size in sizes):
-        raise ValueError(f"{owner}: expected a shape that memory can hold, got {shown(shape)}")
+        raise InvalidValueError(owner, "a shape that memory can hold", shown(shape))
     return tuple(int(size) for size in sizes)

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
+from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.normalization import Normalization
@@ -54,7 +55,7 @@ class LayerNorm(Normalization):
     ) -> None:
         sizes = normalized_shape if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         if not sizes:
-            raise ValueError("LayerNorm: expected at least one size for normalized_shape, got none")
+            raise InvalidValueError("LayerNorm", "at least one size", "none", argument="normalized_shape")
         self.normalized_shape = tuple(positive_integer(size, "normalized_shape", "LayerNorm") for size in sizes)
         self.eps = real_number(eps, "eps", "LayerNorm", low=0)
         self.elementwise_affine = true_or_false(elementwise_affine, "elementwise_affine", "LayerNorm")
@@ -74,9 +75,7 @@ class LayerNorm(Normalization):
         shape, W, b = self._arrays()
         x = ready(x, self._dtype, self)
         if x.shape[-len(shape) :] != shape:
-            raise ValueError(
-                f"{shown(self)}: expected input of shape (..., {', '.join(map(str, shape))}), got {x.shape}"
-            )
+            raise InvalidShapeError(shown(self), f"input of shape (..., {', '.join(map(str, shape))})", x.shape)
         n = prod(shape)
         N = x.size // n
         mean, inverse, y = empty((N,), x.dtype), empty((N,), x.dtype), empty_like(x)

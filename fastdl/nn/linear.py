@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
+from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
@@ -70,7 +71,7 @@ class Linear(Weighted):
         W, b = self._weights(shape)
         x = ready(x, W.dtype, self)
         if not x.ndim or x.shape[-1] != I:
-            raise ValueError(f"{shown(self)}: expected input of shape (..., {I}), got {x.shape}")
+            raise InvalidShapeError(shown(self), f"input of shape (..., {I})", x.shape)
         y = empty_rows(x, O)
         linear_forward(x, W, b, y)
         if mode.enabled:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.casting import cast
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -75,7 +76,7 @@ class Loss(Layer):
         output, target, shape = self._recall()
         slope = np.asarray(self.derivative(output, target))
         if slope.shape != output.shape:
-            raise ValueError(f"{shown(self)}: expected derivative to return shape {output.shape}, got {slope.shape}")
+            raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", slope.shape)
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
         self._kept = None
@@ -105,12 +106,12 @@ class Loss(Layer):
             factor = 1.0 if self.reduction == "none" else self._factor(shape)
             return np.asarray(factor, dtype=dtype)
         if self.reduction != "none":
-            raise ValueError(
-                f"{shown(self)}: expected no grad_output with reduction {self.reduction!r}; call backward()"
+            raise InvalidValueError(
+                shown(self), f"no grad_output with reduction {self.reduction!r}", hint="call backward()"
             )
         gradient = ready(grad_output, dtype, self, "grad_output")
         if gradient.shape != shape:
-            raise ValueError(f"{shown(self)}: expected grad_output of shape {shape}, got {gradient.shape}")
+            raise InvalidValueError(shown(self), f"grad_output of shape {shape}", gradient.shape)
         return gradient
 
 
@@ -127,7 +128,7 @@ class _Elementwise(Loss):
         x = ready(output, None, self, "output")
         t = ready(target, x.dtype, self, "target")
         if x.shape != t.shape:
-            raise ValueError(f"{shown(self)}: expected output and target of one shape, got {x.shape} and {t.shape}")
+            raise InvalidValueError(shown(self), "output and target of one shape", f"{x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
         if mode.enabled:
@@ -174,8 +175,8 @@ class _Elementwise(Loss):
         try:
             return cast(np.broadcast_to(factor, x.shape), x.dtype, order="C")
         except ValueError:
-            raise ValueError(
-                f"{shown(self)}: expected a {name} that broadcasts to the output's {x.shape}, got {factor.shape}"
+            raise InvalidValueError(
+                shown(self), f"a {name} that broadcasts to the output's {x.shape}", factor.shape
             ) from None
 
 
@@ -229,7 +230,7 @@ class HuberLoss(_Elementwise):
         super().__init__(reduction)
         self.delta = self._delta = real_number(delta, "delta", "HuberLoss")
         if self.delta <= 0:
-            raise ValueError(f"HuberLoss: expected a positive number for delta, got {delta}")
+            raise InvalidValueError("HuberLoss", "a positive number", delta, argument="delta")
 
 
 class BCELoss(_Elementwise):
@@ -262,7 +263,7 @@ class BCELoss(_Elementwise):
         for name, array in (("output", output), ("target", target)):
             array = ready(array, None, self, name)
             if array.size and (array.min() < 0 or array.max() > 1):
-                raise ValueError(f"{shown(self)}: expected {name}s from 0 to 1, got {array.min()} to {array.max()}")
+                raise InvalidValueError(shown(self), f"{name}s from 0 to 1", f"{array.min()} to {array.max()}")
         return super().forward(output, target)
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -305,7 +306,7 @@ def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | 
         return None
     array = as_array(value, name, owner)
     if array.dtype.kind not in "fiu":
-        raise TypeError(f"{owner}: expected an array of numbers for {name}, got {shown(value)}")
+        raise InvalidTypeError(owner, "an array of numbers", shown(value), argument=name)
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"{owner}: expected finite numbers for {name}, got {shown(value)}")
+        raise InvalidValueError(owner, "finite numbers", shown(value), argument=name)
     return cast(array, np.float64)

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
 from fastdl.casting import cast, cast_finite
+from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
@@ -126,11 +127,11 @@ class Module(Copying, Summarizing):
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
-            raise TypeError(f"register_buffer: expected an attribute name, got {shown(name)}")
+            raise InvalidTypeError("register_buffer", "an attribute name", shown(name))
         if not name.isidentifier():
-            raise ValueError(f"register_buffer: expected an attribute name, got {shown(name)}")
+            raise InvalidValueError("register_buffer", "an attribute name", shown(name))
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"register_buffer: expected an array for {name!r}, got {type(array).__name__}")
+            raise InvalidTypeError("register_buffer", "an array", type(array).__name__, argument=f"{name!r}")
         setattr(self, name, array)
         if name not in self._buffer_names:
             self._buffer_names = (*self._buffer_names, name)
@@ -158,7 +159,7 @@ class Module(Copying, Summarizing):
             TypeError: if state is no mapping, or an entry is not numeric.
         """
         if not isinstance(state, Mapping):
-            raise TypeError(f"load_state_dict: expected a dictionary of arrays by name, got {type(state).__name__}")
+            raise InvalidTypeError("load_state_dict", "a dictionary of arrays by name", type(state).__name__)
         own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
@@ -170,7 +171,7 @@ class Module(Copying, Summarizing):
             faults.append(f"unexpected {listed(unexpected)}")
         for name, array in arrays.items():
             if array.dtype.kind not in "fiub":
-                raise TypeError(f"load_state_dict: expected real numbers for {name}, got dtype {array.dtype}")
+                raise InvalidTypeError("load_state_dict", "real numbers", f"dtype {array.dtype}", argument=name)
             if array.shape != own[name].shape:
                 faults.append(f"{name} of shape {array.shape} where the model has {own[name].shape}")
         if faults:
@@ -192,7 +193,7 @@ class Module(Copying, Summarizing):
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
-            raise TypeError(f"train: expected True or False, got {shown(mode)}")
+            raise InvalidTypeError("train", "True or False", shown(mode))
         for module in self.modules():
             module.training = bool(mode)
         return self
@@ -303,9 +304,11 @@ class Layer(Module):
         """What the latest forward kept; an error when there is none."""
         kept = self._kept
         if kept is None:
-            raise RuntimeError(
-                f"{shown(self)}: expected a forward before each backward, got none since the latest backward; call the model"
-                " on a batch first, outside no_grad()"
+            raise InvalidStateError(
+                shown(self),
+                "a forward before each backward",
+                "none since the latest backward",
+                "call the model on a batch first, outside no_grad()",
             )
         return kept
 
@@ -313,7 +316,7 @@ class Layer(Module):
         """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
         gy = ready(grad_output, dtype, self, "grad_output")
         if gy.shape != shape:
-            raise ValueError(f"{shown(self)}: expected a gradient of shape {shape}, got {gy.shape}")
+            raise InvalidValueError(shown(self), f"a gradient of shape {shape}", gy.shape)
         self._kept = None
         return gy
 
@@ -323,7 +326,7 @@ def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:
     try:
         return as_array(value, name, "load_state_dict")
     except ValueError:
-        raise ValueError(f"load_state_dict: expected an array for {name}, got rows of several lengths") from None
+        raise InvalidValueError("load_state_dict", "an array", "rows of several lengths", argument=name) from None
 
 
 @lru_cache(maxsize=1000)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.module import Layer
 from fastdl.nn.parameter import Parameter
@@ -29,7 +30,7 @@ class Normalization(Layer):
 
     def _set_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: np.dtype[Any]) -> None:
         if prod(shape) * dtype.itemsize > sys.maxsize:
-            raise ValueError(f"{type(self).__name__}: expected sizes that memory can hold, got {shown(shape)}")
+            raise InvalidValueError(type(self).__name__, "sizes that memory can hold", shown(shape))
         self.weight = Parameter(np.ones(shape, dtype)) if weight else None
         self.bias = Parameter(np.zeros(shape, dtype)) if weight and bias else None
 
@@ -61,17 +62,15 @@ class Normalization(Layer):
             counter = name == "num_batches_tracked"
             kinds = ("int64",) if counter else ("float32", "float64")
             if not isinstance(array, np.ndarray) or array.dtype not in map(np.dtype, kinds):
-                raise TypeError(
-                    f"{shown(self)}: expected an array of {' or '.join(kinds)} for {name}, got {shown(array)}"
-                )
+                raise InvalidTypeError(shown(self), f"an array of {' or '.join(kinds)}", shown(array), argument=name)
             dtype = dtype or array.dtype
             wanted = (array.dtype, ()) if counter else (dtype, size if isinstance(size, tuple) else (size,))
             if (array.dtype, array.shape) != wanted:
-                raise ValueError(
-                    f"{shown(self)}: expected {name} of {wanted[0]} and shape {wanted[1]}, got {array.dtype} and {array.shape}"
+                raise InvalidValueError(
+                    shown(self), f"{name} of {wanted[0]} and shape {wanted[1]}", f"{array.dtype} and {array.shape}"
                 )
             if not array.flags.carray:
-                raise ValueError(f"{shown(self)}: expected a contiguous, writeable {name}; write {name}.copy()")
+                raise InvalidValueError(shown(self), f"a contiguous, writeable {name}", hint=f"write {name}.copy()")
         self._fitting, self._dtype = (size, W, b, *buffers), dtype
 
     def _checked(self, grad_output: Array, x: Array) -> Array:

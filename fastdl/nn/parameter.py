@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access, busy
 from fastdl.casting import cast, cast_finite
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import as_array, as_float_dtype
 
@@ -43,8 +44,8 @@ class Parameter:
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         array = as_array(data, "data", "Parameter")
         if array.dtype not in (np.float32, np.float64):
-            raise TypeError(
-                f"Parameter: expected an array of float32 or float64, got {array.dtype}; write np.asarray(data, dtype=np.float32)"
+            raise InvalidTypeError(
+                "Parameter", "an array of float32 or float64", array.dtype, "write np.asarray(data, dtype=np.float32)"
             )
         self._data = np.array(array, dtype=array.dtype.type, order="C", subok=False)
         self._grad = np.zeros_like(self._data)
@@ -171,7 +172,7 @@ def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
 
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"Parameter: expected True or False for requires_grad, got {shown(value)}")
+        raise InvalidTypeError("Parameter", "True or False", shown(value), argument="requires_grad")
     return bool(value)
 
 
@@ -184,7 +185,7 @@ def copy_into(array: NDArray[Any], value: ArrayLike, name: str) -> None:
     """Copy value into array when shape and kind agree; else say what differs and change nothing."""
     source = as_array(value, "the values", name)
     if source.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected real numbers, got dtype {source.dtype}")
+        raise InvalidTypeError(name, "real numbers", f"dtype {source.dtype}")
     if source.shape != array.shape:
-        raise ValueError(f"{name}: expected shape {array.shape}, got {source.shape}")
+        raise InvalidValueError(name, f"shape {array.shape}", source.shape)
     np.copyto(array, cast_finite(source, array.dtype, name))

@@ -17,6 +17,7 @@ from fastdl._kernels.pool import (
     max_pool_backward,
     max_pool_forward,
 )
+from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -60,11 +61,11 @@ class _Pool(Layer):
         sizes = shape[2:]
         if len(shape) != 2 + len(self._axes) or any(n < m for n, m in zip(sizes, self._least, strict=True)):
             wanted = ", ".join(f"{axis} >= {m}" for axis, m in zip(self._axes, self._least, strict=True))
-            raise ValueError(f"{shown(self)}: expected input of shape (N, C, {wanted}), got {shape}")
+            raise InvalidShapeError(shown(self), f"input of shape (N, C, {wanted})", shape)
         outputs = self._outputs(sizes)
         for each in (sizes, outputs):
             if prod(each) >= 2**31:
-                raise ValueError(f"{shown(self)}: expected planes of fewer than 2**31 elements, got {each}")
+                raise InvalidValueError(shown(self), "planes of fewer than 2**31 elements", each)
         return *shape[:2], *outputs
 
     def _plan_windows(self, plan: Any, x: Any, kind: str, pairs: Any, kept: dict[str, int], **fields: Any) -> Any:
@@ -95,8 +96,8 @@ class _Windows(_Pool):
         steps = kernel if stride is None else both(stride, "stride", 1)
         around, gaps = both(padding, "padding", 0), both(dilation, "dilation", 1)
         if any(2 * p > k for p, k in zip(around, kernel, strict=True)):
-            raise ValueError(
-                f"{owner}: expected padding of at most half the kernel_size {shown(kernel_size)}, got {shown(padding)}"
+            raise InvalidValueError(
+                owner, f"padding of at most half the kernel_size {shown(kernel_size)}", shown(padding)
             )
         self.kernel_size, self.padding = as_given(kernel_size, kernel), as_given(padding, around)
         self.stride, self.dilation = None if stride is None else as_given(stride, steps), as_given(dilation, gaps)
@@ -352,8 +353,8 @@ class AdaptiveAvgPool2d(_Pool):
         several = isinstance(output_size, (tuple, list))
         parts = tuple(output_size) if several else (output_size,) * 2
         if len(parts) != 2:
-            raise ValueError(
-                f"AdaptiveAvgPool2d: expected an integer or a pair for output_size, got {shown(output_size)}"
+            raise InvalidValueError(
+                "AdaptiveAvgPool2d", "an integer or a pair", shown(output_size), argument="output_size"
             )
         self._wanted = tuple(
             None if n is None and several else size(n, "output_size", "AdaptiveAvgPool2d", 1) for n in parts

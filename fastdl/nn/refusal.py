@@ -4,31 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
 from fastdl.nn.module import Module
 
 
-def name_producer(error: ValueError, x: Any, layers: dict[str, Module], number: int) -> None:
+def name_producer(error: InvalidShapeError, x: Any, layers: dict[str, Module], number: int) -> None:
     """Add to an error by which the layer of this number refused x the layer that produced the shape of x.
 
-    The error stays as it is where it is about something else, or where no layer before has changed the shape.
+    The error stays as it is where it is about another array, or where no layer before has changed the shape.
 
     Example:
         >>> import numpy as np
         >>> from fastdl import nn
         >>> nn.Sequential(nn.Linear(2, 30), nn.ReLU(), nn.Linear(25, 2))(np.zeros((1, 2), np.float32))
         Traceback (most recent call last):
-        ValueError: Linear(25, 2): expected input of shape (..., 25), got (1, 30) from layer 0, Linear(2, 30)
+        fastdl.errors.InvalidShapeError: Linear(25, 2): expected input of shape (..., 25), got (1, 30) from layer 0, Linear(2, 30)
     """
-    head, got, tail = str(error).rpartition("got ")
-    shape, semicolon, hint = tail.partition(";")
-    # A convolution names the pixels of the shape, the body of a Siamese the shape of one input.
-    whole = getattr(x, "shape", ())
-    about_shape = shape in map(str, (whole, whole[2:], whole[:1] + whole[2:])) and ("input" in head or "images" in head)
-    producer = _producer(layers, number) if about_shape and len(error.args) == 1 else None
-    if producer is not None:
-        name, layer = producer
-        error.args = (f"{head}{got}{shape} from layer {name}, {shown(layer)}{semicolon}{hint}",)
+    shape = getattr(x, "shape", ())
+    # The body of a Siamese has refused the shape of one input.
+    if error.producer is None and error.shape in (shape, shape[:1] + shape[2:]):
+        producer = _producer(layers, number)
+        if producer is not None:
+            name, layer = producer
+            error.producer = f"layer {name}, {shown(layer)}"
 
 
 def _producer(layers: dict[str, Module], number: int) -> tuple[str, Module] | None:

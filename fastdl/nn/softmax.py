@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Layer
@@ -26,7 +27,7 @@ class _OverAxis(Layer):
 
     def __init__(self, dim: int = -1) -> None:
         if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-            raise TypeError(f"{type(self).__name__}: expected an integer for dim, got {shown(dim)}")
+            raise InvalidTypeError(type(self).__name__, "an integer", shown(dim), argument="dim")
         self.dim = int(dim)
 
     def forward(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -59,7 +60,7 @@ class _OverAxis(Layer):
     def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The shape as (outer, n, inner) around axis dim."""
         if not -len(shape) <= self.dim < len(shape):
-            raise ValueError(f"{shown(self)}: expected an input with an axis {self.dim}, got shape {shape}")
+            raise InvalidValueError(shown(self), f"an input with an axis {self.dim}", f"shape {shape}")
         axis = self.dim % len(shape)
         return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 

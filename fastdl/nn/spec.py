@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.input_file import read_whole
 from fastdl.messages import listed, short, shown
 from fastdl.nn import walk
@@ -66,11 +67,11 @@ def from_spec(spec: str | os.PathLike[str] | Sequence[Any] | Mapping[str, Any]) 
         spec = _read(Path(spec))
     if isinstance(spec, Mapping):
         if "model" not in spec:
-            raise ValueError(f"spec: expected an entry 'model', got {listed(spec) or 'none'}")
+            raise InvalidValueError("spec", "an entry 'model'", listed(spec) or "none")
         spec = spec["model"]
     first: dict[str, tuple[int, ...]] = {}
     if _count(spec, (), first) > LONGEST_MODEL:
-        raise ValueError(f"spec: expected at most {LONGEST_MODEL} entries in all, got more")
+        raise InvalidValueError("spec", f"at most {LONGEST_MODEL} entries in all", "more")
     for text, place in first.items():
         _at(place, text, _called)
     return _model(spec, ())
@@ -95,10 +96,10 @@ def to_spec(model: Module) -> list[str] | str:
     known = LAYERS
     for module in model.modules():
         if known.get(type(module).__name__) is not type(module):
-            raise TypeError(f"to_spec: expected layers of fastdl.nn, got a {type(module).__qualname__}")
+            raise InvalidTypeError("to_spec", "layers of fastdl.nn", f"a {type(module).__qualname__}")
     parts = [id(part) for _, part in model._entries()]
     if len(set(parts)) < len(parts):
-        raise ValueError("to_spec: expected every parameter in one place, got a model that shares some")
+        raise InvalidValueError("to_spec", "every parameter in one place", "a model that shares some")
     if type(model) is known["Sequential"]:
         return [_spelled(layer) for _, layer in model.named_children()]
     return _spelled(model)
@@ -111,7 +112,7 @@ def _spelled(layer: Module) -> str:
     except SyntaxError:
         names = {""}
     if not names <= {*LAYERS, *INITIALIZERS, *VALUES}:
-        raise TypeError(f"to_spec: expected arguments that can be written as a string, got {short(text)}")
+        raise InvalidTypeError("to_spec", "arguments that can be written as a string", short(text))
     return text
 
 
@@ -120,7 +121,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a TOML file, got an error on reading it: {error}") from error
+        raise InvalidValueError(path, "a TOML file", f"an error on reading it: {error}") from error
 
 
 def _count(spec: object, place: tuple[int, ...], first: dict[str, tuple[int, ...]]) -> int:
@@ -131,11 +132,11 @@ def _count(spec: object, place: tuple[int, ...], first: dict[str, tuple[int, ...
         return 1
     opening = _opening(place)
     if not isinstance(spec, (list, tuple)):
-        raise TypeError(f"{opening}: expected a string or a list of strings, got {shown(spec)}")
+        raise InvalidTypeError(opening, "a string or a list of strings", shown(spec))
     if len(spec) > LONGEST_LIST:
-        raise ValueError(f"{opening}: expected at most {LONGEST_LIST} entries, got {len(spec)}")
+        raise InvalidValueError(opening, f"at most {LONGEST_LIST} entries", len(spec))
     if len(place) >= walk.DEEPEST:
-        raise ValueError(f"{opening}: expected at most {walk.DEEPEST} levels of nesting, got more")
+        raise InvalidValueError(opening, f"at most {walk.DEEPEST} levels of nesting", "more")
     total = 0
     for number, entry in enumerate(spec, 1):
         total += 1 if isinstance(entry, str) and entry in first else _count(entry, (*place, number), first)
@@ -155,7 +156,8 @@ def _at(place: tuple[int, ...], text: str, read: Callable[[str], T]) -> T:
     try:
         return read(text)
     except ValueError as error:
-        raise ValueError(f"{_opening(place)}, {short(text)!r}: {error}") from error
+        add_context(error, f"{_opening(place)}, {short(text)!r}")
+        raise
 
 
 def _opening(place: tuple[int, ...]) -> str:
@@ -165,7 +167,7 @@ def _opening(place: tuple[int, ...]) -> str:
 def _called(text: str) -> ast.expr:
     """The call of a layer, or its name, that an entry is."""
     if len(text) > LONGEST_ENTRY:
-        raise ValueError(f"expected at most {LONGEST_ENTRY} characters, got {len(text)}")
+        raise InvalidValueError(None, f"at most {LONGEST_ENTRY} characters", len(text))
     return _parsed(text) if len(text) <= SHORT else _parsed.__wrapped__(text)
 
 
@@ -174,10 +176,10 @@ def _parsed(text: str) -> ast.expr:
     try:
         node = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise ValueError("expected a layer written as in Python, like Linear(2, 25)") from None
+        raise InvalidValueError(None, "a layer written as in Python, like Linear(2, 25)") from None
     name = node.func if isinstance(node, ast.Call) else node
     if not isinstance(name, ast.Name):
-        raise ValueError("expected a layer's name, with its arguments in parentheses, like Linear(2, 25)")
+        raise InvalidValueError(None, "a layer's name, with its arguments in parentheses, like Linear(2, 25)")
     if name.id not in LAYERS:
         raise ValueError(_unknown("layer", name.id, LAYERS))
     return node
@@ -186,14 +188,14 @@ def _parsed(text: str) -> ast.expr:
 def _value(node: ast.expr, depth: int) -> Any:
     """What an expression stands for; names are looked up in `fastdl.nn`, `init` and VALUES, and nowhere else."""
     if depth > DEEPEST:
-        raise ValueError(f"expected at most {walk.DEEPEST} levels of nesting, got more")
+        raise InvalidValueError(None, f"at most {walk.DEEPEST} levels of nesting", "more")
     match node:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
             number = _value(operand, depth + 1)
             if isinstance(number, bool) or not isinstance(number, (int, float)):
-                raise ValueError(f"expected a number after the sign, got {_source(operand)}")
+                raise InvalidValueError(None, "a number after the sign", _source(operand))
             return -number if isinstance(sign, ast.USub) else number
         case ast.List(elts=elements):
             return [_value(element, depth + 1) for element in elements]
@@ -208,10 +210,10 @@ def _value(node: ast.expr, depth: int) -> Any:
             keywords = {}
             for keyword in node.keywords:
                 if keyword.arg is None or keyword.arg in keywords:
-                    raise ValueError(f"expected each keyword of {name} once, got {_source(node)}")
+                    raise InvalidValueError(None, f"each keyword of {name} once", _source(node))
                 keywords[keyword.arg] = _value(keyword.value, depth + 1)
             return _call(name, arguments, keywords)
-    raise ValueError(f"expected a value, an initializer or a layer as an argument, got {_source(node)}")
+    raise InvalidValueError(None, "a value, an initializer or a layer as an argument", _source(node))
 
 
 def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module | Initializer:
@@ -225,7 +227,9 @@ def _call(name: str, arguments: list[Any], keywords: dict[str, Any]) -> Module |
         try:
             signature.bind(*arguments, **keywords)
         except TypeError as wrong:
-            raise ValueError(f"expected {name}({_outline(signature)}): {wrong}") from None
+            raise InvalidValueError(None, f"{name}({_outline(signature)}): {wrong}") from None
+        if isinstance(error, ValueError):
+            raise
         raise ValueError(str(error)) from error
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
@@ -113,7 +114,7 @@ def summarize(model: Module, input_shape: int | Shape) -> Summary:
     """Return a model's table of layers; see Module.summary."""
     shape, dtype = sample_shape(input_shape, "summary"), weights_dtype(model)
     if prod(shape) * dtype.itemsize > sys.maxsize:
-        raise ValueError(f"summary: expected an input_shape that memory can hold, got {shown(input_shape)}")
+        raise InvalidValueError("summary", "an input_shape that memory can hold", shown(input_shape))
     model, calls = _planned(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
     rows = tuple(_rows(model, calls))
     parameters = list(model.parameters())

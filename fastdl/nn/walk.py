@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -129,14 +130,12 @@ def tree(root: Parts, prefix: str = "", once: bool = False, deepest: int = DEEPE
         holder, _, children = above[-1]
         for name, module in children:
             if any(module is each for _, each, _ in above):
-                raise ValueError(
-                    f"{type(root).__name__}: expected modules inside each other, got one that holds itself"
-                )
+                raise InvalidValueError(type(root).__name__, "modules inside each other", "one that holds itself")
             if once and id(module) in seen:
                 continue
             if len(above) == deepest:
-                raise ValueError(
-                    f"{type(root).__name__}: expected modules in at most {DEEPEST} levels, one in another, got more"
+                raise InvalidValueError(
+                    type(root).__name__, f"modules in at most {DEEPEST} levels, one in another", "more"
                 )
             seen.add(id(module))
             name = f"{holder}.{name}" if holder else name
@@ -234,12 +233,16 @@ def _unreached(root: Parts, name: str, place: str, container: Any, part: Parts |
     what, attribute = type(part).__name__, name.rpartition(".")[2]
     kind = "slot" if part is container else type(container).__name__
     if isinstance(part, Parameter):
-        return TypeError(
-            f"{type(root).__name__}: expected each Parameter in an attribute of its own, got one in the {kind} {name}{place};"
-            f" write setattr(self, '{attribute}_0', parameter) and so on"
+        return InvalidTypeError(
+            type(root).__name__,
+            "each Parameter in an attribute of its own",
+            f"one in the {kind} {name}{place}",
+            f"write setattr(self, '{attribute}_0', parameter) and so on",
         )
     collection = "ModuleDict" if isinstance(container, MAPPINGS) else "ModuleList"
-    return TypeError(
-        f"{type(root).__name__}: expected modules in attributes, nn.ModuleList or nn.ModuleDict, got a {what} in the {kind}"
-        f" {name}{place}; write self.{attribute} = nn.{collection}(...)"
+    return InvalidTypeError(
+        type(root).__name__,
+        "modules in attributes, nn.ModuleList or nn.ModuleDict",
+        f"a {what} in the {kind} {name}{place}",
+        f"write self.{attribute} = nn.{collection}(...)",
     )

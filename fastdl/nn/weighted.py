@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
@@ -46,15 +47,13 @@ class Weighted(Layer):
         bias = true_or_false(bias, "bias", name)
         for argument, initializer in (("weight_init", weight_init), ("bias_init", bias_init)):
             if initializer is not None and not isinstance(initializer, Initializer):
-                raise TypeError(
-                    f"{name}: expected an initializer such as init.xavier_normal() for {argument}, got {shown(initializer)}"
+                raise InvalidTypeError(
+                    name, "an initializer such as init.xavier_normal()", shown(initializer), argument=argument
                 )
         self.weight_init, self.bias_init = weight_init, bias_init
         dtype = as_float_dtype(dtype, name)
         if prod(shape) * dtype.itemsize > sys.maxsize:
-            raise ValueError(
-                f"{name}: expected sizes whose product memory can hold, got a weight of shape {shown(shape)}"
-            )
+            raise InvalidValueError(name, "sizes whose product memory can hold", f"a weight of shape {shown(shape)}")
         self.weight = Parameter(np.empty(shape, dtype))
         self.bias = Parameter(np.empty(shape[0], dtype)) if bias else None
         self._draw(as_generator(rng))
@@ -95,10 +94,10 @@ class Weighted(Layer):
     def _fit(self, W: NDArray[Any], b: NDArray[Any] | None, shape: tuple[int, ...]) -> None:
         """Look at W and b, when they or the sizes are others than the latest time: anyone may assign another Parameter."""
         if W.shape != shape:
-            raise ValueError(f"{shown(self)}: expected a weight of shape {shown(shape)}, got {W.shape}")
+            raise InvalidValueError(shown(self), f"a weight of shape {shown(shape)}", W.shape)
         if b is not None and (b.shape != shape[:1] or b.dtype != W.dtype):
-            raise ValueError(
-                f"{shown(self)}: expected a bias of {W.dtype} and shape {shape[:1]}, got {b.dtype} and {b.shape}"
+            raise InvalidValueError(
+                shown(self), f"a bias of {W.dtype} and shape {shape[:1]}", f"{b.dtype} and {b.shape}"
             )
         self._fitting = W, b, shape
 

@@ -7,6 +7,7 @@ import pytest
 
 import fastdl
 from fastdl import nn
+from fastdl.errors import InvalidShapeError
 
 
 def linear(inputs, outputs):
@@ -30,7 +31,7 @@ class Image(nn.Module):
 
 class Hinting(nn.Module):
     def forward(self, x):
-        raise ValueError(f"Hinting(): expected input of another shape, got {x.shape}; write another")
+        raise InvalidShapeError("Hinting()", "input of another shape", x.shape, "write another")
 
 
 MISFITS = {
