@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.file_name import FileName
 from fastdl.callbacks.monitor import Monitor
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import positive_integer
 
@@ -55,13 +56,13 @@ class ModelCheckpoint(Callback):
         mode: Literal["min", "max"] | None = None,
     ) -> None:
         if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"ModelCheckpoint: expected a path, got {type(path).__name__}")
+            raise InvalidTypeError("ModelCheckpoint", "a path", type(path).__name__)
         self.path = os.fsdecode(path)
         self.every = positive_integer(every, "every", "ModelCheckpoint")
         if monitor is not None and self.every > 1:
-            raise ValueError(f"ModelCheckpoint: expected every=1 beside a monitor, got every={every}")
+            raise InvalidValueError("ModelCheckpoint", "every=1 beside a monitor", f"every={every}")
         if monitor is None and mode is not None:
-            raise ValueError(f"ModelCheckpoint: expected a monitor beside mode={shown(mode)}, got None")
+            raise InvalidValueError("ModelCheckpoint", f"a monitor beside mode={shown(mode)}", "None")
         self._monitor = None if monitor is None else Monitor(monitor, mode, 0.0, "ModelCheckpoint")
         self.monitor, self.mode = monitor, self._monitor and self._monitor.mode
         self._due = False

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from fastdl.callbacks.callback import Callback
+from fastdl.errors import InvalidTypeError, InvalidValueError
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -38,7 +39,7 @@ class CSVLog(Callback):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if not isinstance(path, (str, os.PathLike)):
-            raise TypeError(f"CSVLog: expected a path, got {type(path).__name__}")
+            raise InvalidTypeError("CSVLog", "a path", type(path).__name__)
         self.path = os.fspath(path)
         self._file: io.TextIOWrapper | None = None
 
@@ -65,7 +66,7 @@ class CSVLog(Callback):
         if not lines:
             file.write(header + "\n")
         elif lines[0].strip() != header:
-            raise ValueError(f"CSVLog: expected {self.path} to begin with {header}, got {lines[0].strip()[:200]}")
+            raise InvalidValueError("CSVLog", f"{self.path} to begin with {header}", lines[0].strip()[:200])
         elif done and (kept := _kept(lines, done)) < len(lines):
             file.truncate(len("".join(lines[:kept]).encode()))
         elif not lines[-1].endswith("\n"):

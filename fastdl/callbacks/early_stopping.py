@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.monitor import Monitor
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import positive_integer
 
@@ -100,13 +101,13 @@ class EarlyStopping(Callback):
         """Go on from there: a fit that was to stop stops."""
         waited, weights = state.get("waited"), state.get("weights")
         if type(waited) is not int or not 0 <= waited <= len(trainer.history):
-            raise ValueError(f"EarlyStopping: expected a number of epochs without improvement, got {shown(waited)}")
+            raise InvalidValueError("EarlyStopping", "a number of epochs without improvement", shown(waited))
         if weights is not None:
             own = {name: (array.shape, array.dtype) for name, array in trainer.model.state_dict().items()}
             if not isinstance(weights, dict) or own != {
                 name: (getattr(array, "shape", None), getattr(array, "dtype", None)) for name, array in weights.items()
             }:
-                raise ValueError("EarlyStopping: expected the best epoch's weights to be the model's, got others")
+                raise InvalidValueError("EarlyStopping", "the best epoch's weights to be the model's", "others")
         self._monitor.load_state_dict(state, len(trainer.history))
         self._waited, self._weights = waited, weights if self.restore_best else None
         if self._waited >= self.patience:

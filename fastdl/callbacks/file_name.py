@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Mapping
 from string import Formatter
 
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 
 
@@ -38,20 +39,21 @@ class FileName:
         try:
             parts = list(Formatter().parse(path))
         except ValueError as error:
-            raise ValueError(f"{owner}: expected {wanted} in the path {shown(path)}, got one with {error}") from None
+            raise InvalidValueError(owner, f"{wanted} in the path {shown(path)}", f"one with {error}") from None
         for _, name, specification, _ in parts:
             if name is None:
                 continue
             if name not in known or "{" in (specification or ""):
                 got = f"{{{name}:{specification}}}" if name in known else f"{{{name}}}"
-                raise ValueError(f"{owner}: expected {wanted} in the path {shown(path)}, got {shown(got)}")
+                raise InvalidValueError(owner, f"{wanted} in the path {shown(path)}", shown(got))
             self.fields.add(name)
         try:
             self.filled(1, dict.fromkeys(known[1:], 0.5))
         except (ValueError, OverflowError, MemoryError) as error:
-            raise ValueError(
-                f"{owner}: expected formats such as {{epoch:02d}} and {{loss:.4f}} in the path {shown(path)}, got one with"
-                f" the error: {error}"
+            raise InvalidValueError(
+                owner,
+                f"formats such as {{epoch:02d}} and {{loss:.4f}} in the path {shown(path)}",
+                f"one with the error: {error}",
             ) from None
         count = next((number for number, (_, name, _, _) in enumerate(parts, 1) if name is not None), len(parts))
         self.folder = os.path.dirname("".join(text for text, *_ in parts[:count])) or os.curdir

@@ -6,6 +6,7 @@ import numbers
 from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class LearningRateLog(Callback):
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
         """Start afresh."""
         if not all("lr" in group for group in trainer.optimizer.param_groups):
-            raise ValueError("LearningRateLog: expected an optimizer with an option lr, got one without")
+            raise InvalidValueError("LearningRateLog", "an optimizer with an option lr", "one without")
         self.rates = []
 
     def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
@@ -64,5 +65,5 @@ class LearningRateLog(Callback):
         if not isinstance(rates, list) or not all(
             isinstance(each, list) and all(isinstance(rate, numbers.Real) for rate in each) for each in rates
         ):
-            raise ValueError(f"LearningRateLog: expected lists of rates, got {shown(rates)}")
+            raise InvalidValueError("LearningRateLog", "lists of rates", shown(rates))
         self.rates = [list(each) for each in rates]

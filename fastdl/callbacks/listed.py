@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.progress import ProgressBar
+from fastdl.errors import InvalidTypeError
 from fastdl.validation import kind_of
 
 
@@ -16,15 +17,15 @@ def listed(callbacks: Iterable[Callback], progress: bool | None) -> list[Callbac
         TypeError: if they are not instances of Callback.
     """
     if isinstance(callbacks, Callback):
-        raise TypeError(
-            f"Trainer.fit: expected a list for callbacks, got a {kind_of(callbacks)}; write callbacks=[...]"
+        raise InvalidTypeError(
+            "Trainer.fit", "a list", f"a {kind_of(callbacks)}", "write callbacks=[...]", argument="callbacks"
         )
     if not isinstance(callbacks, Iterable):
-        raise TypeError(f"Trainer.fit: expected a list for callbacks, got {kind_of(callbacks)}")
+        raise InvalidTypeError("Trainer.fit", "a list", kind_of(callbacks), argument="callbacks")
     found = list(callbacks)
     for callback in found:
         if not isinstance(callback, Callback):
-            raise TypeError(f"Trainer.fit: expected instances of Callback for callbacks, got {kind_of(callback)}")
+            raise InvalidTypeError("Trainer.fit", "instances of Callback", kind_of(callback), argument="callbacks")
     if progress is not False and not any(isinstance(callback, ProgressBar) for callback in found):
         found.append(ProgressBar(progress))
     return found

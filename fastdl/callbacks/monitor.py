@@ -7,6 +7,7 @@ import numbers
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import real_number
 
@@ -44,11 +45,11 @@ class Monitor:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str):
-            raise TypeError(f"{self.owner}: expected a name of the history for monitor, got {shown(self.name)}")
+            raise InvalidTypeError(self.owner, "a name of the history", shown(self.name), argument="monitor")
         if self.mode is None:
             self.mode = _usual_mode(self.name, self.owner)
         if self.mode not in ("min", "max"):
-            raise ValueError(f"{self.owner}: expected mode 'min' or 'max', got {shown(self.mode)}")
+            raise InvalidValueError(self.owner, "mode 'min' or 'max'", shown(self.mode))
         self.min_delta = real_number(self.min_delta, "min_delta", self.owner, low=0)
 
     def forget(self) -> None:
@@ -63,8 +64,8 @@ class Monitor:
         """
         names = trainer.history.names
         if self.name not in names:
-            hint = "; write fit(..., validation_data=(x, y))" if self.name.startswith("val_") else ""
-            raise ValueError(f"{self.owner}: expected a monitor among {', '.join(names)}, got {shown(self.name)}{hint}")
+            hint = "write fit(..., validation_data=(x, y))" if self.name.startswith("val_") else None
+            raise InvalidValueError(self.owner, f"a monitor among {', '.join(names)}", shown(self.name), hint)
         self.forget()
 
     def improves(self, value: float, epoch: int) -> bool:
@@ -93,8 +94,8 @@ class Monitor:
         if not none and not (
             isinstance(best, numbers.Real) and type(epoch) is int and 1 <= epoch <= epochs and not math.isnan(best)
         ):
-            raise ValueError(
-                f"{self.owner}: expected the best value and its epoch, from 1 to {epochs}, got {shown((best, epoch))}"
+            raise InvalidValueError(
+                self.owner, f"the best value and its epoch, from 1 to {epochs}", shown((best, epoch))
             )
         self.best, self.best_epoch = None if best is None else float(best), epoch
 
@@ -105,4 +106,4 @@ def _usual_mode(name: str, owner: str) -> Literal["min", "max"]:
         return "min"
     if last == "accuracy":
         return "max"
-    raise ValueError(f"{owner}: expected mode='min' or mode='max' for monitor {shown(name)}, got None")
+    raise InvalidValueError(owner, f"mode='min' or mode='max' for monitor {shown(name)}", "None")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fastdl.callbacks.bar import bar_class, is_terminal
 from fastdl.callbacks.callback import Callback
 from fastdl.environment import in_notebook
+from fastdl.errors import InvalidTypeError
 from fastdl.messages import shown
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ProgressBar(Callback):
 
     def __init__(self, show: bool | None = None) -> None:
         if show not in (None, True, False):
-            raise TypeError(f"ProgressBar: expected None, True or False for show, got {shown(show)}")
+            raise InvalidTypeError("ProgressBar", "None, True or False", shown(show), argument="show")
         self.show = show
         self._bar: Any = None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdl.callbacks.callback import Callback
 from fastdl.environment import missing
+from fastdl.errors import InvalidTypeError
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -40,7 +41,7 @@ class TensorBoard(Callback):
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         if not isinstance(folder, (str, os.PathLike)):
-            raise TypeError(f"TensorBoard: expected a path for folder, got {type(folder).__name__}")
+            raise InvalidTypeError("TensorBoard", "a path", type(folder).__name__, argument="folder")
         self.folder = os.fspath(folder)
         self._writer: Any = None
 

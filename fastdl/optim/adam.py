@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import adam_step
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
@@ -73,10 +74,10 @@ class Adam(Optimizer):
         name = type(self).__name__
         betas = group["betas"]
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
-            raise TypeError(f"{name}: expected a pair of numbers for betas, got {shown(betas)}")
+            raise InvalidTypeError(name, "a pair of numbers", shown(betas), argument="betas")
         for beta in betas:
             if real_number(beta, "betas", name, 0.0, 1.0) == 1.0:
-                raise ValueError(f"{name}: expected betas in [0, 1), got {shown(betas)}")
+                raise InvalidValueError(name, "betas in [0, 1)", shown(betas))
         for option in ("eps", "weight_decay"):
             real_number(group[option], option, name, low=0.0)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from fastdl._kernels.optim import clamp, norm, shrink
+from fastdl.errors import InvalidTypeError
 from fastdl.nn.parameter import Parameter
 from fastdl.validation import real_number
 
@@ -89,13 +90,9 @@ def _is_infinity(value: object) -> bool:
 
 def _gradients(parameters: Iterable[Parameter] | Parameter, name: str) -> list[np.ndarray]:
     if not isinstance(parameters, (Parameter, Iterable)):
-        raise TypeError(
-            f"{name}: expected Parameters such as model.parameters() gives, got {type(parameters).__name__}"
-        )
+        raise InvalidTypeError(name, "Parameters such as model.parameters() gives", type(parameters).__name__)
     each = [parameters] if isinstance(parameters, Parameter) else list(parameters)
     for parameter in each:
         if not isinstance(parameter, Parameter):
-            raise TypeError(
-                f"{name}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}"
-            )
+            raise InvalidTypeError(name, "Parameters such as model.parameters() gives", type(parameter).__name__)
     return [parameter.grad for parameter in each if parameter.requires_grad]

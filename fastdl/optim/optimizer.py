@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access, busy
 from fastdl.casting import cast_into
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
@@ -72,14 +73,14 @@ class Optimizer:
     def __init__(self, params: Iterable[Parameter] | Iterable[Mapping[str, Any]], defaults: Mapping[str, Any]) -> None:
         self.defaults = dict(defaults)
         if isinstance(params, (Parameter, Mapping)):
-            raise TypeError(
-                f"{self._name()}: expected an iterable of parameters, got one {type(params).__name__}; write [it]"
+            raise InvalidTypeError(
+                self._name(), "an iterable of parameters", f"one {type(params).__name__}", "write [it]"
             )
         try:
             iterator = iter(params)
         except TypeError:
-            raise TypeError(
-                f"{self._name()}: expected parameters such as model.parameters(), got {type(params).__name__}"
+            raise InvalidTypeError(
+                self._name(), "parameters such as model.parameters()", type(params).__name__
             ) from None
         given = list(iterator)
         groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
@@ -88,9 +89,9 @@ class Optimizer:
             self.param_groups.append(self._new_group(group))  # pyright: ignore[reportArgumentType]
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         if not parameters:
-            raise ValueError(f"{self._name()}: expected at least one parameter, got none")
+            raise InvalidValueError(self._name(), "at least one parameter", "none")
         if len({id(parameter) for parameter in parameters}) < len(parameters):
-            raise ValueError(f"{self._name()}: expected each parameter once, got one in two places")
+            raise InvalidValueError(self._name(), "each parameter once", "one in two places")
         self._parameters: list[Parameter] = parameters
         self._steps = [0] * len(parameters)
         self._state: dict[str, NDArray[Any]] = {}
@@ -102,17 +103,17 @@ class Optimizer:
         """A group with every option, checked."""
         unknown = [name for name in group if name != "params" and name not in self.defaults]
         if unknown:
-            raise ValueError(f"{self._name()}: expected options {', '.join(self.defaults)}, got {shown(unknown[0])}")
+            raise InvalidValueError(self._name(), f"options {', '.join(self.defaults)}", shown(unknown[0]))
         if "params" not in group:
-            raise ValueError(f"{self._name()}: expected an entry 'params' in each group, got {listed(group)}")
+            raise InvalidValueError(self._name(), "an entry 'params' in each group", listed(group))
         given = group["params"]
         if not isinstance(given, (Parameter, Iterable)):
-            raise TypeError(f"{self._name()}: expected parameters for 'params' of a group, got {type(given).__name__}")
+            raise InvalidTypeError(self._name(), "parameters for 'params' of a group", type(given).__name__)
         members = [given] if isinstance(given, Parameter) else list(given)
         for parameter in members:
             if not isinstance(parameter, Parameter):
-                raise TypeError(
-                    f"{self._name()}: expected Parameters such as model.parameters() gives, got {type(parameter).__name__}"
+                raise InvalidTypeError(
+                    self._name(), "Parameters such as model.parameters() gives", type(parameter).__name__
                 )
         full = {**self.defaults, **group, "params": members}
         self.check_group(full)
@@ -126,8 +127,8 @@ class Optimizer:
             true_or_false(group[name], name, self._name())
         for name, value in self.fixed_options.items():
             if group[name] != value:
-                raise ValueError(
-                    f"{self._name()}: expected {name}={shown(value)}, got {shown(group[name])}; write another optimizer"
+                raise InvalidValueError(
+                    self._name(), f"{name}={shown(value)}", shown(group[name]), "write another optimizer"
                 )
 
     def _name(self) -> str:
@@ -146,9 +147,7 @@ class Optimizer:
     def _lay_out_buffers(self) -> None:
         dtypes = {parameter.dtype for parameter in self._parameters}
         if len(dtypes) > 1:
-            raise ValueError(
-                f"{self._name()}: expected parameters of one dtype, got {' and '.join(sorted(map(str, dtypes)))}"
-            )
+            raise InvalidValueError(self._name(), "parameters of one dtype", " and ".join(sorted(map(str, dtypes))))
         dtype = self._parameters[0].dtype
         each = LINE // dtype.itemsize
         sizes = [-(-parameter.size // each) * each for parameter in self._parameters]
@@ -302,31 +301,29 @@ class Optimizer:
         """The options and the entries by parameter of a state_dict that fits."""
         what = f"{self._name()}.load_state_dict"
         if not isinstance(state_dict, Mapping):
-            raise TypeError(
-                f"{what}: expected a dictionary such as state_dict() gives, got {type(state_dict).__name__}"
-            )
+            raise InvalidTypeError(what, "a dictionary such as state_dict() gives", type(state_dict).__name__)
         if not {"state", "param_groups"} <= set(state_dict):
-            raise ValueError(f"{what}: expected a dictionary with entries 'state' and 'param_groups'")
+            raise InvalidValueError(what, "a dictionary with entries 'state' and 'param_groups'")
         state, given = state_dict["state"], state_dict["param_groups"]
         if not (
             isinstance(state, Mapping)
             and isinstance(given, (list, tuple))
             and all(isinstance(g, Mapping) for g in given)
         ):
-            raise TypeError(f"{what}: expected a dictionary for 'state' and a list of dictionaries for 'param_groups'")
+            raise InvalidTypeError(what, "a dictionary for 'state' and a list of dictionaries for 'param_groups'")
         from_torch = torch_state.is_torchs(given, state)
         loaded = [torch_state.options(group) if from_torch else dict(group) for group in given]
         sizes = [len(group["params"]) for group in self.param_groups]
         found = [len(numbers) if isinstance(numbers := group.get("params"), (list, tuple)) else 0 for group in loaded]
         if found != sizes:
-            raise ValueError(f"{what}: expected groups of {shown(sizes)} parameters, got {shown(found)}")
+            raise InvalidValueError(what, f"groups of {shown(sizes)} parameters", shown(found))
         for group, own in zip(loaded, self.param_groups, strict=True):
             group |= {"params": own["params"], **self.fixed_options}
             unknown = [name for name in group if name not in own]
             if unknown:
-                raise ValueError(f"{what}: expected options {', '.join(self.defaults)}, got {shown(unknown[0])}")
+                raise InvalidValueError(what, f"options {', '.join(self.defaults)}", shown(unknown[0]))
             if from_torch and (missing := torch_state.missing(group, own)):
-                raise ValueError(f"{what}: expected the state of torch's {self._name()}, got one without {missing[0]}")
+                raise InvalidValueError(what, f"the state of torch's {self._name()}", f"one without {missing[0]}")
             self.check_group({**own, **group})
         names = self._active_state([{**own, **group} for own, group in zip(self.param_groups, loaded, strict=True)])
         entries = []
@@ -335,16 +332,17 @@ class Optimizer:
             if from_torch:
                 entry = torch_state.entry(entry, names, parameter)
             if not isinstance(entry, Mapping) or any(name not in entry for name in ("step", *names)):
-                raise ValueError(f"{what}: expected {', '.join(('step', *names))} for parameter {number}")
+                raise InvalidValueError(what, f"{', '.join(('step', *names))} for parameter {number}")
             step = np.asarray(entry["step"])
             if step.dtype.kind not in "iuf" or step.size != 1 or not 0 <= step.item() < 2**53 or step.item() % 1:
-                raise ValueError(f"{what}: expected a step count for parameter {number}, got {shown(entry['step'])}")
+                raise InvalidValueError(what, f"a step count for parameter {number}", shown(entry["step"]))
             for name in names:
                 array = as_array(entry[name], name, what)
                 if array.shape != parameter.shape or array.dtype.kind not in "fiu":
-                    raise ValueError(
-                        f"{what}: expected numbers of shape {parameter.shape} for {name} of parameter {number}, "
-                        f"got {array.dtype} {array.shape}"
+                    raise InvalidValueError(
+                        what,
+                        f"numbers of shape {parameter.shape} for {name} of parameter {number}",
+                        f"{array.dtype} {array.shape}",
                     )
             entries.append({"step": int(step.item()), **{name: entry[name] for name in names}})
         return loaded, entries

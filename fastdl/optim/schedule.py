@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
 from fastdl.optim.optimizer import Optimizer
 from fastdl.validation import one_of, positive_integer, real_number
@@ -36,9 +37,9 @@ class Schedule:
 
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__}: expected an Optimizer, got {type(optimizer).__name__}")
+            raise InvalidTypeError(type(self).__name__, "an Optimizer", type(optimizer).__name__)
         if not all("lr" in group for group in optimizer.param_groups):
-            raise ValueError(f"{type(self).__name__}: expected an optimizer with an option lr, got {shown(optimizer)}")
+            raise InvalidValueError(type(self).__name__, "an optimizer with an option lr", shown(optimizer))
         self.optimizer = optimizer
         self.initial = [group["lr"] for group in optimizer.param_groups]
         self.epoch = 0
@@ -75,20 +76,14 @@ class Schedule:
         """
         own = self.state_dict()
         if not isinstance(state, Mapping):
-            raise TypeError(
-                f"{type(self).__name__}: expected a dictionary such as state_dict() gives, got {shown(state)}"
-            )
+            raise InvalidTypeError(type(self).__name__, "a dictionary such as state_dict() gives", shown(state))
         if set(state) != set(own):
-            raise ValueError(f"{type(self).__name__}: expected entries {', '.join(own)}, got {listed(state)}")
+            raise InvalidValueError(type(self).__name__, f"entries {', '.join(own)}", listed(state))
         for name, value in own.items():
             if any(isinstance(value, kind) != isinstance(state[name], kind) for kind in (numbers.Real, list, str)):
-                raise TypeError(
-                    f"{type(self).__name__}: expected {name} such as {shown(value)}, got {shown(state[name])}"
-                )
+                raise InvalidTypeError(type(self).__name__, f"{name} such as {shown(value)}", shown(state[name]))
         if len(state["initial"]) != len(self.initial):
-            raise ValueError(
-                f"{type(self).__name__}: expected rates of {len(self.initial)} groups, got {len(state['initial'])}"
-            )
+            raise InvalidValueError(type(self).__name__, f"rates of {len(self.initial)} groups", len(state["initial"]))
         vars(self).update(state)
 
 
@@ -161,7 +156,7 @@ class CosineAnnealingLR(Schedule):
         self.eta_min = real_number(eta_min, "eta_min", "CosineAnnealingLR", low=0.0)
         self.warmup = positive_integer(warmup, "warmup", "CosineAnnealingLR", or_zero=True)
         if self.warmup >= self.T_max:
-            raise ValueError(f"CosineAnnealingLR: expected warmup below T_max = {shown(T_max)}, got {shown(warmup)}")
+            raise InvalidValueError("CosineAnnealingLR", f"warmup below T_max = {shown(T_max)}", shown(warmup))
         super().__init__(optimizer)
 
     def rate(self, initial: float, epoch: int) -> float:
@@ -227,7 +222,7 @@ class ReduceLROnPlateau(Schedule):
         self.threshold_mode = one_of(("rel", "abs"), threshold_mode, "threshold_mode", name)
         self.factor = real_number(factor, "factor", name, 0.0, 1.0)
         if self.factor == 1.0:
-            raise ValueError(f"{name}: expected a factor below 1, got {factor}")
+            raise InvalidValueError(name, "a factor below 1", factor)
         self.patience = positive_integer(patience, "patience", name, or_zero=True)
         self.cooldown = positive_integer(cooldown, "cooldown", name, or_zero=True)
         self.threshold = real_number(threshold, "threshold", name, low=0.0)
@@ -242,16 +237,14 @@ class ReduceLROnPlateau(Schedule):
         self.cooling = 0
         super().__init__(optimizer)
         if isinstance(self.min_lr, list) and len(self.min_lr) != len(optimizer.param_groups):
-            raise ValueError(
-                f"{name}: expected min_lr for each of {len(optimizer.param_groups)} groups, got {len(self.min_lr)}"
-            )
+            raise InvalidValueError(name, f"min_lr for each of {len(optimizer.param_groups)} groups", len(self.min_lr))
 
     def step(self, metric: float | None = None) -> None:
         """Take the epoch's metric into account and go on to the next epoch."""
         if metric is None:
-            raise ValueError("ReduceLROnPlateau: expected the epoch's metric; write schedule.step(metric)")
+            raise InvalidValueError("ReduceLROnPlateau", "the epoch's metric", hint="write schedule.step(metric)")
         if isinstance(metric, bool) or not isinstance(metric, numbers.Real):
-            raise TypeError(f"ReduceLROnPlateau: expected a number for metric, got {shown(metric)}")
+            raise InvalidTypeError("ReduceLROnPlateau", "a number", shown(metric), argument="metric")
         if self._improves(metric):
             self.best, self.bad_epochs = metric, 0
         else:

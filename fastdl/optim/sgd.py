@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from fastdl._kernels.optim import sgd_step
+from fastdl.errors import InvalidValueError
 from fastdl.nn.parameter import Parameter
 from fastdl.optim.optimizer import Optimizer
 from fastdl.validation import real_number
@@ -68,7 +69,7 @@ class SGD(Optimizer):
         for name in ("momentum", "dampening", "weight_decay"):
             real_number(group[name], name, "SGD", low=0.0)
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
-            raise ValueError("SGD: expected momentum > 0 and dampening = 0 with nesterov=True")
+            raise InvalidValueError("SGD", "momentum > 0 and dampening = 0 with nesterov=True")
 
     def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         return self.state_names if any(group["momentum"] for group in groups) else ()
