@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl.casting import cast, first_rounded
 from fastdl.data.memmap import Mapped, blocks, lies_in_file
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.validation import as_array, non_finite_row
 
 Array = NDArray[Any]
@@ -30,7 +31,7 @@ def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
         dtype('float32')
         >>> inputs([[1.0], [float("nan")]], np.dtype(np.float32), "Trainer.fit")
         Traceback (most recent call last):
-        ValueError: Trainer.fit: expected finite values in x, got NaN or infinite ones (first in row 1)
+        fastdl.errors.InvalidValueError: Trainer.fit: expected finite values in x, got NaN or infinite ones (first in row 1)
     """
     return _finite(_converted(_exact(_rows(x, "x", owner), dtype, "x", owner), dtype), "x", owner)
 
@@ -50,8 +51,8 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     """
     array = _rows(y, "y", owner)
     if array.dtype.kind == "b":
-        raise TypeError(
-            f"{owner}: expected numbers for y, got bool; write y.astype(np.int64) for classes, np.float32 for values"
+        raise InvalidTypeError(
+            owner, "numbers", "bool", "write y.astype(np.int64) for classes, np.float32 for values", argument="y"
         )
     if array.dtype.kind in "iu":
         return _indices(array, owner)
@@ -69,10 +70,10 @@ def pair(x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], owner: str) -> tuple[
     if len(samples) != len(truth):
         for name, value in (("x", x), ("y", y)):
             if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
-                raise TypeError(f"{owner}: expected one array for {name}, got a tuple of {len(value)}")
-        raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(samples)} and {len(truth)}")
+                raise InvalidTypeError(owner, "one array", f"a tuple of {len(value)}", argument=name)
+        raise InvalidValueError(owner, "as many rows in x as in y", f"{len(samples)} and {len(truth)}")
     if len(samples) == 0:
-        raise ValueError(f"{owner}: expected at least one sample, got none")
+        raise InvalidValueError(owner, "at least one sample", "none")
     return samples, truth
 
 
@@ -84,9 +85,9 @@ def in_memory(rows: Rows) -> Array:
 def _rows(value: ArrayLike, name: str, owner: str) -> Array:
     array = as_array(value, name, owner).view()  # whoever sets the shape of theirs does not change this one
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{owner}: expected an array of numbers for {name}, got dtype {array.dtype}")
+        raise InvalidTypeError(owner, "an array of numbers", f"dtype {array.dtype}", argument=name)
     if array.ndim == 0:
-        raise ValueError(f"{owner}: expected {name} to have rows, got a single value")
+        raise InvalidValueError(owner, f"{name} to have rows", "a single value")
     return array
 
 
@@ -106,9 +107,11 @@ def _exact(array: Array, dtype: np.dtype[Any], name: str, owner: str) -> Array:
         place = first_rounded(block, dtype)
         if place is not None:
             row = first + place * len(block) // block.size
-            raise ValueError(
-                f"{owner}: expected integers that {dtype} holds exactly in {name}, got {block.flat[place]} (first in row"
-                f" {row}); write {name} in float64, standardized by fastdl.data.Standardize"
+            raise InvalidValueError(
+                owner,
+                f"integers that {dtype} holds exactly in {name}",
+                f"{block.flat[place]} (first in row {row})",
+                f"write {name} in float64, standardized by fastdl.data.Standardize",
             )
     return array
 
@@ -119,9 +122,10 @@ def _indices(array: Array, owner: str) -> Rows:
         for first, block in blocks(array):
             if block.size and block.max() > LARGEST:
                 place = int(np.argmax(block > LARGEST))
-                raise ValueError(
-                    f"{owner}: expected class indices below 2**63 in y, got {block.flat[place]} (first in row"
-                    f" {first + place * len(block) // block.size})"
+                raise InvalidValueError(
+                    owner,
+                    "class indices below 2**63 in y",
+                    f"{block.flat[place]} (first in row {first + place * len(block) // block.size})",
                 )
     return _converted(array, np.dtype(np.int64))
 
@@ -132,7 +136,7 @@ def _finite(array: Rows, name: str, owner: str) -> Rows:
     for first, block in blocks(array):
         row = non_finite_row(block)
         if row is not None:
-            raise ValueError(
-                f"{owner}: expected finite values in {name}, got NaN or infinite ones (first in row {first + row})"
+            raise InvalidValueError(
+                owner, f"finite values in {name}", f"NaN or infinite ones (first in row {first + row})"
             )
     return array

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
 from fastdl.data.memmap import Mapped
+from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.messages import shown
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
@@ -81,8 +82,8 @@ class Samples:
         self._x, self._y = input_validation.pair(x, y, dtype, "Trainer.fit")
         self._order: Array | None = None
         if drop_last and len(self._x) < self._batch_size:
-            raise ValueError(
-                f"Trainer.fit: expected at least batch_size={batch_size} samples with drop_last=True, got {len(self._x)}"
+            raise InvalidValueError(
+                "Trainer.fit", f"at least batch_size={batch_size} samples with drop_last=True", len(self._x)
             )
 
     def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
@@ -95,9 +96,8 @@ class Samples:
             dry_run.try_row_alone(model, self._x)
         except ValueError as error:
             hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
-            raise ValueError(
-                f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}: {error}"
-            ) from error
+            add_context(error, f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}")
+            raise
 
     def row(self) -> Array | None:
         """See Feed."""
@@ -157,13 +157,15 @@ class Batches:
                 return  # the batch would be lost
             # An __iter__ in Python may well begin again.
             if self._epochs > 1 and not isinstance(type(coming).__iter__, FunctionType):
-                raise ValueError(
-                    f"Trainer.fit: expected batches for {self._epochs} epochs,"
-                    f" got a {type(coming).__name__}, which gives them once; {AGAIN}"
+                raise InvalidValueError(
+                    "Trainer.fit",
+                    f"batches for {self._epochs} epochs",
+                    f"a {type(coming).__name__}, which gives them once",
+                    AGAIN,
                 )
         first = list(islice(coming, 1))
         if not first:
-            raise ValueError("Trainer.fit: expected at least one batch, got none")
+            raise InvalidValueError("Trainer.fit", "at least one batch", "none")
         self._coming = chain(first, coming)
         x, y = self._ready(first[0], 1, False)
         self._row = x[:1].copy()
@@ -195,7 +197,7 @@ class Batches:
         for step, batch in enumerate(coming, 1):
             yield self._ready(batch, step, own)
         if step == 0:
-            raise ValueError(f"Trainer.fit, epoch {self._epoch}: expected at least one batch, got none; {AGAIN}")
+            raise InvalidValueError(f"Trainer.fit, epoch {self._epoch}", "at least one batch", "none", AGAIN)
 
     @contextmanager
     def telling(self, step: int) -> Iterator[None]:
@@ -203,8 +205,7 @@ class Batches:
         try:
             yield
         except (TypeError, ValueError) as error:
-            if len(error.args) == 1:
-                error.args = (f"{self._place(step)}: {error}",)
+            add_context(error, self._place(step))
             raise
 
     def _place(self, step: int) -> str:
@@ -215,8 +216,8 @@ class Batches:
         if not hasattr(type(source), "__iter__") and callable(source):
             source = source()
         if not hasattr(type(source), "__iter__") and not hasattr(type(source), "__getitem__"):
-            raise TypeError(
-                f"Trainer.fit: expected arrays x and y, or an iterable of batches (x, y), got {type(source).__name__}"
+            raise InvalidTypeError(
+                "Trainer.fit", "arrays x and y, or an iterable of batches (x, y)", type(source).__name__
             )
         return iter(source)
 
@@ -224,15 +225,15 @@ class Batches:
         place = self._place(step)
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
-            raise TypeError(f"{place}: expected a pair (x, y), got {type(batch).__name__}{count}")
+            raise InvalidTypeError(place, "a pair (x, y)", f"{type(batch).__name__}{count}")
         x, y = map(input_validation.in_memory, input_validation.pair(batch[0], batch[1], self._dtype, place))
         found = x.shape[1:], y.shape[1:], y.dtype
         wanted = self._samples = self._samples or found
         for name, one, other in zip("xy", wanted, found, strict=False):
             if one != other:
-                raise ValueError(f"{place}: expected samples of shape {one} in {name}, as in batch 1, got {other}")
+                raise InvalidValueError(place, f"samples of shape {one} in {name}, as in batch 1", other)
         if wanted != found:
-            raise TypeError(f"{place}: expected y of {wanted[2]}, as in batch 1, got {y.dtype}")
+            raise InvalidTypeError(place, f"y of {wanted[2]}, as in batch 1", y.dtype)
         return (x.copy(), y.copy()) if own else (x, y)
 
 
@@ -265,8 +266,8 @@ def feed_of(
     refuse_special(x, "x", "Trainer.fit")
     array = hasattr(x, "__array__") or hasattr(x, "__array_interface__")
     if y is None and array:
-        raise TypeError(
-            f"Trainer.fit: expected y beside x, got {type(x).__name__} alone; write fit(x, y, ...) or fit(batches, ...)"
+        raise InvalidTypeError(
+            "Trainer.fit", "y beside x", f"{type(x).__name__} alone", "write fit(x, y, ...) or fit(batches, ...)"
         )
     sequence = isinstance(x, (Sequence, Set, Mapping))
     if y is not None and (array or sequence or not (callable(x) or hasattr(type(x), "__iter__"))):
@@ -279,8 +280,10 @@ def feed_of(
     }
     for name, value in unwanted.items():
         if value is not None:
-            raise TypeError(
-                f"Trainer.fit: expected no {name} beside an iterable of batches (x, y), got"
-                f" {value if name == 'y' else shown(value)}; batches are taken as they come"
+            raise InvalidTypeError(
+                "Trainer.fit",
+                f"no {name} beside an iterable of batches (x, y)",
+                value if name == "y" else shown(value),
+                "batches are taken as they come",
             )
     return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl.data.input_validation import Rows, in_memory
 from fastdl.data.memmap import blocks
+from fastdl.errors import FastdlError, InvalidTypeError
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -40,7 +41,11 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
             with explained_dtype(model, output):
                 criterion(output, y[rows])
         except ValueError as error:
-            raise ValueError(f"{error} (tried on rows {', '.join(map(str, rows))})") from error
+            note = f"tried on rows {', '.join(map(str, rows))}"
+            if not isinstance(error, FastdlError):
+                raise ValueError(f"{error} ({note})") from error
+            error.note = note
+            raise
         try_metrics(metrics, criterion, output, y[rows], lambda: (outputs(model, x), in_memory(y)))
 
 
@@ -53,10 +58,10 @@ def explained_dtype(model: Module, output: Array) -> Iterator[None]:
         wanted = weights_dtype(model)
         if output.dtype == wanted:
             raise
-        raise TypeError(
-            f"expected {type(model).__name__}.forward to return {wanted}, the dtype of the weights, got {output.dtype};"
-            f" write .astype(x.dtype) behind what it returns ({error})"
-        ) from error
+        expected = f"{type(model).__name__}.forward to return {wanted}, the dtype of the weights"
+        explained = InvalidTypeError(None, expected, output.dtype, "write .astype(x.dtype) behind what it returns")
+        explained.note = str(error)
+        raise explained from error
 
 
 def try_row_alone(model: Module, x: Rows) -> None:

@@ -14,6 +14,7 @@ from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
+from fastdl.errors import DivergenceError
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
 from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
@@ -132,7 +133,7 @@ class Fitting:
         try:
             losses = self._batch_by_batch(seen) if whole is None else self._in_one_call(*whole, seen)
         except NotFiniteError as error:
-            raise FloatingPointError(self._diverged(error)) from None
+            raise self._diverged(error) from None
         record = {"loss": losses.of_epoch(self._task.sums)}
         if seen is not None:
             record |= measured(trainer.metrics, trainer.criterion, *map(np.concatenate, seen))
@@ -180,7 +181,7 @@ class Fitting:
                 ended(losses.plus(more), time.perf_counter() - start)
             under_way = False
         except NotFiniteError as error:
-            raise FloatingPointError(self._diverged(error)) from None
+            raise self._diverged(error) from None
         finally:
             begun = len(records) - first + under_way
             if begun < epochs and ahead.seeds is not None:
@@ -238,9 +239,8 @@ class Fitting:
             self.trainer.history.engine = engine.name
         return engine
 
-    def _diverged(self, error: NotFiniteError) -> str:
+    def _diverged(self, error: NotFiniteError) -> DivergenceError:
         trainer = self.trainer
-        return (
-            f"Trainer.fit: {error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where};"
-            f" write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
-        )
+        got = f"{error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where}"
+        hint = f"write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
+        return DivergenceError("Trainer.fit", got, hint)

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import short, shown
 
 Metric: TypeAlias = Callable[[np.ndarray, np.ndarray], float]
@@ -77,21 +78,17 @@ def named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str,
         ['accuracy']
     """
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
-        raise TypeError(f"Trainer: expected a list or dictionary of functions for metrics, got {shown(metrics)}")
+        raise InvalidTypeError("Trainer", "a list or dictionary of functions", shown(metrics), argument="metrics")
     listed: Iterable[tuple[Any, Any]] = (
         metrics.items() if isinstance(metrics, Mapping) else [(getattr(m, "__name__", ""), m) for m in metrics]
     )
     named: dict[str, Any] = {}
     for name, metric in listed:
         if not callable(metric):
-            raise TypeError(f"Trainer: expected functions of (output, target) for metrics, got {shown(metric)}")
+            raise InvalidTypeError("Trainer", "functions of (output, target)", shown(metric), argument="metrics")
         if not (isinstance(name, str) and name.isidentifier()):
-            raise ValueError(
-                f"Trainer: expected a name for each metric, got {shown(name)}; write a dictionary of names"
-            )
+            raise InvalidValueError("Trainer", "a name for each metric", shown(name), "write a dictionary of names")
         if name in RESERVED or name.startswith("val_") or name in named:
-            raise ValueError(
-                f"Trainer: expected metric names apart from each other and the history's, got {shown(name)}"
-            )
+            raise InvalidValueError("Trainer", "metric names apart from each other and the history's", shown(name))
         named[name] = metric
     return named

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -47,7 +48,7 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
                [3., 0.]], dtype=float32)
     """
     if not isinstance(model, Module):
-        raise TypeError(f"predict: expected a fastdl Module for model, got {type(model).__name__}")
+        raise InvalidTypeError("predict", "a fastdl Module", type(model).__name__, argument="model")
     batch_size = positive_integer(batch_size, "batch_size", "predict")
     return outputs(model, input_validation.inputs(x, weights_dtype(model), "predict"), batch_size)
 
@@ -62,9 +63,10 @@ def outputs(model: Module, rows: input_validation.Rows, batch_size: int = 1024) 
             with turn:
                 output = _array(copy(batch), model)
             if found and output.shape[1:] != found[0].shape[1:]:
-                raise ValueError(
-                    f"predict: expected outputs of one shape from {type(model).__name__}, got samples of"
-                    f" {found[0].shape[1:]} and of {output.shape[1:]}"
+                raise InvalidValueError(
+                    "predict",
+                    f"outputs of one shape from {type(model).__name__}",
+                    f"samples of {found[0].shape[1:]} and of {output.shape[1:]}",
                 )
             found.append(output)
     return np.asarray(found[0]) if len(found) == 1 else np.concatenate(found)
@@ -74,7 +76,7 @@ def _array(output: Any, model: Module) -> Array:
     if isinstance(output, np.ndarray) or np.isscalar(output):
         return np.asarray(output)
     name = type(model).__name__
-    raise TypeError(f"expected {name}.forward to return one array, got {kind_of(output)}")
+    raise InvalidTypeError(None, f"{name}.forward to return one array", kind_of(output))
 
 
 @contextmanager

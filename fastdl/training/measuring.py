@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError
 from fastdl.training.history import Metric
 
 Array = NDArray[Any]
@@ -69,7 +70,6 @@ def _number(name: str, metric: Metric, output: Array, target: Array) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise TypeError(
-            f"Trainer: expected one number of the metric {name}, got {type(value).__name__}"
-            + (f" of shape {np.shape(value)}" if isinstance(value, np.ndarray) else "")
-        ) from None
+        shape = f" of shape {np.shape(value)}" if isinstance(value, np.ndarray) else ""
+        got = f"{type(value).__name__}{shape}"
+        raise InvalidTypeError("Trainer", f"one number of the metric {name}", got) from None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.program import UPDATE
+from fastdl.errors import InvalidValueError
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
@@ -83,7 +84,7 @@ class NativeEngine:
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
             if len(order) and not (order.min() >= 0 and order.max() < len(x)):
-                raise ValueError(f"NativeEngine: expected an order of rows below {len(x)}, got others")
+                raise InvalidValueError("NativeEngine", f"an order of rows below {len(x)}", "others")
         rows = len(x) if order is None else len(order)
         if not rows:
             return Losses()
@@ -113,7 +114,7 @@ class NativeEngine:
         """The arrays as a program reads them, where their rows are those that it was planned for."""
         x, y = _as_read(x), _as_read(y)
         if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
-            raise ValueError(f"NativeEngine: expected rows as planned, {self._rows}, got {x.shape} and {y.shape}")
+            raise InvalidValueError("NativeEngine", f"rows as planned, {self._rows}", f"{x.shape} and {y.shape}")
         return x, y
 
     def _run(
@@ -132,7 +133,7 @@ class NativeEngine:
         task, program, optimizer = self.task, self._program, self.task.optimizer
         batch_size = min(batch_size, rows)
         if batch_size > self.most:
-            raise ValueError(f"NativeEngine: expected batches of at most {self.most}, as planned, got {batch_size}")
+            raise InvalidValueError("NativeEngine", f"batches of at most {self.most}, as planned", batch_size)
         self._check_batches(rows, batch_size)
         self._check_targets(y, batch_size)
         self._begin()
@@ -198,9 +199,11 @@ class NativeEngine:
         """Every batch must have the samples that the layers ask for."""
         plan, fewest = self._plan, rows % min(batch_size, rows or 1) or batch_size
         if rows and fewest < plan.least_samples:
-            raise ValueError(
-                f"{plan.demanding}: expected at least {plan.least_samples} samples in every batch, got {fewest};"
-                " write batches of other sizes"
+            raise InvalidValueError(
+                plan.demanding,
+                f"at least {plan.least_samples} samples in every batch",
+                fewest,
+                "write batches of other sizes",
             )
 
     def _check_targets(self, target: Array, batch_size: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.random import Stream
 from fastdl.serialization.rng_state import generator_from, generator_state
@@ -85,17 +86,17 @@ class Position:
             ValueError: if it describes none.
         """
         if not isinstance(state, dict) or state.keys() != {"rng", "stream", "callbacks"}:
-            raise ValueError(f"expected rng, stream and callbacks, got {shown(state)}")
+            raise InvalidValueError(None, "rng, stream and callbacks", shown(state))
         position = cls(generator_from(state["rng"]))
         position.stream.load_state_dict(state["stream"])
         if not isinstance(state["callbacks"], list):
-            raise ValueError(f"expected a list of callbacks, got {shown(state['callbacks'])}")
+            raise InvalidValueError(None, "a list of callbacks", shown(state["callbacks"]))
         for each in state["callbacks"]:
             match each:
                 case {"type": str(name), "state": dict(found), **rest} if not rest:
                     position._states.append((name, found))
                 case _:
-                    raise ValueError(f"expected type and state of each callback, got {shown(each)}")
+                    raise InvalidValueError(None, "type and state of each callback", shown(each))
         return position
 
     def __getstate__(self) -> dict[str, Any]:

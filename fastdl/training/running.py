@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any
 
+from fastdl.errors import InvalidStateError
+
 
 class Running:
     """Knows whether a fit runs, and where."""
@@ -22,9 +24,11 @@ class Running:
         try:
             if vars(self).setdefault("_runner", runner) is not runner:
                 if self._runs():
-                    raise RuntimeError(
-                        "Trainer.fit: expected one fit of a trainer at a time, got a call while another runs; call it after that"
-                        " has returned, or make another Trainer"
+                    raise InvalidStateError(
+                        "Trainer.fit",
+                        "one fit of a trainer at a time",
+                        "a call while another runs",
+                        "call it after that has returned, or make another Trainer",
                     )
                 self._runner = runner
             yield

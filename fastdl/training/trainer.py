@@ -13,6 +13,7 @@ from fastdl.callbacks import Callback, listed
 from fastdl.data import input_validation
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows, in_memory
+from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -90,15 +91,15 @@ class Trainer(Running):
         metrics: Iterable[Metric] | Mapping[str, Metric] = (),
     ) -> None:
         if not isinstance(model, Module):
-            raise TypeError(f"Trainer: expected a fastdl Module for model, got {type(model).__name__}")
+            raise InvalidTypeError("Trainer", "a fastdl Module", type(model).__name__, argument="model")
         if not (callable(criterion) and callable(getattr(criterion, "backward", None))):
-            raise TypeError(f"Trainer: expected a loss with backward() for criterion, got {kind_of(criterion)}")
+            raise InvalidTypeError("Trainer", "a loss with backward()", kind_of(criterion), argument="criterion")
         if getattr(criterion, "reduction", "mean") == "none":
-            raise ValueError("Trainer: expected a criterion that gives one number, got reduction='none'; write 'mean'")
+            raise InvalidValueError("Trainer", "a criterion that gives one number", "reduction='none'", "write 'mean'")
         if not all(hasattr(optimizer, name) for name in ("param_groups", "zero_grad", "step")):
-            raise TypeError(f"Trainer: expected an optimizer, got {kind_of(optimizer)}")
+            raise InvalidTypeError("Trainer", "an optimizer", kind_of(optimizer))
         if schedule is not None and not callable(getattr(schedule, "step", None)):
-            raise TypeError(f"Trainer: expected a schedule with step() or None, got {kind_of(schedule)}")
+            raise InvalidTypeError("Trainer", "a schedule with step() or None", kind_of(schedule))
         self.model = model
         self.criterion: Any = criterion
         self.optimizer: Any = optimizer
@@ -112,11 +113,13 @@ class Trainer(Running):
         self._stopping = False
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
-            raise ValueError("Trainer: expected a model with parameters, got one without")
+            raise InvalidValueError("Trainer", "a model with parameters", "one without")
         if not any(id(parameter) in own for parameter in self.task().parameters()):
-            raise ValueError(
-                "Trainer: expected an optimizer of the model's parameters, got one of none of them;"
-                f" write {type(optimizer).__name__}(model.parameters(), ...)"
+            raise InvalidValueError(
+                "Trainer",
+                "an optimizer of the model's parameters",
+                "one of none of them",
+                f"write {type(optimizer).__name__}(model.parameters(), ...)",
             )
 
     def fit(
@@ -236,15 +239,15 @@ class Trainer(Running):
         dtype = weights_dtype(self.model)
         feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
         if augment is not None and not callable(augment):
-            raise TypeError(
-                f"Trainer.fit: expected a function of (x, generator) or None for augment, got {shown(augment)}"
+            raise InvalidTypeError(
+                "Trainer.fit", "a function of (x, generator) or None", shown(augment), argument="augment"
             )
         resume = true_or_false(resume, "resume", "Trainer.fit")
         rng = as_generator(seed, "Trainer.fit: seed")
         validation = None
         if validation_data is not None:
             if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise TypeError(f"Trainer.fit: expected validation_data=(x, y) or None, got {kind_of(validation_data)}")
+                raise InvalidTypeError("Trainer.fit", "validation_data=(x, y) or None", kind_of(validation_data))
             validation = input_validation.pair(
                 validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data"
             )
@@ -262,9 +265,11 @@ class Trainer(Running):
         if resumed := position is not None:
             self._refuse_broken("Trainer.fit: expected a fit to resume that ended between two epochs")
             if self.history.names != tuple(names):
-                raise ValueError(
-                    f"Trainer.fit: expected to resume a fit of {', '.join(self.history.names)}, got one of"
-                    f" {', '.join(names)}; write the same metrics and validation_data"
+                raise InvalidValueError(
+                    "Trainer.fit",
+                    f"to resume a fit of {', '.join(self.history.names)}",
+                    f"one of {', '.join(names)}",
+                    "write the same metrics and validation_data",
                 )
         else:
             self.history, position = History(names, "none: no epoch was run"), Position(rng)
@@ -378,9 +383,11 @@ class Trainer(Running):
 
         runs = self._runs()
         if runs and (not self._runs(here=True) or self._position is None or self._position.broken):
-            raise RuntimeError(
-                "Trainer.load: expected to be called between two epochs of the fit that runs, got a call in the midst of one;"
-                " call it in a callback's on_checkpoint, or when the fit has returned"
+            raise InvalidStateError(
+                "Trainer.load",
+                "to be called between two epochs of the fit that runs",
+                "a call in the midst of one",
+                "call it in a callback's on_checkpoint, or when the fit has returned",
             )
         self.history, self._position = load_state(self, path, self.history.names if runs else None)
         if runs and self._position is None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path
 from fastdl.messages import short, shown
 from fastdl.optim import Optimizer, Schedule
@@ -39,14 +40,18 @@ def refuse_unsavable(trainer: Trainer) -> None:
         TypeError: naming the part.
     """
     if not isinstance(trainer.optimizer, Optimizer):
-        raise TypeError(
-            f"Trainer.save: expected an optimizer that is an optim.Optimizer, got {type(trainer.optimizer).__name__};"
-            " write fastdl.save(model, path) for the weights alone"
+        raise InvalidTypeError(
+            "Trainer.save",
+            "an optimizer that is an optim.Optimizer",
+            type(trainer.optimizer).__name__,
+            "write fastdl.save(model, path) for the weights alone",
         )
     if trainer.schedule is not None and not isinstance(trainer.schedule, Schedule):
-        raise TypeError(
-            f"Trainer.save: expected a schedule that is an optim.Schedule, got {type(trainer.schedule).__name__};"
-            " write fastdl.save(model, path) for the weights alone"
+        raise InvalidTypeError(
+            "Trainer.save",
+            "a schedule that is an optim.Schedule",
+            type(trainer.schedule).__name__,
+            "write fastdl.save(model, path) for the weights alone",
         )
 
 
@@ -86,9 +91,11 @@ def load_state(
     path = as_path(path, "Trainer.load")
     with reading(path, "Trainer.load") as (file, words, shapes):
         if "training" not in words:
-            raise ValueError(
-                f"Trainer.load: expected a file that Trainer.save wrote, got {path}, which holds a model alone;"
-                " write fastdl.load(path, model)"
+            raise InvalidValueError(
+                "Trainer.load",
+                "a file that Trainer.save wrote",
+                f"{path}, which holds a model alone",
+                "write fastdl.load(path, model)",
             )
         mine = {name: entry for name, entry in shapes.items() if not name.startswith(TRAINING)}
         described(words, mine, trainer.model, path)
@@ -97,13 +104,14 @@ def load_state(
         arrays = _arrays(file, {name: entry for name, entry in shapes.items() if name not in mine}, path)
     training = _read("training state", path, unpack, words["training"], arrays)
     if not isinstance(training, dict) or training.keys() != set(PARTS):
-        raise ValueError(f"Trainer.load: expected {', '.join(PARTS)} in {path}, got {shown(training)}")
+        raise InvalidValueError("Trainer.load", f"{', '.join(PARTS)} in {path}", shown(training))
     history = _read("history", path, _history, training["history"])
     if names is not None and history.names != names:
         if history:
-            raise ValueError(
-                f"Trainer.load: expected a history of {', '.join(names)} in {path}, which the fit that runs has, got"
-                f" {', '.join(history.names)}"
+            raise InvalidValueError(
+                "Trainer.load",
+                f"a history of {', '.join(names)} in {path}, which the fit that runs has",
+                ", ".join(history.names),
             )
         history = History(names, history.engine)
     position = training["position"] and _read("position", path, Position.from_state, training["position"])
@@ -144,7 +152,7 @@ def _same_layers(found: Any, own: Any, path: Path) -> None:
         return
     listed, mine = ([each] if isinstance(each, str) else each for each in (found, own))
     if not (isinstance(listed, list) and isinstance(mine, list) and len(listed) == len(mine)):
-        raise ValueError(f"Trainer.load: expected a model of {shown(own)} in {path}, got {shown(found)}")
+        raise InvalidValueError("Trainer.load", f"a model of {shown(own)} in {path}", shown(found))
     number = next(i for i, (one, other) in enumerate(zip(listed, mine, strict=True)) if one != other)
     raise ValueError(
         f"Trainer.load: {path} does not fit the model: layer {number} is {_word(listed[number])} where the model has"
@@ -156,7 +164,7 @@ def _arrays(file: TensorFile, shapes: Shapes, path: Path) -> dict[str, NDArray[A
     """The entries of the training state; none is larger than its part of the file."""
     for name, (_, dtype) in shapes.items():
         if dtype not in DTYPES:
-            raise ValueError(f"Trainer.load: expected arrays of numbers in {path}, got {short(name)} of {dtype}")
+            raise InvalidValueError("Trainer.load", f"arrays of numbers in {path}", f"{short(name)} of {dtype}")
     return read_entries(file, shapes, path, "Trainer.load")
 
 
@@ -164,14 +172,14 @@ def _history(state: Any) -> History:
     match state:
         case {"names": list(names), "records": list(records), **rest} if not rest:
             if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-                raise ValueError(f"expected names, each once, got {shown(names)}")
+                raise InvalidValueError(None, "names, each once", shown(names))
             history = History(names, "none: no epoch was run since the state was loaded")
             for record in records:
                 if not isinstance(record, list) or len(record) != len(names) or not all(map(_is_number, record)):
-                    raise ValueError(f"expected {len(names)} numbers in each record, got {shown(record)}")
+                    raise InvalidValueError(None, f"{len(names)} numbers in each record", shown(record))
                 history.records.append(dict(zip(names, map(float, record), strict=True)))
             return history
-    raise ValueError(f"expected names and records, got {shown(state)}")
+    raise InvalidValueError(None, "names and records", shown(state))
 
 
 def _optimizer(state: Any, optimizer: Optimizer) -> dict[str, Any]:
@@ -181,18 +189,19 @@ def _optimizer(state: Any, optimizer: Optimizer) -> dict[str, Any]:
         case {"type": str(name), "state": list(entries), "groups": list(groups), **rest} if not rest:
             _same_type(name, optimizer)
         case _:
-            raise ValueError(f"expected type, state and groups, got {shown(state)}")
+            raise InvalidValueError(None, "type, state and groups", shown(state))
     if len(entries) != len(own["state"]) or len(groups) != len(own["param_groups"]):
-        raise ValueError(
-            f"expected {len(own['param_groups'])} groups and {len(own['state'])} parameters,"
-            f" got {len(groups)} and {len(entries)}"
+        raise InvalidValueError(
+            None,
+            f"{len(own['param_groups'])} groups and {len(own['state'])} parameters",
+            f"{len(groups)} and {len(entries)}",
         )
     dtype = optimizer._parameters[0].dtype
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or any(
             array.dtype != dtype for array in entry.values() if isinstance(array, np.ndarray)
         ):
-            raise ValueError(f"expected arrays of {dtype} for parameter {number}, got {shown(entry)}")
+            raise InvalidValueError(None, f"arrays of {dtype} for parameter {number}", shown(entry))
     groups = [_as(mine, group, "group") for mine, group in zip(own["param_groups"], groups, strict=True)]
     ready = {"state": dict(enumerate(entries)), "param_groups": groups}
     optimizer._checked_state(ready)
@@ -204,22 +213,22 @@ def _schedule(state: Any, schedule: Schedule | None) -> dict[str, Any] | None:
     if state is None or schedule is None:
         if state is not schedule:
             names = [type(schedule).__name__, state["type"] if isinstance(state, dict) and "type" in state else "none"]
-            raise ValueError(f"expected {'none' if schedule is None else names[0]}, got {_word(names[1])}")
+            raise InvalidValueError(None, "none" if schedule is None else names[0], _word(names[1]))
         return None
     if not isinstance(state, dict):
-        raise ValueError(f"expected a dictionary, got {shown(state)}")
+        raise InvalidValueError(None, "a dictionary", shown(state))
     _same_type(state.get("type"), schedule)
     own = schedule.state_dict()
     found = _as(own, {name: value for name, value in state.items() if name != "type"}, "state")
     for name in inspect.signature(type(schedule)).parameters.keys() & own.keys():
         if found[name] != own[name]:
-            raise ValueError(f"expected {name}={shown(own[name])}, which the trainer's has, got {shown(found[name])}")
+            raise InvalidValueError(None, f"{name}={shown(own[name])}, which the trainer's has", shown(found[name]))
     if any(
         isinstance(value, int) and not 0 <= value <= found["epoch"] for name, value in found.items() if _counts(name)
     ):
-        raise ValueError(f"expected counts of at most {found['epoch']} epochs, got {shown(found)}")
+        raise InvalidValueError(None, f"counts of at most {found['epoch']} epochs", shown(found))
     if not all(math.isfinite(rate) and rate >= 0 for rate in found["initial"]):
-        raise ValueError(f"expected initial rates of at least 0, got {shown(found['initial'])}")
+        raise InvalidValueError(None, "initial rates of at least 0", shown(found["initial"]))
     return found
 
 
@@ -229,7 +238,7 @@ def _counts(name: str) -> bool:
 
 def _same_type(name: Any, part: object) -> None:
     if name != type(part).__name__:
-        raise ValueError(f"expected the state of the trainer's {type(part).__name__}, got one of {_word(name)}")
+        raise InvalidValueError(None, f"the state of the trainer's {type(part).__name__}", f"one of {_word(name)}")
 
 
 def _word(value: Any) -> str:
@@ -238,10 +247,10 @@ def _word(value: Any) -> str:
 
 def _as(own: Any, found: Any, name: str) -> Any:
     """A value read from a file in the kind of the one that it is to replace."""
-    wrong = ValueError(f"expected {name} such as {shown(own)}, got {shown(found)}")
+    wrong = InvalidValueError(None, f"{name} such as {shown(own)}", shown(found))
     if isinstance(own, Mapping):
         if not isinstance(found, dict) or found.keys() != own.keys():
-            raise ValueError(f"expected {', '.join(own)}, got {shown(found)}")
+            raise InvalidValueError(None, ", ".join(own), shown(found))
         return {key: _as(own[key], found[key], key) for key in own}
     if isinstance(own, (tuple, list)):
         if not isinstance(found, list) or len(found) != len(own):

@@ -323,7 +323,7 @@ def test_a_batch_that_does_not_fit_is_named_and_what_was_trained_stays(native, n
             (TypeError, ValueError), match=rf"^Trainer\.fit, epoch 1, batch {number}: {message}"
         ) as caught:
             trainer.fit([*BATCHES[: number - 1], batch, *BATCHES], epochs=1, seed=1)
-        assert caught.type is kind
+        assert issubclass(caught.type, kind)
         if number > 1:
             by_hand.fit(BATCHES[: number - 1], epochs=1, seed=1)
             before = {name: array.tobytes() for name, array in by_hand.model.state_dict().items()}
