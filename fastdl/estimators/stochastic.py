@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from fastdl import nn, optim
 from fastdl._kernels.optim import norm
 from fastdl.callbacks import Callback
+from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.nn.parameter import Parameter
 from fastdl.training import Trainer
 
@@ -184,10 +185,9 @@ def fit_stochastic(
             drop_last=normalized and len(x) > batch_size and len(x) % batch_size == 1,
         )
     except FloatingPointError as error:
-        raise ValueError(
-            f"{owner}: expected a loss and weights that stay finite: {str(error).removeprefix('Trainer.fit: ').split(';')[0]};"
-            " write a smaller learning_rate_init, or scale X and y"
-        ) from error
+        found = error.got if isinstance(error, DivergenceError) else error
+        expected = f"a loss and weights that stay finite: {found}"
+        raise InvalidValueError(owner, expected, hint="write a smaller learning_rate_init, or scale X and y") from error
     if history.interrupted:
         warnings.warn("Training interrupted by user.", stacklevel=5)
     elif epochs > 1 and len(history) == epochs and not convergence.converged:

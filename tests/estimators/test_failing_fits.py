@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastdl import nn
 from fastdl.callbacks import Callback
+from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.estimators import MLPClassifier, MLPRegressor, NetClassifier, NetRegressor
 
 X, Y = load_iris(return_X_y=True)
@@ -254,3 +255,23 @@ def test_a_signal_ends_a_fit():
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=600)
     assert (process.returncode, out) == (0, "0 True\n"), err
+
+
+def test_a_loss_that_diverges_gives_the_words_of_the_fit():
+    with pytest.raises(InvalidValueError) as caught:
+        diverging(MLPClassifier).fit(X, Y)
+    error, cause = caught.value, caught.value.__cause__
+    assert isinstance(cause, DivergenceError)
+    assert error.owner == "MLPClassifier"
+    assert error.expected == f"a loss and weights that stay finite: {cause.got}"
+    assert error.hint == "write a smaller learning_rate_init, or scale X and y"
+
+
+def test_a_floating_point_error_of_a_callback_is_given_in_full():
+    raising = Raising(FloatingPointError("Trainer.fit: mine; got 2"), 1)
+    with pytest.raises(ValueError) as caught:
+        MLPClassifier((6,), callbacks=[raising], max_iter=2).fit(X, Y)
+    assert str(caught.value) == (
+        "MLPClassifier: expected a loss and weights that stay finite: Trainer.fit: mine; got 2;"
+        " write a smaller learning_rate_init, or scale X and y"
+    )
