@@ -128,6 +128,26 @@ class DivergenceError(FastdlError, FloatingPointError):
         super().__init__(owner, None, got, hint)
 
 
+class GuessWarning(UserWarning):
+    """A reader has guessed what it was not told.
+
+    Attributes:
+        owner: the reader.
+        note: what it guessed.
+
+    Example:
+        >>> str(GuessWarning("read_csv", "the first column counts the rows; it is left out"))
+        'read_csv: the first column counts the rows; it is left out'
+    """
+
+    def __init__(self, owner: str, note: str) -> None:
+        super().__init__(owner, note)
+        self.owner, self.note = owner, note
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.note}"
+
+
 def add_context(error: Exception, context: str) -> None:
     """Let the message of an error begin with where it happened; an error of several arguments stays as it is.
 

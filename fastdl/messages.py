@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,6 +50,45 @@ def listed(names: Iterable[object], most: int = MOST) -> str:
     texts = [short(str(name)) for name in names]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more
+
+
+class Argument(NamedTuple):
+    """An argument that a message says to write; its value is `...` where the reader knows it.
+
+    Example:
+        >>> str(Argument("header", True)), str(Argument("columns", ...))
+        ('header=True', 'columns=...')
+    """
+
+    name: str
+    value: Any
+
+    def __str__(self) -> str:
+        return f"{self.name}={'...' if self.value is ... else repr(self.value)}"
+
+
+class Advice(str):
+    """A text whose arguments can be spelled in another way, as options of the command line.
+
+    Example:
+        >>> text = Advice("write ", Argument("header", True), " if these are names")
+        >>> text
+        'write header=True if these are names'
+        >>> text.spelled(lambda argument: f"--{argument.name}")
+        'write --header if these are names'
+    """
+
+    parts: tuple[str | Argument, ...]
+
+    def __new__(cls, *parts: str | Argument) -> Advice:
+        """Put the parts together; those of an Advice stay parts."""
+        text = super().__new__(cls, "".join(map(str, parts)))
+        text.parts = tuple(inner for part in parts for inner in (part.parts if isinstance(part, Advice) else (part,)))
+        return text
+
+    def spelled(self, argument: Callable[[Argument], str]) -> str:
+        """The text with each argument as a function spells it."""
+        return "".join(argument(part) if isinstance(part, Argument) else part for part in self.parts)
 
 
 class _Short(reprlib.Repr):

@@ -1,12 +1,15 @@
 """Error messages are short and on one line, whatever the value that they are about."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
 import fastdl
 from fastdl import Trainer, data, nn, optim, random
 from fastdl.callbacks import CSVLog, EarlyStopping, ModelCheckpoint, ProgressBar, TensorBoard
-from fastdl.messages import listed, short, shown
+from fastdl.messages import Advice, Argument, listed, short, shown
 from fastdl.nn import init
 from fastdl.training.history import History
 
@@ -237,3 +240,14 @@ def test_texts_and_names_are_cut():
     assert listed(["a"] * 5) == "a, a, a, a, a"
     assert listed(["a"] * 6) == "a, a, a, a, a and 1 more"
     assert len(listed(["a" * 1000] * 1000)) < 450
+
+
+def test_a_text_keeps_its_arguments_through_composition_and_copies():
+    inner = Advice("write ", Argument("drop", ["a"]), " or none")
+    for text in (
+        Advice(inner, " in t.csv"),
+        copy.deepcopy(Advice(inner, " in t.csv")),
+        pickle.loads(pickle.dumps(Advice(inner, " in t.csv"))),
+    ):
+        assert text == "write drop=['a'] or none in t.csv"
+        assert text.spelled(lambda argument: argument.name.upper()) == "write DROP or none in t.csv"

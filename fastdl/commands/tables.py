@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,10 @@ from typing import Any
 
 from fastdl.commands import options
 from fastdl.commands.streams import complain
+from fastdl.data.format import FLOATS_HINT
 from fastdl.data.layout import LAYOUTS
+from fastdl.errors import FastdlError, GuessWarning, InvalidValueError
+from fastdl.messages import Advice, Argument
 from fastdl.serialization.json_arrays import shown
 
 # The entry of a saved model's metadata that holds what was said of its files.
@@ -20,22 +22,6 @@ ENTRY = "table"
 ANSWERS = {"yes": True, "no": False}
 # Characters that a shell makes hard to write.
 SPELLED = {"tab": "\t", r"\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "bar": "|"}
-# What the readers advise in Python, and how it is written on the command line.
-ADVICE = {
-    "header=True": "--header yes",
-    "header=False": "--header no",
-    r"drop=\[([^]]+)\]": r"--drop \1",
-    r"columns=\.\.\.": "--columns",
-    r"delimiter=\.\.\.": "--delimiter",
-    r"encoding=\.\.\.": "--encoding",
-    r"decimal=','": "--decimal ,",
-    r"decimal='\.'": "--decimal .",
-    "comment='#'": "--comment '#'",
-    "comment=''": "--comment none",
-    r"layout='(\w+)'": r"--layout \1",
-    "classes=True": "--kind classes",
-    "write values as floats": "save values as floats",
-}
 
 
 def add(command: Any) -> None:
@@ -84,7 +70,7 @@ def recalled(metadata: Mapping[str, str]) -> dict[str, Any]:
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict) or not all(_kept(name, value) for name, value in found.items()):
-        raise ValueError(f"expected options of a table in the file of the model, got {shown(metadata[ENTRY])}")
+        raise InvalidValueError(None, "options of a table in the file of the model", shown(metadata[ENTRY]))
     return found
 
 
@@ -108,25 +94,42 @@ def in_words() -> Iterator[None]:
         warnings.simplefilter("always")
         try:
             yield
-        except ValueError as error:
-            raise ValueError(translated(str(error))) from None
+        except FastdlError as error:
+            error.expected, error.hint = worded(error.expected), worded(error.hint)
+            raise
     for each in caught:
-        if each.category is not UserWarning:
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        if isinstance(each.message, GuessWarning):
+            complain(f"fastdl: note: {worded(each.message.note)}")
         else:
-            complain(f"fastdl: note: {translated(str(each.message).partition(': ')[2])}")
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
-def translated(message: str) -> str:
-    """A reader's message in the command line's words.
+def worded(text: str | None) -> str | None:
+    """A text of the readers with options of the command line in place of arguments.
 
     Example:
-        >>> translated("write header=True if these are names, else header=False")
+        >>> from fastdl.messages import Advice
+        >>> worded(Advice("write ", Argument("header", True), " if these are names, else ", Argument("header", False)))
         'write --header yes if these are names, else --header no'
     """
-    for python, words in ADVICE.items():
-        message = re.sub(python, words, message)
-    return message
+    if text == FLOATS_HINT:
+        return "save values as floats"
+    return text.spelled(_option) if isinstance(text, Advice) else text
+
+
+def _option(argument: Argument) -> str:
+    name, value = argument
+    if name == "classes":
+        return "--kind classes"
+    if value is ...:
+        return f"--{name}"
+    if name == "header":
+        return f"--header {next(word for word, answer in ANSWERS.items() if answer is value)}"
+    if name == "drop":
+        return f"--drop {' '.join(map(repr, value))}"
+    if name == "comment":
+        return f"--comment {repr(value) if value else 'none'}"
+    return f"--{name} {value}"
 
 
 def _delimiter(text: str) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.random import as_generator
 from fastdl.validation import positive_integer, real_number, refuse_special
@@ -49,7 +50,7 @@ class Shift:
         N, _, H, W = x.shape
         k = self.k
         if k > min(H, W):
-            raise ValueError(f"{shown(self)}: expected images of at least {k} by {k} pixels, got {H} by {W}")
+            raise InvalidValueError(shown(self), f"images of at least {k} by {k} pixels", f"{H} by {W}")
         down, right = as_generator(rng).integers(-k, k, (2, N), endpoint=True)
         padded = np.pad(x, ((0, 0), (0, 0), (k, k), (k, k)))
         windows = np.lib.stride_tricks.sliding_window_view(padded, (H, W), axis=(2, 3))
@@ -155,13 +156,13 @@ class Compose:
 
     def __init__(self, parts: Iterable[Augment]) -> None:
         if not isinstance(parts, Iterable):
-            raise TypeError(f"Compose: expected a list of functions of (x, generator), got {shown(parts)}")
+            raise InvalidTypeError("Compose", "a list of functions of (x, generator)", shown(parts))
         self.parts = list(parts)
         if not self.parts:
-            raise ValueError("Compose: expected at least one function of (x, generator), got none")
+            raise InvalidValueError("Compose", "at least one function of (x, generator)", "none")
         for part in self.parts:
             if not callable(part):
-                raise TypeError(f"Compose: expected functions of (x, generator), got {shown(part)}")
+                raise InvalidTypeError("Compose", "functions of (x, generator)", shown(part))
 
     def __call__(self, x: np.ndarray, rng: Seed = None) -> np.ndarray:
         rng = as_generator(rng)
@@ -183,9 +184,9 @@ def augmented(augment: Augment, x: np.ndarray, rng: np.random.Generator, owner: 
     refuse_special(y, "what augment returns", owner)
     if not isinstance(y, np.ndarray) or y.dtype != x.dtype:
         kind = y.dtype if isinstance(y, np.ndarray) else type(y).__name__
-        raise TypeError(f"{owner}: expected augment to return an array of {x.dtype}, got {kind}")
+        raise InvalidTypeError(owner, f"augment to return an array of {x.dtype}", kind)
     if y.shape != x.shape:
-        raise ValueError(f"{owner}: expected augment to return the shape {x.shape} that it was given, got {y.shape}")
+        raise InvalidValueError(owner, f"augment to return the shape {x.shape} that it was given", y.shape)
     return y
 
 
@@ -193,13 +194,13 @@ def _floats(x: object, owner: object) -> None:
     refuse_special(x, "x", repr(owner))
     if not isinstance(x, np.ndarray) or x.dtype not in (np.float32, np.float64):
         kind = x.dtype if isinstance(x, np.ndarray) else type(x).__name__
-        raise TypeError(f"{shown(owner)}: expected an array of float32 or float64, got {kind}")
+        raise InvalidTypeError(shown(owner), "an array of float32 or float64", kind)
     if x.ndim == 0:
-        raise ValueError(f"{shown(owner)}: expected an array with rows, got a single value")
+        raise InvalidValueError(shown(owner), "an array with rows", "a single value")
 
 
 def _images(x: np.ndarray, owner: object) -> np.ndarray:
     _floats(x, owner)
     if x.ndim != 4:
-        raise ValueError(f"{shown(owner)}: expected images of shape (N, C, H, W), got {x.shape}")
+        raise InvalidValueError(shown(owner), "images of shape (N, C, H, W)", x.shape)
     return np.ascontiguousarray(x)

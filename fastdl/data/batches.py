@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.random import as_generator, permutation
 from fastdl.validation import positive_integer, refuse_special, true_or_false
 
@@ -51,11 +52,11 @@ def batches(
     for name, rows in (("x", x), ("y", y)):
         refuse_special(rows, name, "batches")
         if not isinstance(rows, np.ndarray):
-            raise TypeError(f"batches: expected {name} to be an array, got {type(rows).__name__}")
+            raise InvalidTypeError("batches", f"{name} to be an array", type(rows).__name__)
         if rows.ndim == 0:
-            raise ValueError(f"batches: expected {name} to have rows, got a single value")
+            raise InvalidValueError("batches", f"{name} to have rows", "a single value")
     if len(x) != len(y):
-        raise ValueError(f"batches: expected as many rows in x as in y, got {len(x)} and {len(y)}")
+        raise InvalidValueError("batches", "as many rows in x as in y", f"{len(x)} and {len(y)}")
     batch_size = positive_integer(batch_size, "batch_size", "batches")
     shuffle, drop_last = true_or_false(shuffle, "shuffle", "batches"), true_or_false(drop_last, "drop_last", "batches")
     n = len(x)

@@ -14,6 +14,7 @@ from fastdl.data.dataset import Dataset
 from fastdl.data.format import Format, as_inputs
 from fastdl.data.source import data_folder
 from fastdl.data.transform import pixels
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import as_path, read_whole
 from fastdl.validation import as_float_dtype, one_of
 
@@ -105,12 +106,12 @@ def _records(file: Path) -> np.ndarray:
     size = len(content)
     if size == 0 or size % RECORD:
         whole = f"{size // RECORD} records and {size % RECORD} bytes" if size else "an empty file"
-        raise ValueError(f"read_cifar10: expected records of {RECORD} bytes in {file}, got {whole}")
+        raise InvalidValueError("read_cifar10", f"records of {RECORD} bytes in {file}", whole)
     records = np.frombuffer(content, np.uint8).reshape(-1, RECORD)
     wrong = records[:, 0] > 9
     if wrong.any():
         at = int(wrong.argmax())
-        raise ValueError(f"read_cifar10: expected labels from 0 to 9 in {file}, got {records[at, 0]} in record {at}")
+        raise InvalidValueError("read_cifar10", f"labels from 0 to 9 in {file}", f"{records[at, 0]} in record {at}")
     return records
 
 

@@ -15,11 +15,13 @@ from fastdl.data.dialect import Options, dialect_of
 from fastdl.data.numbers import DECIMALS, WHOLE, exactly, finite_as, number, pointed, rounded_whole
 from fastdl.data.records import Text
 from fastdl.data.text import utf8_of
+from fastdl.errors import GuessWarning, InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path
-from fastdl.messages import shown
+from fastdl.messages import Advice, Argument, shown
 
 SHOWN = 40
 NAMED = 20
+DELIMITER_HINT = Advice("write ", Argument("delimiter", ...), " if another character is between cells")
 # How pandas calls the index that `to_csv` has written, when it reads it back.
 UNNAMED = ("", "Unnamed: 0")
 
@@ -61,13 +63,13 @@ class Table:
             if len(found) != 1:
                 names = ", ".join(repr(each[:SHOWN]) for each in (self._given_names or ())[:NAMED]) or "none"
                 wanted = f"one column of {self.path} (names: {names})"
-                raise ValueError(f"{self.owner}: expected {name} to name {wanted}, got {shown(key)}")
+                raise InvalidValueError(self.owner, f"{name} to name {wanted}", shown(key))
             return found[0]
         if isinstance(key, bool) or not isinstance(key, (int, np.integer)):
-            raise TypeError(f"{self.owner}: expected the number or the name of a column for {name}, got {shown(key)}")
+            raise InvalidTypeError(self.owner, "the number or the name of a column", shown(key), argument=name)
         if not -self.width <= key < self.width:
             wanted = f"a column from {-self.width} to {self.width - 1} of {self.path}"
-            raise ValueError(f"{self.owner}: expected {wanted} for {name}, got {shown(key)}")
+            raise InvalidValueError(self.owner, wanted, shown(key), argument=name)
         return int(key) % self.width
 
     def alike(self, name: str) -> list[str]:
@@ -78,7 +80,7 @@ class Table:
         """The columns to read numbers from: those given, or all but the target, those to drop and an index without a name."""
         dropped = {self.column(key, "drop") for key in self.options.drop}
         if target in dropped:
-            raise ValueError(f"{self.owner}: expected columns without the target to drop, got it among them")
+            raise InvalidValueError(self.owner, "columns without the target to drop", "it among them")
         if columns is not None:
             found = [self.column(key, "columns") for key in columns]
             return [i for i in found if i not in dropped]
@@ -120,7 +122,7 @@ class Table:
             if beside is not None:
                 cells.append(row[beside])
         if not lines:
-            raise ValueError(f"{self.owner}: expected at least one row below the names in {self.path}, got none")
+            raise InvalidValueError(self.owner, f"at least one row below the names in {self.path}", "none")
         matrix = np.frombuffer(values).reshape(len(lines), len(columns))
         x, wrong = finite_as(matrix, dtype)
         if wrong:
@@ -129,12 +131,12 @@ class Table:
         self._refuse_rounded(rounded_whole(matrix, dtype), columns, lines, dtype)
         return x, cells, lines
 
-    def error(self, wanted: str, line: int, column: int, got: str | float, hint: str = "") -> ValueError:
+    def error(self, wanted: str, line: int, column: int, got: str | float, hint: str | None = None) -> ValueError:
         """What was wanted in a cell and what is there, with the cell's place and what to write."""
         name = f" ({self.names[column][:SHOWN]!r})" if self.names and self.names[column] else ""
         place = f"{self.path}, line {line}, column {column + 1}{name}"
         cell = (repr(got[:SHOWN]) if got.strip() else "an empty cell") if isinstance(got, str) else got
-        return ValueError(f"{self.owner}: expected {wanted} in {place}, got {cell}{'; ' * bool(hint)}{hint}")
+        return InvalidValueError(self.owner, Advice(wanted, f" in {place}"), cell, hint)
 
     def may_begin_with_names(self, line: int) -> bool:
         """Whether this is the first line, and was guessed to hold no names."""
@@ -143,21 +145,21 @@ class Table:
     def warn(self) -> None:
         """Warn of what was guessed, once for each."""
         for note in dict.fromkeys(self.notes):
-            warnings.warn(f"{self.owner}: {note}", stacklevel=3)
+            warnings.warn(GuessWarning(self.owner, note), stacklevel=3)
 
     def _no_number(self, line: int, column: int, cell: str, implied: bool) -> ValueError:
-        hint = ""
+        hint = None
         if self.may_begin_with_names(line) and self._number_below(column):
-            hint = "write header=True if these are names"
+            hint = Advice("write ", Argument("header", True), " if these are names")
         elif cell.lstrip().startswith("#") and self.options.comment is None:
-            hint = "write comment='#' if this is a comment"
+            hint = Advice("write ", Argument("comment", "#"), " if this is a comment")
         elif self.options.decimal is None and any(
             number(cell, decimal, grouped=True) is not None for decimal in DECIMALS
         ):
-            hint = "write decimal=',' or decimal='.'"
+            hint = Advice("write ", Argument("decimal", ","), " or ", Argument("decimal", "."))
         elif implied and cell.strip():
             name = self.names[column][:SHOWN] if self.names else column
-            hint = f"write drop=[{name!r}] to leave the column out"
+            hint = Advice("write ", Argument("drop", [name]), " to leave the column out")
         return self.error("a number", line, column, cell, hint)
 
     def _number_below(self, column: int) -> bool:
@@ -197,8 +199,9 @@ class Table:
                     yield line, row[:-1]
                     continue
                 wanted = f"{width} cells in {self.path}, line {line}, as in line {self._first}"
-                hint = "" if self.options.delimiter else "; write delimiter=... if another character is between cells"
-                raise ValueError(f"{self.owner}: expected {wanted}, got {len(row)}{hint}")
+                raise InvalidValueError(
+                    self.owner, wanted, len(row), None if self.options.delimiter else DELIMITER_HINT
+                )
             yield line, row
 
     def _is_index(self) -> bool:
@@ -214,9 +217,13 @@ class Table:
             return not any(self.number(cell) is not None for cell in cells)
         if len({exactly(cell) for cell in cells}) == len(cells):
             return True
-        raise ValueError(
-            f"{self.owner}: expected a name for the first column of {self.path}, got whole numbers without one; write drop=[0]"
-            " to leave it out, or columns=... with 0 among them"
+        raise InvalidValueError(
+            self.owner,
+            f"a name for the first column of {self.path}",
+            "whole numbers without one",
+            Advice(
+                "write ", Argument("drop", [0]), " to leave it out, or ", Argument("columns", ...), " with 0 among them"
+            ),
         )
 
     def _distinct(self, names: tuple[str, ...]) -> tuple[str, ...]:

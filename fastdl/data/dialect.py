@@ -11,7 +11,8 @@ from typing import Any
 
 from fastdl.data.numbers import COMMA, DECIMALS, GROUPED, WHOLE, number
 from fastdl.data.records import Text
-from fastdl.messages import shown
+from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.messages import Advice, Argument, shown
 from fastdl.validation import one_of, true_or_false
 
 # Those that are looked for.
@@ -58,19 +59,19 @@ class Options:
             given["header"] = true_or_false(given["header"], "header", owner)
         for name in ("delimiter", "comment", "encoding"):
             if given.get(name) is not None and not isinstance(given[name], str):
-                raise TypeError(f"{owner}: expected a string or None for {name}, got {shown(given[name])}")
+                raise InvalidTypeError(owner, "a string or None", shown(given[name]), argument=name)
         delimiter, comment = given.get("delimiter"), given.get("comment")
         if delimiter is not None and (len(delimiter) != 1 or delimiter.isalnum() or delimiter in '"\r\n.+-_'):
-            raise ValueError(f"{owner}: expected one character such as a comma for delimiter, got {shown(delimiter)}")
+            raise InvalidValueError(owner, "one character such as a comma", shown(delimiter), argument="delimiter")
         if comment and (comment.isspace() or re.search(r"[\w\"\r\n.+-]", comment)):
-            raise ValueError(f"{owner}: expected a mark such as # for comment, got {shown(comment)}")
+            raise InvalidValueError(owner, "a mark such as #", shown(comment), argument="comment")
         if given.get("decimal") is not None:
             one_of(DECIMALS, given["decimal"], "decimal", owner)
         drop = given.get("drop")
         if drop is None:
             drop = ()
         if isinstance(drop, str) or not isinstance(drop, Sequence):
-            raise TypeError(f"{owner}: expected a list of columns or None for drop, got {shown(drop)}")
+            raise InvalidTypeError(owner, "a list of columns or None", shown(drop), argument="drop")
         return cls(**{**given, "drop": tuple(drop)})
 
     def given(self) -> dict[str, Any]:
@@ -119,7 +120,7 @@ def dialect_of(text: Text, options: Options) -> Dialect:
     found = _some(text, delimiter, LARGE_SAMPLE)
     if not found:
         next(text.records(delimiter), None)  # raises the error of what is malformed
-        raise ValueError(f"{text.owner}: expected rows in {text.path}, got none")
+        raise InvalidValueError(text.owner, f"rows in {text.path}", "none")
     rows = [row for _, row in found]
     stripped, width = _without_last(rows)
     trailing, rows = stripped is not rows, stripped
@@ -127,10 +128,11 @@ def dialect_of(text: Text, options: Options) -> Dialect:
     first, below = rows[0], rows[1:]
     header = _has_names(first, below, decimal, grouped) if options.header is None else options.header
     if header is None:
-        raise ValueError(
-            f"{text.owner}: expected a first row of {text.path} that is clearly names or values, got"
-            f" {', '.join(cell.strip()[:12] for cell in first[:4])}{', ...' if len(first) > 4 else ''}; write header=True"
-            " if these are names, else header=False"
+        raise InvalidValueError(
+            text.owner,
+            f"a first row of {text.path} that is clearly names or values",
+            ", ".join([cell.strip()[:12] for cell in first[:4]] + ["..."] * (len(first) > 4)),
+            Advice("write ", Argument("header", True), " if these are names, else ", Argument("header", False)),
         )
     names, note = (tuple(cell.strip() for cell in first), "") if header else (None, "")
     if not header and options.header is None:
@@ -195,9 +197,11 @@ def _decimal(rows: list[list[str]], given: str | None, text: Text) -> tuple[str,
     elif not dotted and _only_among_words(rows):
         return ".", by_commas
     cell = (either or with_comma or [cell for cell in cells if "," in cell])[0].strip()[:20]
-    raise ValueError(
-        f"{text.owner}: expected numbers with one decimal mark in {text.path}, got {cell!r}, which may be read in two ways;"
-        " write decimal=',' or decimal='.'"
+    raise InvalidValueError(
+        text.owner,
+        f"numbers with one decimal mark in {text.path}",
+        f"{cell!r}, which may be read in two ways",
+        Advice("write ", Argument("decimal", ","), " or ", Argument("decimal", ".")),
     )
 
 
@@ -267,8 +271,10 @@ def _commented_names(
         return None, ""
     values = [number(cell, decimal, grouped) for cell in cells[0]]
     if any(value is not None for value in values):
-        raise ValueError(
-            f"{text.owner}: expected a comment or a row in {text.path}, line {line}, got a line with # that has as many cells"
-            " as the first row; write comment='#' for a comment, comment='' for a row"
+        raise InvalidValueError(
+            text.owner,
+            f"a comment or a row in {text.path}, line {line}",
+            "a line with # that has as many cells as the first row",
+            Advice("write ", Argument("comment", "#"), " for a comment, ", Argument("comment", ""), " for a row"),
         )
     return tuple(cell.strip() for cell in cells[0]), f"the names of the columns are those in the comment in line {line}"

@@ -14,6 +14,7 @@ from fastdl.data import cifar, idx, npz, table
 from fastdl.data.dataset import Dataset
 from fastdl.data.format import Format
 from fastdl.data.source import opened
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path
 from fastdl.messages import shown
 from fastdl.validation import as_float_dtype
@@ -82,7 +83,7 @@ def load_data(
     listed = ", ".join(f"{each} ({kind.name})" for each, kind in zip(paths, formats, strict=True))
     kind = formats[0]
     if set(formats) != {kind} or kind.files not in (None, len(paths)):
-        raise ValueError(f"load_data: expected one CSV or .npz, two IDX or .npy, or CIFAR-10 .bin files, got {listed}")
+        raise InvalidValueError("load_data", "one CSV or .npz, two IDX or .npy, or CIFAR-10 .bin files", listed)
     options = {"target": target, "columns": columns, "classes": classes, **table, "layout": layout, "part": part}
     _check_options(kind, options, listed, "load_data")
     return kind.read(paths, dtype, options, listed)
@@ -150,16 +151,14 @@ def _check_options(kind: Format, options: Mapping[str, Any], listed: str, owner:
     """Raise an error for options of another kind of file."""
     unknown = options.keys() - TABLE.options - {"layout", "part"}
     if unknown:
-        raise TypeError(
-            f"{owner}: expected options among {', '.join(sorted(TABLE.options))}, got {shown(min(unknown))}"
-        )
+        raise InvalidTypeError(owner, f"options among {', '.join(sorted(TABLE.options))}", shown(min(unknown)))
     foreign = [name for name, value in options.items() if value is not None and name not in kind.options]
     of_tables = [name for name in foreign if name in TABLE.options]
     if of_tables:
         own = ["target", "columns", "classes"] if owner == "load_data" else ["columns"]
         names = " and ".join(", ".join(own if set(of_tables) <= set(own) else of_tables).rsplit(", ", 1))
-        raise ValueError(f"{owner}: expected {names} for a CSV file only, got {listed}")
+        raise InvalidValueError(owner, f"{names} for a CSV file only", listed)
     if "layout" in foreign:
-        raise ValueError(f"{owner}: expected layout for images in an .npz, .npy or IDX file only, got {listed}")
+        raise InvalidValueError(owner, "layout for images in an .npz, .npy or IDX file only", listed)
     if "part" in foreign:
-        raise ValueError(f"{owner}: expected part for an .npz file only, got {listed}")
+        raise InvalidValueError(owner, "part for an .npz file only", listed)

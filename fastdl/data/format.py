@@ -12,7 +12,9 @@ from fastdl.casting import cast, first_rounded
 from fastdl.data.dataset import Dataset
 from fastdl.data.layout import channels_first
 from fastdl.data.transform import pixels
+from fastdl.errors import InvalidValueError
 
+FLOATS_HINT = "write values as floats"
 MOST_CLASSES = 1 << 16
 
 
@@ -46,14 +48,14 @@ def as_dataset(
     """The data set of x and y: images of 8 bits from 0 to 1 with the channels first, integers as targets classes."""
     x, y = arrays
     if y.size == 0:
-        raise ValueError(f"load_data: expected at least one row with a target, got y of shape {y.shape} in {listed}")
+        raise InvalidValueError("load_data", "at least one row with a target", f"y of shape {y.shape} in {listed}")
     return Dataset(_inputs(x, dtype, options["layout"], listed, "load_data"), *_targets(y, dtype, listed))
 
 
 def as_inputs(x: np.ndarray, dtype: np.dtype[Any], options: Mapping[str, Any], path: Path) -> np.ndarray:
     """The inputs of an array, as in `as_dataset`."""
     if len(x) == 0:
-        raise ValueError(f"load_inputs: expected at least one row in {path}, got shape {x.shape}")
+        raise InvalidValueError("load_inputs", f"at least one row in {path}", f"shape {x.shape}")
     return _inputs(x, dtype, options["layout"], str(path), "load_inputs")
 
 
@@ -64,10 +66,8 @@ def _inputs(x: np.ndarray, dtype: np.dtype, layout: str | None, where: str, owne
         return images[:, np.newaxis] if x.ndim == 3 else images
     place = first_rounded(x, dtype)
     if place is not None:
-        raise ValueError(
-            f"{owner}: expected integers that {dtype.name} holds exactly, got {x.flat[place]} in {where}"
-            + "; write dtype=np.float64" * (dtype != np.float64)
-        )
+        hint = "write dtype=np.float64" if dtype != np.float64 else None
+        raise InvalidValueError(owner, f"integers that {dtype.name} holds exactly", f"{x.flat[place]} in {where}", hint)
     return _finite(x.reshape(-1, 1) if x.ndim == 1 else x, dtype, where, owner)
 
 
@@ -77,14 +77,12 @@ def _targets(y: np.ndarray, dtype: np.dtype, where: str) -> tuple[np.ndarray, tu
     low, high = y.min(), y.max()
     if low < 0 or high >= MOST_CLASSES:
         wanted = f"classes from 0 to at most {MOST_CLASSES - 1}"
-        raise ValueError(
-            f"load_data: expected {wanted}, got {low if low < 0 else high} in {where}; write values as floats"
-        )
+        raise InvalidValueError("load_data", wanted, f"{low if low < 0 else high} in {where}", FLOATS_HINT)
     return y.astype(np.int64), tuple(str(i) for i in range(int(high) + 1))
 
 
 def _finite(array: np.ndarray, dtype: np.dtype, where: str, owner: str) -> np.ndarray:
     array = cast(array, dtype)
     if not np.isfinite(array).all():
-        raise ValueError(f"{owner}: expected finite values in {dtype.name}, got NaN or infinite ones in {where}")
+        raise InvalidValueError(owner, f"finite values in {dtype.name}", f"NaN or infinite ones in {where}")
     return array

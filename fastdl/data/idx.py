@@ -16,6 +16,7 @@ from fastdl.data.dataset import Dataset
 from fastdl.data.format import Format, as_dataset, as_inputs
 from fastdl.data.source import DEFLATE_RATIO, data_folder, opened, read_up_to
 from fastdl.data.transform import pixels
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import as_path
 from fastdl.validation import as_float_dtype, one_of
 
@@ -61,37 +62,37 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
         # NumPy counts the other dimensions of an empty array too.
         if math.prod(each for each in shape if each) * dtype.itemsize > sys.maxsize:
             wanted = f"dimensions that fit into memory in bytes 4 to {start - 1} of {path}"
-            raise ValueError(f"read_idx: expected {wanted}, got {str(shape)[:60]}")
+            raise InvalidValueError("read_idx", wanted, str(shape)[:60])
         count = math.prod(shape) * dtype.itemsize
         promise = f"a header of {start} bytes and {count} of {shape} {dtype.name}"
         most = size * DEFLATE_RATIO if zipped else size
         if start + count > most or (not zipped and start + count < size):
             room = f"{size} bytes of gzip, which hold at most {most}" if zipped else f"{size} bytes"
-            raise ValueError(f"read_idx: expected {promise} in {path}, got {room}")
+            raise InvalidValueError("read_idx", f"{promise} in {path}", room)
         content = read_up_to(file, count + 1)
     if len(content) != count:
         got = f"{start + len(content)} bytes" if len(content) < count else "more"
-        raise ValueError(f"read_idx: expected {promise} in {path}, got {got}")
+        raise InvalidValueError("read_idx", f"{promise} in {path}", got)
     return np.ndarray(shape, dtype, content).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _header(file: IO[bytes], path: Path) -> tuple[np.dtype, tuple[int, ...]]:
     magic = file.read(4)
     if len(magic) < 4:
-        raise ValueError(f"read_idx: expected an IDX file of at least 8 bytes, got {len(magic) or 'none'} in {path}")
+        raise InvalidValueError("read_idx", "an IDX file of at least 8 bytes", f"{len(magic) or 'none'} in {path}")
     zero, code, dimensions = int.from_bytes(magic[:2], "big"), magic[2], magic[3]
     if zero:
-        raise ValueError(f"read_idx: expected zeros in bytes 0 and 1 of an IDX file, got 0x{zero:04x} in {path}")
+        raise InvalidValueError("read_idx", "zeros in bytes 0 and 1 of an IDX file", f"0x{zero:04x} in {path}")
     if code not in DTYPES:
         codes = ", ".join(f"0x{known:02x}" for known in DTYPES)
-        raise ValueError(f"read_idx: expected one of the dtypes {codes} in byte 2, got 0x{code:02x} in {path}")
+        raise InvalidValueError("read_idx", f"one of the dtypes {codes} in byte 2", f"0x{code:02x} in {path}")
     if not 1 <= dimensions <= MOST_DIMENSIONS:
-        raise ValueError(f"read_idx: expected 1 to {MOST_DIMENSIONS} dimensions in byte 3, got {dimensions} in {path}")
+        raise InvalidValueError("read_idx", f"1 to {MOST_DIMENSIONS} dimensions in byte 3", f"{dimensions} in {path}")
     sizes = file.read(4 * dimensions)
     if len(sizes) < 4 * dimensions:
         last = 3 + 4 * dimensions
-        raise ValueError(
-            f"read_idx: expected the {dimensions} dimensions in bytes 4 to {last}, got {4 + len(sizes)} bytes in {path}"
+        raise InvalidValueError(
+            "read_idx", f"the {dimensions} dimensions in bytes 4 to {last}", f"{4 + len(sizes)} bytes in {path}"
         )
     return DTYPES[code], tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
@@ -104,18 +105,14 @@ def labelled(x: np.ndarray, y: np.ndarray, images: Path, labels: Path, owner: st
             numbers differ.
     """
     if y.ndim != 1 or y.dtype.kind == "f":
-        raise ValueError(
-            f"{owner}: expected labels, whole numbers in one dimension, got {y.shape} {y.dtype} in {labels}"
-        )
+        raise InvalidValueError(owner, "labels, whole numbers in one dimension", f"{y.shape} {y.dtype} in {labels}")
     if x.ndim < 2:
-        raise ValueError(f"{owner}: expected images of two or more dimensions, got shape {x.shape} in {images}")
+        raise InvalidValueError(owner, "images of two or more dimensions", f"shape {x.shape} in {images}")
     if len(x) != len(y):
-        raise ValueError(
-            f"{owner}: expected as many labels as images, got {len(y)} in {labels} and {len(x)} in {images}"
-        )
+        raise InvalidValueError(owner, "as many labels as images", f"{len(y)} in {labels} and {len(x)} in {images}")
     if len(y) and y.min() < 0:
         at = int(y.argmin())
-        raise ValueError(f"{owner}: expected labels from 0, got {y[at]} for image {at} in {labels}")
+        raise InvalidValueError(owner, "labels from 0", f"{y[at]} for image {at} in {labels}")
     return x, y.astype(np.int64)
 
 
@@ -158,10 +155,10 @@ def mnist(
     images, labels = _pair(data_folder(folder, "mnist"), stem)
     x, y = labelled(read_idx(images), read_idx(labels), images, labels, "mnist")
     if x.shape[1:] != (28, 28) or x.dtype != np.uint8:
-        raise ValueError(f"mnist: expected (n, 28, 28) uint8, got {x.shape} {x.dtype} in {images}")
+        raise InvalidValueError("mnist", "(n, 28, 28) uint8", f"{x.shape} {x.dtype} in {images}")
     if len(y) and y.max() > 9:
         at = int(y.argmax())
-        raise ValueError(f"mnist: expected labels from 0 to 9, got {y[at]} for image {at} in {labels}")
+        raise InvalidValueError("mnist", "labels from 0 to 9", f"{y[at]} for image {at} in {labels}")
     return pixels(x, dtype)[:, np.newaxis], y
 
 

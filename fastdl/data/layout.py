@@ -6,7 +6,8 @@ import warnings
 
 import numpy as np
 
-from fastdl.messages import shown
+from fastdl.errors import GuessWarning, InvalidValueError
+from fastdl.messages import Advice, Argument, shown
 from fastdl.validation import one_of
 
 LAYOUTS = ("channels_first", "channels_last")
@@ -33,13 +34,14 @@ def channels_first(x: np.ndarray, layout: str | None, where: str, owner: str) ->
     if layout is not None:
         one_of(LAYOUTS, layout, "layout", owner)
         if x.ndim != 4 and not (x.ndim == 3 and layout == "channels_first"):
-            raise ValueError(
-                f"{owner}: expected images of four dimensions for layout={shown(layout)}, got {x.shape} in {where}"
+            raise InvalidValueError(
+                owner, f"images of four dimensions for layout={shown(layout)}", f"{x.shape} in {where}"
             )
     elif x.ndim == 4:
         layout = _likely(x, where, owner)
         if layout == "channels_last":
-            warnings.warn(f"{owner}: images of shape {x.shape} in {where} are read as channels last", stacklevel=3)
+            note = f"images of shape {x.shape} in {where} are read as channels last"
+            warnings.warn(GuessWarning(owner, note), stacklevel=3)
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if layout == "channels_last" else x
 
 
@@ -51,7 +53,9 @@ def _likely(x: np.ndarray, where: str, owner: str) -> str:
         return "channels_first" if middle == last else "channels_last"
     if x.dtype == np.uint8 and first not in CHANNELS:
         return "channels_last"
-    raise ValueError(
-        f"{owner}: expected images whose channels are told by their number, got {x.shape} in {where}; write"
-        " layout='channels_first' or layout='channels_last'"
+    raise InvalidValueError(
+        owner,
+        "images whose channels are told by their number",
+        f"{x.shape} in {where}",
+        Advice("write ", Argument("layout", "channels_first"), " or ", Argument("layout", "channels_last")),
     )

@@ -18,6 +18,7 @@ import numpy as np
 
 from fastdl.data.format import Format, as_dataset, as_inputs
 from fastdl.data.source import DEFLATE_RATIO, read_up_to
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import as_path, open_regular, size_of
 from fastdl.validation import non_finite_row, one_of
 
@@ -80,7 +81,7 @@ def read_npz(path: str | os.PathLike[str], part: str | None = None) -> tuple[np.
         if names is None or len(archive.infolist()) != len(members):
             got = ", ".join(repr(name[:40]) for name in list(members)[:10]) or "none"
             wanted = "called x and y" if part is None else f"called x_{part} and y_{part}"
-            raise ValueError(f"read_npz: expected two arrays in {path}, {wanted}, got {got}")
+            raise InvalidValueError("read_npz", f"two arrays in {path}, {wanted}", got)
         places = [f"{name} of {path}" for name in names]
         try:
             arrays = [_member(archive, members[name], size, place) for name, place in zip(names, places, strict=True)]
@@ -154,15 +155,15 @@ def read_array(path: str | os.PathLike[str], owner: str) -> np.ndarray:
 
 
 def _unsound(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"read_npz: expected a sound .npz file, got {path}: {str(error)[:80]!r}")
+    return InvalidValueError("read_npz", "a sound .npz file", f"{path}: {str(error)[:80]!r}")
 
 
 def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int, where: str) -> np.ndarray:
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"read_npz: expected {where} to be stored or deflated, got method {info.compress_type}")
+        raise InvalidValueError("read_npz", f"{where} to be stored or deflated", f"method {info.compress_type}")
     if info.file_size > size * DEFLATE_RATIO or not 0 <= info.header_offset < size:
-        raise ValueError(
-            f"read_npz: expected {where} to lie in the {size} bytes of the file, got {info.file_size} bytes"
+        raise InvalidValueError(
+            "read_npz", f"{where} to lie in the {size} bytes of the file", f"{info.file_size} bytes"
         )
     with archive.open(info) as file:
         return _array(file, info.file_size, where, "read_npz")
@@ -172,21 +173,21 @@ def _array(file: IO[bytes], size: int, where: str, owner: str) -> np.ndarray:
     """The array of an .npy file that is `size` bytes long."""
     dtype, shape, fortran, start = _header(file, where, owner)
     if dtype.kind not in "fiu" or dtype.itemsize > 8:
-        hint = "; write .astype(np.int64)" if dtype.kind == "b" else ""
-        raise ValueError(f"{owner}: expected numbers of at most 8 bytes in {where}, got {str(dtype)[:40]}{hint}")
+        hint = "write .astype(np.int64)" if dtype.kind == "b" else None
+        raise InvalidValueError(owner, f"numbers of at most 8 bytes in {where}", str(dtype)[:40], hint)
     if not shape:
-        raise ValueError(f"{owner}: expected {where} to have rows, got a single value")
+        raise InvalidValueError(owner, f"{where} to have rows", "a single value")
     # NumPy counts the other dimensions of an empty array too.
     if math.prod(each for each in shape if each) * dtype.itemsize > sys.maxsize:
-        raise ValueError(f"{owner}: expected a shape that fits into memory in {where}, got {str(shape)[:60]}")
+        raise InvalidValueError(owner, f"a shape that fits into memory in {where}", str(shape)[:60])
     count = math.prod(shape) * dtype.itemsize
     if start + count != size:
         promise = f"a header of {start} bytes and {count} of {shape} {dtype.name}"
-        raise ValueError(f"{owner}: expected {promise} in {where}, got {size} bytes")
+        raise InvalidValueError(owner, f"{promise} in {where}", f"{size} bytes")
     content = read_up_to(file, count + 1)
     if len(content) != count:
         got = f"{len(content)}" if len(content) < count else "more"
-        raise ValueError(f"{owner}: expected {count} bytes of data in {where}, got {got}")
+        raise InvalidValueError(owner, f"{count} bytes of data in {where}", got)
     array = np.ndarray(shape, dtype, content, order="F" if fortran else "C")
     return np.ascontiguousarray(array, dtype.newbyteorder("="))
 
@@ -202,24 +203,22 @@ def _header(file: IO[bytes], where: str, owner: str) -> tuple[np.dtype, tuple[in
             warnings.simplefilter("ignore")
             shape, fortran, dtype = FORMATS[np.lib.format.read_magic(words)](words)
     except Exception:  # NumPy's parser has many words for what is no header
-        raise ValueError(f"{owner}: expected the header of an .npy file in {where}, got {head[:20]!r}") from None
+        raise InvalidValueError(owner, f"the header of an .npy file in {where}", repr(head[:20])) from None
     if len(shape) > MOST_DIMENSIONS or any(size < 0 for size in shape):
-        raise ValueError(
-            f"{owner}: expected at most {MOST_DIMENSIONS} sizes of at least 0 in {where}, got {str(shape)[:40]}"
-        )
+        raise InvalidValueError(owner, f"at most {MOST_DIMENSIONS} sizes of at least 0 in {where}", str(shape)[:40])
     return dtype, shape, fortran, len(head)
 
 
 def _check_finite(array: np.ndarray, where: str, owner: str) -> None:
     row = non_finite_row(array) if array.dtype.kind == "f" else None
     if row is not None:
-        raise ValueError(f"{owner}: expected finite values in {where}, got NaN or infinite ones (first in row {row})")
+        raise InvalidValueError(owner, f"finite values in {where}", f"NaN or infinite ones (first in row {row})")
 
 
 def _check_rows(arrays: list[np.ndarray], places: list[str], owner: str) -> None:
     (x, y), (in_x, in_y) = arrays, places
     if len(x) != len(y):
-        raise ValueError(f"{owner}: expected as many rows in x as in y, got {len(x)} in {in_x} and {len(y)} in {in_y}")
+        raise InvalidValueError(owner, "as many rows in x as in y", f"{len(x)} in {in_x} and {len(y)} in {in_y}")
 
 
 NPZ = Format(

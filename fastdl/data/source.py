@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import open_regular, size_of
 from fastdl.messages import shown
 
@@ -30,11 +31,11 @@ def data_folder(folder: str | os.PathLike[str] | None, owner: str) -> Path:
     if folder is None:
         folder = os.environ.get(FOLDER)
     if not folder:
-        raise ValueError(f"{owner}: expected a folder, got none; write folder=... or set the variable {FOLDER}")
+        raise InvalidValueError(owner, "a folder", "none", f"write folder=... or set the variable {FOLDER}")
     try:
         return Path(folder)
     except TypeError:
-        raise TypeError(f"{owner}: expected a path or None for folder, got {shown(folder)}") from None
+        raise InvalidTypeError(owner, "a path or None", shown(folder), argument="folder") from None
 
 
 @contextmanager
@@ -56,7 +57,7 @@ def opened(path: Path, owner: str) -> Iterator[tuple[IO[bytes], bool, int]]:
             with gzip.GzipFile(fileobj=raw) as file:
                 yield cast(IO[bytes], file), True, size
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{owner}: expected a whole gzip file, got {path}: {error}") from None
+            raise InvalidValueError(owner, "a whole gzip file", f"{path}: {error}") from None
 
 
 def read_up_to(file: IO[bytes], count: int) -> bytearray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.random import as_generator
 from fastdl.validation import real_number, refuse_special
 
@@ -43,17 +44,17 @@ def split(
     for name, rows in (("x", x), ("y", y)):
         refuse_special(rows, name, "split")
         if not isinstance(rows, np.ndarray):
-            raise TypeError(f"split: expected {name} to be an array, got {type(rows).__name__}")
+            raise InvalidTypeError("split", f"{name} to be an array", type(rows).__name__)
         if rows.ndim == 0:
-            raise ValueError(f"split: expected {name} to have rows, got a single value")
+            raise InvalidValueError("split", f"{name} to have rows", "a single value")
     if len(x) != len(y):
-        raise ValueError(f"split: expected as many rows in x as in y, got {len(x)} and {len(y)}")
+        raise InvalidValueError("split", "as many rows in x as in y", f"{len(x)} and {len(y)}")
     n = len(x)
     if n < 2:
-        raise ValueError(f"split: expected at least two rows, got {n}")
+        raise InvalidValueError("split", "at least two rows", n)
     fraction = real_number(fraction, "fraction", "split", 0, 1)
     if fraction in (0, 1):
-        raise ValueError(f"split: expected a fraction between 0 and 1, got {fraction:g}")
+        raise InvalidValueError("split", "a fraction between 0 and 1", f"{fraction:g}")
     rng = as_generator(rng)
     size = min(max(round(n * fraction), 1), n - 1)
     order = rng.permutation(n)

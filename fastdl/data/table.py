@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastdl.data.columns import Table
+from fastdl.data.columns import DELIMITER_HINT, Table
 from fastdl.data.dataset import Dataset
 from fastdl.data.dialect import Options
 from fastdl.data.format import Format
 from fastdl.data.target import Target
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import as_float_dtype
 
@@ -91,10 +92,10 @@ def read_csv(
     column = table.column(target, "target")
     chosen = table.chosen(columns, column)
     if not chosen:
-        hint = "" if delimiter or table.width > 1 else "; write delimiter=... if another character is between cells"
-        raise ValueError(f"read_csv: expected at least one column beside the target in {table.path}, got none{hint}")
+        hint = None if delimiter or table.width > 1 else DELIMITER_HINT
+        raise InvalidValueError("read_csv", f"at least one column beside the target in {table.path}", "none", hint)
     if column in chosen:
-        raise ValueError(f"read_csv: expected columns without the target, got {shown(target)} in both")
+        raise InvalidValueError("read_csv", "columns without the target", f"{shown(target)} in both")
     x, cells, lines = table.numbers(chosen, column, dtype, columns is None)
     y, names = Target(table, column, lines, [cell.strip() for cell in cells]).read(classes, dtype)
     table.warn()
@@ -147,7 +148,7 @@ def read_columns(
     table = Table(path, "read_columns", Options.checked("read_columns", **given))
     chosen = table.chosen(columns)
     if not chosen:
-        raise ValueError(f"read_columns: expected at least one column in {table.path}, got all of them to drop")
+        raise InvalidValueError("read_columns", f"at least one column in {table.path}", "all of them to drop")
     x, _, _ = table.numbers(chosen, None, dtype, columns is None)
     table.warn()
     return x, tuple(table.names[i] for i in chosen) if table.names else None
@@ -155,9 +156,9 @@ def read_columns(
 
 def _names(classes: object) -> tuple[str, ...]:
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(n, str) for n in classes):
-        raise TypeError(f"read_csv: expected True, False, None or a list of names for classes, got {shown(classes)}")
+        raise InvalidTypeError("read_csv", "True, False, None or a list of names for classes", shown(classes))
     if not classes or len(set(classes)) < len(classes):
-        raise ValueError(f"read_csv: expected different names for classes, got {shown(list(classes))}")
+        raise InvalidValueError("read_csv", "different names for classes", shown(list(classes)))
     return tuple(classes)
 
 
@@ -165,9 +166,9 @@ def _check_columns(columns: object, owner: str) -> None:
     if columns is None:
         return
     if isinstance(columns, str) or not isinstance(columns, Sequence):
-        raise TypeError(f"{owner}: expected a list of columns or None for columns, got {shown(columns)}")
+        raise InvalidTypeError(owner, "a list of columns or None", shown(columns), argument="columns")
     if not columns:
-        raise ValueError(f"{owner}: expected at least one column, got none")
+        raise InvalidValueError(owner, "at least one column", "none")
 
 
 def _implied(header: bool | None, *columns: object) -> bool | None:

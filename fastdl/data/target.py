@@ -9,6 +9,7 @@ import numpy as np
 
 from fastdl.data.columns import SHOWN, Table
 from fastdl.data.numbers import WHOLE, exactly, finite_as, pointed, rounded_whole, sorted_by_value
+from fastdl.messages import Advice, Argument
 
 MOST_WHOLE_CLASSES = 20
 
@@ -30,10 +31,11 @@ class Target:
         if classes is None and 0 < len(self.words) < len(self.numbers):
             kind = "a number" if self.numbers[self.cells[0]] is not None else "a word"
             other = next(cell for cell in self.cells if (self.numbers[cell] is None) == (kind == "a number"))
-            hint = ""
+            hint = None
             if kind == "a word" and self.table.may_begin_with_names(self.lines[0]):
-                hint = f"write header=True if line {self.lines[0]} holds names"
-            wanted = f"{kind} as in line {self.lines[0]} (write classes=True to make classes of both)"
+                hint = Advice("write ", Argument("header", True), f" if line {self.lines[0]} holds names")
+            made = Advice("write ", Argument("classes", True), " to make classes of both")
+            wanted = Advice(f"{kind} as in line {self.lines[0]} (", made, ")")
             raise self._error(wanted, other, hint)
         if classes is False or (classes is None and not self.words and not self._few()):
             return self._values(dtype), None
@@ -78,5 +80,5 @@ class Target:
         dialect = self.table.dialect
         return exactly(pointed(cell, dialect.decimal, dialect.grouped) or cell)
 
-    def _error(self, wanted: str, cell: str, hint: str = "") -> ValueError:
+    def _error(self, wanted: str, cell: str, hint: str | None = None) -> ValueError:
         return self.table.error(wanted, self.lines[self.cells.index(cell)], self.column, cell, hint)

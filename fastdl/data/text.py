@@ -6,7 +6,8 @@ import codecs
 from pathlib import Path
 
 from fastdl.data.source import opened
-from fastdl.messages import shown
+from fastdl.errors import InvalidValueError
+from fastdl.messages import Advice, Argument, shown
 
 # Marks at the beginning, longest first, and what they stand for.
 MARKS = {
@@ -45,13 +46,14 @@ def utf8_of(path: Path, owner: str, encoding: str | None = None) -> tuple[bytes,
             content.decode()
         except UnicodeDecodeError as error:
             if _windows_1252(content, error):
-                note = f"{path} is not in UTF-8 and is read as Windows-1252; write encoding=... if it is in another"
+                guess = f"{path} is not in UTF-8 and is read as Windows-1252; write "
+                note = Advice(guess, Argument("encoding", ...), " if it is in another")
                 return content.decode("cp1252").encode(), note
             at = error.start if at < 0 else min(at, error.start)
     if at >= 0:
         line, byte = content.count(b"\n", 0, at) + 1, at - content.rfind(b"\n", 0, at)
         place = f"{path}, line {line}, byte {byte}"
-        raise ValueError(f"{owner}: expected text in UTF-8 in {place}, got the byte 0x{content[at]:02x}")
+        raise InvalidValueError(owner, f"text in UTF-8 in {place}", f"the byte 0x{content[at]:02x}")
     return content, ""
 
 
@@ -59,13 +61,11 @@ def _decoded(content: bytes, encoding: str, path: Path, owner: str) -> bytes:
     try:
         text = content.decode(encoding)
     except LookupError:
-        raise ValueError(f"{owner}: expected the name of an encoding for encoding, got {shown(encoding)}") from None
+        raise InvalidValueError(owner, "the name of an encoding", shown(encoding), argument="encoding") from None
     except UnicodeError as error:
-        raise ValueError(
-            f"{owner}: expected text in {encoding} in {path}, got other bytes: {str(error)[:80]}"
-        ) from None
+        raise InvalidValueError(owner, f"text in {encoding} in {path}", f"other bytes: {str(error)[:80]}") from None
     if "\0" in text:
-        raise ValueError(f"{owner}: expected text in {path}, got a zero character in {encoding}")
+        raise InvalidValueError(owner, f"text in {path}", f"a zero character in {encoding}")
     return text.removeprefix("\ufeff").encode("utf-8", "replace")
 
 

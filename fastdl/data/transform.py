@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import as_array, as_float_dtype, one_of, positive_integer, refuse_special
 
@@ -58,16 +59,16 @@ class Standardize:
         _expect_floats(x, "Standardize.fit")
         by_channel = one_of(("column", "channel"), per, "per", "Standardize.fit") == "channel"
         if x.ndim == 0 or len(x) == 0:
-            raise ValueError(f"Standardize.fit: expected an array of at least one row, got shape {x.shape}")
+            raise InvalidValueError("Standardize.fit", "an array of at least one row", f"shape {x.shape}")
         if by_channel and (x.ndim < 2 or x.size == 0):
-            raise ValueError(f"Standardize.fit: expected channels, an array of shape (n, channels, ...), got {x.shape}")
+            raise InvalidValueError("Standardize.fit", "channels, an array of shape (n, channels, ...)", x.shape)
         if not np.isfinite(x).all():
-            raise ValueError("Standardize.fit: expected finite values, got NaN or infinite ones")
+            raise InvalidValueError("Standardize.fit", "finite values", "NaN or infinite ones")
         over = (0, *range(2, x.ndim)) if by_channel else 0
         with np.errstate(over="ignore", invalid="ignore"):
             mean, std = (taken(axis=over, dtype=np.float64, keepdims=True) for taken in (x.mean, x.std))
         if not np.isfinite(std).all():
-            raise ValueError("Standardize.fit: expected values whose squares float64 can hold, got larger ones")
+            raise InvalidValueError("Standardize.fit", "values whose squares float64 can hold", "larger ones")
         # The sums of a constant column may round to a deviation just above 0.
         low = x.min(axis=over, keepdims=True)
         constant = (low == x.max(axis=over, keepdims=True)) | (std == 0)
@@ -93,7 +94,7 @@ class Standardize:
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of mean and std, for a checkpoint."""
         if self.mean is None or self.std is None:
-            raise RuntimeError("Standardize.state_dict: expected a fitted transform, call fit(x) first")
+            raise InvalidStateError("Standardize.state_dict", "a fitted transform, call fit(x) first")
         return {"mean": self.mean.copy(), "std": self.std.copy()}
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
@@ -103,23 +104,21 @@ class Standardize:
             ValueError: if the names are others, the shapes differ, or a std is not positive.
         """
         if set(state) != {"mean", "std"}:
-            raise ValueError(
-                f"Standardize.load_state_dict: expected 'mean' and 'std', got {shown(sorted(map(str, state)))}"
-            )
+            raise InvalidValueError("Standardize.load_state_dict", "'mean' and 'std'", shown(sorted(map(str, state))))
         mean, std = (np.array(state[name], dtype=np.float64) for name in ("mean", "std"))
         if mean.shape != std.shape:
-            raise ValueError(f"Standardize.load_state_dict: expected one shape, got {mean.shape} and {std.shape}")
+            raise InvalidValueError("Standardize.load_state_dict", "one shape", f"{mean.shape} and {std.shape}")
         if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
-            raise ValueError("Standardize.load_state_dict: expected a finite mean and a positive, finite std")
+            raise InvalidValueError("Standardize.load_state_dict", "a finite mean and a positive, finite std")
         self.mean, self.std = mean, std
 
     def _fitted(self, method: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.mean is None or self.std is None:
-            raise RuntimeError(f"Standardize.{method}: expected a fitted transform, call fit(x) first")
+            raise InvalidStateError(f"Standardize.{method}", "a fitted transform, call fit(x) first")
         _expect_floats(x, f"Standardize.{method}")
         if x.ndim == 0 or x.shape[1:] != self.mean.shape:
             columns = "".join(f", {size}" for size in self.mean.shape) or ","
-            raise ValueError(f"Standardize.{method}: expected an array of shape (n{columns}), got {x.shape}")
+            raise InvalidValueError(f"Standardize.{method}", f"an array of shape (n{columns})", x.shape)
         return self.mean, self.std
 
 
@@ -175,7 +174,7 @@ def pixels(images: np.ndarray, dtype: npt.DTypeLike = np.float32) -> np.ndarray:
     refuse_special(images, "images", "pixels")
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         kind = images.dtype if isinstance(images, np.ndarray) else type(images).__name__
-        raise TypeError(f"pixels: expected an array of uint8, got {kind}")
+        raise InvalidTypeError("pixels", "an array of uint8", kind)
     y = images.astype(dtype, order="C")
     y /= 255
     return y
@@ -209,20 +208,22 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
     """
     labels, dtype = as_array(labels, "labels", "one_hot"), as_float_dtype(dtype, "one_hot")
     if not np.issubdtype(labels.dtype, np.integer):
-        raise TypeError(f"one_hot: expected integer labels, got {labels.dtype}; write one_hot(labels.astype(np.int64))")
+        raise InvalidTypeError("one_hot", "integer labels", labels.dtype, "write one_hot(labels.astype(np.int64))")
     if classes is None:
         if labels.size == 0:
-            raise ValueError("one_hot: expected at least one label, got none; write one_hot(labels, classes=...)")
+            raise InvalidValueError("one_hot", "at least one label", "none", "write one_hot(labels, classes=...)")
         classes = max(int(labels.max()) + 1, 1)
         if classes > MOST_IMPLIED:
-            raise ValueError(
-                f"one_hot: expected labels below {MOST_IMPLIED} without classes, got {classes - 1}; write one_hot(labels,"
-                " classes=...) if there are so many"
+            raise InvalidValueError(
+                "one_hot",
+                f"labels below {MOST_IMPLIED} without classes",
+                classes - 1,
+                "write one_hot(labels, classes=...) if there are so many",
             )
     classes = positive_integer(classes, "classes", "one_hot")
     outside = labels[(labels < 0) | (labels >= classes)]
     if outside.size:
-        raise ValueError(f"one_hot: expected labels from 0 to {classes - 1}, got {outside[0]}")
+        raise InvalidValueError("one_hot", f"labels from 0 to {classes - 1}", outside[0])
     y = np.zeros((*labels.shape, classes), dtype)
     np.put_along_axis(y, labels.astype(np.int64)[..., np.newaxis], 1, axis=-1)
     return y
@@ -231,6 +232,6 @@ def one_hot(labels: npt.ArrayLike, classes: int | None = None, dtype: npt.DTypeL
 def _expect_floats(x: object, owner: str) -> None:
     refuse_special(x, "x", owner)
     if not isinstance(x, np.ndarray):
-        raise TypeError(f"{owner}: expected an array of float32 or float64, got {type(x).__name__}")
+        raise InvalidTypeError(owner, "an array of float32 or float64", type(x).__name__)
     if x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{owner}: expected an array of float32 or float64, got {x.dtype}; write x.astype(np.float32)")
+        raise InvalidTypeError(owner, "an array of float32 or float64", x.dtype, "write x.astype(np.float32)")

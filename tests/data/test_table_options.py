@@ -8,7 +8,10 @@ import warnings
 import numpy as np
 import pytest
 
-from fastdl.commands.tables import in_words, recalled, translated
+from fastdl.commands.tables import in_words, recalled, worded
+from fastdl.data import load_inputs
+from fastdl.errors import GuessWarning, InvalidValueError
+from fastdl.messages import Advice, Argument
 from fastdl.serialization.model_file import load
 
 pytestmark = pytest.mark.usefixtures("no_picture")
@@ -194,13 +197,44 @@ def test_a_damaged_memory_is_refused(entry):
     assert recalled({"table": json.dumps({"drop": [1, "a"], "comment": ""})}) == {"drop": [1, "a"], "comment": ""}
 
 
-def test_advice_is_in_the_command_lines_words():
-    assert translated("write drop=['id'] to leave") == "write --drop 'id' to leave"
-    assert translated("write decimal=',' or decimal='.'") == "write --decimal , or --decimal ."
-    assert (
-        translated("write comment='#' for a comment, comment='' for")
-        == "write --comment '#' for a comment, --comment none for"
-    )
+WORDED = {
+    "drop": (("write ", Argument("drop", ["id"]), " to leave"), "write --drop 'id' to leave"),
+    "a number to drop": ((Argument("drop", [0]),), "--drop 0"),
+    "columns": ((Argument("columns", ...), " with 0 among them"), "--columns with 0 among them"),
+    "decimal": (
+        ("write ", Argument("decimal", ","), " or ", Argument("decimal", ".")),
+        "write --decimal , or --decimal .",
+    ),
+    "comment": (
+        (Argument("comment", "#"), " for a comment, ", Argument("comment", ""), " for"),
+        "--comment '#' for a comment, --comment none for",
+    ),
+    "layout": ((Argument("layout", "channels_last"),), "--layout channels_last"),
+    "classes": (("a word (write ", Argument("classes", True), ")"), "a word (write --kind classes)"),
+    "what looks like an argument": (("in header=True; drop=[1]",), "in header=True; drop=[1]"),
+}
+
+
+@pytest.mark.parametrize(("parts", "words"), WORDED.values(), ids=WORDED)
+def test_advice_is_in_the_command_lines_words(parts, words):
+    assert worded(Advice(*parts)) == words
+    assert worded(Advice("in a.csv: ", Advice(*parts))) == f"in a.csv: {words}"
+
+
+def test_a_text_without_parts_stays_as_it_is():
+    assert worded("write header=True") == "write header=True"
+    assert worded(None) is None
+
+
+def test_a_cell_that_looks_like_advice_is_quoted_as_it_is(tmp_path):
+    path = tmp_path / "odd.csv"
+    path.write_text("a,b\n1,2\n3,columns=...\n", encoding="utf-8")
+    with pytest.raises(InvalidValueError) as caught, in_words():
+        load_inputs(path)
+    error = caught.value
+    assert (error.owner, error.got) == ("read_columns", "'columns=...'")
+    assert error.hint == "write --drop 'b' to leave the column out"
+    assert str(error).endswith(f", got {error.got}; {error.hint}")
 
 
 def test_options_nested_without_end_are_damaged():
@@ -211,7 +245,7 @@ def test_options_nested_without_end_are_damaged():
 @in_words()
 def warn_of_both():
     warnings.warn("old: of another package", DeprecationWarning, stacklevel=1)
-    warnings.warn("read_csv: write header=True", UserWarning, stacklevel=1)
+    warnings.warn(GuessWarning("read_csv", Advice("write ", Argument("header", True))), stacklevel=1)
 
 
 def test_only_what_the_readers_warn_of_is_a_note(capsys):
