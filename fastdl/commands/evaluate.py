@@ -17,6 +17,7 @@ from fastdl.commands.task import TASKS, TEST_FRACTION, of_digits, of_disk
 from fastdl.commands.train import write_picture
 from fastdl.data import Dataset
 from fastdl.environment import missing
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.serialization.model_file import Checkpoint, load
 
@@ -62,18 +63,18 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
     if arguments.data:
         return read(arguments.data, layout, arguments.target)
     if arguments.target is not None:
-        raise ValueError("--target: expected --data FILE beside it, got none")
+        raise InvalidValueError("--target", "--data FILE beside it", "none")
     if said:
-        raise ValueError(f"--{min(said)}: expected --data FILE beside it, got none")
+        raise InvalidValueError(f"--{min(said)}", "--data FILE beside it", "none")
     name = arguments.task or saved.metadata.get("data")
     if name not in TASKS:
-        raise ValueError(f"expected {' or '.join(TASKS)} or --data FILE to evaluate with, got none")
+        raise InvalidValueError(None, f"{' or '.join(TASKS)} or --data FILE to evaluate with", "none")
     try:  # the rows that this model was not trained on
         rng = np.random.default_rng(int(saved.metadata.get("seed", 0)))
         fraction = options.fraction(saved.metadata.get("test_fraction", repr(TEST_FRACTION)))
     except (ValueError, argparse.ArgumentTypeError):
         found = {name: saved.metadata.get(name) for name in ("seed", "test_fraction")}
-        raise ValueError(f"expected a seed and a test fraction in {arguments.model}, got {shown(found)}") from None
+        raise InvalidValueError(None, f"a seed and a test fraction in {arguments.model}", shown(found)) from None
     test = (of_disk(rng) if name == "disk" else of_digits(fraction, rng)).test
     check_shape(test.x, layout, name)
     return Dataset(test.x, as_known(test, layout, name), saved.classes)
@@ -82,7 +83,7 @@ def _data(arguments: argparse.Namespace, saved: Checkpoint) -> Dataset:
 def _drawable(folder: Path, name: str, saved: Checkpoint) -> Path:
     """The folder for the picture, when there is something to draw and what draws it."""
     if saved.classes is None:
-        raise ValueError("--out: expected a model of classes, whose confusion matrix it is for, got one of values")
+        raise InvalidValueError("--out", "a model of classes, whose confusion matrix it is for", "one of values")
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:

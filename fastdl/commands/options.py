@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import kind_of_file
 from fastdl.messages import shown
 from fastdl.output_file import check_file, check_folder
@@ -52,9 +53,9 @@ def one_source(task: str | None, files: Sequence[Path] | None, tasks: Sequence[s
     argparse would take the value of a mistyped option for a mistyped task, and not name the option.
     """
     if task is not None and task not in tasks:
-        raise ValueError(f"expected {' or '.join(tasks)}, got {shown(task)}; write --data {task} to read a file")
+        raise InvalidValueError(None, " or ".join(tasks), shown(task), f"write --data {task} to read a file")
     if task is not None and files:
-        raise ValueError(f"expected {task} or --data, got both")
+        raise InvalidValueError(None, f"{task} or --data", "both")
 
 
 def writable_folder(folder: Path, *names: str) -> Path:
@@ -81,7 +82,7 @@ def writable_file(path: Path) -> Path:
     """
     try:
         if path.exists() and not path.is_file():
-            raise ValueError(f"--out {path}: expected the name of a file, got a {kind_of_file(path.stat().st_mode)}")
+            raise InvalidValueError(f"--out {path}", "the name of a file", f"a {kind_of_file(path.stat().st_mode)}")
         check_file(path, "--out")
         return path
     except OSError as error:

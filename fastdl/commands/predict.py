@@ -14,6 +14,7 @@ from fastdl.commands import options, tables
 from fastdl.commands.reading import Layout, read_inputs
 from fastdl.commands.saved import outputs
 from fastdl.commands.streams import say, say_exactly
+from fastdl.errors import InvalidValueError
 from fastdl.nn.walk import weights_dtype
 from fastdl.output_file import write_atomically
 from fastdl.serialization.model_file import Checkpoint, load
@@ -48,7 +49,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Write the predictions."""
     saved = load(arguments.model)
     if arguments.probabilities and saved.classes is None:
-        raise ValueError("--probabilities: expected a model of classes, got one of values")
+        raise InvalidValueError("--probabilities", "a model of classes", "one of values")
     out = None if arguments.out in STANDARD_OUTPUT else options.writable_file(arguments.out)
     output = outputs(saved, read_inputs(arguments.data, Layout.of_model(saved, tables.given(arguments))))
     text = table(saved, output, arguments.probabilities)

@@ -15,6 +15,7 @@ from fastdl.data.columns import Table
 from fastdl.data.dialect import Options
 from fastdl.data.files import exact_dtype, format_of
 from fastdl.data.npz import has_parts
+from fastdl.errors import InvalidValueError
 from fastdl.serialization.model_file import Checkpoint
 
 MOST_NAMED = 10
@@ -119,30 +120,30 @@ def check_shape(x: np.ndarray, layout: Layout, where: str) -> None:
     """Raise a ValueError unless the rows of x have the shape that the model knows."""
     if layout.shape is not None and x.shape[1:] != layout.shape:
         wanted = f"rows of {spelled(layout.shape)}, as the model learned from"
-        raise ValueError(f"expected {wanted}, got {spelled(x.shape[1:])} in {where}")
+        raise InvalidValueError(None, wanted, f"{spelled(x.shape[1:])} in {where}")
 
 
 def as_known(found: Dataset, layout: Layout, where: str) -> np.ndarray:
     """The answers: values, or classes by the numbers that the model has for their names."""
     if found.classes is None:
         if layout.classes is not None:
-            raise ValueError(f"expected classes to tell, as the model learned, got values in {where}")
+            raise InvalidValueError(None, "classes to tell, as the model learned", f"values in {where}")
         return found.y
     if layout.classes is None:
-        raise ValueError(f"expected values to tell, as the model learned, got classes in {where}")
+        raise InvalidValueError(None, "values to tell, as the model learned", f"classes in {where}")
     y = class_a_row(found.y, where)
     place = {name: i for i, name in enumerate(layout.classes)}
     unknown = [found.classes[i] for i in np.unique(y) if found.classes[i] not in place]
     if unknown:
         wanted = f"classes among {named(layout.classes)}, as the model learned"
-        raise ValueError(f"expected {wanted}, got {named(unknown)} in {where}")
+        raise InvalidValueError(None, wanted, f"{named(unknown)} in {where}")
     return np.array([place.get(name, 0) for name in found.classes], np.int64)[y]
 
 
 def class_a_row(y: np.ndarray, where: str) -> np.ndarray:
     """Class numbers in one dimension; a ValueError where a row has several."""
     if y.size != len(y):
-        raise ValueError(f"expected one class a row in {where}, got y of shape {y.shape}")
+        raise InvalidValueError(None, f"one class a row in {where}", f"y of shape {y.shape}")
     return y.reshape(-1)
 
 
@@ -205,7 +206,7 @@ def _by_name(path: Path, layout: Layout, said: Mapping[str, Any]) -> dict[str, A
         return {}
     missing = [name for name in layout.features if name not in first]
     wanted = f"the column{'s' * (len(missing) > 1)} {named(missing)}"
-    raise ValueError(f"expected {wanted} in {path}, as the model learned from, got {named(first)}")
+    raise InvalidValueError(None, f"{wanted} in {path}, as the model learned from", named(first))
 
 
 def _written(options: Mapping[str, Any], **more: Any) -> Options:

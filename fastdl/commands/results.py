@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fastdl.callbacks.csv_log import csv_text
 from fastdl.commands.options import writable_folder
+from fastdl.errors import InvalidValueError
 from fastdl.output_file import write_atomically
 from fastdl.serialization.model_file import Checkpoint, save
 from fastdl.training.history import History
@@ -38,9 +39,11 @@ class Results:
         self.folder, self.name, self.overwrite = folder or FOLDER, name, overwrite
         taken = self._taken(name)
         if folder is not None and taken and not overwrite:
-            raise ValueError(
-                f"--out {folder}: expected a folder without results of {name}, got one with {taken[0].name};"
-                " write --overwrite to replace them, or name another folder"
+            raise InvalidValueError(
+                f"--out {folder}",
+                f"a folder without results of {name}",
+                f"one with {taken[0].name}",
+                "write --overwrite to replace them, or name another folder",
             )
 
     @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastdl.casting import cast
+from fastdl.errors import InvalidValueError
 from fastdl.nn.walk import weights_dtype
 from fastdl.serialization.model_file import Checkpoint
 from fastdl.training import predict
@@ -22,8 +23,8 @@ def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
         x = cast(saved.scaling.transform(x), weights_dtype(saved.model), copy=False)
         row = non_finite_row(x)
         if row is not None:
-            raise ValueError(
-                f"expected inputs like those that the model learned from, got far larger ones in row {row}"
+            raise InvalidValueError(
+                None, "inputs like those that the model learned from", f"far larger ones in row {row}"
             )
     found = predict(saved.model, x)
     scaling, wanted = saved.target_scaling, found.shape
@@ -32,7 +33,7 @@ def outputs(saved: Checkpoint, x: np.ndarray) -> np.ndarray:
     elif scaling is not None and scaling.mean is not None:
         wanted = (len(x), *scaling.mean.shape)
     if found.shape != wanted or found.ndim != 2:
-        raise ValueError(f"expected a model of outputs {wanted}, as its file says, got {found.shape}")
+        raise InvalidValueError(None, f"a model of outputs {wanted}, as its file says", found.shape)
     if not np.isfinite(found).all():
-        raise ValueError("expected finite outputs, got NaN or infinite ones: the weights are damaged or too large")
+        raise InvalidValueError(None, "finite outputs", "NaN or infinite ones: the weights are damaged or too large")
     return found if scaling is None or saved.classes is not None else scaling.inverse(found.astype(np.float64))

@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from fastdl.errors import InvalidValueError
+
 NAMES = {"stdout": "standard output", "stderr": "standard error"}
 
 
@@ -39,9 +41,11 @@ def say_exactly(text: str) -> None:
     try:
         text.encode(encoding)
     except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{NAMES['stdout']}: expected an encoding that has {error.object[error.start]!a}, got {encoding};"
-            " write --out FILE, or set PYTHONIOENCODING=utf-8"
+        raise InvalidValueError(
+            NAMES["stdout"],
+            f"an encoding that has {error.object[error.start]!a}",
+            encoding,
+            "write --out FILE, or set PYTHONIOENCODING=utf-8",
         ) from None
     say(text, end="")
 

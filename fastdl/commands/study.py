@@ -9,6 +9,7 @@ from typing import Any
 from fastdl import studies
 from fastdl.commands import options
 from fastdl.commands.streams import say
+from fastdl.errors import InvalidValueError
 
 ALL = "all"
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.name is None:
         for name in ("quick", "runs", "epochs", "seed", "out"):
             if getattr(arguments, name):
-                raise ValueError(f"--{name}: expected a study's name beside it, got none; `fastdl study` lists them")
+                raise InvalidValueError(f"--{name}", "a study's name beside it", "none", "`fastdl study` lists them")
         _list()
         return
     from fastdl.studies.run import ENDINGS

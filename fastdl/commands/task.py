@@ -16,6 +16,7 @@ from fastdl.commands.options import one_source
 from fastdl.commands.reading import Layout, class_a_row, load, named, places, read, spelled
 from fastdl.data import Dataset, Standardize
 from fastdl.data.npz import has_parts
+from fastdl.errors import InvalidValueError
 
 TASKS = ("disk", "digits")
 # What a target column may tell, and what `load_data` calls it.
@@ -90,9 +91,9 @@ def asked_for(arguments: argparse.Namespace, rng: np.random.Generator) -> Task:
     if not arguments.data:
         for option in ("target", "kind", "test_data", *said):
             if option in said or getattr(arguments, option) is not None:
-                raise ValueError(f"--{option.replace('_', '-')}: expected --data FILE beside it, got none")
+                raise InvalidValueError(f"--{option.replace('_', '-')}", "--data FILE beside it", "none")
     if arguments.test_data and arguments.test_fraction:
-        raise ValueError("expected --test-data or --test-fraction, got both")
+        raise InvalidValueError(None, "--test-data or --test-fraction", "both")
     fraction = arguments.test_fraction or TEST_FRACTION
     if arguments.data:
         options = {"target": arguments.target, "classes": KINDS.get(arguments.kind), **said}
@@ -101,8 +102,8 @@ def asked_for(arguments: argparse.Namespace, rng: np.random.Generator) -> Task:
     if arguments.task == "digits":
         task = of_digits(fraction, rng)
     elif arguments.test_fraction:
-        raise ValueError(
-            "--test-fraction: expected digits or --data FILE beside it, got the disk, whose points are drawn"
+        raise InvalidValueError(
+            "--test-fraction", "digits or --data FILE beside it", "the disk, whose points are drawn"
         )
     else:
         task = of_disk(rng)
@@ -144,7 +145,7 @@ def of_files(
     if fraction is None and len(files) == 1 and has_parts(files[0]):
         return _of_datasets(name, found, read(files, Layout.of_data(found, said)), " from its x_test", said)
     if len(found.x) < 2:
-        raise ValueError(f"expected at least two rows in {where}, one of them to test with, got {len(found.x)}")
+        raise InvalidValueError(None, f"at least two rows in {where}, one of them to test with", len(found.x))
     return _of_datasets(name, *_split(found, fraction or TEST_FRACTION, rng), "", said)
 
 
@@ -206,19 +207,21 @@ def _of_datasets(name: str, train: Dataset, test: Dataset, source: str, said: Ma
 def _learnable(found: Dataset, where: str) -> Dataset:
     """The data as a network learns them: one class a row, at least two of them, names that tell columns apart."""
     if found.x[0].size == 0:
-        raise ValueError(f"expected inputs in the rows of {where}, got rows of {spelled(found.x.shape[1:])}")
+        raise InvalidValueError(None, f"inputs in the rows of {where}", f"rows of {spelled(found.x.shape[1:])}")
     if found.classes is not None:
         y = class_a_row(found.y, where)
         found, present = replace(found, y=y), [found.classes[i] for i in np.unique(y)]
         if len(present) == 1:
-            raise ValueError(f"expected at least two classes in {where}, got {named(present)} alone")
+            raise InvalidValueError(None, f"at least two classes in {where}", f"{named(present)} alone")
         if len(present) == len(y) > 2:
-            raise ValueError(
-                f"expected classes of several rows in {where}, got a class for each row;"
-                " write --target with another column"
+            raise InvalidValueError(
+                None,
+                f"classes of several rows in {where}",
+                "a class for each row",
+                "write --target with another column",
             )
     elif found.y.ndim != 2:
-        raise ValueError(f"expected rows of values to tell in {where}, got y of shape {found.y.shape}")
+        raise InvalidValueError(None, f"rows of values to tell in {where}", f"y of shape {found.y.shape}")
     if found.features is not None and len(set(found.features)) < len(found.features):
         return replace(found, features=None)  # columns of one name are known by their order
     return found

@@ -21,6 +21,7 @@ from fastdl.commands.streams import say
 from fastdl.commands.task import DECAY, KINDS, TASKS, TEST_FRACTION, Task, asked_for
 from fastdl.data import Dataset, Standardize
 from fastdl.environment import installing
+from fastdl.errors import InvalidValueError, add_context
 from fastdl.metrics import accuracy
 from fastdl.output_file import write_atomically
 from fastdl.serialization.model_file import Checkpoint
@@ -188,14 +189,16 @@ def _model(spec: str | None, task: Task) -> nn.Module:
     except OSError as error:
         raise ValueError(f"--model {spec}: {error.strerror}") from None
     except (TypeError, ValueError) as error:
-        raise ValueError(f"--model: {error}") from None
+        add_context(error, "--model")
+        raise
     if output.shape != wanted:
-        raise ValueError(
-            f"--model: expected a model of inputs (n, {', '.join(map(str, shape))}) and {task.outputs} outputs,"
-            f" got outputs of shape {output.shape}"
+        raise InvalidValueError(
+            "--model",
+            f"a model of inputs (n, {', '.join(map(str, shape))}) and {task.outputs} outputs",
+            f"outputs of shape {output.shape}",
         )
     if not any(True for _ in model.parameters()):
-        raise ValueError("--model: expected a model with parameters, got one without")
+        raise InvalidValueError("--model", "a model with parameters", "one without")
     return model
 
 
