@@ -22,6 +22,8 @@ import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from fastdl.errors import InvalidValueError
+
 if TYPE_CHECKING:
     from fastdl.studies.study import Study
 
@@ -57,7 +59,7 @@ def find(name: str) -> type[Study]:
     """
     if name not in NAMES:
         nearest = difflib.get_close_matches(name[:60].lower(), NAMES, n=1, cutoff=0)[0]
-        raise ValueError(
-            f"expected a study, got {name[:60]!r}; the nearest is {nearest}, and `fastdl study` lists them"
+        raise InvalidValueError(
+            None, "a study", repr(name[:60]), f"the nearest is {nearest}, and `fastdl study` lists them"
         )
     return import_module(f"fastdl.studies.{name.replace('-', '_')}").STUDY

@@ -13,6 +13,7 @@ import numpy as np
 
 from fastdl import nn, optim
 from fastdl._kernels.threads import get_num_threads
+from fastdl.errors import InvalidValueError
 from fastdl.random import permutation
 from fastdl.training.history import History, Metric
 
@@ -140,7 +141,7 @@ def _like(kind: Any, module: nn.Module, changes: dict[str, Any]) -> Any:
     from inspect import signature
 
     if kind is None:
-        raise ValueError(f"expected a layer or loss that torch has, got {module.spec()}")
+        raise InvalidValueError(None, "a layer or loss that torch has", module.spec())
     known = signature(kind).parameters
     own = {name: module._argument(name) for name in signature(type(module)).parameters if name not in ("rng", "dtype")}
     return kind(**{name: value for name, value in (own | changes).items() if name in known})
@@ -152,11 +153,11 @@ def _optimizer(torch: Any, optimizer: optim.Optimizer, model: Any) -> Any:
     name = type(optimizer).__name__
     kind = getattr(torch.optim, name, None)
     if kind is None or len(optimizer.param_groups) != 1:
-        raise ValueError(f"expected an optimizer that torch has, with one group, got {name}")
+        raise InvalidValueError(None, "an optimizer that torch has, with one group", name)
     ours, theirs = signature(type(optimizer)).parameters, signature(kind).parameters
     options = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     for key in options.keys() - theirs.keys():
         value = options.pop(key)
         if key in ours and value != ours[key].default:  # others are what the class stands for
-            raise ValueError(f"{name}: expected the default of {key}, which torch does not have")
+            raise InvalidValueError(name, f"the default of {key}, which torch does not have")
     return kind(model.parameters(), **options)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import read_whole
 from fastdl.output_file import continued
 from fastdl.studies.study import Case, Measured, Study
@@ -37,7 +38,7 @@ class Store:
         for other in sorted(folder.glob(f"*{ENDING}")):
             if other != self.path:
                 name = other.name.removesuffix(ENDING)
-                raise ValueError(f"--out {folder}: expected a folder for {study.name}, got one with results of {name}")
+                raise InvalidValueError(f"--out {folder}", f"a folder for {study.name}", f"one with results of {name}")
         if self.path.exists():
             self._read()
 
@@ -51,14 +52,16 @@ class Store:
             differing = [name for name in {**head, **self._identity} if head.get(name) != self._identity.get(name)]
         except (ValueError, TypeError, KeyError, AttributeError):
             if whole:
-                raise ValueError(f"{self.path}: expected the runs of a study, got something else") from None
+                raise InvalidValueError(self.path, "the runs of a study", "something else") from None
             differing = []
         if differing:
             name = differing[0]
             found, wanted = head.get(name), self._identity.get(name)
-            raise ValueError(
-                f"--out {self.path.parent}: expected results with {name} {wanted}, got a folder of those with {found};"
-                " write another folder"
+            raise InvalidValueError(
+                f"--out {self.path.parent}",
+                f"results with {name} {wanted}",
+                f"a folder of those with {found}",
+                "write another folder",
             )
         if len(whole) < len(lines) or not lines:
             os.truncate(self.path, sum(map(len, whole)))

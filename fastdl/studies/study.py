@@ -33,6 +33,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fastdl.environment import missing
+from fastdl.errors import InvalidValueError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -130,7 +131,7 @@ class Study:
         chosen = {name: value for name, value in changes.items() if value is not None}
         for name in chosen:
             if not hasattr(self.full, name):
-                raise ValueError(f"{self.name}: expected no --{name}, which this study does not have or sweeps itself")
+                raise InvalidValueError(self.name, f"no --{name}, which this study does not have or sweeps itself")
         self.is_quick, self.seed = quick, seed
         self.settings = Settings(**{**vars(self.full), **(vars(self.quick) if quick else {}), **chosen})
 
