@@ -131,7 +131,7 @@ class Module(Copying, Summarizing):
         if not name.isidentifier():
             raise InvalidValueError("register_buffer", "an attribute name", shown(name))
         if not isinstance(array, np.ndarray):
-            raise InvalidTypeError("register_buffer", "an array", type(array).__name__, argument=f"{name!r}")
+            raise InvalidTypeError("register_buffer", "an array", type(array).__name__, argument=repr(name))
         setattr(self, name, array)
         if name not in self._buffer_names:
             self._buffer_names = (*self._buffer_names, name)
