@@ -1,23 +1,36 @@
-"""Whether forward keeps what backward needs: a setting of the calling thread, asked for in every call of a layer."""
+"""Whether forward keeps what backward needs: settings of the calling thread, asked for in every call of a layer."""
 
 cdef extern from *:
     """
     static thread_local bool fastdl_keeps = true;
+    static thread_local bool fastdl_repeats = false;
     """
     bint fastdl_keeps
+    bint fastdl_repeats
 
 
 cdef class Mode:
-    """The setting, as an attribute."""
+    """The settings, as attributes."""
 
     @property
     def enabled(self):
+        """Whether forward keeps what backward needs."""
         return fastdl_keeps
 
     @enabled.setter
     def enabled(self, bint value):
         global fastdl_keeps
         fastdl_keeps = value
+
+    @property
+    def repeats(self):
+        """Whether several backwards may follow a forward."""
+        return fastdl_repeats
+
+    @repeats.setter
+    def repeats(self, bint value):
+        global fastdl_repeats
+        fastdl_repeats = value
 
 
 cdef class Pause:

@@ -13,8 +13,7 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.validation import one_of, real_number
 
 
@@ -48,19 +47,15 @@ class Activation(Layer):
                 raise InvalidTypeError("Activation", "a callable", shown(value), argument=name)
         self.function, self.derivative = function, derivative
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return f(x)."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """f(x)."""
         x = ready(x, None, self)
-        y = self._checked(self.function(x), x, "function")
-        if mode.enabled:
-            self._kept = x
-        return y
+        return self._checked(self.function(x), x, "function"), x
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return gy f'(x)."""
-        x = self._recall()
-        gy = self._gradient(grad_output, x.shape, x.dtype)
-        return gy * self._checked(self.derivative(x), x, "derivative")
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy f'(x)."""
+        gy = self._gradient(grad_output, saved.shape, saved.dtype)
+        return gy * self._checked(self.derivative(saved), saved, "derivative")
 
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
         y = np.asarray(y)
@@ -88,17 +83,16 @@ class _Elementwise(Layer):
     _beta: float = 0.0
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         if "kind" in vars(cls):
             cls._keeps_output = keeps_output(cls.kind)
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return f(x)."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """f(x)."""
         x = ready(x, None, self)
         y = empty_like(x)
         activation_forward(x, self.kind, self._alpha, self._beta, y)
-        if mode.enabled:
-            self._kept = y if self._keeps_output else x
-        return y
+        return y, y if self._keeps_output else x
 
     def _plan(self, plan: Any, x: Any) -> Any:
         code = activation_kinds().index(self.kind)
@@ -107,12 +101,11 @@ class _Elementwise(Layer):
         fields = {"activation": code, "alpha": self._alpha, "beta": self._beta, "keeps_output": self._keeps_output}
         return plan.add("activation", self, x, x.shape, **fields)
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return gy f'."""
-        kept = self._recall()
-        gy = self._gradient(grad_output, kept.shape, kept.dtype)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy f'."""
+        gy = self._gradient(grad_output, saved.shape, saved.dtype)
         gx = empty_like(gy)
-        activation_backward(gy, kept, kept, self.kind, self._alpha, self._beta, gx)
+        activation_backward(gy, saved, saved, self.kind, self._alpha, self._beta, gx)
         return gx
 
 
@@ -248,17 +241,13 @@ class Identity(Layer):
 
     _keeps_shape = True
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return x."""
-        if mode.enabled:
-            self._kept = True
-        return x
+    def _forward(self, x: Any) -> tuple[Any, Any]:
+        """x."""
+        return x, True
 
     def _plan(self, plan: Any, x: Any) -> Any:
         return x
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return gy."""
-        self._recall()
-        self._kept = None
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy."""
         return grad_output

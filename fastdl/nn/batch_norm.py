@@ -13,7 +13,6 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
 from fastdl.nn.normalization import BUFFERS, Normalization
 from fastdl.nn.parameter import accumulates, learning_grad
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
@@ -85,8 +84,8 @@ class _BatchNorm(Normalization):
             self._fit(channels, W, b, *buffers)
         return channels, W, b, running_mean, running_var, batches
 
-    def forward(self, x: Array) -> Array:
-        """Return x normalized by its own statistics in training, which move the running ones, else by the running ones."""
+    def _forward(self, x: Any) -> tuple[Array, Any]:
+        """x normalized by its own statistics in training, which move the running ones, else by the running ones."""
         channels, W, b, running_mean, running_var, batches = self._arrays()
         x = ready(x, self._dtype, self)
         if x.ndim not in self._shapes or x.shape[1] != channels:
@@ -108,9 +107,7 @@ class _BatchNorm(Normalization):
             batch_norm_forward(x, W, b, self.eps, momentum, running_mean, running_var, batches, mean, inverse, y)
         else:
             batch_norm_evaluate(x, W, b, running_mean, running_var, self.eps, mean, inverse, y)
-        if mode.enabled:
-            self._kept = x, mean, inverse, by_batch
-        return y
+        return y, (x, mean, inverse, by_batch)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         C, _, _, running_mean, running_var, batches = self._arrays()
@@ -139,16 +136,19 @@ class _BatchNorm(Normalization):
             momentum=-1.0 if self.momentum is None else self.momentum,
         )
 
-    def _backward(self, grad_output: Array, with_input: bool) -> Any:
-        x, mean, inverse, by_batch = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add to the gradients of W and b; the gradient with respect to x."""
+        x, mean, inverse, by_batch = saved
         channels, W, *_ = self._arrays()
         if x.shape[1] != channels:
             raise RuntimeError(f"{shown(self)}: the latest forward was of {x.shape[1]} channels; call the model again")
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
-        gx, gW, gb = empty_like(x) if with_input else None, learning_grad(weight), learning_grad(bias)
+        gx = empty_like(x) if with_input else None
+        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
         if not (gx is gW is gb is None):
-            batch_norm_backward(gy, x, W, mean, inverse, by_batch, accumulates(weight, bias), gx, gW, gb)
+            adds = with_parameters and accumulates(weight, bias)
+            batch_norm_backward(gy, x, W, mean, inverse, by_batch, adds, gx, gW, gb)
         return gx
 
     def _argument(self, name: str) -> Any:

@@ -13,7 +13,6 @@ from fastdl._kernels.array import count_targets, empty, empty_like, ready
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
 from fastdl.nn.loss import Loss, as_weight
 from fastdl.validation import as_array, real_number
 
@@ -161,24 +160,19 @@ class NLLLoss(_ClassLoss):
     def __init__(self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, ignore_index, reduction)
 
-    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
-        """Return the loss as a float, or for reduction "none" as an array of target's shape."""
+    def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         x, shape = self._scores(output, target), np.shape(output)
         (indices, count), weight = self._indices(target, shape), self._weight_like(x)
         losses = empty(indices.shape, x.dtype)
         kernels.nll_forward(x, indices, weight, self.ignore_index, losses)
         divisor = self._divisor(indices, count, weight)
-        if mode.enabled:
-            self._kept = x, indices, weight, divisor, shape
-        return self._reduced(losses, divisor, _places(shape))
+        return self._reduced(losses, divisor, _places(shape)), (x, indices, weight, divisor, shape)
 
-    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the gradient with respect to output; grad_output as for Loss."""
-        x, indices, weight, divisor, shape = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        x, indices, weight, divisor, shape = saved
         gx = empty_like(x)
         gy = self._gradient_of_each(grad_output, _places(shape), divisor, x)
         kernels.nll_backward(indices, weight, self.ignore_index, gy, gx)
-        self._kept = None
         return gx.reshape(shape)
 
 
@@ -216,8 +210,7 @@ class CrossEntropyLoss(_ClassLoss):
         super().__init__(weight, ignore_index, reduction)
         self.label_smoothing = real_number(label_smoothing, "label_smoothing", "CrossEntropyLoss", 0.0, 1.0)
 
-    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
-        """Return the loss as a float, or for reduction "none" as an array of one loss a sample."""
+    def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         x, shape = self._scores(output, target), np.shape(output)
         weight, p = self._weight_like(x), empty_like(x)
         losses = empty((x.shape[0], x.shape[2]), x.dtype)
@@ -240,22 +233,18 @@ class CrossEntropyLoss(_ClassLoss):
             t, count = self._indices(target, shape)
             divisor = self._divisor(t, count, weight)
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
-        if mode.enabled:
-            self._kept = p, t, weight, divisor, shape
-        return self._reduced(losses, divisor, _places(shape))
+        return self._reduced(losses, divisor, _places(shape)), (p, t, weight, divisor, shape)
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
         kind = 3 if target.dtype.kind == "f" else 2
         return super()._objective(plan, x, target) | {"kind": kind, "label_smoothing": self.label_smoothing}
 
-    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the gradient with respect to output; grad_output as for Loss."""
-        p, t, weight, divisor, shape = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        p, t, weight, divisor, shape = saved
         gy = self._gradient_of_each(grad_output, _places(shape), divisor, p)
         gx = empty_like(p)
         if t.dtype.kind == "f":
             kernels.cross_entropy_probabilities_backward(p, t, weight, self.label_smoothing, gy, gx)
         else:
             kernels.cross_entropy_backward(p, t, weight, self.ignore_index, self.label_smoothing, gy, gx)
-        self._kept = None
         return gx.reshape(shape)

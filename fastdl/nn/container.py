@@ -1,13 +1,14 @@
 """Containers: layers in a row, a layer around a detour, branches side by side, one body for several inputs.
 
-A module may stand in several places, so a container keeps what each place's forward left and puts it back before that
-place's backward.
+A module may stand in several places, so a container keeps what each place's forward saved and hands it to that place's
+backward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
+from functools import reduce
 from math import prod
 from typing import Any, overload
 
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, Module
+from fastdl.nn.layer import Layer, run_backward, run_forward
+from fastdl.nn.module import Module
 from fastdl.nn.refusal import name_producer
 from fastdl.nn.walk import DEEPEST, tree
 
@@ -69,66 +71,50 @@ class Sequential(Layer):
     # The programs that run in place of the layers, once there are some.
     _flat: Any = None
 
-    def forward(self, x: Any) -> Any:
-        """Return the last layer's output."""
+    def _forward(self, x: Any) -> tuple[Any, Any]:
+        """The last layer's output."""
         keeps = mode.enabled
         flat = self._flat
         if flat is None:
             from fastdl.nn.flat import Flat
 
             flat = self._flat = Flat()
-        call = flat.calls[keeps]
-        kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
-        if kept is None:
-            with flat.turn(self):
-                return self._layer_by_layer(x, keeps)
-        if keeps:
-            self._kept = kept
-        return kept.y
+        if not mode.repeats:  # a backward uses up what a program has kept
+            call = flat.calls[keeps]
+            kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
+            if kept is not None:
+                return kept.y, kept
+        with flat.turn(self):
+            return self._layer_by_layer(x, keeps)
 
-    def _layer_by_layer(self, x: Any, keeps: bool) -> Any:
-        kept = []
+    def _layer_by_layer(self, x: Any, keeps: bool) -> tuple[Any, list[tuple[Module, Any]]]:
+        """The output, and each layer with what its forward saved."""
+        places: list[tuple[Module, Any]] = []
         layers = iter([*self._layers.values()])  # whoever changes the container meanwhile changes the next forward
         try:
-            if not keeps:
-                for layer in layers:
-                    x = layer.forward(x)
-                return x
             for layer in layers:
-                x = layer.forward(x)
-                kept.append((layer, layer._take_kept()))
+                x, saved = run_forward(layer, x)
+                if keeps:
+                    places.append((layer, saved))
         except InvalidShapeError as error:
             name_producer(error, x, self._layers, len(self._layers) - 1 - len([*layers]))
             raise
-        self._kept = kept
-        return x
+        return x, places
 
     def _plan(self, plan: Any, x: Any) -> Any:
         for name, layer in self._layers.copy().items():
             x = plan.through(layer, x, name)
         return x
 
-    def backward(self, grad_output: Any) -> Any:
-        """Return the gradient with respect to the first layer's input."""
-        return self._go_back(grad_output, True)
-
-    def backward_parameters(self, grad_output: Any) -> None:
-        """Add to the parameters' gradients; the first layer's input gradient is left out."""
-        if type(self).backward is not Sequential.backward:
-            self.backward(grad_output)  # a subclass has its own
-        else:
-            self._go_back(grad_output, False)
-
-    def _go_back(self, grad_output: Any, with_input: bool) -> Any:
-        """Through the layers that the latest forward went through, from the last to the first."""
-        places = self._recall()
-        if self._flat is not None and self._flat.kept(places):
-            return self._flat.backward(self, places, grad_output, with_input)
-        with nullcontext() if self._flat is None else self._flat.turn(self, backward=True):
-            for number in range(len(places) - 1, -1, -1):
-                layer, left = places[number]
-                grad_output = layer._backward_of(left, grad_output, with_input or number > 0)
-                self._kept = None
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Back through the layers that the forward went through, from the last to the first."""
+        flat = self._flat
+        if flat is not None and flat.kept(saved):
+            return flat.backward(self, saved, grad_output, with_input)
+        with nullcontext() if flat is None else flat.turn(self, backward=True):
+            for number in range(len(saved) - 1, -1, -1):
+                layer, left = saved[number]
+                grad_output = run_backward(layer, left, grad_output, with_input or number > 0, with_parameters)
         return grad_output
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -186,22 +172,15 @@ class Residual(Layer):
         self.body = as_module(body, "body", "Residual")
         self.shortcut = None if shortcut is None else as_module(shortcut, "shortcut", "Residual")
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return body(x) + shortcut(x)."""
-        y = self.body.forward(x)
-        kept = [self.body._take_kept() if mode.enabled else None]
-        if self.shortcut is None:
-            around = np.asarray(x)
-        else:
-            around = self.shortcut.forward(x)
-            kept.append(self.shortcut._take_kept() if mode.enabled else None)
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """body(x) + shortcut(x)."""
+        y, saved = run_forward(self.body, x)
+        around, saved_around = (np.asarray(x), None) if self.shortcut is None else run_forward(self.shortcut, x)
         if y.shape != around.shape:
             raise InvalidValueError(
                 shown(self), "body and shortcut of one shape", f"{y.shape} and {around.shape}", "give a shortcut"
             )
-        if mode.enabled:
-            self._kept = kept
-        return y + around
+        return y + around, (saved, saved_around)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         x = x.for_several()
@@ -214,17 +193,15 @@ class Residual(Layer):
             plan.add("move", self, way, y.shape, y=y, I=y.size, adds=number, together=object())
         return y
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of the gradients through both ways."""
-        kept = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """The sum of the gradients through both ways."""
+        body, around = saved
         if self.shortcut is None:
-            around = np.asarray(grad_output)
+            g_around = np.asarray(grad_output)
         else:
-            around = self.shortcut._backward_of(kept[1], grad_output)
-            self._kept = None
-        gx = self.body._backward_of(kept[0], grad_output)
-        self._kept = None
-        return add(gx, around)
+            g_around = run_backward(self.shortcut, around, grad_output, with_input, with_parameters)
+        gx = run_backward(self.body, body, grad_output, with_input, with_parameters)
+        return add(gx, g_around) if with_input else None
 
 
 class Parallel(Layer):
@@ -244,32 +221,24 @@ class Parallel(Layer):
             raise InvalidValueError("Parallel", "at least one branch", "none")
         self.branches = tuple(as_module(branch, "a branch", "Parallel") for branch in branches)
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the branches' outputs side by side."""
-        kept, outputs = [], []
-        for branch in self.branches:
-            outputs.append(branch.forward(x))
-            kept.append(branch._take_kept() if mode.enabled else None)
-        y = concatenate(outputs, self)
-        if mode.enabled:
-            self._kept = kept, [output.shape[1] for output in outputs], y.shape, y.dtype
-        return y
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """The branches' outputs side by side."""
+        return side_by_side([run_forward(branch, x) for branch in self.branches], self)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         x = x.for_several()
         outputs = [plan.through(branch, x, str(number)) for number, branch in enumerate(self.branches)]
         return join(outputs, plan, self)
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return the sum of the branches' gradients with respect to x."""
-        kept, widths, shape, dtype = self._recall()
-        gy, stop, total = self._gradient(grad_output, shape, dtype), 0, None
-        for branch, left, width in zip(self.branches, kept, widths, strict=True):
-            start, stop = stop, stop + width
-            gx = branch._backward_of(left, gy[:, start:stop])
-            total = gx if total is None else add(total, gx)
-        assert total is not None
-        return total
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """The sum of the branches' gradients with respect to x."""
+        left, widths, shape, dtype = saved
+        gy = self._gradient(grad_output, shape, dtype)
+        gradients = [
+            run_backward(branch, each, part, with_input, with_parameters)
+            for branch, each, part in zip(self.branches, left, parts(gy, widths), strict=True)
+        ]
+        return reduce(add, gradients) if with_input else None
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the branches under their numbers; modules in attributes of a subclass follow."""
@@ -300,22 +269,16 @@ class Siamese(Layer):
     def __init__(self, body: Module) -> None:
         self.body = as_module(body, "body", "Siamese")
 
-    def forward(self, x: Any) -> NDArray[Any]:
-        """Return the outputs side by side."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """The outputs side by side."""
         stacked = isinstance(x, np.ndarray)
         if not stacked and not isinstance(x, (tuple, list)):
             raise InvalidTypeError(shown(self), "an array (N, k, ...) or a tuple of k arrays", type(x).__name__)
         if (x.ndim < 2 or x.shape[1] == 0) if stacked else not x:
             raise InvalidValueError(shown(self), "an array (N, k, ...) or k arrays, k at least 1", np.shape(x))
         inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
-        kept, outputs = [], []
-        for each in inputs:
-            outputs.append(self.body.forward(each))
-            kept.append(self.body._take_kept() if mode.enabled else None)
-        y = concatenate(outputs, self)
-        if mode.enabled:
-            self._kept = kept, stacked, [output.shape[1] for output in outputs], y.shape, y.dtype
-        return y
+        y, saved = side_by_side([run_forward(self.body, each) for each in inputs], self)
+        return y, (stacked, *saved)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         if not prod(x.shape[:1]):
@@ -327,11 +290,16 @@ class Siamese(Layer):
             outputs.append(plan.through(self.body, part, "body"))
         return join(outputs, plan, self)
 
-    def backward(self, grad_output: NDArray[Any]) -> Any:
-        """Add up the body's gradients over its inputs; return the gradient in the form of x."""
-        kept, stacked, widths, shape, dtype = self._recall()
-        parts = np.split(self._gradient(grad_output, shape, dtype), np.cumsum(widths[:-1]), axis=1)
-        gradients = [self.body._backward_of(left, gy) for left, gy in zip(kept, parts, strict=True)]
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add up the body's gradients over its inputs; the gradient is in the form of x."""
+        stacked, left, widths, shape, dtype = saved
+        gy = self._gradient(grad_output, shape, dtype)
+        gradients = [
+            run_backward(self.body, each, part, with_input, with_parameters)
+            for each, part in zip(left, parts(gy, widths), strict=True)
+        ]
+        if not with_input:
+            return None
         return np.stack(gradients, axis=1) if stacked else tuple(gradients)
 
 
@@ -342,12 +310,24 @@ def as_module(value: Any, name: str, owner: str) -> Module:
     return value
 
 
+def side_by_side(ran: list[tuple[Any, Any]], owner: Layer) -> tuple[NDArray[Any], Any]:
+    """The outputs along axis 1; what their forwards saved, their widths, and the shape and dtype of what is returned."""
+    outputs = [output for output, _ in ran]
+    y = concatenate(outputs, owner)
+    return y, ([saved for _, saved in ran], [output.shape[1] for output in outputs], y.shape, y.dtype)
+
+
 def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
     """The outputs along axis 1, when they agree in every other axis."""
     shapes = [output.shape for output in outputs]
     if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
         raise InvalidValueError(shown(owner), "outputs that agree in every axis but 1", shapes)
     return np.concatenate(outputs, axis=1)
+
+
+def parts(gy: NDArray[Any], widths: list[int]) -> list[NDArray[Any]]:
+    """The gradient with respect to each of the outputs side by side."""
+    return np.split(gy, np.cumsum(widths[:-1]), axis=1)
 
 
 def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:

@@ -12,7 +12,6 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
 from fastdl.validation import one_of, pair, positive_integer, size
@@ -141,17 +140,15 @@ class _Convolution(Weighted):
             self._seen = given, sizes
         return sizes
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return the cross-correlation of x with W, plus b."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """The cross-correlation of x with W, plus b."""
         sizes = self._sizes()
         W, b = self._weights(sizes.weight_shape())
         x = ready(x, W.dtype, self)
         y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
         geometry = sizes.geometry()
         conv_forward(as_image(x), as_image(W), b, *geometry, as_image(y))
-        if mode.enabled:
-            self._kept = x, y.shape, W, geometry
-        return y
+        return y, (x, y.shape, W, geometry)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         sizes = self._sizes()
@@ -162,19 +159,14 @@ class _Convolution(Weighted):
         s = 0, C, H, W, O, KH, KW, OH, OW, *stride, *padding, *dilation, groups
         return plan.add("conv", self, x, shape, self._parameters_of_plan(), s=s)
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Add to the gradients of W and b; return the gradient with respect to x."""
-        x, gy, W, (stride, padding, dilation, groups) = self._add_gradients(grad_output)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add to the gradients of W and b; the gradient with respect to x."""
+        x, gy, W, (stride, padding, dilation, groups) = self._add_gradients(saved, grad_output, with_parameters)
+        if not with_input:
+            return None
         gx = empty_like(x)
         conv_backward_input(as_image(gy), as_image(W), stride, padding, dilation, groups, as_image(gx))
         return gx
-
-    def backward_parameters(self, grad_output: NDArray[Any]) -> None:
-        """Add to the gradients of W and b."""
-        if type(self).backward is not _Convolution.backward:
-            self.backward(grad_output)  # a subclass has its own
-        else:
-            self._add_gradients(grad_output)
 
     @staticmethod
     def _backward_weight(

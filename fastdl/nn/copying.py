@@ -81,6 +81,8 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         vars(copy).update({name: part(value) for name, value in attributes.items() if name not in TRANSIENT})
         if buffers:
             vars(copy).update({name: attributes[name].copy() for name in module._buffer_names})
+        elif module._buffer_names:
+            vars(copy)["_origin"] = attributes.get("_origin", (module,))
         if training is not None:
             vars(copy)["training"] = training
         return copy

@@ -11,8 +11,7 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
 from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.random import stream
 from fastdl.validation import real_number
 
@@ -51,27 +50,26 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5) -> None:
         self.p = real_number(p, "p", type(self).__name__, low=0, high=1)
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return x mask / (1 - p) in training, x in evaluation."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """x mask / (1 - p) in training, x in evaluation."""
         x = ready(x, None, self)
         run = self._run(x.shape)
         drawn = (self.p, *stream().next(), run) if self.training and self.p > 0 else None
-        if mode.enabled:
-            self._kept = x.shape, x.dtype, drawn
+        saved = x.shape, x.dtype, drawn
         if drawn is None:
-            return x
+            return x, saved
         y = empty_like(x)
         dropout_forward(x, *drawn, y)
-        return y
+        return y, saved
 
     def _plan(self, plan: Any, x: Any) -> Any:
         if not (self.training and self.p > 0):
             return x
         return plan.add("dropout", self, x, x.shape, p=self.p, run=self._run((1, *x.shape)), draw=plan.draw())
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return gy mask / (1 - p), with the forward's mask."""
-        shape, dtype, drawn = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy mask / (1 - p), with the forward's mask."""
+        shape, dtype, drawn = saved
         gy = self._gradient(grad_output, shape, dtype)
         if drawn is None:
             return gy

@@ -20,7 +20,7 @@ from fastdl._kernels.program.call import Call, Kept
 from fastdl._kernels.program.program import Program
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
-from fastdl.nn.module import Layer, Module
+from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
@@ -66,10 +66,11 @@ class Flat:
     def turn(self, module: Module, backward: bool = False) -> Turn:
         """A turn to call fastdl's own layers one by one, with one set of weights.
 
-        Modules written in Python have none: their code may wait for other threads.
+        Modules written in Python have none: their code may wait for other threads. Beside them each layer has its own.
         """
         if self._turns is None or not self._turns[0].stands():
-            unchanged = watch(module, passing={"training"})  # first: another thread may change the module meanwhile
+            # First: another thread may change the module meanwhile. What Python's modules hold changes in each call.
+            unchanged = Watch(dictionaries(filter(is_own, module.modules())), PASSING | {"training"}, (), Parameter)
             modules, parameters = list(module.modules()), list(module.parameters())
             forward: Turn = nullcontext()
             back: Turn = nullcontext()
@@ -92,13 +93,12 @@ class Flat:
             gx = kept.backward(gy, with_input)
         except RuntimeError as error:
             raise RuntimeError(f"{shown(module)}: {error}; call the model on a batch again") from None
-        module._kept = None
         return gx
 
 
 def is_own(module: Module) -> bool:
     """Whether a module is one of fastdl's layers as they are."""
-    return isinstance(module, Layer) and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)
+    return not module._stateful and type(module).__module__.startswith("fastdl.") and "forward" not in vars(module)
 
 
 def watch(
@@ -132,9 +132,6 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     program, plan, output = make()
     parameters, modules = list(module.parameters()), list(module.modules())
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
-    for each in module.modules() if keeps else ():
-        if isinstance(each, Layer):
-            each._kept = None  # a backward of its own must not meet what an earlier forward has left
     return Call(
         program,
         lambda: make()[0],

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 
 
 class Flatten(Layer):
@@ -41,8 +40,8 @@ class Flatten(Layer):
                 raise InvalidTypeError("Flatten", "an integer", shown(dim), argument=name)
         self.start_dim, self.end_dim = int(start_dim), int(end_dim)
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return x in its new shape."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """x in its new shape."""
         x = ready(x, None, self)
         shape = x.shape or (1,)
         axes, first, last = len(shape), self.start_dim, self.end_dim
@@ -53,9 +52,7 @@ class Flatten(Layer):
         if first > last:
             raise InvalidValueError(shown(self), "an input whose axes are in this order", f"shape {x.shape}")
         y = x.reshape(*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])
-        if mode.enabled:
-            self._kept = x.shape, y.shape, x.dtype
-        return y
+        return y, (x.shape, y.shape, x.dtype)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         axes = len(x.shape) + 1
@@ -67,7 +64,7 @@ class Flatten(Layer):
         shape = (1, *x.shape)
         return x.reshaped((*shape[:first], prod(shape[first : last + 1]), *shape[last + 1 :])[1:])
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return gy in x's shape."""
-        x_shape, y_shape, dtype = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy in x's shape."""
+        x_shape, y_shape, dtype = saved
         return self._gradient(grad_output, y_shape, dtype).reshape(x_shape)

@@ -12,7 +12,6 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
 from fastdl.nn.normalization import Normalization
 from fastdl.nn.parameter import accumulates, learning_grad
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
@@ -70,8 +69,8 @@ class LayerNorm(Normalization):
             self._fit(shape, W, b)
         return shape, W, b
 
-    def forward(self, x: Array) -> Array:
-        """Return each sample normalized by its own statistics."""
+    def _forward(self, x: Any) -> tuple[Array, Any]:
+        """Each sample normalized by its own statistics."""
         shape, W, b = self._arrays()
         x = ready(x, self._dtype, self)
         if x.shape[-len(shape) :] != shape:
@@ -80,9 +79,7 @@ class LayerNorm(Normalization):
         N = x.size // n
         mean, inverse, y = empty((N,), x.dtype), empty((N,), x.dtype), empty_like(x)
         layer_norm_forward(x.reshape(N, n), W, b, self.eps, mean, inverse, y)
-        if mode.enabled:
-            self._kept = x, mean, inverse
-        return y
+        return y, (x, mean, inverse)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         shape, _, _ = self._arrays()
@@ -104,15 +101,18 @@ class LayerNorm(Normalization):
             eps=self.eps,
         )
 
-    def _backward(self, grad_output: Array, with_input: bool) -> Any:
-        x, mean, inverse = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add to the gradients of W and b; the gradient with respect to x."""
+        x, mean, inverse = saved
         shape, W, _ = self._arrays()
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
-        gx, gW, gb = empty_like(x) if with_input else None, learning_grad(weight), learning_grad(bias)
+        gx = empty_like(x) if with_input else None
+        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
         if not (gx is gW is gb is None):
+            adds = with_parameters and accumulates(weight, bias)
             rows = x.reshape(len(mean), prod(shape))
-            layer_norm_backward(gy, rows, W, mean, inverse, accumulates(weight, bias), gx, gW, gb)
+            layer_norm_backward(gy, rows, W, mean, inverse, adds, gx, gW, gb)
         return gx
 
     def _argument(self, name: str) -> Any:

@@ -12,7 +12,6 @@ from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
 from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
 from fastdl.validation import positive_integer
@@ -65,8 +64,8 @@ class Linear(Weighted):
     def _weight_shape(self) -> tuple[int, ...]:
         return self.out_features, self.in_features
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return x W^T + b."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """x W^T + b."""
         O, I = shape = self.out_features, self.in_features
         W, b = self._weights(shape)
         x = ready(x, W.dtype, self)
@@ -74,9 +73,7 @@ class Linear(Weighted):
             raise InvalidShapeError(shown(self), f"input of shape (..., {I})", x.shape)
         y = empty_rows(x, O)
         linear_forward(x, W, b, y)
-        if mode.enabled:
-            self._kept = x, y.shape, W, ()
-        return y
+        return y, (x, y.shape, W, ())
 
     def _plan(self, plan: Any, x: Any) -> Any:
         lead, (O, I) = x.shape[:-1], self._weight_shape()
@@ -84,16 +81,11 @@ class Linear(Weighted):
             raise plan.refusal(f"{shown(self)} runs over the samples")
         return plan.add("linear", self, x, (*lead, O), self._parameters_of_plan(), rows=prod(lead), I=I, O=O)
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Add to the gradients of W and b; return gy W, the gradient with respect to x."""
-        x, gy, W, _ = self._add_gradients(grad_output)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add to the gradients of W and b; gx = gy W."""
+        x, gy, W, _ = self._add_gradients(saved, grad_output, with_parameters)
+        if not with_input:
+            return None
         gx = empty_like(x)
         linear_backward_input(gy, W, gx)
         return gx
-
-    def backward_parameters(self, grad_output: NDArray[Any]) -> None:
-        """Add to the gradients of W and b."""
-        if type(self).backward is not Linear.backward:
-            self.backward(grad_output)  # a subclass has its own
-        else:
-            self._add_gradients(grad_output)

@@ -14,7 +14,7 @@ from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.validation import as_array, one_of, real_number
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
@@ -60,26 +60,33 @@ class Loss(Layer):
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
-        output = ready(output, None, self, "output")
-        losses = np.asarray(self.function(output, target))
+        loss, saved = self._run_forward(output, target)
         if mode.enabled:
-            self._kept = output, target, losses.shape
-        if self.reduction == "none":
-            return losses
-        return float(losses.sum(dtype=np.float64)) * self._factor(losses.shape)
+            self._kept = saved
+        return loss
 
     def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return the gradient with respect to output.
 
         grad_output, for reduction "none", weighs each loss; without it, they are summed.
         """
-        output, target, shape = self._recall()
+        return self._use_kept(grad_output, True)
+
+    def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
+        output = ready(output, None, self, "output")
+        losses = np.asarray(self.function(output, target))
+        saved = output, target, losses.shape
+        if self.reduction == "none":
+            return losses, saved
+        return float(losses.sum(dtype=np.float64)) * self._factor(losses.shape), saved
+
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        output, target, shape = saved
         slope = np.asarray(self.derivative(output, target))
         if slope.shape != output.shape:
             raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", slope.shape)
         weight = self._weight_of_each(grad_output, shape, output.dtype)
         weight = weight.reshape(weight.shape + (1,) * (slope.ndim - weight.ndim))
-        self._kept = None
         return cast(np.asarray(slope * weight), output.dtype, copy=False, order="C")
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
@@ -123,25 +130,22 @@ class _Elementwise(Loss):
     weight: NDArray[Any] | None = None
     pos_weight: NDArray[Any] | None = None
 
-    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
-        """Return the loss as a float, or for reduction "none" as an array."""
+    def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         x = ready(output, None, self, "output")
         t = ready(target, x.dtype, self, "target")
         if x.shape != t.shape:
             raise InvalidValueError(shown(self), "output and target of one shape", f"{x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
-        if mode.enabled:
-            self._kept = x, t, weight, pos_weight
+        saved = x, t, weight, pos_weight
         if self.reduction == "none":
             y = empty_like(x)
             loss_forward(x, t, weight, pos_weight, self.kind, self._delta, y)
-            return y
-        return loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * self._factor(x.shape)
+            return y, saved
+        return loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * self._factor(x.shape), saved
 
-    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the gradient with respect to output; grad_output as for Loss."""
-        x, t, weight, pos_weight = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        x, t, weight, pos_weight = saved
         gx = empty_like(x)
         if grad_output is None:
             factor = 1.0 if self.reduction == "none" else self._factor(x.shape)
@@ -150,7 +154,6 @@ class _Elementwise(Loss):
             gradient = self._weight_of_each(grad_output, x.shape, x.dtype)
             loss_backward(x, t, weight, pos_weight, self.kind, self._delta, 1.0, gx)
             gx *= gradient
-        self._kept = None
         return gx
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
@@ -258,13 +261,12 @@ class BCELoss(_Elementwise):
         super().__init__(reduction)
         self.weight = as_weight(weight, "weight", "BCELoss")
 
-    def forward(self, output: NDArray[Any], target: NDArray[Any]) -> Any:
-        """Return the loss as a float, or for reduction "none" as an array."""
+    def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         for name, array in (("output", output), ("target", target)):
             array = ready(array, None, self, name)
             if array.size and (array.min() < 0 or array.max() > 1):
                 raise InvalidValueError(shown(self), f"{name}s from 0 to 1", f"{array.min()} to {array.max()}")
-        return super().forward(output, target)
+        return super()._forward(output, target)
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         return not target.size or 0 <= target.min() <= target.max() <= 1

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.array import ready
 from fastdl.casting import cast, cast_finite
-from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
@@ -63,6 +62,8 @@ class Module(Copying, Summarizing):
     training: bool = True
     # Whether the output always has the input's shape.
     _keeps_shape: bool = False
+    # Whether forward stores in attributes what backward reads; else it returns it (Layer).
+    _stateful: bool = True
 
     def forward(self, x: Any) -> Any:
         """Return the output for input x; defined by the subclass."""
@@ -80,49 +81,7 @@ class Module(Copying, Summarizing):
         self.backward(grad_output)
 
     def __call__(self, *inputs: Any) -> Any:
-        return self.forward(*inputs)
-
-    # What the latest forward left for backward. Containers take it after a forward (`_take_kept`) and let the backward of
-    # that place be for it (`_backward_of`). Here it is whatever the instance holds besides its parts, and what these have
-    # kept; fastdl's own layers keep it in one attribute (see Layer).
-    @property
-    def _kept(self) -> Any:
-        parts = (Parameter, Module)
-        passing = {"training", "_buffer_names", *self._buffer_names}
-        own = {k: v for k, v in vars(self).copy().items() if k not in passing and not isinstance(v, parts)}
-        return own, [(child, child._kept) for child in self.children()]
-
-    @_kept.setter
-    def _kept(self, value: Any) -> None:
-        own, children = value
-        vars(self).update(own)
-        for child, left in children:
-            child._kept = left
-
-    def _take_kept(self) -> Any:
-        """What the latest forward left."""
-        return self._kept
-
-    def _backward_of(self, kept: Any, grad_output: Any, with_input: bool = True) -> Any:
-        """`backward` (or `backward_parameters`) of the forward that left this."""
-        before, self._kept = self._kept, kept
-        try:
-            return self.backward(grad_output) if with_input else self.backward_parameters(grad_output)
-        finally:
-            self._go_on(before, kept)
-
-    def _go_on(self, before: Any, kept: Any) -> None:
-        """Put back what the instance held before a backward was for a place, and let counts go on from it."""
-        now, (own, children) = vars(self), kept
-        for name, value in before[0].items():
-            left = own.get(name, value)
-            if name in now and now[name] is left:
-                now[name] = value
-            elif all(type(each) is int for each in (value, left, now.get(name))):
-                now[name] += value - left
-        for (child, earlier), (_, left) in zip(before[1], children, strict=True):
-            if not isinstance(child, Layer):
-                child._go_on(earlier, left)
+        return self.forward(inputs[0]) if len(inputs) == 1 else self.forward(*inputs)
 
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
@@ -281,44 +240,6 @@ class Module(Copying, Summarizing):
         if not lines:
             return f"{type(self).__name__}({head})"
         return f"{type(self).__name__}({head}\n  " + "\n  ".join(lines) + "\n)"
-
-
-class Layer(Module):
-    """A module of fastdl's own: what the latest forward left for backward is one attribute, and serves one backward."""
-
-    _kept: Any = None  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
-
-    def _take_kept(self) -> Any:
-        kept, self._kept = self._kept, None
-        return kept
-
-    def _backward_of(self, kept: Any, grad_output: Any, with_input: bool = True) -> Any:
-        self._kept = kept
-        return self.backward(grad_output) if with_input else self.backward_parameters(grad_output)
-
-    def extra_repr(self) -> str:
-        """Return the constructor's arguments; nothing where modules follow that spell them."""
-        return "" if list(self.children()) else self.spec()[len(type(self).__name__) + 1 : -1]
-
-    def _recall(self) -> Any:
-        """What the latest forward kept; an error when there is none."""
-        kept = self._kept
-        if kept is None:
-            raise InvalidStateError(
-                shown(self),
-                "a forward before each backward",
-                "none since the latest backward",
-                "call the model on a batch first, outside no_grad()",
-            )
-        return kept
-
-    def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The gradient with respect to the output as kernels take it; with it, what the forward has left is used up."""
-        gy = ready(grad_output, dtype, self, "grad_output")
-        if gy.shape != shape:
-            raise InvalidValueError(shown(self), f"a gradient of shape {shape}", gy.shape)
-        self._kept = None
-        return gy
 
 
 def _as_array(value: ArrayLike, name: str) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
@@ -22,6 +22,7 @@ class Normalization(Layer):
     """y = (x - mean) / sqrt(var + eps) W + b, where W and b may be missing."""
 
     _keeps_shape = True
+    _held = "weight", "bias"
     weight: Parameter | None
     bias: Parameter | None
     # The size and arrays that the kernels have last been given, and their dtype (None for none): a user may assign others.
@@ -38,20 +39,6 @@ class Normalization(Layer):
         for parameter, value in ((self.weight, 1), (self.bias, 0)):
             if parameter is not None:
                 parameter.data = np.full(parameter.shape, value)
-
-    def backward(self, grad_output: Array) -> Array:
-        """Add to the gradients of W and b; return the gradient with respect to x."""
-        return self._backward(grad_output, True)
-
-    def backward_parameters(self, grad_output: Array) -> None:
-        """Add to the gradients of W and b."""
-        if type(self).backward is not Normalization.backward:
-            self.backward(grad_output)  # a subclass has its own
-        else:
-            self._backward(grad_output, False)
-
-    def _backward(self, grad_output: Array, with_input: bool) -> Any:
-        raise NotImplementedError
 
     def _fit(self, size: Any, W: Any, b: Any, *buffers: Any) -> None:
         """Look at what the kernels read and write, when it is other arrays than the latest time."""

@@ -20,7 +20,7 @@ from fastdl._kernels.pool import (
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.validation import as_given, pair, size, true_or_false
 
 Array = NDArray[Any]
@@ -51,9 +51,9 @@ class _Pool(Layer):
             self._shapes = x.shape, shape
         return x, empty(shape, x.dtype)
 
-    def _start_back(self, grad_output: Array) -> tuple[Array, Array, Any]:
-        """gy as kernels take it, room for gx, and what else forward kept."""
-        x_shape, y_shape, dtype, kept = self._recall()
+    def _start_back(self, saved: Any, grad_output: Any) -> tuple[Array, Array, Any]:
+        """gy as kernels take it, room for gx, and what else forward saved."""
+        x_shape, y_shape, dtype, kept = saved
         return self._gradient(grad_output, y_shape, dtype), empty(x_shape, dtype), kept
 
     def _measured(self, shape: Shape) -> Shape:
@@ -123,16 +123,15 @@ class _Windows(_Pool):
 class _MaxPool(_Windows):
     """Windows whose largest element counts."""
 
-    def forward(self, x: Array) -> Array:
-        """Return the maximum of each window."""
+    def _forward(self, x: Any) -> tuple[Array, Any]:
+        """The maximum of each window."""
         x, y = self._start(x)
         if not mode.enabled:
             max_pool_forward(self._images(x), *self._pairs, self._images(y), None)
-            return y
+            return y, None
         index = empty(y.shape, INDEX)
         max_pool_forward(self._images(x), *self._pairs, self._images(y), self._images(index))
-        self._kept = x.shape, y.shape, x.dtype, index
-        return y
+        return y, (x.shape, y.shape, x.dtype, index)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         outputs = plan.batch_size * prod(self._measured((1, *x.shape)))
@@ -140,9 +139,9 @@ class _MaxPool(_Windows):
         x, activation = plan.behind_maximum(x)
         return self._plan_windows(plan, x, "max_pool", self._pairs, kept, **activation)
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy where the maxima were, summed where they are maxima of several windows."""
-        gy, gx, index = self._start_back(grad_output)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Gy where the maxima were, summed where they are maxima of several windows."""
+        gy, gx, index = self._start_back(saved, grad_output)
         max_pool_backward(self._images(gy), self._images(index), *self._pairs, self._images(gx))
         return gx
 
@@ -153,24 +152,22 @@ class _AvgPool(_Windows):
     count_include_pad: bool
     divisor_override: int | None = None
 
-    def forward(self, x: Array) -> Array:
-        """Return the mean of each window."""
+    def _forward(self, x: Any) -> tuple[Array, Any]:
+        """The mean of each window."""
         x, y = self._start(x)
         avg_pool_forward(
             self._images(x), *self._pairs[:3], self.count_include_pad, self.divisor_override, self._images(y)
         )
-        if mode.enabled:
-            self._kept = x.shape, y.shape, x.dtype, None
-        return y
+        return y, (x.shape, y.shape, x.dtype, None)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         pairs, divisor = (*self._pairs[:3], (1, 1)), self.divisor_override or 0
         count_padding = int(self.count_include_pad)
         return self._plan_windows(plan, x, "avg_pool", pairs, {}, count_padding=count_padding, divisor=divisor)
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return what each element's windows send it: gy over their number of places."""
-        gy, gx, _ = self._start_back(grad_output)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """What each element's windows send it: gy over their number of places."""
+        gy, gx, _ = self._start_back(saved, grad_output)
         avg_pool_backward(
             self._images(gy), *self._pairs[:3], self.count_include_pad, self.divisor_override, self._images(gx)
         )
@@ -364,19 +361,17 @@ class AdaptiveAvgPool2d(_Pool):
     def _outputs(self, sizes: Shape) -> Shape:
         return tuple(n if m is None else m for n, m in zip(sizes, self._wanted, strict=True))
 
-    def forward(self, x: Array) -> Array:
-        """Return the mean of each share."""
+    def _forward(self, x: Any) -> tuple[Array, Any]:
+        """The mean of each share."""
         x, y = self._start(x)
         adaptive_avg_pool_forward(x, y)
-        if mode.enabled:
-            self._kept = x.shape, y.shape, x.dtype, None
-        return y
+        return y, (x.shape, y.shape, x.dtype, None)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         return self._plan_windows(plan, x, "adaptive_avg_pool", ((1, 1), (1, 1), (0, 0), (1, 1)), {})
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return what each element's shares send it: gy over their size."""
-        gy, gx, _ = self._start_back(grad_output)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """What each element's shares send it: gy over their size."""
+        gy, gx, _ = self._start_back(saved, grad_output)
         adaptive_avg_pool_backward(gy, gx)
         return gx

@@ -13,16 +13,14 @@ from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 
 
 class _OverAxis(Layer):
     """y = f(x) along axis `dim`, backward from y."""
 
     _keeps_shape = True
-    _forward: ClassVar[Callable[..., None]]
-    _backward: ClassVar[Callable[..., None]]
+    _kernels: ClassVar[tuple[Callable[..., None], Callable[..., None]]]
     _operation: ClassVar[str]
 
     def __init__(self, dim: int = -1) -> None:
@@ -30,16 +28,14 @@ class _OverAxis(Layer):
             raise InvalidTypeError(type(self).__name__, "an integer", shown(dim), argument="dim")
         self.dim = int(dim)
 
-    def forward(self, x: NDArray[Any]) -> NDArray[Any]:
-        """Return f(x)."""
+    def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
+        """f(x)."""
         x = ready(x, None, self)
         shape = self._split(x.shape)
         y = empty_like(x)
         if y.size:
-            self._forward(x.reshape(shape), y.reshape(shape))
-        if mode.enabled:
-            self._kept = y
-        return y
+            self._kernels[0](x.reshape(shape), y.reshape(shape))
+        return y, y
 
     def _plan(self, plan: Any, x: Any) -> Any:
         if self.dim % (len(x.shape) + 1) == 0:
@@ -47,14 +43,13 @@ class _OverAxis(Layer):
         rows, I, O = self._split((1, *x.shape))
         return plan.add(self._operation, self, x, x.shape, rows=rows, I=I, O=O)
 
-    def backward(self, grad_output: NDArray[Any]) -> NDArray[Any]:
-        """Return the gradient with respect to x."""
-        y = self._recall()
-        gy = self._gradient(grad_output, y.shape, y.dtype)
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """The gradient with respect to x."""
+        gy, y = self._gradient(grad_output, saved.shape, saved.dtype), saved
         shape = self._split(y.shape)
         gx = empty_like(y)
         if y.size:
-            self._backward(gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
+            self._kernels[1](gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
         return gx
 
     def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -78,8 +73,7 @@ class Softmax(_OverAxis):
     Source: torch.nn.Softmax (dim=None, which torch deprecates, is -1 here).
     """
 
-    _forward = staticmethod(kernels.softmax_forward)
-    _backward = staticmethod(kernels.softmax_backward)
+    _kernels = kernels.softmax_forward, kernels.softmax_backward
     _operation = "softmax"
 
 
@@ -96,6 +90,5 @@ class LogSoftmax(_OverAxis):
     Source: torch.nn.LogSoftmax.
     """
 
-    _forward = staticmethod(kernels.log_softmax_forward)
-    _backward = staticmethod(kernels.log_softmax_backward)
+    _kernels = kernels.log_softmax_forward, kernels.log_softmax_backward
     _operation = "log_softmax"

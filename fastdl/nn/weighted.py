@@ -14,7 +14,7 @@ from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 from fastdl.nn.parameter import Parameter, accumulates, learning_grad
 from fastdl.random import as_generator
 from fastdl.validation import as_float_dtype, true_or_false
@@ -23,9 +23,11 @@ from fastdl.validation import as_float_dtype, true_or_false
 class Weighted(Layer):
     """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
 
-    A subclass stores its sizes and calls `_make`; its forward keeps x, the output's shape, W and its geometry: what its
+    A subclass stores its sizes and calls `_make`; its forward saves x, the output's shape, W and its geometry: what its
     kernels are given beside arrays.
     """
+
+    _held = "weight", "bias"
 
     weight: Parameter
     bias: Parameter | None
@@ -76,9 +78,11 @@ class Weighted(Layer):
             self._fit(W, b, shape)
         return W, b
 
-    def _add_gradients(self, grad_output: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
-        """Add to the gradients of W and b; return x, gy, W and the forward's geometry."""
-        x, shape, forward_W, geometry = self._recall()
+    def _add_gradients(
+        self, saved: Any, grad_output: Any, with_parameters: bool
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
+        """Add to the gradients of W and b, if so; return x, gy, W and the forward's geometry."""
+        x, shape, forward_W, geometry = saved
         weight, bias = self.weight, self.bias
         W, _ = self._weights(forward_W.shape)
         if W is not forward_W and x.dtype != W.dtype:
@@ -86,7 +90,7 @@ class Weighted(Layer):
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
         gy = self._gradient(grad_output, shape, x.dtype)
-        gW, gb = learning_grad(weight), learning_grad(bias)
+        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
         if gW is not None or gb is not None:
             self._backward_weight(gy, x, *geometry, accumulates(weight, bias), gW, gb)
         return x, gy, W, geometry

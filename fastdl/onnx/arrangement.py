@@ -22,8 +22,8 @@ class Slice(Operation):
     def __init__(self, parts: tuple[tuple[int, int, int, int], ...]) -> None:
         self.parts = parts
 
-    def forward(self, x: Array) -> Array:
-        """Return the parts of x."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """The parts of x."""
         place = [slice(None)] * x.ndim
         for axis, start, stop, step in self.parts:
             if not -x.ndim <= axis < x.ndim:
@@ -33,12 +33,11 @@ class Slice(Operation):
                 place[axis] = slice(start, None, step)
             else:
                 place[axis] = slice(start, stop, step)
-        self._keep(x.shape, tuple(place))
-        return np.ascontiguousarray(x[tuple(place)])
+        return np.ascontiguousarray(x[tuple(place)]), (x.shape, tuple(place))
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy in its places, zeros elsewhere."""
-        shape, place = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy in its places, zeros elsewhere."""
+        shape, place = saved
         gx = np.zeros(shape, grad_output.dtype)
         gx[place] = grad_output
         return gx
@@ -50,19 +49,17 @@ class Squeeze(Operation):
     def __init__(self, axes: tuple[int, ...] | None = None) -> None:
         self.axes = axes
 
-    def forward(self, x: Array) -> Array:
-        """Return x without them."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x without them."""
         try:
             y = x.squeeze(self.axes)
         except (ValueError, np.exceptions.AxisError):
             raise ValueError(f"{self.spec()}: expected axes of size 1, got shape {x.shape}") from None
-        self._keep(x.shape)
-        return y
+        return y, x.shape
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy in x's shape."""
-        (shape,) = self._recall()
-        return grad_output.reshape(shape)
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy in x's shape."""
+        return grad_output.reshape(saved)
 
 
 class Unsqueeze(Operation):
@@ -71,21 +68,19 @@ class Unsqueeze(Operation):
     def __init__(self, axes: tuple[int, ...]) -> None:
         self.axes = axes
 
-    def forward(self, x: Array) -> Array:
-        """Return x with them."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x with them."""
         try:
             y = np.expand_dims(x, self.axes)
         except (ValueError, np.exceptions.AxisError):
             raise ValueError(
                 f"{self.spec()}: expected different places among {x.ndim + len(self.axes)} axes, got shape {x.shape}"
             ) from None
-        self._keep(x.shape)
-        return y
+        return y, x.shape
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy in x's shape."""
-        (shape,) = self._recall()
-        return grad_output.reshape(shape)
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy in x's shape."""
+        return grad_output.reshape(saved)
 
 
 class Cast(Operation):
@@ -94,12 +89,10 @@ class Cast(Operation):
     def __init__(self, dtype: str) -> None:
         self.dtype = dtype
 
-    def forward(self, x: Array) -> Array:
-        """Return x in the dtype."""
-        self._keep(x.dtype)
-        return x.astype(self.dtype)
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x in the dtype."""
+        return x.astype(self.dtype), x.dtype
 
-    def backward(self, grad_output: Array) -> Array | tuple[None]:
-        """Return gy in x's dtype; nothing for numbers that are none of the real line."""
-        (dtype,) = self._recall()
-        return grad_output.astype(dtype) if dtype.kind == "f" else (None,)
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array | tuple[None]:
+        """gy in x's dtype; nothing for numbers that are none of the real line."""
+        return grad_output.astype(saved) if saved.kind == "f" else (None,)

@@ -28,17 +28,15 @@ class Function(operation.Operation):
         """Return f'(x)."""
         raise NotImplementedError
 
-    def forward(self, x: Any) -> Any:
-        """Return f(x) in x's dtype."""
-        self._keep(x)
+    def _forward(self, x: Any) -> tuple[Any, Any]:
+        """f(x) in x's dtype."""
         with np.errstate(all="ignore"):
-            return np.asarray(self.function(x), x.dtype)
+            return np.asarray(self.function(x), x.dtype), x
 
-    def backward(self, grad_output: Any) -> Any:
-        """Return gy f'(x)."""
-        (x,) = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """gy f'(x)."""
         with np.errstate(all="ignore"):
-            return np.asarray(grad_output * self.derivative(x), x.dtype)
+            return np.asarray(grad_output * self.derivative(saved), saved.dtype)
 
 
 class Sqrt(Function):

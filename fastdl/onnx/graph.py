@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
 from fastdl.messages import shown
-from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer, Module
+from fastdl.nn.layer import run_backward, run_forward
+from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.onnx.operation import Operation
 
 
 class Step(NamedTuple):
@@ -24,7 +25,7 @@ class Step(NamedTuple):
     output: str
 
 
-class Graph(Layer):
+class Graph(Operation):
     """Apply modules to values by name, each after those it reads from.
 
     A module that reads several values takes them as arguments, and its backward returns a tuple of gradients.
@@ -61,29 +62,27 @@ class Graph(Layer):
         if output not in known:
             raise ValueError(f"Graph: expected a step that yields {shown(output)}, got none")
 
-    def forward(self, *inputs: NDArray[Any]) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the output for these inputs."""
+    def _forward(self, *inputs: Any) -> tuple[NDArray[Any], Any]:
+        """The output for these inputs."""
         if len(inputs) != len(self._inputs):
             raise TypeError(f"{shown(self)}: expected {len(self._inputs)} inputs, got {len(inputs)}")
         values: dict[str, Any] = {name: ready(x, None, self) for name, x in zip(self._inputs, inputs, strict=True)}
-        kept = []
+        left = []
         for step in self._steps:
-            values[step.output] = step.module.forward(*[values[name] for name in step.inputs])
-            kept.append(step.module._take_kept() if mode.enabled else None)
+            values[step.output], saved = run_forward(step.module, *[values[name] for name in step.inputs])
+            left.append(saved)
         y = values[self._output]
-        if mode.enabled:
-            self._kept = kept, [values[name] for name in self._inputs], y.shape, y.dtype
-        return y
+        return y, (left, [values[name] for name in self._inputs], y.shape, y.dtype)
 
-    def backward(self, grad_output: NDArray[Any]) -> Any:
-        """Return the gradient with respect to the input, a tuple of them where there are several."""
-        kept, inputs, shape, dtype = self._recall()
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """The gradient with respect to the input, a tuple of them where there are several."""
+        kept, inputs, shape, dtype = saved
         gradients = {self._output: self._gradient(grad_output, shape, dtype)}
         for step, left in zip(reversed(self._steps), reversed(kept), strict=True):
             gradient = gradients.pop(step.output, None)
             if gradient is None:
                 continue
-            found = step.module._backward_of(left, gradient)
+            found = run_backward(step.module, left, gradient, True, with_parameters)
             for name, gx in zip(step.inputs, found if isinstance(found, tuple) else (found,), strict=False):
                 if gx is not None:
                     gradients[name] = gradients[name] + gx if name in gradients else gx
@@ -104,7 +103,7 @@ class Graph(Layer):
         return f"Graph({', '.join(self._inputs)} -> {self._output}, {len(self._steps)} steps)"
 
 
-class Weight(Layer):
+class Weight(Operation):
     """A parameter as a value of a graph; it reads nothing.
 
     Example:
@@ -115,13 +114,13 @@ class Weight(Layer):
     def __init__(self, parameter: Parameter) -> None:
         self.value = parameter
 
-    def forward(self) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the parameter's values."""
-        return self.value.data
+    def _forward(self, *inputs: Any) -> tuple[NDArray[Any], Any]:
+        """The parameter's values."""
+        return self.value.data, ()
 
-    def backward(self, grad_output: NDArray[Any]) -> tuple[()]:
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> tuple[()]:
         """Add to the parameter's gradient."""
-        if self.value.requires_grad:
+        if with_parameters and self.value.requires_grad:
             self.value.grad += grad_output
         return ()
 
@@ -130,7 +129,7 @@ class Weight(Layer):
         return f"Weight({self.value.shape})"
 
 
-class Constant(Layer):
+class Constant(Operation):
     """An array that nothing changes, as a value of a graph; it reads nothing.
 
     Example:
@@ -143,12 +142,12 @@ class Constant(Layer):
     def __init__(self, array: NDArray[Any]) -> None:
         self.register_buffer("value", array)
 
-    def forward(self) -> NDArray[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the array."""
-        return self.value
+    def _forward(self, *inputs: Any) -> tuple[NDArray[Any], Any]:
+        """The array."""
+        return self.value, ()
 
-    def backward(self, grad_output: NDArray[Any]) -> tuple[()]:
-        """Return nothing: there is nothing to change."""
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> tuple[()]:
+        """Nothing: there is nothing to change."""
         return ()
 
     def spec(self) -> str:

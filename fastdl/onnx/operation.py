@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.module import Layer
+from fastdl.nn.layer import Layer
 
 Array = NDArray[Any]
 
@@ -21,10 +21,12 @@ Array = NDArray[Any]
 class Operation(Layer):
     """y = f(a, b, ...) of arrays."""
 
-    def _keep(self, *values: Any) -> None:
-        """Keep values for backward, where there will be one."""
+    def forward(self, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Return the output for the inputs; outside no_grad, what backward needs is kept until the next forward."""
+        y, saved = self._run_forward(*inputs)
         if mode.enabled:
-            self._kept = values
+            self._kept = saved
+        return y
 
     def _refused(self, *arrays: Array) -> ValueError:
         """The error for arrays whose shapes do not go together."""
@@ -41,62 +43,58 @@ class Operation(Layer):
 class Add(Operation):
     """y = a + b, broadcast as by NumPy."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a + b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a + b."""
         self._broadcast(a, b)
-        self._keep(a.shape, b.shape)
-        return a + b
+        return a + b, (a.shape, b.shape)
 
-    def backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gy for both."""
-        a, b = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
+        """gy for both."""
+        a, b = saved
         return summed(grad_output, a), summed(grad_output, b)
 
 
 class Sub(Operation):
     """y = a - b, broadcast as by NumPy."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a - b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a - b."""
         self._broadcast(a, b)
-        self._keep(a.shape, b.shape)
-        return a - b
+        return a - b, (a.shape, b.shape)
 
-    def backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gy and -gy."""
-        a, b = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
+        """gy and -gy."""
+        a, b = saved
         return summed(grad_output, a), summed(-grad_output, b)
 
 
 class Mul(Operation):
     """y = a b, element by element, broadcast as by NumPy."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a b."""
         self._broadcast(a, b)
-        self._keep(a, b)
-        return a * b
+        return a * b, (a, b)
 
-    def backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gy b and gy a."""
-        a, b = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
+        """gy b and gy a."""
+        a, b = saved
         return summed(grad_output * b, a.shape), summed(grad_output * a, b.shape)
 
 
 class Div(Operation):
     """y = a / b, element by element, broadcast as by NumPy; of integers without the remainder."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a / b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a / b."""
         self._broadcast(a, b)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             y = a / b if a.dtype.kind == "f" else np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
-        self._keep(a.shape, b, y)
-        return y
+        return y, (a.shape, b, y)
 
-    def backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gy / b and -gy y / b."""
-        a, b, y = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
+        """gy / b and -gy y / b."""
+        a, b, y = saved
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             ga = grad_output / b
             return summed(ga, a), summed(-ga * y, b.shape)
@@ -105,18 +103,17 @@ class Div(Operation):
 class MatMul(Operation):
     """y = a @ b, as numpy.matmul takes matrices in more than two axes, and vectors."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a @ b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a @ b."""
         try:
             y = np.asarray(a @ b)
         except ValueError:
             raise self._refused(a, b) from None
-        self._keep(a, b)
-        return y
+        return y, (a, b)
 
-    def backward(self, grad_output: Array) -> tuple[Array, Array]:
-        """Return gy b^T and a^T gy."""
-        a, b = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
+        """gy b^T and a^T gy."""
+        a, b = saved
         rows, columns = a[None] if a.ndim == 1 else a, b[:, None] if b.ndim == 1 else b
         gy = grad_output
         if b.ndim == 1:
@@ -130,15 +127,16 @@ class MatMul(Operation):
 class Where(Operation):
     """y = a where the condition holds, else b, broadcast as by NumPy."""
 
-    def forward(self, condition: Array, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a or b, element by element."""
+    def _forward(self, condition: Array, a: Array, b: Array) -> tuple[Array, Any]:
+        """a or b, element by element."""
         self._broadcast(condition, a, b)
-        self._keep(condition, a.shape, b.shape)
-        return np.where(condition, a, b)
+        return np.where(condition, a, b), (condition, a.shape, b.shape)
 
-    def backward(self, grad_output: Array) -> tuple[None, Array, Array]:
-        """Return gy for the one that was chosen, zeros for the other."""
-        condition, a, b = self._recall()
+    def _backward(
+        self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool
+    ) -> tuple[None, Array, Array]:
+        """gy for the one that was chosen, zeros for the other."""
+        condition, a, b = saved
         zeros = np.zeros_like(grad_output)
         return (
             None,
@@ -150,14 +148,13 @@ class Where(Operation):
 class Greater(Operation):
     """y = whether a > b, element by element; it has no gradient."""
 
-    def forward(self, a: Array, b: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return a > b."""
+    def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
+        """a > b."""
         self._broadcast(a, b)
-        self._keep()
-        return np.greater(a, b)
+        return np.greater(a, b), ()
 
-    def backward(self, grad_output: Array) -> tuple[None, None]:
-        """Return no gradients."""
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[None, None]:
+        """No gradients."""
         return None, None
 
 
@@ -167,19 +164,17 @@ class Concat(Operation):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def forward(self, *arrays: Array) -> Array:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the arrays as one."""
+    def _forward(self, *arrays: Array) -> tuple[Array, Any]:
+        """The arrays as one."""
         try:
             y = np.concatenate(arrays, self.axis)
         except ValueError:
             raise self._refused(*arrays) from None
-        self._keep([array.shape[self.axis] for array in arrays])
-        return y
+        return y, [array.shape[self.axis] for array in arrays]
 
-    def backward(self, grad_output: Array) -> tuple[Array, ...]:
-        """Return each array's part of gy."""
-        (sizes,) = self._recall()
-        return tuple(np.split(grad_output, np.cumsum(sizes[:-1]), self.axis))
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, ...]:
+        """Each array's part of gy."""
+        return tuple(np.split(grad_output, np.cumsum(saved[:-1]), self.axis))
 
 
 class Reshape(Operation):
@@ -193,8 +188,8 @@ class Reshape(Operation):
     def __init__(self, shape: tuple[int, ...], allow_zero: bool = False) -> None:
         self.shape, self.allow_zero = tuple(shape), allow_zero
 
-    def forward(self, x: Array) -> Array:
-        """Return x in its new shape."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x in its new shape."""
         try:
             shape = [x.shape[i] if n == 0 and not self.allow_zero else n for i, n in enumerate(self.shape)]
             if -1 in shape and x.size == 0:  # NumPy cannot tell what is left of nothing
@@ -203,13 +198,11 @@ class Reshape(Operation):
             y = x.reshape(shape)
         except (ValueError, IndexError):
             raise ValueError(f"{shown(self)}: expected an input that this shape holds, got {x.shape}") from None
-        self._keep(x.shape)
-        return y
+        return y, x.shape
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy in x's shape."""
-        (shape,) = self._recall()
-        return grad_output.reshape(shape)
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy in x's shape."""
+        return grad_output.reshape(saved)
 
 
 class Matrix(Operation):
@@ -218,18 +211,16 @@ class Matrix(Operation):
     def __init__(self, axis: int) -> None:
         self.axis = axis
 
-    def forward(self, x: Array) -> Array:
-        """Return x as a matrix."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x as a matrix."""
         axis = self.axis + x.ndim if self.axis < 0 else self.axis
         if not 0 <= axis <= x.ndim:
             raise ValueError(f"{shown(self)}: expected an input with an axis {self.axis}, got shape {x.shape}")
-        self._keep(x.shape)
-        return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
+        return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), x.shape
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy in x's shape."""
-        (shape,) = self._recall()
-        return grad_output.reshape(shape)
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy in x's shape."""
+        return grad_output.reshape(saved)
 
 
 class Transpose(Operation):
@@ -238,18 +229,16 @@ class Transpose(Operation):
     def __init__(self, axes: tuple[int, ...] | None = None) -> None:
         self.axes = axes
 
-    def forward(self, x: Array) -> Array:
-        """Return x with its axes in this order."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x with its axes in this order."""
         axes = tuple(reversed(range(x.ndim))) if self.axes is None else self.axes
         if sorted(axes) != list(range(x.ndim)):
             raise ValueError(f"{shown(self)}: expected an input of {len(axes)} axes, got shape {x.shape}")
-        self._keep(axes)
-        return np.ascontiguousarray(x.transpose(axes))
+        return np.ascontiguousarray(x.transpose(axes)), axes
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy with its axes back in x's order."""
-        (axes,) = self._recall()
-        return np.ascontiguousarray(grad_output.transpose(np.argsort(axes)))
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy with its axes back in x's order."""
+        return np.ascontiguousarray(grad_output.transpose(np.argsort(saved)))
 
 
 class Take(Operation):
@@ -258,19 +247,18 @@ class Take(Operation):
     def __init__(self, indices: int | tuple[Any, ...], axis: int) -> None:
         self.indices, self.axis = indices, axis
 
-    def forward(self, x: Array) -> Array:
-        """Return what lies there."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """What lies there."""
         indices = np.asarray(self.indices, np.int64)
         if not -x.ndim <= self.axis < x.ndim or (
             indices.size and not (-x.shape[self.axis] <= indices.min() and indices.max() < x.shape[self.axis])
         ):
             raise ValueError(f"{shown(self)}: expected an input with these places, got shape {x.shape}")
-        self._keep(x.shape, x.dtype)
-        return np.ascontiguousarray(x.take(indices, self.axis))
+        return np.ascontiguousarray(x.take(indices, self.axis)), (x.shape, x.dtype)
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy where it was taken from, summed where a place was taken several times."""
-        shape, dtype = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy where it was taken from, summed where a place was taken several times."""
+        shape, dtype = saved
         place: Any = (slice(None),) * (self.axis % len(shape)) + (np.asarray(self.indices, np.int64),)
         gx = np.zeros(shape, dtype)
         np.add.at(gx, place, grad_output)
@@ -288,18 +276,17 @@ class Mean(Operation):
     def __init__(self, axes: Any = None, keepdims: bool = True) -> None:
         self.axes, self.keepdims = axes, keepdims
 
-    def forward(self, x: Array) -> Array:
-        """Return the means."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """The means."""
         axes = tuple(range(2, x.ndim)) if self.axes is ... else self.axes
         if axes is not None and any(not -x.ndim <= axis < x.ndim for axis in axes):
             raise ValueError(f"{shown(self)}: expected an input with these axes, got shape {x.shape}")
         y = np.asarray(x.mean(axis=axes, keepdims=True))
-        self._keep(x.shape, y.shape)
-        return y if self.keepdims else np.asarray(x.mean(axis=axes))
+        return (y if self.keepdims else np.asarray(x.mean(axis=axes))), (x.shape, y.shape)
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return each element's share of gy."""
-        shape, kept = self._recall()
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """Each element's share of gy."""
+        shape, kept = saved
         count = math.prod(n // m for n, m in zip(shape, kept, strict=True) if m)
         share = (grad_output / count).astype(grad_output.dtype)
         return np.ascontiguousarray(np.broadcast_to(share.reshape(kept), shape))
@@ -317,17 +304,17 @@ class Pad(Operation):
     def __init__(self, before: tuple[int, ...], behind: tuple[int, ...], value: float = 0.0) -> None:
         self.before, self.behind, self.value = before, behind, value
 
-    def forward(self, x: Array) -> Array:
-        """Return x with its edge."""
+    def _forward(self, x: Array) -> tuple[Array, Any]:
+        """x with its edge."""
         if x.ndim != 2 + len(self.before):
             raise ValueError(f"{shown(self)}: expected an input of {2 + len(self.before)} axes, got shape {x.shape}")
-        self._keep(x.shape)
-        return np.pad(x, [(0, 0), (0, 0), *zip(self.before, self.behind, strict=True)], constant_values=self.value)
+        return np.pad(
+            x, [(0, 0), (0, 0), *zip(self.before, self.behind, strict=True)], constant_values=self.value
+        ), x.shape
 
-    def backward(self, grad_output: Array) -> Array:
-        """Return gy without the edge."""
-        (shape,) = self._recall()
-        places = tuple(slice(p, p + n) for p, n in zip(self.before, shape[2:], strict=True))
+    def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
+        """gy without the edge."""
+        places = tuple(slice(p, p + n) for p, n in zip(self.before, saved[2:], strict=True))
         return np.ascontiguousarray(grad_output[:, :, *places])
 
 

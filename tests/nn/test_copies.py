@@ -348,8 +348,8 @@ def extension_types():
 def in_a_process():
     """One of each class that holds addresses."""
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
-    call = model._flat.calls[True]
-    return [Access(), call, model._kept, call.watch, call.free[0] if call.free else another(model, call)]
+    call, layer = model._flat.calls[True], called(nn.Linear(6, 3))
+    return [Access(), layer._turns, call, model._kept, call.watch, call.free[0] if call.free else another(model, call)]
 
 
 def another(model, call):

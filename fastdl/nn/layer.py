@@ -1,0 +1,142 @@
+"""Layer: a module whose forward returns what its backward needs; `forward` and `backward` as users call them are here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready
+from fastdl._kernels.turns import Turns, backward_in_turn, forward_in_turn
+from fastdl.errors import InvalidStateError, InvalidValueError
+from fastdl.messages import shown
+from fastdl.nn import stateful
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.module import Module
+
+
+class Layer(Module):
+    """A module of fastdl's own, as two functions without state.
+
+    `_forward(x)` returns the output and what backward needs; it may leave out the latter where `mode.enabled` is False.
+    `_backward(saved, grad_output, with_input, with_parameters)` returns the gradient with respect to x, or None unless
+    `with_input`, and adds to the parameters' gradients if `with_parameters`. It changes nothing in what was saved.
+
+    A subclass that overrides `forward`, `backward` or `backward_parameters` is run by containers through these.
+    """
+
+    # The attributes with parameters that kernels read: calls of the layer have a turn for them and for the buffers.
+    _held: ClassVar[tuple[str, ...]] = ()
+    # What the latest forward saved, until a backward has used it.
+    _kept: Any = None
+    _turns: Turns | None = None
+    # The module whose buffers a copy shares, in a tuple, for it is no part of the copy: turns at buffers are by module.
+    _origin: tuple[Module, ...]
+    _forward: ClassVar[Callable[..., tuple[Any, Any]]]
+    _backward: ClassVar[Callable[..., Any]]
+    # The same, in a turn where there is one.
+    _run_forward: ClassVar[Callable[..., tuple[Any, Any]]]
+    _run_backward: ClassVar[Callable[..., Any]]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        forward, backward = _depth(cls, "_forward"), _depth(cls, "_backward")
+        own_backward = _depth(cls, "backward") < backward
+        cls._stateful = (
+            own_backward or _depth(cls, "forward") < forward or _depth(cls, "backward_parameters") < backward
+        )
+        if own_backward and _depth(cls, "backward") < _depth(cls, "backward_parameters"):
+            cls.backward_parameters = Module.backward_parameters
+        if cls._held:
+            cls._run_forward, cls._run_backward = forward_in_turn, backward_in_turn
+        elif hasattr(cls, "_forward"):
+            cls._run_forward, cls._run_backward = cls._forward, cls._backward
+
+    def forward(self, x: Any) -> Any:
+        """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
+        y, saved = self._run_forward(x)
+        if mode.enabled:
+            self._kept = saved
+        return y
+
+    def backward(self, grad_output: Any) -> Any:
+        """Return the gradient with respect to the latest forward's input; add to the parameters' gradients.
+
+        Each forward serves one backward. A gradient that is refused leaves it.
+        """
+        return self._use_kept(grad_output, True)
+
+    def backward_parameters(self, grad_output: Any) -> None:
+        """Add to the parameters' gradients, as backward does, without computing the input's."""
+        self._use_kept(grad_output, False)
+
+    def _use_kept(self, grad_output: Any, with_input: bool) -> Any:
+        """The gradient of the latest forward, which is used up unless the gradient is refused."""
+        saved = self._recall()
+        try:
+            gx = self._run_backward(saved, grad_output, with_input, True)
+        except (TypeError, ValueError):
+            raise
+        except BaseException:
+            self._kept = None
+            raise
+        self._kept = None
+        return gx
+
+    def _recall(self) -> Any:
+        """What the latest forward saved; an error when there is nothing."""
+        kept = self._kept
+        if kept is None:
+            raise InvalidStateError(
+                shown(self),
+                "a forward before each backward",
+                "none since the latest backward",
+                "call the model on a batch first, outside no_grad()",
+            )
+        return kept
+
+    def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """The gradient with respect to the output as kernels take it."""
+        gy = ready(grad_output, dtype, self, "grad_output")
+        if gy.shape != shape:
+            raise InvalidValueError(shown(self), f"a gradient of shape {shape}", gy.shape)
+        return gy
+
+    def _make_turns(self) -> Turns:
+        """The turns of the layer's calls, for the parameters and the mode that it has now."""
+        names = (*self._held, "training")
+        seen = vars(self).copy()
+        parameters = [each for each in map(seen.get, self._held) if each is not None]
+        buffered = list(seen.get("_origin", (self,))) if self._buffer_names else []
+        moved = buffered if seen.get("training", True) else []
+        forward = Access(reads=[*parameters, *buffered], writes=moved)
+        backward = Access(reads=parameters, writes_gradients=parameters)
+        return Turns(vars(self), names, seen, forward, backward)
+
+    def extra_repr(self) -> str:
+        """Return the constructor's arguments; nothing where modules follow that spell them."""
+        return "" if list(self.children()) else self.spec()[len(type(self).__name__) + 1 : -1]
+
+
+def run_forward(module: Module, *inputs: Any) -> tuple[Any, Any]:
+    """A module's output and what `run_backward` needs, for whoever holds the module: the module itself keeps nothing."""
+    if module._stateful or "forward" in module.__dict__:
+        return stateful.run_forward(module, *inputs)
+    layer: Layer = module  # pyright: ignore[reportAssignmentType]
+    return layer._run_forward(inputs[0]) if len(inputs) == 1 else layer._run_forward(*inputs)
+
+
+def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+    """The gradient with respect to the input of the forward that saved this; see Layer."""
+    if module._stateful or isinstance(saved, stateful.Left) or "backward" in module.__dict__:
+        return stateful.run_backward(module, saved, grad_output, with_input, with_parameters)
+    return module._run_backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _depth(kind: type, name: str) -> int:
+    """How far up from a class the one is that defines a method; beyond all of them where there is none."""
+    bases = kind.__mro__
+    return next((depth for depth, base in enumerate(bases) if name in vars(base)), len(bases))

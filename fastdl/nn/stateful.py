@@ -1,0 +1,76 @@
+"""Modules in the papers' form, in which forward stores in attributes what backward reads: run for several places at once.
+
+What a forward has stored is taken out of the module and of its parts for whoever runs it, and put back for that forward's
+backward. Whole numbers that forward or backward changes are taken for counts, and go on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.parameter import Parameter
+from fastdl.nn.walk import TRANSIENT, Parts
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+
+class Left(list[tuple[Any, dict[str, Any]]]):
+    """What a forward has left: a module and those inside it, each with what it has stored."""
+
+
+def run_forward(module: Module, *inputs: Any) -> tuple[Any, Left | None]:
+    """The output, and what the forward has left."""
+    y = module.forward(*inputs)
+    return y, left_in(module) if mode.enabled else None
+
+
+def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+    """`backward`, or `backward_parameters`, of the forward that left this."""
+    if not isinstance(saved, Left):  # a layer's own, whose backward alone was replaced
+        saved = Left([(module, {"_kept": saved})])
+    before = left_in(module)
+    for part, stored in saved:
+        vars(part).update(stored)
+    try:
+        if with_input:
+            return module.backward(grad_output)
+        return module.backward_parameters(grad_output)
+    finally:
+        _go_on(before, saved)
+
+
+def left_in(module: Module) -> Left:
+    """What a module and those inside it have stored; of fastdl's own layers what their forward keeps."""
+    left, waiting, seen = Left(), [module], {id(module)}
+    while waiting:
+        part = waiting.pop()
+        left.append((part, _stored(part)))
+        if part._stateful:
+            for child in part.children():
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    waiting.append(child)
+    return left
+
+
+def _stored(part: Any) -> dict[str, Any]:
+    if not part._stateful:
+        return {"_kept": part._kept}
+    passing = {"training", "_buffer_names", *part._buffer_names, *TRANSIENT} - {"_kept"}
+    own = vars(part).copy().items()
+    return {name: value for name, value in own if name not in passing and not isinstance(value, (Parameter, Parts))}
+
+
+def _go_on(before: Left, saved: Left) -> None:
+    """Put back what the modules held before a backward was for a place, and let counts go on from it."""
+    places = {id(part): stored for part, stored in saved}
+    for part, earlier in before:
+        now, stored = vars(part), places.get(id(part), {})
+        for name, value in earlier.items():
+            left = stored.get(name, value)
+            if name in now and now[name] is left:
+                now[name] = value
+            elif all(type(each) is int for each in (value, left, now.get(name))):
+                now[name] += value - left
