@@ -50,7 +50,13 @@ EVERY = {
 }
 
 
-@pytest.mark.parametrize("words", EVERY.values(), ids=EVERY)
+# All commands write through the same streams: these stand for the others.
+SHORT = ("help", "train on a file", "predict")
+slow = pytest.mark.slow
+commands = [pytest.param(words, id=name, marks=() if name in SHORT else slow) for name, words in EVERY.items()]
+
+
+@pytest.mark.parametrize("words", commands)
 def test_what_is_closed_is_not_written_to(folder, words):
     done = shell(folder, words, ">&-")
     if words == EVERY["predict"]:
@@ -66,7 +72,7 @@ def test_all_three_may_be_closed(folder):
     assert {path.name for path in (folder / "closed").iterdir()} >= {"disk.safetensors", "disk-history.csv"}
 
 
-@pytest.mark.parametrize("words", [*EVERY.values(), "train --epochs x", "evaluate none"])
+@pytest.mark.parametrize("words", [*commands, "train --epochs x", pytest.param("evaluate none", marks=slow)])
 def test_a_closed_or_full_standard_error_changes_nothing(folder, words):
     wanted = shell(folder, words)
     for redirection in ["2>&-", *[f"2>{FULL}"] * os.path.exists(FULL)]:
@@ -75,7 +81,7 @@ def test_a_closed_or_full_standard_error_changes_nothing(folder, words):
 
 
 @needs_full
-@pytest.mark.parametrize("words", [*EVERY.values(), "train --help", "--version"])
+@pytest.mark.parametrize("words", [*commands, "train --help", "--version"])
 @pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
 def test_a_full_device_is_one_line(folder, words, buffered):
     done = shell(folder, words, f">{FULL}", PYTHONUNBUFFERED=buffered)
@@ -90,7 +96,7 @@ def test_weights_are_saved_where_standard_output_is_full(folder):
     assert {path.name for path in (folder / "full").iterdir()} >= {"disk.safetensors", "disk-history.csv"}
 
 
-@pytest.mark.parametrize("words", [*EVERY.values(), "train --help"])
+@pytest.mark.parametrize("words", [*commands, "train --help"])
 def test_a_reader_that_has_gone_is_no_traceback(folder, words):
     read, write = os.pipe()
     os.close(read)

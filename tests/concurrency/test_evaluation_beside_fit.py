@@ -71,7 +71,7 @@ def learning(parts, metrics=()):
 
 def fit(trainer, *callbacks):
     """The fit, and all that it leads to."""
-    history = trainer.fit(X, Y, epochs=EPOCHS, batch_size=16, seed=0, callbacks=callbacks)
+    history = trainer.fit(X, Y, epochs=EPOCHS, batch_size=40, seed=0, callbacks=callbacks)
     modes = [module.training for module in trainer.model.modules()]
     numbers = trainer.rng.bit_generator.state, trainer._position.stream.state_dict()
     calls = [module.calls for module in trainer.model.modules() if isinstance(module, Memory)]
@@ -137,7 +137,7 @@ def test_within_a_fit_in_a_callback_that_watches(parts, evaluate, alone):
 @parts
 def test_as_validation_and_with_metrics(parts, alone):
     trainer = learning(parts, [accuracy])
-    history = trainer.fit(X, Y, epochs=EPOCHS, batch_size=16, seed=0, validation_data=(X[:40], Y[:40]))
+    history = trainer.fit(X, Y, epochs=EPOCHS, batch_size=40, seed=0, validation_data=(X[:40], Y[:40]))
     assert history["loss"] == alone[parts][0]
     for name, array in trainer.model.state_dict().items():
         np.testing.assert_array_equal(array, alone[parts][-1][name])

@@ -83,7 +83,7 @@ def test_a_child_of_a_signal_handler_ends(python, plain):
 
 @pytest.mark.parametrize("plain", [False, True], ids=["native", "plain"])
 @pytest.mark.parametrize("watches", [False, True], ids=["awaited", "watching"])
-@pytest.mark.parametrize("hook", ["on_epoch_end", "on_step_end", "on_checkpoint"])
+@pytest.mark.parametrize("hook", ["on_epoch_end", "on_step_end", pytest.param("on_checkpoint", marks=pytest.mark.slow)])
 def test_a_child_of_a_callback_ends(python, plain, hook, watches):
     code = f"""
 class Forking(Callback):

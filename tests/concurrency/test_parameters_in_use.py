@@ -65,7 +65,7 @@ CALLS = {
 CHANGES = ("load", "step", "new optimizer", "replaced", "gradients", "frozen", "modes")
 
 
-@pytest.mark.parametrize("calls", CALLS)
+@pytest.mark.parametrize("calls", ["calls", "predictions", pytest.param("both", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("change", CHANGES)
 def test_each_call_sees_one_whole_set_of_weights(python, change, calls):
     done = python(f"{PRELUDE}\nchange({change!r}, {CALLS[calls]}, 20)")

@@ -30,14 +30,15 @@ def digits():
         pytest.skip(str(error))
 
 
-def test_lenet_tells_98_percent_of_unseen_digits(digits):
+@pytest.mark.parametrize(("epochs", "least"), [(2, 0.95), pytest.param(8, 0.98, marks=pytest.mark.slow)])
+def test_lenet_classifies_unseen_digits(digits, epochs, least):
     x, y = digits
     x = Standardize().fit(x[:8000], per="channel").transform(x)
     rng = np.random.default_rng(0)
     model = lenet(rng)
     optimizer = optim.Adam(model.parameters(), lr=0.003)
-    schedule = optim.CosineAnnealingLR(optimizer, 8)
+    schedule = optim.CosineAnnealingLR(optimizer, epochs)
     trainer = Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=schedule, metrics=[accuracy])
-    history = trainer.fit(x[:8000], y[:8000], epochs=8, batch_size=64, seed=rng)
-    assert history["accuracy"][-1] > 0.99
-    assert trainer.evaluate(x[8000:], y[8000:])["accuracy"] >= 0.98
+    history = trainer.fit(x[:8000], y[:8000], epochs=epochs, batch_size=64, seed=rng)
+    assert history["accuracy"][-1] > least
+    assert trainer.evaluate(x[8000:], y[8000:])["accuracy"] >= least

@@ -249,13 +249,14 @@ def test_a_module_that_holds_itself_is_refused():
             ask()
 
 
-def test_rows_of_any_length_are_walked():
-    model = nn.Sequential(*[nn.ReLU() for _ in range(5000)], nn.Linear(2, 1))
-    assert len(list(model.modules())) == 5002
-    assert list(model.state_dict()) == ["5000.weight", "5000.bias"]
+@pytest.mark.parametrize("length", [1500, pytest.param(5000, marks=pytest.mark.slow)])  # beyond Python's 1000 frames
+def test_rows_of_any_length_are_walked(length):
+    model = nn.Sequential(*[nn.ReLU() for _ in range(length)], nn.Linear(2, 1))
+    assert len(list(model.modules())) == length + 2
+    assert list(model.state_dict()) == [f"{length}.weight", f"{length}.bias"]
     for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy_of(model, False)):
         assert twin(X).shape == (8, 1)
     for _ in range(3):  # and as one program
         model.backward(model(X))
-    assert model.spec().count("ReLU") == 5000
-    assert len(model.summary(2).rows) == 5002
+    assert model.spec().count("ReLU") == length
+    assert len(model.summary(2).rows) == length + 2
