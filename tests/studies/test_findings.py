@@ -6,21 +6,42 @@ from fastdl import studies
 from fastdl.studies import disk_accuracy, pytorch
 from fastdl.studies.run import run
 
+# Their quick runs take longer than a few seconds.
+SLOW = ("activations", "dropout", "label-noise", "vectorization")
 
-@pytest.fixture
-def results(request, tmp_path, monkeypatch):
-    """The quick results of the study that a test is about, without PyTorch."""
-    monkeypatch.setattr(pytorch, "installed", lambda: False)
-    study = studies.find(request.param)(quick=True)
+
+def measured(study, folder):
+    """The results of a study, which writes its report."""
     if study.needs_sklearn:
         pytest.importorskip("sklearn")
-    found = run(study, tmp_path)
-    assert (tmp_path / f"{study.name}.md").read_text().startswith(f"# {study.name}: ")
+    found = run(study, folder)
+    assert (folder / f"{study.name}.md").read_text().startswith(f"# {study.name}: ")
     return found
 
 
+@pytest.fixture(autouse=True, scope="module")
+def without_pytorch():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pytorch, "installed", lambda: False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(request, tmp_path_factory):
+    """The quick results of the study that a test is about."""
+    return measured(studies.find(request.param)(quick=True), tmp_path_factory.mktemp("study"))
+
+
 def about(name):
-    return pytest.mark.parametrize("results", [name], indirect=True)
+    marks = pytest.mark.slow if name in SLOW else ()
+    return pytest.mark.parametrize("results", [pytest.param(name, marks=marks)], indirect=True, scope="module")
+
+
+@pytest.mark.parametrize("name", SLOW)
+def test_one_epoch_of_a_longer_study_measures_every_case(name, tmp_path):
+    study = studies.find(name)(quick=True, runs=1, epochs=1)
+    results = measured(study, tmp_path)
+    assert results.cases == [case for case in study.cases() if case.get("framework") != "PyTorch"]
 
 
 TEST = "test error [%]"
@@ -189,7 +210,7 @@ def test_digits_are_learned_by_each_net_and_best_by_the_convolutional_one(result
 
 def test_every_study_is_held_to_its_direction():
     tested = {
-        mark.args[1][0]
+        mark.args[1][0].values[0]
         for test in globals().values()
         for mark in getattr(test, "pytestmark", [])
         if mark.args[0] == "results"

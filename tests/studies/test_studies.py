@@ -154,7 +154,20 @@ def test_an_error_in_a_process_is_raised_and_finished_runs_are_kept(tmp_path):
 
 
 def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
-    command = [sys.executable, "-P", "-m", "fastdl", "study", "momentum", "--runs", "500", "--out", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "fastdl",
+        "study",
+        "momentum",
+        "--runs",
+        "500",
+        "--epochs",
+        "5",
+        "--out",
+        str(tmp_path),
+    ]
     path = tmp_path / "momentum.runs.jsonl"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
