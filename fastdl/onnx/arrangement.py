@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidValueError
 from fastdl.onnx.operation import Operation
 
 Array = NDArray[Any]
@@ -27,7 +28,7 @@ class Slice(Operation):
         place = [slice(None)] * x.ndim
         for axis, start, stop, step in self.parts:
             if not -x.ndim <= axis < x.ndim:
-                raise ValueError(f"{self.spec()}: expected an input with an axis {axis}, got shape {x.shape}")
+                raise InvalidValueError(self.spec(), f"an input with an axis {axis}", f"shape {x.shape}")
             size = x.shape[axis]
             if step < 0 and stop < -size:
                 place[axis] = slice(start, None, step)
@@ -54,7 +55,7 @@ class Squeeze(Operation):
         try:
             y = x.squeeze(self.axes)
         except (ValueError, np.exceptions.AxisError):
-            raise ValueError(f"{self.spec()}: expected axes of size 1, got shape {x.shape}") from None
+            raise InvalidValueError(self.spec(), "axes of size 1", f"shape {x.shape}") from None
         return y, x.shape
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
@@ -73,8 +74,8 @@ class Unsqueeze(Operation):
         try:
             y = np.expand_dims(x, self.axes)
         except (ValueError, np.exceptions.AxisError):
-            raise ValueError(
-                f"{self.spec()}: expected different places among {x.ndim + len(self.axes)} axes, got shape {x.shape}"
+            raise InvalidValueError(
+                self.spec(), f"different places among {x.ndim + len(self.axes)} axes", f"shape {x.shape}"
             ) from None
         return y, x.shape
 

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import read_whole
 from fastdl.onnx.table import OPERATORS
 
@@ -36,9 +37,11 @@ TENSORS: dict[int, tuple[np.dtype[Any], str]] = {
 def as_array(tensor: TensorProto, name: str) -> Array:
     """A tensor's numbers, when there are as many as its shape says."""
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise ValueError(
-            f"onnx.load: expected weights in the model, got {shortened(str(name))} in another file;"
-            " write fastdl.onnx.load(path) or onnx.load(path), which read it"
+        raise InvalidValueError(
+            "onnx.load",
+            "weights in the model",
+            f"{shortened(str(name))} in another file",
+            "write fastdl.onnx.load(path) or onnx.load(path), which read it",
         )
     check_dtype(tensor, name)
     dtype, field = TENSORS[tensor.data_type]
@@ -46,8 +49,8 @@ def as_array(tensor: TensorProto, name: str) -> Array:
     wanted = prod(shape) if all(n >= 0 for n in shape) else -1
     found = len(tensor.raw_data) // dtype.itemsize if tensor.HasField("raw_data") else len(getattr(tensor, field))
     if found != wanted or (tensor.HasField("raw_data") and len(tensor.raw_data) % dtype.itemsize):
-        raise ValueError(
-            f"onnx.load: expected {shortened(name)} to hold the numbers of shape {shortened(str(shape))}, got {found}"
+        raise InvalidValueError(
+            "onnx.load", f"{shortened(name)} to hold the numbers of shape {shortened(str(shape))}", found
         )
     return np.array(numpy_helper.to_array(tensor), dtype)
 
@@ -55,22 +58,23 @@ def as_array(tensor: TensorProto, name: str) -> Array:
 def check_dtype(tensor: TensorProto, name: str) -> None:
     """Refuse a tensor of numbers that fastdl does not compute with."""
     if tensor.data_type not in TENSORS:
-        raise ValueError(
-            "onnx.load: expected tensors of float32, float64, int64 or bool,"
-            f" got {shortened(str(name))} of {spelled(tensor.data_type)}"
+        raise InvalidValueError(
+            "onnx.load",
+            "tensors of float32, float64, int64 or bool",
+            f"{shortened(str(name))} of {spelled(tensor.data_type)}",
         )
 
 
 def parsed(source: str | os.PathLike[str]) -> onnx.ModelProto:
     """A file's content as a model."""
     if not isinstance(source, (str, os.PathLike)):
-        raise TypeError(f"onnx.load: expected a path or an onnx.ModelProto, got {type(source).__name__}")
+        raise InvalidTypeError("onnx.load", "a path or an onnx.ModelProto", type(source).__name__)
     content = read_whole(source, "onnx.load", LARGEST)
     require_memory(len(content), "onnx.load")
     try:
         return onnx.ModelProto.FromString(content)
     except DecodeError:
-        raise ValueError(f"onnx.load: expected an ONNX model, got {source}, which cannot be read as one") from None
+        raise InvalidValueError("onnx.load", "an ONNX model", f"{source}, which cannot be read as one") from None
 
 
 def require_memory(size: int, owner: str) -> None:
@@ -89,9 +93,11 @@ def checked(model: onnx.ModelProto) -> int:
     opset = opsets.get("", opsets.get("ai.onnx", 0))
     newest = onnx.defs.onnx_opset_version()
     if not FIRST_OPSET <= opset <= newest:
-        raise ValueError(
-            f"onnx.load: expected a model of opset {FIRST_OPSET} to {newest}, got {opset};"
-            " write onnx.version_converter.convert_version(model, 17)"
+        raise InvalidValueError(
+            "onnx.load",
+            f"a model of opset {FIRST_OPSET} to {newest}",
+            opset,
+            "write onnx.version_converter.convert_version(model, 17)",
         )
     for kind, found in (
         ("functions", model.functions),
@@ -100,17 +106,17 @@ def checked(model: onnx.ModelProto) -> int:
         ("quantization", model.graph.quantization_annotation),
     ):
         if found:
-            raise ValueError(f"onnx.load: expected a model without {kind}, got one with {len(found)}")
+            raise InvalidValueError("onnx.load", f"a model without {kind}", f"one with {len(found)}")
     for name in _names(model.graph):
         if not isinstance(name, str):  # protobuf gives bytes for what is no text
-            raise ValueError(f"onnx.load: expected names in UTF-8, got {shortened(repr(name))}")
+            raise InvalidValueError("onnx.load", "names in UTF-8", shortened(repr(name)))
     for tensor in model.graph.initializer:
         as_array(tensor, tensor.name)
     for node in model.graph.node:
         if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
             operator = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            raise ValueError(
-                f"onnx.load: expected operators of fastdl's subset, got {shortened(operator)}; see fastdl's docs/onnx.md"
+            raise InvalidValueError(
+                "onnx.load", "operators of fastdl's subset", shortened(operator), "see fastdl's docs/onnx.md"
             )
         for attribute in node.attribute:
             _check_attribute(node, attribute)
@@ -124,7 +130,7 @@ def accept(model: onnx.ModelProto, owner: str) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
         reason = shortened(" ".join(str(error).split()), 300)
-        raise ValueError(f"{owner}: expected a model that onnx's checker accepts, got this from it: {reason}") from None
+        raise InvalidValueError(owner, "a model that onnx's checker accepts", f"this from it: {reason}") from None
 
 
 def _names(graph: onnx.GraphProto) -> Iterator[str | bytes]:
@@ -139,15 +145,18 @@ def _check_attribute(node: onnx.NodeProto, attribute: onnx.AttributeProto) -> No
     """Refuse what shape inference must not meet: sizes of windows and steps that are none."""
     name = f"{node.op_type} {shortened(node.name)}"
     if attribute.ref_attr_name or attribute.HasField("g") or attribute.graphs:
-        raise ValueError(f"onnx.load: expected plain attributes for {name}, got {shortened(attribute.name)}")
+        raise InvalidValueError("onnx.load", "plain attributes", shortened(attribute.name), argument=name)
     if attribute.name in ("kernel_shape", "strides", "dilations", "pads"):
         least = 0 if attribute.name == "pads" else 1
         if any(not least <= n < 2**31 for n in attribute.ints):
-            raise ValueError(
-                f"onnx.load: expected {attribute.name} of at least {least} for {name}, got {shortened(str(list(attribute.ints)))}"
+            raise InvalidValueError(
+                "onnx.load",
+                f"{attribute.name} of at least {least}",
+                shortened(str(list(attribute.ints))),
+                argument=name,
             )
     if attribute.name == "group" and attribute.i < 1:
-        raise ValueError(f"onnx.load: expected at least one group for {name}, got {attribute.i}")
+        raise InvalidValueError("onnx.load", "at least one group", attribute.i, argument=name)
     if attribute.HasField("t"):
         as_array(attribute.t, attribute.name)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.container import concatenate
 from fastdl.onnx.table import exports
@@ -40,7 +41,7 @@ def _(layer: nn.Parallel, graph: Writer, x: Value) -> Value:
 @exports(nn.Siamese)
 def _(layer: nn.Siamese, graph: Writer, x: Value) -> Value:
     if x.array.ndim < 2:
-        raise ValueError(f"onnx.export: expected an input_shape of at least one axis for {shown(layer)}, got none")
+        raise InvalidValueError("onnx.export", f"an input_shape of at least one axis for {shown(layer)}", "none")
     outputs = []
     for number in range(x.array.shape[1]):
         part = Value(

@@ -12,6 +12,7 @@ from typing import Any
 import onnx
 from onnx import TensorProto
 
+from fastdl.errors import InvalidValueError
 from fastdl.onnx.checking import TENSORS, check_dtype, require_memory, shortened
 
 # What protobuf can hold in one message, less what may come on top of the weights.
@@ -30,7 +31,7 @@ def take_in(model: onnx.ModelProto, path: Path) -> None:
             places.append((tensor, *_place(tensor, shortened(str(tensor.name)), path.parent)))
     total = sum(length for _, _, _, length in places)
     if total > LARGEST:
-        raise ValueError(f"onnx.load: expected at most {LARGEST} bytes of external data, got more")
+        raise InvalidValueError("onnx.load", f"at most {LARGEST} bytes of external data", "more")
     require_memory(total, "onnx.load")
     for tensor, file, offset, length in places:
         tensor.raw_data = _read(file, offset, length, shortened(str(tensor.name)))
@@ -49,31 +50,32 @@ def _place(tensor: TensorProto, name: str, folder: Path) -> tuple[Path, int, int
     check_dtype(tensor, name)
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) < len(tensor.external_data):
-        raise ValueError(f"onnx.load: expected each entry of the external data of {name} once, got one twice")
+        raise InvalidValueError("onnx.load", f"each entry of the external data of {name} once", "one twice")
     shape = tuple(tensor.dims)
     wanted = prod(shape) * TENSORS[tensor.data_type][0].itemsize if all(n >= 0 for n in shape) else -1
     offset = _number(entries.get("offset", "0"), "offset", name)
     length = _number(entries.get("length", str(wanted)), "length", name)
     if length != wanted:
-        raise ValueError(
-            f"onnx.load: expected external data of {name} to have the {wanted} bytes of shape {shortened(str(shape))},"
-            f" got a length of {length}"
+        raise InvalidValueError(
+            "onnx.load",
+            f"external data of {name} to have the {wanted} bytes of shape {shortened(str(shape))}",
+            f"a length of {length}",
         )
     return _within(folder, entries.get("location"), name), offset, length
 
 
 def _number(text: Any, what: str, name: str) -> int:
     if not (isinstance(text, str) and text.isascii() and text.isdecimal() and len(text) < 20):
-        raise ValueError(
-            f"onnx.load: expected a whole number as the {what} of the external data of {name}, got {shortened(repr(text))}"
+        raise InvalidValueError(
+            "onnx.load", f"a whole number as the {what} of the external data of {name}", shortened(repr(text))
         )
     return int(text)
 
 
 def _within(folder: Path, location: Any, name: str) -> Path:
     """A file of the folder; links count as what they lead to."""
-    outside = ValueError(
-        f"onnx.load: expected the external data of {name} in a file in the model's folder, got {shortened(repr(location))}"
+    outside = InvalidValueError(
+        "onnx.load", f"the external data of {name} in a file in the model's folder", shortened(repr(location))
     )
     if not isinstance(location, str) or not location or "\0" in location:
         raise outside
@@ -96,27 +98,28 @@ def _read(file: Path, offset: int, length: int, name: str) -> bytes:
     try:
         number = os.open(file, flags | getattr(os, "O_CLOEXEC", 0))
     except OSError as error:
-        raise ValueError(
-            f"onnx.load: expected the external data of {name} in {shortened(file.name)} beside the model, got"
-            f" {error.strerror or error}"
+        raise InvalidValueError(
+            "onnx.load",
+            f"the external data of {name} in {shortened(file.name)} beside the model",
+            error.strerror or error,
         ) from None
     if not stat.S_ISREG(os.fstat(number).st_mode):
         os.close(number)
-        raise ValueError(
-            f"onnx.load: expected the external data of {name} in a regular file, got {shortened(file.name)}, which is none"
+        raise InvalidValueError(
+            "onnx.load", f"the external data of {name} in a regular file", f"{shortened(file.name)}, which is none"
         )
     with open(number, "rb", buffering=0) as content:
         size = os.fstat(number).st_size
         if offset + length > size:
-            raise ValueError(
-                f"onnx.load: expected {length} bytes of {name} at {offset} in {shortened(file.name)}, got a file of {size}"
+            raise InvalidValueError(
+                "onnx.load", f"{length} bytes of {name} at {offset} in {shortened(file.name)}", f"a file of {size}"
             )
         content.seek(offset)
         parts, left = [], length
         while left:
             part = content.read(left)
             if not part:
-                raise ValueError(f"onnx.load: expected {length} bytes of {name} in {shortened(file.name)}, got fewer")
+                raise InvalidValueError("onnx.load", f"{length} bytes of {name} in {shortened(file.name)}", "fewer")
             parts.append(part)
             left -= len(part)
     return b"".join(parts)

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.nn.module import Module
 from fastdl.onnx import arrangement, operation
 from fastdl.onnx.checking import FLOATS, as_array
@@ -97,12 +98,12 @@ class Constants:
             with nn.no_grad(), np.errstate(all="ignore"):
                 y = np.asarray(module.forward(*arrays))
         except (ValueError, IndexError, ZeroDivisionError) as error:
-            raise ValueError(f"onnx.load: expected constants that go together, got {error}") from None
+            raise InvalidValueError("onnx.load", "constants that go together", error) from None
         if not any(y is array for array in arrays):
             self._room -= y.nbytes
         if self._room < 0:
-            raise ValueError(
-                "onnx.load: expected constants of about the file's size, got ones that are computed to far more"
+            raise InvalidValueError(
+                "onnx.load", "constants of about the file's size", "ones that are computed to far more"
             )
         return y
 

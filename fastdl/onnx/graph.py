@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.layer import run_backward, run_forward
 from fastdl.nn.module import Module
@@ -50,22 +51,22 @@ class Graph(Operation):
         known, names = set(self._inputs), set[str]()
         for step in self._steps:
             if not isinstance(step.module, Module):
-                raise TypeError(f"Graph: expected a Module for {step.name}, got {shown(step.module)}")
+                raise InvalidTypeError("Graph", f"a Module for {step.name}", shown(step.module))
             missing = [name for name in step.inputs if name not in known]
             if missing or step.output in known or step.name in names:
                 what = f"{missing[0]!r} before it is there" if missing else "a name that is taken"
-                raise ValueError(
-                    f"Graph: expected steps in order, each under a name of its own, got {shown(step.name)} with {what}"
+                raise InvalidValueError(
+                    "Graph", "steps in order, each under a name of its own", f"{shown(step.name)} with {what}"
                 )
             known.add(step.output)
             names.add(step.name)
         if output not in known:
-            raise ValueError(f"Graph: expected a step that yields {shown(output)}, got none")
+            raise InvalidValueError("Graph", f"a step that yields {shown(output)}", "none")
 
     def _forward(self, *inputs: Any) -> tuple[NDArray[Any], Any]:
         """The output for these inputs."""
         if len(inputs) != len(self._inputs):
-            raise TypeError(f"{shown(self)}: expected {len(self._inputs)} inputs, got {len(inputs)}")
+            raise InvalidTypeError(shown(self), f"{len(self._inputs)} inputs", len(inputs))
         values: dict[str, Any] = {name: ready(x, None, self) for name, x in zip(self._inputs, inputs, strict=True)}
         left = []
         for step in self._steps:

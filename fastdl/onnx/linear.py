@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
 from fastdl.onnx import operation
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 @exports(nn.Linear)
 def _(layer: nn.Linear, graph: Writer, x: Value) -> str:
     if x.array.ndim < 2:
-        raise ValueError(f"onnx.export: expected an input_shape of at least one axis for {shown(layer)}, got none")
+        raise InvalidValueError("onnx.export", f"an input_shape of at least one axis for {shown(layer)}", "none")
     W, b = graph.weight(layer.weight), [] if layer.bias is None else [graph.weight(layer.bias)]
     if x.array.ndim == 2:
         return graph.node("Gemm", x.name, W, *b, transB=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.onnx.table import exports, imports
 
@@ -77,7 +78,7 @@ def _(graph: Reader, node: Node) -> None:
 def _(layer: nn.LayerNorm, graph: Writer, x: Value) -> str:
     axes = len(layer.normalized_shape)
     if x.array.ndim <= axes:
-        raise ValueError(f"onnx.export: expected an input_shape of {axes} or more axes for {shown(layer)}, got fewer")
+        raise InvalidValueError("onnx.export", f"an input_shape of {axes} or more axes for {shown(layer)}", "fewer")
     scale = _or_constant(layer.weight, np.ones(layer.normalized_shape), graph)
     shifts = [] if layer.bias is None else [graph.weight(layer.bias)]
     return graph.node("LayerNormalization", x.name, scale, *shifts, axis=-axes, epsilon=layer.eps)

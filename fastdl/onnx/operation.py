@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
@@ -31,7 +32,7 @@ class Operation(Layer):
     def _refused(self, *arrays: Array) -> ValueError:
         """The error for arrays whose shapes do not go together."""
         shapes = " and ".join(str(array.shape) for array in arrays)
-        return ValueError(f"{shown(self)}: expected inputs whose shapes go together, got {shapes}")
+        return InvalidValueError(shown(self), "inputs whose shapes go together", shapes)
 
     def _broadcast(self, *arrays: Array) -> None:
         try:
@@ -197,7 +198,7 @@ class Reshape(Operation):
                 shape[shape.index(-1)] = 0 if rest else x.shape[shape.index(-1)]
             y = x.reshape(shape)
         except (ValueError, IndexError):
-            raise ValueError(f"{shown(self)}: expected an input that this shape holds, got {x.shape}") from None
+            raise InvalidValueError(shown(self), "an input that this shape holds", x.shape) from None
         return y, x.shape
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
@@ -215,7 +216,7 @@ class Matrix(Operation):
         """x as a matrix."""
         axis = self.axis + x.ndim if self.axis < 0 else self.axis
         if not 0 <= axis <= x.ndim:
-            raise ValueError(f"{shown(self)}: expected an input with an axis {self.axis}, got shape {x.shape}")
+            raise InvalidValueError(shown(self), f"an input with an axis {self.axis}", f"shape {x.shape}")
         return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), x.shape
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
@@ -233,7 +234,7 @@ class Transpose(Operation):
         """x with its axes in this order."""
         axes = tuple(reversed(range(x.ndim))) if self.axes is None else self.axes
         if sorted(axes) != list(range(x.ndim)):
-            raise ValueError(f"{shown(self)}: expected an input of {len(axes)} axes, got shape {x.shape}")
+            raise InvalidValueError(shown(self), f"an input of {len(axes)} axes", f"shape {x.shape}")
         return np.ascontiguousarray(x.transpose(axes)), axes
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
@@ -253,7 +254,7 @@ class Take(Operation):
         if not -x.ndim <= self.axis < x.ndim or (
             indices.size and not (-x.shape[self.axis] <= indices.min() and indices.max() < x.shape[self.axis])
         ):
-            raise ValueError(f"{shown(self)}: expected an input with these places, got shape {x.shape}")
+            raise InvalidValueError(shown(self), "an input with these places", f"shape {x.shape}")
         return np.ascontiguousarray(x.take(indices, self.axis)), (x.shape, x.dtype)
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> Array:
@@ -280,7 +281,7 @@ class Mean(Operation):
         """The means."""
         axes = tuple(range(2, x.ndim)) if self.axes is ... else self.axes
         if axes is not None and any(not -x.ndim <= axis < x.ndim for axis in axes):
-            raise ValueError(f"{shown(self)}: expected an input with these axes, got shape {x.shape}")
+            raise InvalidValueError(shown(self), "an input with these axes", f"shape {x.shape}")
         y = np.asarray(x.mean(axis=axes, keepdims=True))
         return (y if self.keepdims else np.asarray(x.mean(axis=axes))), (x.shape, y.shape)
 
@@ -307,7 +308,7 @@ class Pad(Operation):
     def _forward(self, x: Array) -> tuple[Array, Any]:
         """x with its edge."""
         if x.ndim != 2 + len(self.before):
-            raise ValueError(f"{shown(self)}: expected an input of {2 + len(self.before)} axes, got shape {x.shape}")
+            raise InvalidValueError(shown(self), f"an input of {2 + len(self.before)} axes", f"shape {x.shape}")
         return np.pad(
             x, [(0, 0), (0, 0), *zip(self.before, self.behind, strict=True)], constant_values=self.value
         ), x.shape

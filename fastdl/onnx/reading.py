@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from fastdl.errors import InvalidValueError
 from fastdl.nn.container import Sequential
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -66,8 +67,8 @@ class Node:
 
     def refusal(self, wanted: str, got: Any) -> ValueError:
         """The error by which an import says what it wants of this node."""
-        return ValueError(
-            f"onnx.load: expected {wanted} for {self.operator} {shortened(self.name)}, got {shortened(str(got))}"
+        return InvalidValueError(
+            "onnx.load", f"{wanted} for {self.operator} {shortened(self.name)}", shortened(str(got))
         )
 
 
@@ -125,8 +126,8 @@ class Reader:
     def check_dtype(self, value: str, array: Array) -> None:
         """Refuse a weight of another dtype than the input's."""
         if array.dtype != self.dtype:
-            raise ValueError(
-                f"onnx.load: expected weights of {self.dtype}, as the input, got {shortened(value)} of {array.dtype}"
+            raise InvalidValueError(
+                "onnx.load", f"weights of {self.dtype}, as the input", f"{shortened(value)} of {array.dtype}"
             )
 
     def constant(self, name: str, array: Array) -> str:
@@ -217,7 +218,7 @@ class Reader:
             return
         array = self._constants.array(value)
         if array is None:
-            raise ValueError(f"onnx.load: expected {shortened(value)} to be computed before it is read")
+            raise InvalidValueError("onnx.load", f"{shortened(value)} to be computed before it is read")
         if array.dtype.kind == "f":
             self.check_dtype(value, array)
         module = Weight(self.weight(value, array)) if self.learns(value) else Constant(np.array(array))
@@ -246,14 +247,14 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
     nodes = [Node(node, onnx.defs.get_schema(node.op_type, opset, "").since_version) for node in graph.node]
     reader = Reader(graph, nodes, inferred(model))
     if not reader.inputs or len(graph.output) != 1:
-        raise ValueError(
-            f"onnx.load: expected a model of at least one input and one output, got {len(reader.inputs)} and {len(graph.output)}"
+        raise InvalidValueError(
+            "onnx.load", "a model of at least one input and one output", f"{len(reader.inputs)} and {len(graph.output)}"
         )
     kinds = {value.name: value.type.tensor_type.elem_type for value in graph.input}
     for name in reader.inputs:
         if kinds[name] not in FLOATS:
-            raise ValueError(
-                f"onnx.load: expected inputs of float32 or float64, got {shortened(name)} of {spelled(kinds[name])}"
+            raise InvalidValueError(
+                "onnx.load", "inputs of float32 or float64", f"{shortened(name)} of {spelled(kinds[name])}"
             )
     reader.dtype = FLOATS[kinds[reader.inputs[0]]]
     with np.errstate(all="ignore"):  # weights of a file may be anything

@@ -13,6 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
 from fastdl.environment import __version__
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -43,11 +44,11 @@ def write(
 ) -> None:
     """See fastdl.onnx.export."""
     if not isinstance(model, Module):
-        raise TypeError(f"onnx.export: expected a fastdl Module, got {type(model).__name__}")
+        raise InvalidTypeError("onnx.export", "a fastdl Module", type(model).__name__)
     shape = sample_shape(input_shape, "onnx.export")
     dtype = weights_dtype(model) if dtype is None else as_float_dtype(dtype, "onnx.export")
     if prod(shape) * SAMPLES * dtype.itemsize > 2**47:
-        raise ValueError(f"onnx.export: expected an input_shape that memory can hold, got {shown(input_shape)}")
+        raise InvalidValueError("onnx.export", "an input_shape that memory can hold", shown(input_shape))
     fill()
     require_memory(
         sum(array.nbytes for array in (*model.buffers(), *(p.data for p in model.parameters()))), "onnx.export"
@@ -87,8 +88,8 @@ class Writer:
         if id(array) not in self._weights:
             name = self._names.get(id(array)) or self._unused(f"{self._place()}/weight")
             if array.dtype != self.dtype:
-                raise TypeError(
-                    f"onnx.export: expected weights of one dtype, got {name} of {array.dtype} and {self.dtype}"
+                raise InvalidTypeError(
+                    "onnx.export", "weights of one dtype", f"{name} of {array.dtype} and {self.dtype}"
                 )
             self._bytes += array.nbytes
             if self._bytes > LARGEST - MARGIN:
@@ -124,8 +125,8 @@ class Writer:
         y = None if holds else module.forward(x.array)
         written = export(module, self, x)
         if not isinstance(written, (str, Value)):
-            raise TypeError(
-                f"onnx.export: expected to_onnx of {shown(module)} to return the name of a node's output, got {shown(written)}"
+            raise InvalidTypeError(
+                "onnx.export", f"to_onnx of {shown(module)} to return the name of a node's output", shown(written)
             )
         if isinstance(written, str):
             written = Value(self._called_as_layer(written, first), module.forward(x.array) if y is None else y)
@@ -191,9 +192,8 @@ def _export_of(module: Module) -> Any:
             if type(module).forward is base.forward and "forward" not in vars(module):
                 return LAYERS[base]
             break
-    raise TypeError(
-        "onnx.export: expected layers of fastdl's own, or with a method to_onnx,"
-        f" got {shown(module)} with a forward in Python"
+    raise InvalidTypeError(
+        "onnx.export", "layers of fastdl's own, or with a method to_onnx", f"{shown(module)} with a forward in Python"
     )
 
 
