@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import short, shown
 
 DEEPEST = 30
@@ -52,7 +53,7 @@ def pack(value: Any, place: str) -> tuple[Any, dict[str, NDArray[Any]]]:
 
 def _packed(value: Any, place: str, arrays: dict[str, NDArray[Any]], depth: int) -> Any:
     if depth > DEEPEST:
-        raise TypeError(f"{short(place)}: expected at most {DEEPEST} levels of nesting, got more")
+        raise InvalidTypeError(short(place), f"at most {DEEPEST} levels of nesting", "more")
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, np.bool_):
@@ -69,9 +70,10 @@ def _packed(value: Any, place: str, arrays: dict[str, NDArray[Any]], depth: int)
         return {key: _packed(each, f"{place}/{key}", arrays, depth + 1) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_packed(each, f"{place}/{number}", arrays, depth + 1) for number, each in enumerate(value)]
-    raise TypeError(
-        f"{place}: expected numbers, strings, None, arrays of numbers, or lists and dictionaries (by strings) of those,"
-        f" got {type(value).__name__}"
+    raise InvalidTypeError(
+        place,
+        "numbers, strings, None, arrays of numbers, or lists and dictionaries (by strings) of those",
+        type(value).__name__,
     )
 
 
@@ -94,11 +96,11 @@ def unpack(packed: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
 
 def _unpacked(packed: Any, left: dict[str, NDArray[Any]], depth: int) -> Any:
     if depth > DEEPEST:
-        raise ValueError(f"expected at most {DEEPEST} levels of nesting, got more")
+        raise InvalidValueError(None, f"at most {DEEPEST} levels of nesting", "more")
     if isinstance(packed, list):
         return [_unpacked(each, left, depth + 1) for each in packed]
     if isinstance(packed, float) and not math.isfinite(packed):
-        raise ValueError(f"expected finite numbers, got {packed}")
+        raise InvalidValueError(None, "finite numbers", packed)
     if not isinstance(packed, dict):
         return packed
     if not any(key.startswith("$") for key in packed):
@@ -108,4 +110,4 @@ def _unpacked(packed: Any, left: dict[str, NDArray[Any]], depth: int) -> Any:
             return SPECIAL[name]
         case {"$array": str(name), **rest} if not rest and name in left:
             return left.pop(name)
-    raise ValueError(f"expected a number or an entry of the file, got {shown(packed)}")
+    raise InvalidValueError(None, "a number or an entry of the file", shown(packed))

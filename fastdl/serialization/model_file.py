@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from fastdl import nn
 from fastdl.data import Standardize
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path
 from fastdl.messages import short, shown
 from fastdl.nn.module import Module
@@ -102,21 +103,21 @@ def save(
     Source: safetensors, https://github.com/huggingface/safetensors.
     """
     if not isinstance(model, Module):
-        raise TypeError(f"save: expected a fastdl Module, got {type(model).__name__}")
+        raise InvalidTypeError("save", "a fastdl Module", type(model).__name__)
     words = model_words(model)
     for name, scale in (("scaling", scaling), ("target_scaling", target_scaling)):
         if scale is not None:
             if not isinstance(scale, Standardize):
-                raise TypeError(f"save: expected a Standardize for {name}, got {type(scale).__name__}")
+                raise InvalidTypeError("save", "a Standardize", type(scale).__name__, argument=name)
             words[name] = {name: array.tolist() for name, array in scale.state_dict().items()}
     for name, listed in (("classes", classes), ("features", features)):
         if listed is not None:
             if isinstance(listed, str) or not all(isinstance(each, str) for each in listed):
-                raise TypeError(f"save: expected a list of strings for {name}, got {shown(listed)}")
+                raise InvalidTypeError("save", "a list of strings", shown(listed), argument=name)
             words[name] = list(listed)
     if metadata is not None:
         if not isinstance(metadata, Mapping) or not all(isinstance(w, str) for pair in metadata.items() for w in pair):
-            raise TypeError(f"save: expected a dictionary of strings for metadata, got {shown(metadata)}")
+            raise InvalidTypeError("save", "a dictionary of strings", shown(metadata), argument="metadata")
         words["metadata"] = dict(metadata)
     with model._state() as arrays:
         tensor_file.write(path, arrays, json.dumps(words), "save")
@@ -152,7 +153,7 @@ def load(path: str | os.PathLike[str], model: Module | None = None) -> Checkpoin
         See `save`.
     """
     if model is not None and not isinstance(model, Module):
-        raise TypeError(f"load: expected a fastdl Module or None for model, got {type(model).__name__}")
+        raise InvalidTypeError("load", "a fastdl Module or None", type(model).__name__, argument="model")
     path = as_path(path, "load")
     with reading(path) as (file, words, shapes):
         shapes = {name: entry for name, entry in shapes.items() if not name.startswith(TRAINING)}
@@ -192,9 +193,11 @@ def reading(path: Path, owner: str = "load") -> Iterator[tuple[TensorFile, dict[
 def _words(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     """What `save` wrote into the metadata."""
     if "fastdl" not in metadata:
-        raise ValueError(
-            f"load: expected a file that fastdl.save wrote, got {path} without fastdl's metadata; for weights that torch wrote,"
-            " write model.load_state_dict(fastdl.load_torch(path))"
+        raise InvalidValueError(
+            "load",
+            "a file that fastdl.save wrote",
+            f"{path} without fastdl's metadata",
+            "for weights that torch wrote, write model.load_state_dict(fastdl.load_torch(path))",
         )
     try:
         words = json.loads(metadata["fastdl"])
@@ -202,13 +205,13 @@ def _words(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         words = None
     if not isinstance(words, dict):
         text = metadata["fastdl"][:80]
-        raise ValueError(f"load: expected a JSON object as fastdl's metadata in {path}, got {shown(text)}")
+        raise InvalidValueError("load", f"a JSON object as fastdl's metadata in {path}", shown(text))
     version = words.get("format_version")
     if type(version) is not int or version < 1:
-        raise ValueError(f"load: expected a format version in {path}, got {shown(version)}")
+        raise InvalidValueError("load", f"a format version in {path}", shown(version))
     if version > FORMAT_VERSION:
-        raise ValueError(
-            f"load: expected format version {FORMAT_VERSION} or older, got {shown(version)} in {path}; update fastdl"
+        raise InvalidValueError(
+            "load", f"format version {FORMAT_VERSION} or older", f"{shown(version)} in {path}", "update fastdl"
         )
     return words
 
@@ -219,10 +222,10 @@ def described(words: dict[str, Any], shapes: Shapes, model: Module | None, path:
     classes, features = (_names(words, name, path) for name in ("classes", "features"))
     metadata = words.get("metadata", {})
     if not (isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())):
-        raise ValueError(f"load: expected a dictionary of strings as the metadata of {path}, got {shown(metadata)}")
+        raise InvalidValueError("load", f"a dictionary of strings as the metadata of {path}", shown(metadata))
     for name, (_, dtype) in shapes.items():
         if dtype not in DTYPES:
-            raise ValueError(f"load: expected entries of {', '.join(DTYPES)} in {path}, got {short(name)} of {dtype}")
+            raise InvalidValueError("load", f"entries of {', '.join(DTYPES)} in {path}", f"{short(name)} of {dtype}")
     if model is None:
         model = _build(words, shapes, path)
     own = {name: (array.shape, array.dtype) for name, array in model.state_dict().items()}
@@ -254,7 +257,7 @@ def _names(words: dict[str, Any], name: str, path: Path) -> tuple[str, ...] | No
     if names is None:
         return None
     if not (isinstance(names, list) and all(isinstance(each, str) for each in names)):
-        raise ValueError(f"load: expected a list of strings as the {name} of {path}, got {shown(names)}")
+        raise InvalidValueError("load", f"a list of strings as the {name} of {path}", shown(names))
     return tuple(names)
 
 

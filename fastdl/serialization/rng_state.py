@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 
 GENERATORS = ("PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64")
@@ -27,7 +28,7 @@ def generator_state(rng: np.random.Generator) -> dict[str, Any]:
     """
     kind = type(rng.bit_generator)
     if kind.__name__ not in GENERATORS or getattr(np.random, kind.__name__) is not kind:
-        raise TypeError(f"expected a generator of {', '.join(GENERATORS)}, got {kind.__name__}")
+        raise InvalidTypeError(None, f"a generator of {', '.join(GENERATORS)}", kind.__name__)
     return _plain(rng.bit_generator.state)
 
 
@@ -39,7 +40,7 @@ def generator_from(state: Any) -> np.random.Generator:
     """
     name = state.get("bit_generator") if isinstance(state, dict) else None
     if name not in GENERATORS:
-        raise ValueError(f"expected the state of a random generator of {', '.join(GENERATORS)}, got {shown(name)}")
+        raise InvalidValueError(None, f"the state of a random generator of {', '.join(GENERATORS)}", shown(name))
     bits = getattr(np.random, name)(0)
     bits.state = _checked(state, bits.state, name)
     return np.random.Generator(bits)
@@ -57,21 +58,19 @@ def _checked(state: Any, own: Any, name: str) -> Any:
     """The state in the kinds of another one of the same generator."""
     if isinstance(own, dict):
         if not isinstance(state, dict) or state.keys() != own.keys():
-            raise ValueError(f"expected {', '.join(own)} in the state of a {name}, got {shown(state)}")
+            raise InvalidValueError(None, f"{', '.join(own)} in the state of a {name}", shown(state))
         return {key: _checked(state[key], own[key], key) for key in own}
     if isinstance(own, str):
         return own
     if isinstance(own, np.ndarray):
         highest = int(np.iinfo(own.dtype).max)
         if not isinstance(state, list) or len(state) != len(own):
-            raise ValueError(f"expected {len(own)} integers for {name} of a random generator, got {shown(state)}")
+            raise InvalidValueError(None, f"{len(own)} integers for {name} of a random generator", shown(state))
         return np.array([_within(each, highest, name) for each in state], own.dtype)
     return _within(state, HIGHEST[name], name)
 
 
 def _within(value: Any, highest: int, name: str) -> int:
     if type(value) is not int or not 0 <= value <= highest:
-        raise ValueError(
-            f"expected an integer from 0 to {highest} for {name} of a random generator, got {shown(value)}"
-        )
+        raise InvalidValueError(None, f"an integer from 0 to {highest} for {name} of a random generator", shown(value))
     return value

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path, open_regular, size_of
 from fastdl.output_file import replacing
 from fastdl.serialization.json_arrays import DTYPES
@@ -47,7 +48,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, NDArray[Any]], word
     native = {name: array.dtype.newbyteorder("=") for name, array in arrays.items()}
     for name, dtype in native.items():
         if dtype not in NAMES:
-            raise TypeError(f"{owner}: expected arrays of {', '.join(map(str, ORDER))}, got {name} of {dtype}")
+            raise InvalidTypeError(owner, f"arrays of {', '.join(map(str, ORDER))}", f"{name} of {dtype}")
     ordered = sorted(arrays.items(), key=lambda entry: (-ORDER[native[entry[0]]], entry[0]))
     header: dict[str, Any] = {"__metadata__": {"fastdl": words}}
     end = 0
@@ -96,11 +97,11 @@ class TensorFile:
         dtype = DTYPES[entry.dtype] if dtype is None else dtype
         array = np.empty(entry.shape, dtype.newbyteorder("<"))
         if array.nbytes != entry.end - entry.begin:
-            raise ValueError(f"expected {array.nbytes} bytes, got {entry.end - entry.begin}")
+            raise InvalidValueError(None, f"{array.nbytes} bytes", entry.end - entry.begin)
         self._file.seek(self._start + entry.begin)
         found = self._file.readinto(array.reshape(-1).view(np.uint8).data)
         if found != array.nbytes:
-            raise ValueError(f"expected {array.nbytes} bytes, got {found} in a file that changes while it is read")
+            raise InvalidValueError(None, f"{array.nbytes} bytes", f"{found} in a file that changes while it is read")
         return array.astype(dtype, copy=False)
 
 
@@ -118,7 +119,7 @@ def opened(path: str | os.PathLike[str], owner: str) -> Iterator[TensorFile]:
             found = TensorFile(file)
         except (ValueError, RecursionError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise ValueError(f"{owner}: expected a whole safetensors file, got {place}: {reason}") from None
+            raise InvalidValueError(owner, "a whole safetensors file", f"{place}: {reason}") from None
         yield found
 
 

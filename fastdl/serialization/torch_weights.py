@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.errors import InvalidValueError
 from fastdl.input_file import as_path, open_regular
 from fastdl.messages import short
 from fastdl.serialization import tensor_file
@@ -43,9 +44,11 @@ def load_torch(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
     place = as_path(path, "load_torch")
     with open_regular(place, "load_torch") as file:
         if file.read(4) == b"PK\x03\x04":
-            raise ValueError(
-                f"load_torch: expected a whole safetensors file, got {place}, which looks like one of torch.save; write"
-                " safetensors.torch.save_file(model.state_dict(), path) where torch is installed"
+            raise InvalidValueError(
+                "load_torch",
+                "a whole safetensors file",
+                f"{place}, which looks like one of torch.save",
+                "write safetensors.torch.save_file(model.state_dict(), path) where torch is installed",
             )
     with tensor_file.opened(place, "load_torch") as file:
         return {name: _array(file, name, place) for name in file.entries}
@@ -60,6 +63,6 @@ def _array(file: TensorFile, name: str, path: Path) -> NDArray[Any]:
             return file.read(name)
     except ValueError as error:  # a shape with a zero whose other sizes no array may have, for one
         raise ValueError(f"load_torch: the entry {short(name)} of {path} cannot be read: {error}") from None
-    raise ValueError(
-        f"load_torch: expected entries of {', '.join(DTYPES)} or BF16 in {path}, got {short(name)} of {kind}"
+    raise InvalidValueError(
+        "load_torch", f"entries of {', '.join(DTYPES)} or BF16 in {path}", f"{short(name)} of {kind}"
     )
