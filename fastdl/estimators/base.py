@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
@@ -143,9 +144,11 @@ class Estimator(BaseEstimator):
             self._model_made_with = made_with
         for name, value in self._model_made_with.items():
             if value is not made_with[name] and value != made_with[name]:
-                raise ValueError(
-                    f"{owner}: expected {name}={shown(value)} of the fit to go on from, got {shown(made_with[name])};"
-                    " write fit with warm_start=False for a new model"
+                raise InvalidValueError(
+                    owner,
+                    f"{name}={shown(value)} of the fit to go on from",
+                    shown(made_with[name]),
+                    "write fit with warm_start=False for a new model",
                 )
         weights, by_class = self._sample_weights(sample_weight, truth)
         mean, spread = 1.0, weights if weights is not None else None if by_class is None else by_class[truth]
@@ -153,9 +156,9 @@ class Estimator(BaseEstimator):
             with np.errstate(over="ignore"):
                 mean = float(spread.mean(dtype=np.float64))
             if mean <= 0:
-                raise ValueError(f"{owner}: expected a weight above 0 for at least one sample, got none")
+                raise InvalidValueError(owner, "a weight above 0 for at least one sample", "none")
             if not FLOATS.tiny <= mean <= FLOATS.max:
-                raise ValueError(f"{owner}: expected weights whose mean float32 can hold, got {mean:g}; scale them")
+                raise InvalidValueError(owner, "weights whose mean float32 can hold", f"{mean:g}", "scale them")
             weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
         if self.solver == "lbfgs":
@@ -164,8 +167,8 @@ class Estimator(BaseEstimator):
         else:
             self._fit_in_batches(x, truth, weights, by_class, mean, random_state, incremental)
         if not all(np.isfinite(array).all() for array in self.model_.state_dict().values()):
-            raise ValueError(
-                f"{owner}: expected weights that stay finite, got others; write a smaller learning_rate_init, or scale X"
+            raise InvalidValueError(
+                owner, "weights that stay finite", "others", "write a smaller learning_rate_init, or scale X"
             )
         for parameter in self.model_.parameters():
             parameter._forgotten = True  # what is left of the latest step: a pickle need not hold it
@@ -216,9 +219,10 @@ class Estimator(BaseEstimator):
             x, truth = x[train], truth[train]
             weights = None if weights is None else weights[train]
             if held_weights is not None and weights is not None and not (held_weights.any() and weights.any()):
-                raise ValueError(
-                    f"{type(self).__name__}: expected a weight above 0 among the samples to train on and among those that"
-                    " early_stopping sets aside; write a larger validation_fraction"
+                raise InvalidValueError(
+                    type(self).__name__,
+                    "a weight above 0 among the samples to train on and among those that early_stopping sets aside",
+                    hint="write a larger validation_fraction",
                 )
             if self.callbacks:
                 validation = x_held, self._task(held_truth, held_weights, by_class)[1]
@@ -301,7 +305,9 @@ class Estimator(BaseEstimator):
         check_inputs(X, type(self).__name__)
         dtype = getattr(X, "dtype", None)
         if getattr(dtype, "kind", "f") in "USmM":  # which NumPy would make numbers of
-            raise ValueError(f"{type(self).__name__}: expected numbers for X, got dtype {dtype}; write X.astype(float)")
+            raise InvalidValueError(
+                type(self).__name__, "numbers", f"dtype {dtype}", "write X.astype(float)", argument="X"
+            )
         options |= {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
         with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             return validate_data(self, X, *y, **options)

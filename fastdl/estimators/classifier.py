@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
 from fastdl.estimators.exactness import of_their_kind
@@ -51,9 +52,7 @@ class Classifier(ClassifierMixin, Estimator):
                     f" {', '.join(held)}; write y.astype(int) or y.astype(str)"
                 )
             check_classification_targets(y)
-            raise ValueError(
-                f"{owner}: expected one class a sample or a matrix of 0 and 1, got several classes a sample"
-            )
+            raise InvalidValueError(owner, "one class a sample or a matrix of 0 and 1", "several classes a sample")
         if first:
             self._multilabel = kind == "multilabel-indicator"
             self._sparse_labels = self._multilabel and sparse
@@ -62,15 +61,13 @@ class Classifier(ClassifierMixin, Estimator):
             elif self._multilabel:
                 self.classes_ = np.arange(y.shape[1])
         elif classes is not None and not np.array_equal(self.classes_, unique_labels(classes)):
-            raise ValueError(f"{owner}: expected the classes of before, {few(self.classes_)}, got {shown(classes)}")
+            raise InvalidValueError(owner, f"the classes of before, {few(self.classes_)}", shown(classes))
         if kind == "multilabel-indicator":
             if not ((y == 0) | (y == 1)).all():
-                raise ValueError(
-                    f"{owner}: expected a matrix of 0 and 1 for several labels a sample, got {few(np.unique(y))}"
-                )
+                raise InvalidValueError(owner, "a matrix of 0 and 1 for several labels a sample", few(np.unique(y)))
             if not self._multilabel or y.shape[1] != len(self.classes_):
-                raise ValueError(
-                    f"{owner}: expected y with the classes of before, {few(self.classes_)}, got {y.shape[1]} labels"
+                raise InvalidValueError(
+                    owner, f"y with the classes of before, {few(self.classes_)}", f"{y.shape[1]} labels"
                 )
             return y.astype(np.float32)
         y = column_or_1d(y, warn=True)
@@ -78,9 +75,8 @@ class Classifier(ClassifierMixin, Estimator):
             self.classes_, indices = np.unique(y, return_inverse=True)
             return indices
         if self._multilabel:
-            raise ValueError(
-                f"{owner}: expected a matrix of 0 and 1 for {len(self.classes_)} labels a sample, as before,"
-                " got one class a sample"
+            raise InvalidValueError(
+                owner, f"a matrix of 0 and 1 for {len(self.classes_)} labels a sample, as before", "one class a sample"
             )
         return self._indices(y)
 
@@ -90,12 +86,14 @@ class Classifier(ClassifierMixin, Estimator):
         numbers = known.dtype.kind in "biuf", found.dtype.kind in "biuf"
         fits = numbers[0] == numbers[1] and bool(np.isin(found, known).all())
         if self.warm_start and not (fits and len(found) == len(known)):
-            raise ValueError(
-                f"{owner}: expected y with the classes of before, {few(known)}, got {few(found)};"
-                " write warm_start=False for a new model"
+            raise InvalidValueError(
+                owner,
+                f"y with the classes of before, {few(known)}",
+                few(found),
+                "write warm_start=False for a new model",
             )
         if not fits:
-            raise ValueError(f"{owner}: expected y with classes among those of before, {few(known)}, got {few(found)}")
+            raise InvalidValueError(owner, f"y with classes among those of before, {few(known)}", few(found))
         return np.searchsorted(known, y)
 
     def _scores(self) -> int:
@@ -115,17 +113,15 @@ class Classifier(ClassifierMixin, Estimator):
             weights = _check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
             if self._multilabel:
-                raise ValueError(
-                    f"{owner}: expected class_weight=None for several labels a sample; write sample_weight"
+                raise InvalidValueError(
+                    owner, "class_weight=None for several labels a sample", hint="write sample_weight"
                 )
             present = np.unique(truth)
             by_class = np.ones(len(self.classes_))
             y = self.classes_[truth]
             by_class[present] = compute_class_weight(self.class_weight, classes=self.classes_[present], y=y)
             if not (np.isfinite(by_class).all() and (by_class >= 0).all()):
-                raise ValueError(
-                    f"{owner}: expected finite numbers >= 0 for class_weight, got {shown(self.class_weight)}"
-                )
+                raise InvalidValueError(owner, "finite numbers >= 0", shown(self.class_weight), argument="class_weight")
         two = self.out_activation_ == "logistic" and len(self.classes_) == 2
         if by_class is not None and (weights is not None or not two or not by_class[0]):
             weights = by_class[truth] * (1.0 if weights is None else weights)
@@ -136,15 +132,17 @@ class Classifier(ClassifierMixin, Estimator):
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
-                raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
+                raise InvalidValueError(owner, "'log_loss' or a fastdl.nn.Loss", shown(self.loss), argument="loss")
             if self.n_outputs_ < len(self.classes_):
-                raise ValueError(
-                    f"{owner}: expected loss='log_loss' for a model with one output for two classes, got {shown(self.loss)};"
-                    " write fit with warm_start=False for a new model"
+                raise InvalidValueError(
+                    owner,
+                    "loss='log_loss' for a model with one output for two classes",
+                    shown(self.loss),
+                    "write fit with warm_start=False for a new model",
                 )
             criterion, target = reduced(self.loss, owner), truth
         elif self.loss != "log_loss":
-            raise ValueError(f"{owner}: expected 'log_loss' or a fastdl.nn.Loss for loss, got {shown(self.loss)}")
+            raise InvalidValueError(owner, "'log_loss' or a fastdl.nn.Loss", shown(self.loss), argument="loss")
         elif self.out_activation_ == "softmax":
             if weights is not None:
                 # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 
@@ -100,13 +101,13 @@ def regression_loss(loss: Any, owner: str) -> nn.Loss:
         return nn.HuberLoss("batchmean")
     if loss == "poisson":
         return PoissonLoss("batchmean")
-    raise ValueError(f"{owner}: expected one of {', '.join(LOSSES)} or a fastdl.nn.Loss for loss, got {shown(loss)}")
+    raise InvalidValueError(owner, f"one of {', '.join(LOSSES)} or a fastdl.nn.Loss", shown(loss), argument="loss")
 
 
 def reduced(loss: nn.Loss, owner: str) -> nn.Loss:
     """A copy of a user's criterion, which gives one number."""
     if loss.reduction == "none":
-        raise ValueError(f"{owner}: expected a loss that gives one number, got reduction='none'; write 'mean'")
+        raise InvalidValueError(owner, "a loss that gives one number", "reduction='none'", "write 'mean'")
     return deepcopy(loss)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 
 from fastdl.casting import cast, first_rounded
+from fastdl.errors import InvalidValueError
 from fastdl.validation import refuse_masked
 
 Array = NDArray[Any]
@@ -24,9 +25,8 @@ def check_inputs(X: Any, owner: str) -> None:
     for array in _integer_arrays(X):
         place = first_rounded(array, FLOAT32)
         if place is not None:
-            raise ValueError(
-                f"{owner}: expected integers that float32 holds exactly in X, got {array.flat[place]};"
-                f" {STANDARDIZE.format('X')}"
+            raise InvalidValueError(
+                owner, "integers that float32 holds exactly in X", array.flat[place], STANDARDIZE.format("X")
             )
 
 
@@ -38,13 +38,15 @@ def exact_targets(y: Array, owner: str) -> Array:
     """
     truth = cast(y, np.float32).reshape(len(y), -1)
     if not np.isfinite(truth).all():
-        raise ValueError(f"{owner}: expected targets that float32 can hold, got larger ones; scale y")
+        raise InvalidValueError(owner, "targets that float32 can hold", "larger ones", "scale y")
     given = cast(y, np.float64).reshape(truth.shape)
     spread, rounding = given.std(axis=0), np.abs(given - truth).max(axis=0)
     if (rounding > TOLERANCE * spread)[spread > 0].any():
-        raise ValueError(
-            f"{owner}: expected targets that float32 tells apart, got {given.max():.9g} and others close to it; scale y, as"
-            f" TransformedTargetRegressor({owner}(), transformer=StandardScaler()) does"
+        raise InvalidValueError(
+            owner,
+            "targets that float32 tells apart",
+            f"{given.max():.9g} and others close to it",
+            f"scale y, as TransformedTargetRegressor({owner}(), transformer=StandardScaler()) does",
         )
     return truth
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 
 from fastdl import nn, optim
+from fastdl.errors import InvalidValueError
 from fastdl.estimators.stochastic import penalty_of, weights_of
 
 Array = NDArray[Any]
@@ -59,8 +60,8 @@ def fit_lbfgs(estimator: Any, x: Array, target: Array, criterion: Any, *, decay:
 
     owner, model = type(estimator).__name__, estimator.model_
     if any(isinstance(each, (nn.Dropout, nn.Dropout2d)) and each.p for each in model.modules()):
-        raise ValueError(
-            f"{owner}: expected no dropout with solver='lbfgs', whose loss must not vary; write solver='adam'"
+        raise InvalidValueError(
+            owner, "no dropout with solver='lbfgs', whose loss must not vary", hint="write solver='adam'"
         )
     if target.dtype.kind == "f":
         target = target.astype(np.float64)
@@ -79,7 +80,7 @@ def fit_lbfgs(estimator: Any, x: Array, target: Array, criterion: Any, *, decay:
     finally:
         model.astype(np.float32)
     if not np.isfinite(found.x).all():
-        raise ValueError(f"{owner}: expected weights that stay finite, got others; scale X")
+        raise InvalidValueError(owner, "weights that stay finite", "others", "scale X")
     estimator.n_iter_ = min(int(found.nit), estimator.max_iter)
     estimator.loss_ = (float(found.fun) - penalty) * scale + penalty
     if estimator.verbose:

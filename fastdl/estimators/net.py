@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fastdl import nn
 from fastdl.callbacks import Callback
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
 from fastdl.estimators.perceptron import hidden_layers, perceptron
@@ -39,9 +40,7 @@ class _Net(Estimator):
             return None
         owner, shape = type(self).__name__, self.input_shape
         if not isinstance(shape, (tuple, list)):
-            raise TypeError(
-                f"{owner}: expected a tuple of integers such as (1, 8, 8) for input_shape, got {shown(shape)}"
-            )
+            raise InvalidTypeError(owner, "a tuple of integers such as (1, 8, 8)", shown(shape), argument="input_shape")
         return tuple(positive_integer(size, "input_shape", owner) for size in shape)
 
     def _shaped(self, X: Any) -> Array:
@@ -50,9 +49,8 @@ class _Net(Estimator):
         if shape is None:
             return x
         if prod(shape) != prod(x.shape[1:]):
-            raise ValueError(
-                f"{type(self).__name__}: expected samples of {prod(shape)} numbers for input_shape={shape},"
-                f" got {prod(x.shape[1:])}"
+            raise InvalidValueError(
+                type(self).__name__, f"samples of {prod(shape)} numbers for input_shape={shape}", prod(x.shape[1:])
             )
         return x.reshape(len(x), *shape)
 
@@ -64,8 +62,8 @@ class _Net(Estimator):
         if isinstance(self.model, nn.Module):
             return deepcopy(self.model)
         if not callable(self.model):
-            raise TypeError(
-                f"{owner}: expected a fastdl Module or a function that makes one for model, got {shown(self.model)}"
+            raise InvalidTypeError(
+                owner, "a fastdl Module or a function that makes one", shown(self.model), argument="model"
             )
         rng = np.random.default_rng(random_state.randint(2**32, dtype=np.uint32))
         known = {"n_features": prod(x.shape[1:]), "n_outputs": n_outputs, "rng": rng}
@@ -76,19 +74,22 @@ class _Net(Estimator):
         for name, each in taken.items():
             optional = each.default is not each.empty or each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
             if not optional and name not in known:
-                raise TypeError(
-                    f"{owner}: expected a function of n_features, n_outputs and rng for model, got one that needs {shown(name)}"
+                raise InvalidTypeError(
+                    owner,
+                    "a function of n_features, n_outputs and rng",
+                    f"one that needs {shown(name)}",
+                    argument="model",
                 )
         model = self.model(**{name: value for name, value in known.items() if name in taken})
         if not isinstance(model, nn.Module):
-            raise TypeError(f"{owner}: expected a fastdl Module from the function model, got {type(model).__name__}")
+            raise InvalidTypeError(owner, "a fastdl Module from the function model", type(model).__name__)
         return model
 
     def _columns(self, model: nn.Module, x: Array) -> int:
         """How many numbers the model gives for a sample."""
         shape = outputs(model, x[:2]).shape
         if len(shape) != 2:
-            raise ValueError(f"{type(self).__name__}: expected a model with outputs (n, outputs), got {shape}")
+            raise InvalidValueError(type(self).__name__, "a model with outputs (n, outputs)", shape)
         return shape[1]
 
 
@@ -208,7 +209,7 @@ class NetClassifier(Classifier, _Net):
         model = self._net(x, wanted, random_state)
         found, most = self._columns(model, x), len(self.classes_)
         if found != most and not (found == 1 and most <= 2 and self._log_loss() and not self._multilabel):
-            raise ValueError(f"{type(self).__name__}: expected a model with {most} outputs, one a class, got {found}")
+            raise InvalidValueError(type(self).__name__, f"a model with {most} outputs, one a class", found)
         self.n_outputs_ = found
         self._set_out_activation()
         return model
@@ -318,8 +319,8 @@ class NetRegressor(Regressor, _Net):
         model = self._net(x, self.n_outputs_, random_state)
         found = self._columns(model, x)
         if found != self.n_outputs_:
-            raise ValueError(
-                f"{type(self).__name__}: expected a model with {self.n_outputs_} outputs, as many as y has, got {found}"
+            raise InvalidValueError(
+                type(self).__name__, f"a model with {self.n_outputs_} outputs, as many as y has", found
             )
         self.out_activation_ = self._out_activation()
         return model

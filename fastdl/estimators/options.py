@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.callbacks import Callback
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import one_of, positive_integer, real_number, true_or_false
 
@@ -30,10 +31,10 @@ def check_options(estimator: Any) -> None:
     for name in ("momentum", "validation_fraction", "beta_1", "beta_2", "rho"):
         value = real_number(getattr(estimator, name), name, owner, 0.0, 1.0)
         if value == 1 and name in ("validation_fraction", "beta_1", "beta_2"):
-            raise ValueError(f"{owner}: expected a number below 1 for {name}, got 1")
+            raise InvalidValueError(owner, "a number below 1", "1", argument=name)
     for name in ("learning_rate_init", "epsilon"):
         if real_number(getattr(estimator, name), name, owner, low=0.0) == 0:
-            raise ValueError(f"{owner}: expected a number above 0 for {name}, got 0")
+            raise InvalidValueError(owner, "a number above 0", "0", argument=name)
     for name in ("shuffle", "warm_start", "nesterovs_momentum", "early_stopping"):
         true_or_false(getattr(estimator, name), name, owner)
     if not isinstance(estimator.verbose, (bool, np.bool_)):
@@ -46,4 +47,4 @@ def check_options(estimator: Any) -> None:
         positive_integer(estimator.n_iter_no_change, "n_iter_no_change", owner)
     callbacks = () if estimator.callbacks is None else estimator.callbacks
     if not isinstance(callbacks, (list, tuple)) or not all(isinstance(each, Callback) for each in callbacks):
-        raise TypeError(f"{owner}: expected a list of fastdl callbacks or None for callbacks, got {shown(callbacks)}")
+        raise InvalidTypeError(owner, "a list of fastdl callbacks or None", shown(callbacks), argument="callbacks")

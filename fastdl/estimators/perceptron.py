@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import one_of, positive_integer, real_number, true_or_false
 
@@ -46,9 +47,7 @@ def of_each_layer(value: Any, layers: int, name: str, owner: str) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         return [value] * layers
     if len(value) != layers:
-        raise ValueError(
-            f"{owner}: expected one {name} for all or for each of {layers} hidden layers, got {shown(value)}"
-        )
+        raise InvalidValueError(owner, f"one {name} for all or for each of {layers} hidden layers", shown(value))
     return list(value)
 
 
@@ -68,7 +67,7 @@ def hidden_layers(
     shares = of_each_layer(dropout, len(sizes), "dropout", owner)
     shares = [real_number(share, "dropout", owner, 0.0, 1.0) for share in shares]
     if any(share == 1 for share in shares):
-        raise ValueError(f"{owner}: expected dropout in [0, 1), got {shown(dropout)}")
+        raise InvalidValueError(owner, "dropout in [0, 1)", shown(dropout))
     return {
         "hidden_layer_sizes": sizes,
         "activation": [one_of(tuple(ACTIVATIONS), name, "activation", owner) for name in names],

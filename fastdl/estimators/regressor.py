@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, regression_loss
 from fastdl.estimators.exactness import exact_targets
@@ -30,14 +31,14 @@ class Regressor(RegressorMixin, Estimator):
         owner = type(self).__name__
         y = y.toarray() if issparse(y) else y
         if y.dtype.kind not in "biuf":
-            raise ValueError(f"{owner}: expected numbers for y, got dtype {y.dtype}")
+            raise InvalidValueError(owner, "numbers", f"dtype {y.dtype}", argument="y")
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         truth = exact_targets(y, owner)
         if self.loss == "poisson" and truth.min() < 0:
-            raise ValueError(f"{owner}: expected targets >= 0 for loss='poisson', got {truth.min():g}")
+            raise InvalidValueError(owner, "targets >= 0 for loss='poisson'", f"{truth.min():g}")
         if not first and truth.shape[1] != self.n_outputs_:
-            raise ValueError(f"{owner}: expected {self.n_outputs_} outputs in y as before, got {truth.shape[1]}")
+            raise InvalidValueError(owner, f"{self.n_outputs_} outputs in y as before", truth.shape[1])
         self.n_outputs_ = truth.shape[1]
         return truth
 
@@ -50,9 +51,11 @@ class Regressor(RegressorMixin, Estimator):
         owner = type(self).__name__
         criterion = regression_loss(self.loss, owner)
         if self.out_activation_ != self._out_activation():
-            raise ValueError(
-                f"{owner}: expected a loss for out_activation_={self.out_activation_!r} of the fit to go on from,"
-                f" got {shown(self.loss)}; write fit with warm_start=False for a new model"
+            raise InvalidValueError(
+                owner,
+                f"a loss for out_activation_={self.out_activation_!r} of the fit to go on from",
+                shown(self.loss),
+                "write fit with warm_start=False for a new model",
             )
         if weights is None:
             return criterion, truth
