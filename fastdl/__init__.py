@@ -19,10 +19,11 @@ except ImportError as error:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdl._kernels."):
         error = ImportError(
             "fastdl: the kernels are not built here; write `pip install -e .` in the folder with setup.py,"
-            " or start Python in another folder if fastdl is installed"
+            " or start Python in another folder if fastdl is installed",
+            name="fastdl",
         )
     if _is_command():
-        print(f"fastdl: {str(error).removeprefix('fastdl: ')}", file=sys.stderr)
+        print("" if error.name == "fastdl" else "fastdl: ", error, sep="", file=sys.stderr)
         sys.exit(2)
     raise error from None
 

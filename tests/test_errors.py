@@ -1,11 +1,14 @@
 """Exceptions with fields: the message follows from them, and they survive copying and pickling."""
 
+import ast
 import copy
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import nn
 from fastdl.errors import (
     DivergenceError,
@@ -163,3 +166,70 @@ def test_an_error_names_its_owner_and_the_argument(call, kind, owner, argument, 
         call()
     error = caught.value
     assert (error.owner, error.argument, error.got) == (owner, argument, got)
+
+
+PACKAGE = Path(fastdl.__file__).parent
+READS = {"match", "fullmatch", "search", "findall", "finditer", "sub", "split"}
+
+
+def is_message(node, name):
+    """Whether an expression is the text of the error of this name."""
+    match node:
+        case ast.Call(func=ast.Name(id="str" | "repr"), args=[ast.Name(id=found)]):
+            return found == name
+        case ast.JoinedStr(values=values):
+            return any(isinstance(each, ast.FormattedValue) and is_name(each.value, name) for each in values)
+        case ast.Subscript(value=ast.Attribute(value=ast.Name(id=found), attr="args")):
+            return found == name
+    return False
+
+
+def is_name(node, name):
+    return isinstance(node, ast.Name) and node.id == name
+
+
+def parsed_messages(source):
+    """The lines of except clauses that look into the text of the error: by methods of strings, `in`, `==` or patterns."""
+    lines = []
+    for handler in ast.walk(ast.parse(source)):
+        if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+            continue
+        for node in ast.walk(handler):
+            match node:
+                case ast.Call(func=ast.Attribute(value=value, attr=attribute), args=arguments):
+                    shortened = attribute == "split" and not arguments  # to put it on one line
+                    looks = is_message(value, handler.name) and not shortened
+                    looks = looks or (attribute in READS and any(is_message(each, handler.name) for each in arguments))
+                case ast.Compare(left=left, comparators=others):
+                    looks = any(is_message(each, handler.name) for each in (left, *others))
+                case _:
+                    looks = False
+            if looks:
+                lines.append(node.lineno)
+    return lines
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_except_clause_parses_a_message(path):
+    assert parsed_messages(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "head, got, tail = str(error).rpartition('got ')",
+        "raise ValueError(str(error).removeprefix('fit: ').split(';')[0])",
+        "found = re.sub('header=True', '--header yes', str(error))",
+        "if 'NaN' in str(error): pass",
+        "if error.args[0] == 'gone': pass",
+        "if error.args[0].startswith('gone'): pass",
+        "words = f'{error}'.partition(': ')",
+    ],
+)
+def test_a_clause_that_parses_a_message_is_found(line):
+    assert parsed_messages(f"try:\n    pass\nexcept ValueError as error:\n    {line}\n")
+
+
+@pytest.mark.parametrize("line", ["raise ValueError(f'fit: {error}')", "text = ' '.join(str(error).split())[:80]"])
+def test_a_clause_that_quotes_a_message_is_none(line):
+    assert not parsed_messages(f"try:\n    pass\nexcept ValueError as error:\n    {line}\n")

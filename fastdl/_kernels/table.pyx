@@ -39,7 +39,9 @@ def set_cpu_level(level: str) -> None:
 
 
 if count == 0:
-    raise ImportError("fastdl: this processor is older than x86-64-v2 (SSE4.2), the least that the kernels are built for")
+    raise ImportError(
+        "fastdl: this processor is older than x86-64-v2 (SSE4.2), the least that the kernels are built for", name="fastdl"
+    )
 table = tables[count - 1]
 
 if os.environ.get("FASTDL_CPU"):
