@@ -45,12 +45,24 @@ class _BatchNorm(Normalization):
         self.track_running_stats = true_or_false(track_running_stats, "track_running_stats", name)
         bias = true_or_false(bias, "bias", name)
         dtype = as_float_dtype(dtype, name)
-        self._set_affine((self.num_features,), self.affine, bias, dtype)
+        shapes = self._state_shapes(self.num_features, self.affine, self.track_running_stats, bias)
+        self._make((self.num_features,), shapes, dtype)
         self.running_mean = self.running_var = self.num_batches_tracked = None
         if self.track_running_stats:
-            self.register_buffer("running_mean", np.zeros(self.num_features, dtype))
-            self.register_buffer("running_var", np.ones(self.num_features, dtype))
-            self.register_buffer("num_batches_tracked", np.zeros((), np.int64))
+            self.register_buffer("running_mean", np.zeros(shapes["running_mean"], dtype))
+            self.register_buffer("running_var", np.ones(shapes["running_var"], dtype))
+            self.register_buffer("num_batches_tracked", np.zeros(shapes["num_batches_tracked"], np.int64))
+
+    @classmethod
+    def _state_shapes(
+        cls, num_features: int, affine: bool = True, track_running_stats: bool = True, bias: bool = True, **_: Any
+    ) -> dict[str, tuple[int, ...]]:
+        """See Module."""
+        shape = (num_features,)
+        shapes = cls._affine_shapes(shape, affine, bias)
+        if track_running_stats:
+            shapes |= {"running_mean": shape, "running_var": shape, "num_batches_tracked": ()}
+        return shapes
 
     def reset_running_stats(self) -> None:
         """Set the running mean to zeros, the running variance to ones, the number of batches to 0."""

@@ -30,10 +30,7 @@ class _Sizes(NamedTuple):
     padding: tuple[int, ...] | str
     dilation: tuple[int, ...]
     groups: int
-
-    def weight_shape(self) -> tuple[int, ...]:
-        """The shape of W."""
-        return self.out_channels, self.in_channels // self.groups, *self.kernel
+    weight: tuple[int, ...]
 
     def edges(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The zeros before and behind the image, along each axis; where `same` is an odd number, one more lies behind."""
@@ -101,16 +98,8 @@ class _Convolution(Weighted):
             around: tuple[int, ...] | str = one_of(("same", "valid"), padding, "padding", name)
         else:
             around = self._lengths(padding, "padding", 0)
-        sizes = _Sizes(
-            C,
-            O,
-            kernel,
-            steps,
-            around,
-            self._lengths(dilation, "dilation", 1),
-            positive_integer(groups, "groups", name),
-        )
-        if C % sizes.groups or O % sizes.groups:
+        apart, parts = self._lengths(dilation, "dilation", 1), positive_integer(groups, "groups", name)
+        if C % parts or O % parts:
             raise InvalidValueError(
                 name,
                 "in_channels and out_channels that groups divides",
@@ -118,7 +107,7 @@ class _Convolution(Weighted):
             )
         if around == "same" and max(steps) > 1:
             raise InvalidValueError(name, "stride 1 with padding 'same'", stride)
-        return sizes
+        return _Sizes(C, O, kernel, steps, around, apart, parts, self._shape_of(C, O, kernel, parts))
 
     # The attributes as they were last looked at, and what they say.
     _seen: tuple[Any, Any] = (None, None)
@@ -143,7 +132,7 @@ class _Convolution(Weighted):
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """The cross-correlation of x with W, plus b."""
         sizes = self._sizes()
-        W, b = self._weights(sizes.weight_shape())
+        W, b = self._weights(sizes.weight)
         x = ready(x, W.dtype, self)
         y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
         geometry = sizes.geometry()
@@ -183,8 +172,15 @@ class _Convolution(Weighted):
         image_gW = None if gW is None else as_image(gW)
         conv_backward_weight(as_image(gy), as_image(x), stride, padding, dilation, groups, accumulate, image_gW, gb)
 
+    @classmethod
+    def _shape_of(
+        cls, in_channels: int, out_channels: int, kernel_size: int | tuple[int, ...], groups: int = 1, **_: Any
+    ) -> tuple[int, ...]:
+        kernel = tuple(kernel_size) if isinstance(kernel_size, (tuple, list)) else (kernel_size,) * len(cls._axes)
+        return out_channels, in_channels // groups, *kernel
+
     def _weight_shape(self) -> tuple[int, ...]:
-        return self._sizes().weight_shape()
+        return self._sizes().weight
 
     def _lengths(self, value: Any, name: str, least: int) -> tuple[int, ...]:
         """An argument that is one int or one for each axis of the image, as a tuple."""

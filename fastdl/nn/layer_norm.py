@@ -59,7 +59,16 @@ class LayerNorm(Normalization):
         self.eps = real_number(eps, "eps", "LayerNorm", low=0)
         self.elementwise_affine = true_or_false(elementwise_affine, "elementwise_affine", "LayerNorm")
         bias = true_or_false(bias, "bias", "LayerNorm")
-        self._set_affine(self.normalized_shape, self.elementwise_affine, bias, as_float_dtype(dtype, "LayerNorm"))
+        shapes = self._state_shapes(self.normalized_shape, self.elementwise_affine, bias)
+        self._make(self.normalized_shape, shapes, as_float_dtype(dtype, "LayerNorm"))
+
+    @classmethod
+    def _state_shapes(
+        cls, normalized_shape: Any, elementwise_affine: bool = True, bias: bool = True, **_: Any
+    ) -> dict[str, tuple[int, ...]]:
+        """See Module."""
+        shape = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+        return cls._affine_shapes(shape, elementwise_affine, bias)
 
     def _arrays(self) -> tuple[Any, Any, Any]:
         """The shape that is normalized; weight and bias, each an array or None."""

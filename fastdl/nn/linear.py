@@ -61,8 +61,12 @@ class Linear(Weighted):
         self.out_features = positive_integer(out_features, "out_features", "Linear")
         self._make(bias, weight_init, bias_init, rng, dtype)
 
+    @classmethod
+    def _shape_of(cls, in_features: int, out_features: int, **_: Any) -> tuple[int, ...]:
+        return out_features, in_features
+
     def _weight_shape(self) -> tuple[int, ...]:
-        return self.out_features, self.in_features
+        return self._shape_of(self.in_features, self.out_features)
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """x W^T + b."""

@@ -226,6 +226,11 @@ class Module(Copying, Summarizing):
                 words.append(f"{name}={_spell(value)}")
         return f"{type(self).__name__}({', '.join(words)})"
 
+    @classmethod
+    def _state_shapes(cls, *_: Any, **arguments: Any) -> dict[str, tuple[int, ...]]:
+        """The shapes of its own parameters and buffers by name, for arguments of the constructor; nothing is allocated."""
+        return {}
+
     def _argument(self, name: str) -> Any:
         """The value a constructor argument has now: the attribute of that name."""
         return getattr(self, name)

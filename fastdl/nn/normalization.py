@@ -29,11 +29,16 @@ class Normalization(Layer):
     _fitting: tuple[Any, ...] = (None,) * 6
     _dtype: np.dtype[Any] | None = None
 
-    def _set_affine(self, shape: tuple[int, ...], weight: bool, bias: bool, dtype: np.dtype[Any]) -> None:
+    @staticmethod
+    def _affine_shapes(shape: tuple[int, ...], weight: bool, bias: bool) -> dict[str, tuple[int, ...]]:
+        return ({"weight": shape} if weight else {}) | ({"bias": shape} if weight and bias else {})
+
+    def _make(self, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+        """Make W and b of the declared shapes, for samples of a shape."""
         if prod(shape) * dtype.itemsize > sys.maxsize:
             raise InvalidValueError(type(self).__name__, "sizes that memory can hold", shown(shape))
-        self.weight = Parameter(np.ones(shape, dtype)) if weight else None
-        self.bias = Parameter(np.zeros(shape, dtype)) if weight and bias else None
+        self.weight = Parameter(np.ones(shapes["weight"], dtype)) if "weight" in shapes else None
+        self.bias = Parameter(np.zeros(shapes["bias"], dtype)) if "bias" in shapes else None
 
     def _draw(self, generator: np.random.Generator) -> None:
         for parameter, value in ((self.weight, 1), (self.bias, 0)):

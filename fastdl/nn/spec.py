@@ -8,6 +8,7 @@ import math
 import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -185,34 +186,60 @@ def _parsed(text: str) -> ast.expr:
     return node
 
 
-def _value(node: ast.expr, depth: int) -> Any:
-    """What an expression stands for; names are looked up in `fastdl.nn`, `init` and VALUES, and nowhere else."""
+def declared_elements(text: str) -> int:
+    """How many elements the parameters and buffers of the layers in an entry have; no layer is made.
+
+    Layers behind one that `from_spec` refuses do not count.
+
+    Example:
+        >>> declared_elements("Sequential(Linear(2, 25), ReLU, LayerNorm(25, bias=False))")
+        100
+    """
+    total = 0
+
+    def declared(name: str, arguments: list[Any], keywords: dict[str, Any]) -> None:
+        nonlocal total
+        if name in LAYERS:
+            bound = inspect.signature(LAYERS[name]).bind(*arguments, **keywords)
+            bound.apply_defaults()
+            shapes = LAYERS[name]._state_shapes(**bound.arguments).values()
+            if all(type(n) is int and n > 0 for shape in shapes for n in shape):
+                total += sum(map(math.prod, shapes))
+
+    with suppress(TypeError, ValueError, ArithmeticError, RecursionError, MemoryError):  # from_spec says what is wrong
+        _value(_called(text), 0, declared)
+    return total
+
+
+def _value(node: ast.expr, depth: int, call: Callable[[str, list[Any], dict[str, Any]], Any] | None = None) -> Any:
+    """What an expression stands for; names are looked up in VALUES and by `call`, in `fastdl.nn` and `init`, nowhere else."""
+    call = call or _call
     if depth > DEEPEST:
         raise InvalidValueError(None, f"at most {walk.DEEPEST} levels of nesting", "more")
     match node:
         case ast.Constant(value=bool() | int() | float() | str() | None as value):
             return value
         case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _value(operand, depth + 1)
+            number = _value(operand, depth + 1, call)
             if isinstance(number, bool) or not isinstance(number, (int, float)):
                 raise InvalidValueError(None, "a number after the sign", _source(operand))
             return -number if isinstance(sign, ast.USub) else number
         case ast.List(elts=elements):
-            return [_value(element, depth + 1) for element in elements]
+            return [_value(element, depth + 1, call) for element in elements]
         case ast.Tuple(elts=elements):
-            return tuple(_value(element, depth + 1) for element in elements)
+            return tuple(_value(element, depth + 1, call) for element in elements)
         case ast.Name(id=name) if name in VALUES:
             return VALUES[name]
         case ast.Name(id=name):
-            return _call(name, [], {})
+            return call(name, [], {})
         case ast.Call(func=ast.Name(id=name)):
-            arguments = [_value(argument, depth + 1) for argument in node.args]
+            arguments = [_value(argument, depth + 1, call) for argument in node.args]
             keywords = {}
             for keyword in node.keywords:
                 if keyword.arg is None or keyword.arg in keywords:
                     raise InvalidValueError(None, f"each keyword of {name} once", _source(node))
-                keywords[keyword.arg] = _value(keyword.value, depth + 1)
-            return _call(name, arguments, keywords)
+                keywords[keyword.arg] = _value(keyword.value, depth + 1, call)
+            return call(name, arguments, keywords)
     raise InvalidValueError(None, "a value, an initializer or a layer as an argument", _source(node))
 
 

@@ -23,8 +23,8 @@ from fastdl.validation import as_float_dtype, true_or_false
 class Weighted(Layer):
     """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
 
-    A subclass stores its sizes and calls `_make`; its forward saves x, the output's shape, W and its geometry: what its
-    kernels are given beside arrays.
+    A subclass declares the shape of W, stores its sizes and calls `_make`; its forward saves x, the output's shape, W and its
+    geometry: what its kernels are given beside arrays.
     """
 
     _held = "weight", "bias"
@@ -57,10 +57,22 @@ class Weighted(Layer):
         if prod(shape) * dtype.itemsize > sys.maxsize:
             raise InvalidValueError(name, "sizes whose product memory can hold", f"a weight of shape {shown(shape)}")
         self.weight = Parameter(np.empty(shape, dtype))
-        self.bias = Parameter(np.empty(shape[0], dtype)) if bias else None
+        self.bias = Parameter(np.empty(shape[:1], dtype)) if bias else None
         self._draw(as_generator(rng))
 
+    @classmethod
+    def _shape_of(cls, *_: Any, **sizes: Any) -> tuple[int, ...]:
+        """The shape of W, for sizes as the constructor takes them."""
+        raise NotImplementedError
+
+    @classmethod
+    def _state_shapes(cls, *_: Any, bias: bool = True, **sizes: Any) -> dict[str, tuple[int, ...]]:
+        """See Module."""
+        shape = cls._shape_of(**sizes)
+        return {"weight": shape} | ({"bias": shape[:1]} if bias else {})
+
     def _weight_shape(self) -> tuple[int, ...]:
+        """The shape of W."""
         raise NotImplementedError
 
     def _draw(self, generator: np.random.Generator) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import inspect
 import json
 import math
 import os
@@ -23,14 +21,11 @@ from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.input_file import as_path
 from fastdl.messages import short, shown
 from fastdl.nn.module import Module
+from fastdl.nn.spec import declared_elements
 from fastdl.serialization import json_arrays, tensor_file
 from fastdl.serialization.tensor_file import TensorFile
 
 FORMAT_VERSION = 1
-# The arguments of layers that their weights' shapes are made of, apart from groups.
-SIZES = frozenset(
-    ("in_features", "out_features", "in_channels", "out_channels", "kernel_size", "num_features", "normalized_shape")
-)
 # What the entries of a training state begin with; no layer's name has a slash.
 TRAINING = "training/"
 # Shape and dtype of each entry of a file.
@@ -285,47 +280,9 @@ def _build(words: dict[str, Any], shapes: Shapes, path: Path) -> Module:
 
 def _refuse_oversize(spec: Any, elements: int) -> None:
     """Refuse a spec whose layers would have more weights than the file, before they are allocated."""
-    asked = sum(_asked(text) * count for text, count in Counter(_strings(spec)).items())
-    if asked > elements + 2**16:  # the windows of a pool are counted too, and take no memory
+    asked = sum(declared_elements(text) * count for text, count in Counter(_strings(spec)).items())
+    if asked > elements + 2**16:  # of a small excess more can be said once the model is there
         raise ValueError(f"it asks for up to {asked} weights where the file has {elements}")
-
-
-def _asked(text: str) -> int:
-    """About how many weights the layers in a string ask for."""
-    try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return 0  # from_spec says what is wrong with it
-    return sum(_weights(node) for node in ast.walk(tree) if isinstance(node, ast.Call))
-
-
-def _weights(call: ast.Call) -> int:
-    """The product of a layer's sizes, by its groups; 0 for what has none."""
-    layer = getattr(nn, call.func.id, None) if isinstance(call.func, ast.Name) else None
-    if not inspect.isclass(layer):
-        return 0
-    arguments = list(zip(inspect.signature(layer).parameters, call.args, strict=False))
-    arguments += [(keyword.arg or "", keyword.value) for keyword in call.keywords]
-    sizes = {name: _integers(value) for name, value in arguments}
-    groups = max([1, *sizes.pop("groups", [])])
-    if layer is nn.Conv2d and len(sizes.get("kernel_size", [])) == 1:
-        sizes["kernel_size"] *= 2
-    off = {name for name, value in arguments if isinstance(value, ast.Constant) and value.value is False}
-    if "elementwise_affine" in off or {"affine", "track_running_stats"} <= off:
-        return 0
-    found = [size for name in SIZES & sizes.keys() for size in sizes[name]]
-    return math.prod(found) // groups if found else 0
-
-
-def _integers(value: ast.expr) -> list[int]:
-    """The sizes of the integers in an argument: one, or those of a tuple or list."""
-    integers = []
-    for node in value.elts if isinstance(value, (ast.Tuple, ast.List)) else [value]:
-        while isinstance(node, ast.UnaryOp):
-            node = node.operand
-        if isinstance(node, ast.Constant) and type(node.value) is int:
-            integers.append(node.value)
-    return integers
 
 
 def _strings(spec: Any) -> Iterator[str]:

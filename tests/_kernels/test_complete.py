@@ -15,7 +15,18 @@ BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
 COLLECTIONS = {nn.ModuleList, nn.ModuleDict}
 # Rooms without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
 # which call the kernels of other files.
-NO_KERNELS = {"table", "array", "threads", "program", "grad_mode", "access", "turns", "watch", "replaced", "declarations"}
+NO_KERNELS = {
+    "table",
+    "array",
+    "threads",
+    "program",
+    "grad_mode",
+    "access",
+    "turns",
+    "watch",
+    "replaced",
+    "declarations",
+}
 # Doors that tell about kernels or choose among them and compute nothing.
 TELLING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}
 

@@ -1,5 +1,7 @@
 """Models as strings: what can be written, what comes back, and how mistakes are named."""
 
+import inspect
+import math
 import os
 import re
 from pathlib import Path
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from fastdl import nn
 from fastdl.nn import from_spec, init, to_spec
+from fastdl.nn.spec import declared_elements
 
 
 def structure(model):
@@ -330,3 +333,28 @@ def test_a_layer_too_large_for_memory_is_refused():
 def test_what_is_no_layer_is_no_layer(name):
     with pytest.raises(ValueError, match=f"no layer named '{name}'"):
         nn.from_spec([name])
+
+
+STATES = [
+    *("Linear(3, 5)", "Linear(3, 5, False)", "Linear(out_features=2, in_features=7)", "Conv2d(4, 6, (3, 5), groups=2)"),
+    *("Conv2d(4, 6, 3, bias=False)", "Conv1d(2, 3, 4)", "Conv1d(2, 3, [4], 1, 'same')", "BatchNorm1d(3)"),
+    *("BatchNorm2d(3, affine=False)", "BatchNorm1d(3, bias=False)", "BatchNorm2d(3, track_running_stats=False)"),
+    *("LayerNorm(3)", "LayerNorm([3, 4], bias=False)", "LayerNorm((3, 4), elementwise_affine=False)", "ReLU()"),
+]
+
+
+@pytest.mark.parametrize("text", STATES)
+def test_a_layer_declares_the_shapes_of_its_parameters_and_buffers(text):
+    layer = from_spec(text)
+    name, arguments = text.split("(", 1)
+    bound = eval(f"bind({arguments}", {"bind": inspect.signature(getattr(nn, name)).bind})
+    bound.apply_defaults()
+    shapes = {entry: array.shape for entry, array in layer.state_dict().items()}
+    assert type(layer)._state_shapes(**bound.arguments) == shapes
+    assert declared_elements(text) == sum(math.prod(shape) for shape in shapes.values())
+
+
+def test_a_layer_that_is_refused_ends_the_count():
+    assert declared_elements("Sequential(Linear(2, 3), Linear('a', 3), Linear(4, 5, groups=3), Linear(5, 6))") == 9
+    assert declared_elements("Liner(2, 3)") == declared_elements("Linear") == declared_elements("(" * 999) == 0
+    assert declared_elements("Sequential(Linear(10, 10), Linear(-10, 10), Linear(-2, -2))") == 110
