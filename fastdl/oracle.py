@@ -348,41 +348,9 @@ def _(criterion: Any, output: Array, target: Array) -> tuple[Any, Array]:
 
 def naive_step(optimizer: optim.Optimizer, data: Array, grad: Array, state: dict[str, Array], step: int) -> None:
     """Take one step of an optimizer of fastdl's own on the reference's loops; state starts as zeros by name."""
-    g = optimizer.param_groups[0]
-    arrays = {name: state.setdefault(name, np.zeros_like(data)) for name in optimizer.state_names}
-    if isinstance(optimizer, optim.SGD):
-        velocity = arrays["momentum_buffer"] if g["momentum"] else None
-        options = (
-            g["lr"],
-            g["momentum"],
-            g["dampening"],
-            g["weight_decay"],
-            g["nesterov"],
-            g["decoupled_weight_decay"],
-            g["maximize"],
-            step == 1,
-        )
-        reference_optim.sgd_step(grad, *options, data, velocity)
-    elif isinstance(optimizer, optim.RMSprop):
-        mean = arrays["grad_avg"] if g["centered"] else None
-        velocity = arrays["momentum_buffer"] if g["momentum"] else None
-        decay = g["weight_decay"], g["decoupled_weight_decay"]
-        options = g["lr"], g["alpha"], g["eps"], *decay, g["momentum"], g["maximize"], g["eps_inside_sqrt"]
-        reference_optim.rmsprop_step(grad, *options, data, arrays["square_avg"], mean, velocity)
-    elif isinstance(optimizer, optim.Adam):
-        largest = arrays["max_exp_avg_sq"] if g["amsgrad"] else None
-        beta1, beta2 = g["betas"]
-        options = (
-            g["lr"],
-            beta1,
-            beta2,
-            g["eps"],
-            g["weight_decay"],
-            g["decoupled_weight_decay"],
-            g["maximize"],
-            g["eps_inside_sqrt"],
-            step,
-        )
-        reference_optim.adam_step(grad, *options, data, arrays["exp_avg"], arrays["exp_avg_sq"], largest)
-    else:
+    group = optimizer.param_groups[0]
+    if not optimizer.native:
         raise InvalidTypeError("naive_step", "one of fastdl's own optimizers", type(optimizer).__name__)
+    arrays = {name: state.setdefault(name, np.zeros_like(data)) for name in optimizer.state_names}
+    take = getattr(reference_optim, f"{optimizer.native}_step")
+    take(grad, group, step, data, *optimizer._states(arrays, group))

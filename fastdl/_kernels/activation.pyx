@@ -4,6 +4,7 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 
 from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -94,3 +95,30 @@ def activation_backward(
         activation_backward_kernel[float](<float*>address(gy), <float*>address(kept), code, alpha, beta, n, <float*>address(gx))
     else:
         activation_backward_kernel[double](<double*>address(gy), <double*>address(kept), code, alpha, beta, n, <double*>address(gx))
+
+
+def _attributes(dict fields):
+    return b""
+
+
+cdef inline Py_ssize_t elements(const Operation* op, const Batch* batch) noexcept nogil:
+    return op.x_size * (op.x_length if op.x_length else batch.N)
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    activation_forward_kernel(
+        <const real*>place(&op.x, batch), <int>op.activation.code, op.activation.alpha, op.activation.beta, elements(op, batch),
+        <real*>place(&op.y, batch))
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    activation_backward_kernel(
+        <const real*>g.gy, <const real*>place(&op.y if op.activation.keeps_output else &op.x, batch), <int>op.activation.code,
+        op.activation.alpha, op.activation.beta, elements(op, batch), <real*>g.gx)
+
+
+cdef OperationKernels kernels
+kernels.activates_forward = kernels.activates_backward = True
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(Descriptor("activation", _attributes, in_place=True, in_blocks=True, batch_minor="activation"), &kernels)

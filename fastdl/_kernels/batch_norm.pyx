@@ -18,6 +18,7 @@ from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.channels cimport (
     SHORT, WINDOW, Cut, array, cut_of, join_columns, moments_of, plane_block, sums_of, write_all, write_rows, write_rows_backward,
 )
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.moments cimport Scaled, at, in_range, out_of_range, scaled_as, scaled_moments, write_scaled
 from fastdl._kernels.table cimport real
 
@@ -190,7 +191,7 @@ cdef void backward_planes(
 cdef void backward_columns(
     const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training, bint accumulate,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, real* gx, real* gW, real* gb, double* scratch) noexcept nogil:
-    cdef Py_ssize_t K = cut.K, task, place, rows, k
+    cdef Py_ssize_t K = cut.K, task, position, rows, k
     cdef double* total = scratch + 4 * K
     cdef double* product = total + K
     cdef real* center = array(scratch, 0, cut, x)
@@ -220,9 +221,9 @@ cdef void backward_columns(
         write_rows_backward(gy, x, N, K, K, 1, center, gain, slope, shift, gx)
         return
     for task in prange(cut.tasks_of_rows, num_threads=cut.threads, schedule="static"):
-        place = task * cut.rows * K
+        position = task * cut.rows * K
         rows = min(cut.rows, N - task * cut.rows)
-        write_rows_backward(gy + place, x + place, rows, K, K, 1, center, gain, slope, shift, gx + place)
+        write_rows_backward(gy + position, x + position, rows, K, K, 1, center, gain, slope, shift, gx + position)
 
 
 cdef void batch_norm_backward_kernel(
@@ -345,3 +346,58 @@ def batch_norm_backward(
             <double*>address(gy), <double*>address(x), <double*>address(W), <double*>address(mean), <double*>address(inverse),
             training, accumulate, N, C, D, <double*>address(gx), <double*>address(gW), <double*>address(gb),
             scratch)
+
+
+# Channels, elements behind them; whether by the batch's statistics, which move the running ones.
+cdef struct BatchNormAttributes:
+    Py_ssize_t C, D
+    bint training
+    double eps, momentum
+
+
+def _attributes(dict fields):
+    cdef BatchNormAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef const BatchNormAttributes* a = <const BatchNormAttributes*>op.attributes
+    return batch_norm_scratch(N, a.C, a.D) * <Py_ssize_t>sizeof(double) // itemsize
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const BatchNormAttributes* a = <const BatchNormAttributes*>op.attributes
+    cdef const real* x = <const real*>place(&op.x, batch)
+    cdef const real* W = <const real*>place(op.parameters, batch)
+    cdef const real* b = <const real*>place(op.parameters + 1, batch)
+    cdef real* running_mean = <real*>place(op.buffers, batch)
+    cdef real* running_var = <real*>place(op.buffers + 1, batch)
+    cdef real* mean = <real*>place(op.saved, batch)
+    cdef real* inverse = <real*>place(op.saved + 1, batch)
+    cdef real* y = <real*>place(&op.y, batch)
+    if a.training:
+        batch_norm_forward_kernel(
+            x, W, b, a.eps, a.momentum, batch.N, a.C, a.D, running_mean, running_var, <int64_t*>place(op.buffers + 2, batch),
+            mean, inverse, y, <double*>scratch)
+    else:
+        batch_norm_evaluate_kernel(
+            x, W, b, <const real*>running_mean, <const real*>running_var, a.eps, batch.N, a.C, a.D, mean, inverse, y,
+            <double*>scratch)
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const BatchNormAttributes* a = <const BatchNormAttributes*>op.attributes
+    batch_norm_backward_kernel(
+        <const real*>g.gy, <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch),
+        <const real*>place(op.saved, batch), <const real*>place(op.saved + 1, batch), a.training, g.accumulate, batch.N, a.C, a.D,
+        <real*>g.gx, <real*>g.parameters[0], <real*>g.parameters[1], <double*>scratch)
+
+
+cdef OperationKernels kernels
+kernels.scratch = scratch_of
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(
+    Descriptor("batch_norm", _attributes, parameters=("W", "b"), saved=("mean", "inverse"),
+               buffers=("running_mean", "running_var", "num_batches_tracked"), reads="x"),
+    &kernels)

@@ -17,6 +17,7 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.interleaved cimport (
     correlation_of_interleaved, interleaved_scratch, interleaving_suits, product_of_interleaved)
 from fastdl._kernels.patches cimport (
@@ -357,3 +358,46 @@ cdef Convolution without_kernel(cnp.ndarray x, cnp.ndarray gy, Py_ssize_t groups
     s.PH = s.PW = 0
     s.G = groups
     return s
+
+
+def _attributes(dict fields):
+    cdef Convolution attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef inline Convolution of_batch(const Operation* op, Py_ssize_t N) noexcept nogil:
+    cdef Convolution s = (<const Convolution*>op.attributes)[0]
+    s.N = N
+    return s
+
+
+cdef Py_ssize_t memory_of(const Operation* op) noexcept nogil:
+    return taps_scratch((<const Convolution*>op.attributes)[0]) * <Py_ssize_t>sizeof(double)
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    return conv_scratch(of_batch(op, N), <PatchTap*>memory)
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    conv_forward_kernel(
+        <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
+        of_batch(op, batch.N), <real*>place(&op.y, batch), scratch)
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const real* gy = <const real*>g.gy
+    cdef Convolution s = of_batch(op, batch.N)
+    if g.parameters[0] != NULL or g.parameters[1] != NULL:
+        conv_backward_weight_kernel(
+            gy, <const real*>place(&op.x, batch), s, g.accumulate, <real*>g.parameters[0], <real*>g.parameters[1], scratch)
+    if g.gx != NULL:
+        conv_backward_input_kernel(gy, <const real*>place(op.parameters, batch), s, <real*>g.gx, scratch)
+
+
+cdef OperationKernels kernels
+kernels.scratch, kernels.memory = scratch_of, memory_of
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(
+    Descriptor("conv", _attributes, parameters=("W", "b"), reads="x", in_blocks=True, convolves=True, activates=True), &kernels)

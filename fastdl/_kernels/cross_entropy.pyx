@@ -12,6 +12,7 @@ from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport Batch, LossDescriptor, LossKernels, Objective, describe_loss, place
 from fastdl._kernels.softmax cimport gather, scatter
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -297,3 +298,117 @@ def cross_entropy_probabilities_backward(
 ):
     """gx = gy (p sum of weight q - weight q)."""
     backward_door(p, None, t, weight, 0, label_smoothing, gy, gx)
+
+
+# C classes at D places of a sample.
+cdef struct ClassLossAttributes:
+    Py_ssize_t C, D, ignore_index
+    double label_smoothing
+
+
+def _attributes(dict fields):
+    cdef ClassLossAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef Py_ssize_t scratch_of(const Objective* o) noexcept nogil:
+    return 2 * (<const ClassLossAttributes*>o.attributes).C
+
+
+cdef double divisor_of_classes(const Objective* o, const Batch* batch, real* _) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    cdef const int64_t* target = <const int64_t*>place(&o.target, batch)
+    cdef const real* weight = <const real*>place(&o.weight, batch)
+    cdef Py_ssize_t i
+    cdef int64_t k
+    cdef double total = 0
+    for i in range(a.D * batch.N):
+        k = read_once(target + i)
+        if k != a.ignore_index and is_class(k, a.C):
+            total += weight[k] if weight != NULL else 1
+    return total
+
+
+cdef double divisor_of_probabilities(const Objective* o, const Batch* batch, real* _) noexcept nogil:
+    return <double>(<const ClassLossAttributes*>o.attributes).D * batch.N
+
+
+cdef double sum_of(const Objective* o, const Batch* batch, real* _) noexcept nogil:
+    cdef const real* losses = <const real*>place(&o.losses, batch)
+    cdef Py_ssize_t i
+    cdef double total = 0
+    for i in range((<const ClassLossAttributes*>o.attributes).D * batch.N):
+        total += losses[i]
+    return total
+
+
+cdef real* weights_of_losses(const Objective* o, const Batch* batch, double factor, real* _) noexcept nogil:
+    """The gradient with respect to each loss, where the losses stood."""
+    cdef real* gy = <real*>place(&o.losses, batch)
+    cdef Py_ssize_t i
+    for i in range((<const ClassLossAttributes*>o.attributes).D * batch.N):
+        gy[i] = <real>factor
+    return gy
+
+
+cdef double nll_forward_of(const Objective* o, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    nll_forward_kernel(
+        <const real*>place(&o.x, batch), <const int64_t*>place(&o.target, batch), <const real*>place(&o.weight, batch),
+        a.ignore_index, batch.N, a.C, a.D, <real*>place(&o.losses, batch))
+    return sum_of(o, batch, scratch)
+
+
+cdef void nll_backward_of(const Objective* o, const Batch* batch, double factor, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    nll_backward_kernel(
+        <const int64_t*>place(&o.target, batch), <const real*>place(&o.weight, batch), a.ignore_index,
+        <const real*>weights_of_losses(o, batch, factor, scratch), batch.N, a.C, a.D, <real*>place(&o.gx, batch))
+
+
+cdef double forward_of_classes(const Objective* o, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    cross_entropy_forward_kernel(
+        <const real*>place(&o.x, batch), <const int64_t*>place(&o.target, batch), <const real*>NULL,
+        <const real*>place(&o.weight, batch), a.ignore_index, a.label_smoothing, batch.N, a.C, a.D,
+        <real*>place(&o.saved, batch), <real*>place(&o.losses, batch), scratch)
+    return sum_of(o, batch, scratch)
+
+
+cdef void backward_of_classes(const Objective* o, const Batch* batch, double factor, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    cross_entropy_backward_kernel(
+        <const real*>place(&o.saved, batch), <const int64_t*>place(&o.target, batch), <const real*>NULL,
+        <const real*>place(&o.weight, batch), a.ignore_index, a.label_smoothing,
+        <const real*>weights_of_losses(o, batch, factor, scratch), batch.N, a.C, a.D, <real*>place(&o.gx, batch))
+
+
+cdef double forward_of_probabilities(const Objective* o, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    cross_entropy_forward_kernel(
+        <const real*>place(&o.x, batch), NULL, <const real*>place(&o.target, batch), <const real*>place(&o.weight, batch), 0,
+        a.label_smoothing, batch.N, a.C, a.D, <real*>place(&o.saved, batch), <real*>place(&o.losses, batch), scratch)
+    return sum_of(o, batch, scratch)
+
+
+cdef void backward_of_probabilities(const Objective* o, const Batch* batch, double factor, real* scratch) noexcept nogil:
+    cdef const ClassLossAttributes* a = <const ClassLossAttributes*>o.attributes
+    cross_entropy_backward_kernel(
+        <const real*>place(&o.saved, batch), NULL, <const real*>place(&o.target, batch), <const real*>place(&o.weight, batch), 0,
+        a.label_smoothing, <const real*>weights_of_losses(o, batch, factor, scratch), batch.N, a.C, a.D,
+        <real*>place(&o.gx, batch))
+
+
+cdef LossKernels kernels
+kernels.scratch, kernels.counts_by_divisor = scratch_of, True
+kernels.divisor_float, kernels.divisor_double = divisor_of_classes[float], divisor_of_classes[double]
+kernels.forward_float, kernels.forward_double = nll_forward_of[float], nll_forward_of[double]
+kernels.backward_float, kernels.backward_double = nll_backward_of[float], nll_backward_of[double]
+describe_loss(LossDescriptor("nll", _attributes), &kernels)
+kernels.forward_float, kernels.forward_double = forward_of_classes[float], forward_of_classes[double]
+kernels.backward_float, kernels.backward_double = backward_of_classes[float], backward_of_classes[double]
+describe_loss(LossDescriptor("cross_entropy", _attributes), &kernels)
+kernels.divisor_float, kernels.divisor_double = divisor_of_probabilities[float], divisor_of_probabilities[double]
+kernels.forward_float, kernels.forward_double = forward_of_probabilities[float], forward_of_probabilities[double]
+kernels.backward_float, kernels.backward_double = backward_of_probabilities[float], backward_of_probabilities[double]
+describe_loss(LossDescriptor("cross_entropy_probabilities", _attributes), &kernels)

@@ -20,6 +20,7 @@ PYTHON = {
     "double": "float",
     "str": "str",
     "list": "list[Any]",
+    "frozenset": "frozenset[Any]",
     "tuple": "tuple[Any, ...]",
     "cnp.ndarray": "Array",
     "cnp.dtype": "np.dtype[Any]",
@@ -140,7 +141,7 @@ def split(arguments: str) -> list[str]:
 
 def parameter(argument: str) -> str:
     """A parameter as a stub has it."""
-    if ":" in argument or argument in ("self", "cls"):
+    if ":" in argument or argument in ("self", "cls", "*"):
         return argument
     argument, _, default = argument.partition("=")
     never, argument = argument.endswith(" not None"), argument.removesuffix(" not None").strip()

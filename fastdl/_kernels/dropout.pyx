@@ -9,6 +9,7 @@ from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -65,3 +66,33 @@ def dropout_backward(cnp.ndarray gy not None, double p, uint64_t seed, uint64_t 
 def philox(uint64_t seed, uint64_t call, uint64_t first, cnp.ndarray words not None):
     """Fill the uint32 array with words 4 first, 4 first + 1, ... of the stream that (seed, call) names."""
     table.philox(seed, call, first, <uint32_t*>address(words), cnp.PyArray_SIZE(words))
+
+
+# The probability, elements that drop together, the number among a forward's draws.
+cdef struct DropoutAttributes:
+    double p
+    Py_ssize_t run, draw
+
+
+def _attributes(dict fields):
+    cdef DropoutAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    mask(op, batch, <const real*>place(&op.x, batch), <real*>place(&op.y, batch))
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    mask(op, batch, <const real*>g.gy, <real*>g.gx)
+
+
+cdef void mask(const Operation* op, const Batch* batch, const real* x, real* y) noexcept nogil:
+    cdef const DropoutAttributes* a = <const DropoutAttributes*>op.attributes
+    dropout_kernel(x, a.p, batch.seed, batch.call + a.draw, a.run, batch.first * op.x_size, op.x_size * batch.N, y)
+
+
+cdef OperationKernels kernels
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(Descriptor("dropout", _attributes, in_place=True, in_blocks=True), &kernels)

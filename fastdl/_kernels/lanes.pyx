@@ -9,6 +9,7 @@ from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -160,3 +161,70 @@ def lanes_backward_weight(
     else:
         lanes_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, L, I, O, accumulate, <double*>address(gW),
                                      <double*>address(gb), <double*>scratch)
+
+
+# Inputs and outputs of a layer; 0 where x and y only change their layout.
+cdef struct LanesAttributes:
+    Py_ssize_t I, O
+
+
+def _linear_attributes(dict fields):
+    cdef LanesAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+def _no_attributes(dict fields):
+    return b""
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
+    return lanes_scratch(N, a.I, a.O)
+
+
+cdef void forward_to_lanes(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    to_lanes_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.y_length, <real*>place(&op.y, batch))
+
+
+cdef void backward_to_lanes(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    from_lanes_kernel(<const real*>g.gy, batch.N, op.x_size, op.y_length, <real*>g.gx)
+
+
+cdef void forward_from_lanes(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    from_lanes_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.x_length, <real*>place(&op.y, batch))
+
+
+cdef void backward_from_lanes(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    to_lanes_kernel(<const real*>g.gy, batch.N, op.x_size, op.x_length, <real*>g.gx)
+
+
+cdef void forward_linear(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
+    lanes_forward_kernel(
+        <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
+        batch.N, op.x_length, a.I, a.O, <real*>place(&op.y, batch))
+
+
+cdef void backward_linear(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
+    cdef const real* gy = <const real*>g.gy
+    if g.parameters[0] != NULL or g.parameters[1] != NULL:
+        lanes_backward_weight_kernel(
+            gy, <const real*>place(&op.x, batch), batch.N, op.x_length, a.I, a.O, g.accumulate, <real*>g.parameters[0],
+            <real*>g.parameters[1], scratch)
+    if g.gx != NULL:
+        lanes_backward_input_kernel(
+            gy, <const real*>place(op.parameters, batch), batch.N, op.x_length, a.I, a.O, <real*>g.gx)
+
+
+cdef OperationKernels kernels
+kernels.forward_float, kernels.forward_double = forward_to_lanes[float], forward_to_lanes[double]
+kernels.backward_float, kernels.backward_double = backward_to_lanes[float], backward_to_lanes[double]
+describe(Descriptor("to_lanes", _no_attributes), &kernels)
+kernels.forward_float, kernels.forward_double = forward_from_lanes[float], forward_from_lanes[double]
+kernels.backward_float, kernels.backward_double = backward_from_lanes[float], backward_from_lanes[double]
+describe(Descriptor("from_lanes", _no_attributes), &kernels)
+kernels.scratch = scratch_of
+kernels.forward_float, kernels.forward_double = forward_linear[float], forward_linear[double]
+kernels.backward_float, kernels.backward_double = backward_linear[float], backward_linear[double]
+describe(Descriptor("lanes_linear", _linear_attributes, parameters=("W", "b"), reads="x"), &kernels)

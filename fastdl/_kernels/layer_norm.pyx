@@ -6,6 +6,7 @@ from libc.math cimport sqrt
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.moments cimport (
     Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
 )
@@ -107,23 +108,23 @@ cdef void backward_rows(
     Py_ssize_t n, real* gx, real* gW, real* gb) noexcept nogil:
     cdef FlushDenormals flush
     cdef real total = 0, product = 0, slope = 0, shift = 0
-    cdef Py_ssize_t row, place
+    cdef Py_ssize_t row, position
     flush.on()
     if gW != NULL:
         memset(gW, 0, n * sizeof(real))
     if gb != NULL:
         memset(gb, 0, n * sizeof(real))
     for row in range(first, last):
-        place = row * n
+        position = row * n
         if not in_range(inverse[row]):
-            backward_scaled(gy + place, x + place, W, mean[row], inverse[row], n, at(gx, place), gW, gb)
+            backward_scaled(gy + position, x + position, W, mean[row], inverse[row], n, at(gx, position), gW, gb)
             continue
         if gx != NULL:
-            entries(table, x).layer_norm_sums(gy + place, x + place, W, mean[row], &total, &product, n)
+            entries(table, x).layer_norm_sums(gy + position, x + position, W, mean[row], &total, &product, n)
             slope = -product / n * inverse[row] * inverse[row] * inverse[row]
             shift = -total / n * inverse[row]
         entries(table, x).layer_norm_backward(
-            gy + place, x + place, W, mean[row], inverse[row], slope, shift, at(gx, place), gW, gb, n)
+            gy + position, x + position, W, mean[row], inverse[row], slope, shift, at(gx, position), gW, gb, n)
 
 
 cdef void backward_scaled(
@@ -186,3 +187,42 @@ def layer_norm_backward(
         layer_norm_backward_kernel(
             <double*>address(gy), <double*>address(x), <double*>address(W), <double*>address(mean), <double*>address(inverse),
             accumulate, N, n, <double*>address(gx), <double*>address(gW), <double*>address(gb), <double*>scratch)
+
+
+# Rows of a sample, and elements of a row.
+cdef struct LayerNormAttributes:
+    Py_ssize_t rows, n
+    double eps
+
+
+def _attributes(dict fields):
+    cdef LayerNormAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef const LayerNormAttributes* a = <const LayerNormAttributes*>op.attributes
+    return layer_norm_scratch(a.rows * N, a.n)
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const LayerNormAttributes* a = <const LayerNormAttributes*>op.attributes
+    layer_norm_forward_kernel(
+        <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
+        a.eps, a.rows * batch.N, a.n, <real*>place(op.saved, batch), <real*>place(op.saved + 1, batch),
+        <real*>place(&op.y, batch))
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const LayerNormAttributes* a = <const LayerNormAttributes*>op.attributes
+    layer_norm_backward_kernel(
+        <const real*>g.gy, <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch),
+        <const real*>place(op.saved, batch), <const real*>place(op.saved + 1, batch), g.accumulate, a.rows * batch.N, a.n,
+        <real*>g.gx, <real*>g.parameters[0], <real*>g.parameters[1], scratch)
+
+
+cdef OperationKernels kernels
+kernels.scratch = scratch_of
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(Descriptor("layer_norm", _attributes, parameters=("W", "b"), saved=("mean", "inverse"), reads="x"), &kernels)

@@ -1,6 +1,6 @@
 # Linear: y = x W^T + b and its gradients, as C functions; see linear.pyx. N rows, I inputs, O outputs.
 from fastdl._kernels.table cimport real
-from fastdl._kernels.program.update cimport Update
+from fastdl._kernels.descriptor cimport Update
 
 cdef Py_ssize_t linear_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil
 cdef void linear_forward_kernel(

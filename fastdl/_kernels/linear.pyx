@@ -4,10 +4,13 @@ cimport numpy as cnp
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport (
+    Batch, Descriptor, Gradients, Operation, OperationKernels, Update, describe, place,
+)
 from fastdl._kernels.gemm cimport bands_scratch, bands_suit, gemm_kernel, gemm_scratch, product_by_bands
+from fastdl._kernels.optim cimport take_part
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
-from fastdl._kernels.program.update cimport Update, take_part
 
 cnp.import_array()
 
@@ -120,3 +123,54 @@ def linear_backward_weight(
     else:
         linear_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, I, O, accumulate, <double*>address(gW),
                                       <double*>address(gb), <double*>scratch)
+
+
+# Rows of a sample, inputs, outputs.
+cdef struct LinearAttributes:
+    Py_ssize_t rows, I, O
+
+
+def _attributes(dict fields):
+    cdef LinearAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef const LinearAttributes* a = <const LinearAttributes*>op.attributes
+    return linear_scratch(a.rows * N, a.I, a.O)
+
+
+cdef void forward(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const LinearAttributes* a = <const LinearAttributes*>op.attributes
+    linear_forward_kernel(
+        <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
+        a.rows * batch.N, a.I, a.O, <int>op.activation.code, op.activation.alpha, op.activation.beta,
+        <real*>place(&op.y, batch), scratch)
+
+
+cdef void backward(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const LinearAttributes* a = <const LinearAttributes*>op.attributes
+    cdef Py_ssize_t N = a.rows * batch.N
+    cdef const real* gy = <const real*>g.gy
+    cdef const real* x = <const real*>place(&op.x, batch)
+    cdef real* gW = <real*>g.parameters[0]
+    cdef Update* update = batch.updates[op.number] if batch.steps else NULL
+    if update != NULL and step_suits(N, a.I, a.O):
+        gW = NULL
+    else:
+        update = NULL
+    linear_backward_kernel(
+        gy, x, <const real*>place(op.parameters, batch), N, a.I, a.O, g.accumulate, gW, <real*>g.parameters[1], <real*>g.gx,
+        scratch)
+    if update != NULL:  # after gx, which is for the weights before
+        linear_backward_step_kernel(gy, x, N, a.I, a.O, update, scratch)
+
+
+cdef OperationKernels kernels
+kernels.scratch, kernels.activates_forward = scratch_of, True
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+describe(
+    Descriptor("linear", _attributes, parameters=("W", "b"), reads="x", in_blocks=True, multiplies=True, activates=True,
+               batch_minor="lanes_linear", steps=True),
+    &kernels)

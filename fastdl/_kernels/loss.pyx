@@ -1,8 +1,10 @@
 """Elementwise losses of x against a target t of the same shape, from the core's table of losses."""
 
 cimport numpy as cnp
+from libc.math cimport NAN
 
 from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport Batch, LossDescriptor, LossKernels, Objective, describe_loss, place
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
 
@@ -133,3 +135,45 @@ def loss_backward(
     else:
         loss_backward_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
                              code, delta, scale, n, <double*>address(gx))
+
+
+# Elements of a sample, the loss by its code; where low < high, outputs beyond them have none.
+cdef struct ElementwiseAttributes:
+    Py_ssize_t size, code
+    double delta, low, high
+
+
+def _attributes(dict fields):
+    cdef ElementwiseAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef double divisor(const Objective* o, const Batch* batch, real* _) noexcept nogil:
+    return max(<double>(<const ElementwiseAttributes*>o.attributes).size * batch.N, 1)
+
+
+cdef double forward(const Objective* o, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const ElementwiseAttributes* a = <const ElementwiseAttributes*>o.attributes
+    cdef const real* x = <const real*>place(&o.x, batch)
+    cdef Py_ssize_t i, n = a.size * batch.N
+    if a.low < a.high:
+        for i in range(n):
+            if x[i] < a.low or x[i] > a.high:
+                return NAN
+    return loss_sum_kernel(
+        x, <const real*>place(&o.target, batch), <const real*>place(&o.weight, batch), <const real*>place(&o.pos_weight, batch),
+        <int>a.code, a.delta, n)
+
+
+cdef void backward(const Objective* o, const Batch* batch, double factor, real* scratch) noexcept nogil:
+    cdef const ElementwiseAttributes* a = <const ElementwiseAttributes*>o.attributes
+    loss_backward_kernel(
+        <const real*>place(&o.x, batch), <const real*>place(&o.target, batch), <const real*>place(&o.weight, batch),
+        <const real*>place(&o.pos_weight, batch), <int>a.code, a.delta, factor, a.size * batch.N, <real*>place(&o.gx, batch))
+
+
+cdef LossKernels kernels
+kernels.forward_float, kernels.forward_double = forward[float], forward[double]
+kernels.backward_float, kernels.backward_double = backward[float], backward[double]
+kernels.divisor_float, kernels.divisor_double = divisor[float], divisor[double]
+describe_loss(LossDescriptor("elementwise", _attributes), &kernels)

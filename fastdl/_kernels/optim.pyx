@@ -9,6 +9,7 @@ from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MIN
 from libc.math cimport NAN, fabs, isinf, isnan, sqrt
 
 from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport MOST_STATES, OptimizerDescriptor, OptimizerKernels, Update, describe_optimizer
 from fastdl._kernels.table cimport AdamFactors, RMSpropFactors, SGDFactors, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -18,6 +19,21 @@ cnp.import_array()
 cdef enum:
     CHUNK = 16384
     WORK_PER_ELEMENT = 4
+
+# Options, named as those of a group of parameters; what an optimizer of fastdl.optim makes of them is written there.
+cdef struct SGDOptions:
+    double lr, momentum, dampening, weight_decay
+    bint nesterov, maximize, decoupled_weight_decay
+
+cdef struct RMSpropOptions:
+    double lr, alpha, eps, weight_decay, momentum
+    bint centered, maximize, eps_inside_sqrt, decoupled_weight_decay
+
+cdef struct AdamOptions:
+    double lr
+    double[2] betas
+    double eps, weight_decay
+    bint amsgrad, maximize, eps_inside_sqrt, decoupled_weight_decay
 
 # 2^-100 and 2^-1000: factors above are normal numbers of float and double.
 cdef double TINY_FLOAT = 7.888609052210118e-31
@@ -29,18 +45,19 @@ cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
 
 
 cdef bint sgd_step_kernel(
-    const real* g, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled, bint maximize,
-    bint first, Py_ssize_t n, real* p, real* momentum_buffer) noexcept nogil:
+    const real* g, const void* options, Py_ssize_t step, Py_ssize_t n, real* p, real* const* states) noexcept nogil:
+    cdef const SGDOptions* o = <const SGDOptions*>options
+    cdef real* momentum_buffer = states[0]
     cdef SGDFactors[real] f
     cdef Py_ssize_t chunk, failed = 0
-    f.lr = <real>lr
-    f.sign = -1 if maximize else 1
-    f.decay = 0 if decoupled else <real>weight_decay
-    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    f.keep = 0 if first else <real>momentum
-    f.gain = 1 if first else <real>(1 - dampening)
-    f.from_velocity = <real>momentum if nesterov else 1
-    f.from_gradient = 1 if nesterov else 0
+    f.lr = <real>o.lr
+    f.sign = -1 if o.maximize else 1
+    f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
+    f.shrink = <real>(1 - o.lr * o.weight_decay) if o.decoupled_weight_decay else 1
+    f.keep = 0 if step == 1 else <real>o.momentum
+    f.gain = 1 if step == 1 else <real>(1 - o.dampening)
+    f.from_velocity = <real>o.momentum if o.nesterov else 1
+    f.from_gradient = 1 if o.nesterov else 0
     if n <= CHUNK:  # starting a team of one takes longer than the step
         return sgd_run(g, f, n, p, momentum_buffer)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
@@ -57,19 +74,22 @@ cdef bint sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real
 
 
 cdef bint rmsprop_step_kernel(
-    const real* g, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum, bint maximize,
-    bint eps_inside_sqrt, Py_ssize_t n, real* p, real* square_avg, real* grad_avg, real* momentum_buffer) noexcept nogil:
+    const real* g, const void* options, Py_ssize_t step, Py_ssize_t n, real* p, real* const* states) noexcept nogil:
+    cdef const RMSpropOptions* o = <const RMSpropOptions*>options
+    cdef real* square_avg = states[0]
+    cdef real* grad_avg = states[1]
+    cdef real* momentum_buffer = states[2]
     cdef RMSpropFactors[real] f
     cdef Py_ssize_t chunk, failed = 0
-    f.lr = <real>lr
-    f.sign = -1 if maximize else 1
-    f.decay = 0 if decoupled else <real>weight_decay
-    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    f.keep = <real>alpha
-    f.gain = <real>(1 - alpha)
-    f.inner_eps = <real>eps if eps_inside_sqrt else 0
-    f.outer_eps = 0 if eps_inside_sqrt else <real>eps
-    f.momentum = <real>momentum
+    f.lr = <real>o.lr
+    f.sign = -1 if o.maximize else 1
+    f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
+    f.shrink = <real>(1 - o.lr * o.weight_decay) if o.decoupled_weight_decay else 1
+    f.keep = <real>o.alpha
+    f.gain = <real>(1 - o.alpha)
+    f.inner_eps = <real>o.eps if o.eps_inside_sqrt else 0
+    f.outer_eps = 0 if o.eps_inside_sqrt else <real>o.eps
+    f.momentum = <real>o.momentum
     if n <= CHUNK:
         return rmsprop_run(g, f, n, p, square_avg, grad_avg, momentum_buffer)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
@@ -87,21 +107,23 @@ cdef bint rmsprop_run(
 
 
 cdef bint adam_step_kernel(
-    const real* g, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
-    bint eps_inside_sqrt, Py_ssize_t step, Py_ssize_t n, real* p, real* exp_avg, real* exp_avg_sq,
-    real* max_exp_avg_sq) noexcept nogil:
+    const real* g, const void* options, Py_ssize_t step, Py_ssize_t n, real* p, real* const* states) noexcept nogil:
+    cdef const AdamOptions* o = <const AdamOptions*>options
+    cdef real* exp_avg = states[0]
+    cdef real* exp_avg_sq = states[1]
+    cdef real* max_exp_avg_sq = states[2]
     cdef AdamFactors[real] f
     cdef Py_ssize_t chunk, failed = 0
-    f.sign = -1 if maximize else 1
-    f.decay = 0 if decoupled else <real>weight_decay
-    f.shrink = <real>(1 - lr * weight_decay) if decoupled else 1
-    f.mean_gain = <real>(1 - beta1)
-    f.keep = <real>beta2
-    f.gain = <real>(1 - beta2)
-    f.inner_eps = <real>eps if eps_inside_sqrt else 0
-    f.outer_eps = 0 if eps_inside_sqrt else <real>eps
-    f.step = <real>(lr / (1 - beta1 ** step))
-    f.unbias = <real>(1 / (1 - beta2 ** step))
+    f.sign = -1 if o.maximize else 1
+    f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
+    f.shrink = <real>(1 - o.lr * o.weight_decay) if o.decoupled_weight_decay else 1
+    f.mean_gain = <real>(1 - o.betas[0])
+    f.keep = <real>o.betas[1]
+    f.gain = <real>(1 - o.betas[1])
+    f.inner_eps = <real>o.eps if o.eps_inside_sqrt else 0
+    f.outer_eps = 0 if o.eps_inside_sqrt else <real>o.eps
+    f.step = <real>(o.lr / (1 - o.betas[0] ** step))
+    f.unbias = <real>(1 / (1 - o.betas[1] ** step))
     if n <= CHUNK:
         return adam_run(g, f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
     for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
@@ -165,52 +187,44 @@ cdef void shrink_kernel(double limit, double norm, Py_ssize_t n, real* g) noexce
     entries(table, g).scale(<real>factor, g, n)
 
 
-def sgd_step(
-    cnp.ndarray g not None, double lr, double momentum, double dampening, double weight_decay, bint nesterov, bint decoupled,
-    bint maximize, bint first, cnp.ndarray p not None, cnp.ndarray momentum_buffer,
-):
-    """One step of SGD; see optim.SGD."""
+cdef int take_one(
+    OptimizerDescriptor optimizer, cnp.ndarray g, const void* options, Py_ssize_t step, cnp.ndarray p, cnp.ndarray first,
+    cnp.ndarray second, cnp.ndarray third) except -1:
+    """One step of a whole array; states that there are not are None."""
+    cdef void* states[MOST_STATES]
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
+    states[0], states[1], states[2], states[3] = address(first), address(second), address(third), NULL
     if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        sgd_step_kernel(<float*>address(g), lr, momentum, dampening, weight_decay, nesterov, decoupled, maximize, first, n,
-                        <float*>address(p), <float*>address(momentum_buffer))
+        optimizer.kernels.step_float(<const float*>address(g), options, step, n, <float*>address(p), <float* const*>states)
     else:
-        sgd_step_kernel(<double*>address(g), lr, momentum, dampening, weight_decay, nesterov, decoupled, maximize, first, n,
-                        <double*>address(p), <double*>address(momentum_buffer))
+        optimizer.kernels.step_double(<const double*>address(g), options, step, n, <double*>address(p), <double* const*>states)
+    return 0
+
+
+def sgd_step(
+    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray momentum_buffer,
+):
+    """One step of SGD, with the options of a group; see optim.SGD."""
+    cdef SGDOptions o = options
+    take_one(SGD, g, &o, step, p, momentum_buffer, None, None)
 
 
 def rmsprop_step(
-    cnp.ndarray g not None, double lr, double alpha, double eps, double weight_decay, bint decoupled, double momentum,
-    bint maximize, bint eps_inside_sqrt, cnp.ndarray p not None, cnp.ndarray square_avg not None, cnp.ndarray grad_avg,
-    cnp.ndarray momentum_buffer,
+    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray square_avg not None,
+    cnp.ndarray grad_avg, cnp.ndarray momentum_buffer,
 ):
-    """One step of RMSprop; see optim.RMSprop."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        rmsprop_step_kernel(<float*>address(g), lr, alpha, eps, weight_decay, decoupled, momentum, maximize, eps_inside_sqrt, n,
-                            <float*>address(p), <float*>address(square_avg), <float*>address(grad_avg),
-                            <float*>address(momentum_buffer))
-    else:
-        rmsprop_step_kernel(<double*>address(g), lr, alpha, eps, weight_decay, decoupled, momentum, maximize, eps_inside_sqrt, n,
-                            <double*>address(p), <double*>address(square_avg), <double*>address(grad_avg),
-                            <double*>address(momentum_buffer))
+    """One step of RMSprop, with the options of a group; see optim.RMSprop."""
+    cdef RMSpropOptions o = options
+    take_one(RMSPROP, g, &o, step, p, square_avg, grad_avg, momentum_buffer)
 
 
 def adam_step(
-    cnp.ndarray g not None, double lr, double beta1, double beta2, double eps, double weight_decay, bint decoupled, bint maximize,
-    bint eps_inside_sqrt, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray exp_avg not None,
+    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray exp_avg not None,
     cnp.ndarray exp_avg_sq not None, cnp.ndarray max_exp_avg_sq,
 ):
-    """One step of Adam or, with decoupled decay, AdamW; see optim.Adam."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        adam_step_kernel(<float*>address(g), lr, beta1, beta2, eps, weight_decay, decoupled, maximize, eps_inside_sqrt, step, n,
-                         <float*>address(p), <float*>address(exp_avg), <float*>address(exp_avg_sq),
-                         <float*>address(max_exp_avg_sq))
-    else:
-        adam_step_kernel(<double*>address(g), lr, beta1, beta2, eps, weight_decay, decoupled, maximize, eps_inside_sqrt, step, n,
-                         <double*>address(p), <double*>address(exp_avg), <double*>address(exp_avg_sq),
-                         <double*>address(max_exp_avg_sq))
+    """One step of Adam or, with decoupled decay, AdamW, with the options of a group; see optim.Adam."""
+    cdef AdamOptions o = options
+    take_one(ADAM, g, &o, step, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
 
 
 def norm(cnp.ndarray g not None) -> float:
@@ -237,3 +251,71 @@ def clamp(double low, double high, cnp.ndarray g not None):
         entries(table, <float*>address(g)).clamp(<float>low, <float>high, <float*>address(g), n)
     else:
         entries(table, <double*>address(g)).clamp(low, high, <double*>address(g), n)
+
+
+# A part is stepped in runs that one thread takes without asking for others.
+cdef enum:
+    RUN = 16384
+
+
+cdef bint step_of(const Update* u, Py_ssize_t step, Py_ssize_t start, Py_ssize_t n, const real* g) noexcept nogil:
+    """Step number `step` of n parameters from `start` on, whose gradients are g; whether these were finite."""
+    cdef real* states[MOST_STATES]
+    cdef Py_ssize_t i
+    for i in range(MOST_STATES):
+        states[i] = after(<real*>u.states[i], start)
+    if real is float:
+        return u.kernels.step_float(g, u.options, step, n, <real*>u.p + start, states)
+    else:
+        return u.kernels.step_double(g, u.options, step, n, <real*>u.p + start, states)
+
+
+cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef Update* u
+    cdef bint finite = True
+    for i in range(count):
+        u = update + i
+        u.step += 1
+        if u.taken:
+            finite = finite and not u.failed
+            u.taken = False
+        else:
+            finite = step_of(u, u.step, 0, u.n, <const real*>u.g) and finite
+    return finite
+
+
+cdef void take_part(Update* u, Py_ssize_t start, Py_ssize_t n, const real* g) noexcept nogil:
+    cdef Py_ssize_t done = 0, run
+    while done < n:
+        run = min(n - done, <Py_ssize_t>RUN)
+        if not step_of(u, u.step + 1, start + done, run, g + done):
+            u.failed = True
+        done += run
+
+
+def _sgd_options(dict options):
+    cdef SGDOptions o = options
+    return (<char*>&o)[:sizeof(o)]
+
+
+def _rmsprop_options(dict options):
+    cdef RMSpropOptions o = options
+    return (<char*>&o)[:sizeof(o)]
+
+
+def _adam_options(dict options):
+    cdef AdamOptions o = options
+    return (<char*>&o)[:sizeof(o)]
+
+
+cdef OptimizerDescriptor SGD = OptimizerDescriptor("sgd", _sgd_options)
+cdef OptimizerDescriptor RMSPROP = OptimizerDescriptor("rmsprop", _rmsprop_options)
+cdef OptimizerDescriptor ADAM = OptimizerDescriptor("adam", _adam_options)
+cdef OptimizerKernels kernels
+kernels.step_float, kernels.step_double = sgd_step_kernel[float], sgd_step_kernel[double]
+describe_optimizer(SGD, &kernels)
+kernels.step_float, kernels.step_double = rmsprop_step_kernel[float], rmsprop_step_kernel[double]
+describe_optimizer(RMSPROP, &kernels)
+kernels.step_float, kernels.step_double = adam_step_kernel[float], adam_step_kernel[double]
+describe_optimizer(ADAM, &kernels)

@@ -5,6 +5,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
 from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.table cimport PoolAxis, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -229,3 +230,60 @@ def adaptive_avg_pool_backward(cnp.ndarray gy not None, cnp.ndarray gx not None)
         avg_pool_backward_kernel(<float*>address(gy), &rows, &columns, False, 0, planes, <float*>address(gx))
     else:
         avg_pool_backward_kernel(<double*>address(gy), &rows, &columns, False, 0, planes, <double*>address(gx))
+
+
+# Planes of a sample, and its axes; for averages whether padding counts, and the divisor (0 for the places of a window).
+cdef struct PoolAttributes:
+    Py_ssize_t planes, H, W, OH, OW, KH, KW, SH, SW, PH, PW, DH, DW, count_padding, divisor
+
+
+def _attributes(dict fields):
+    cdef PoolAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef PoolAxis rows_of(const PoolAttributes* a) noexcept nogil:
+    return windows(a.H, a.OH, a.KH, a.SH, a.PH, a.DH) if a.KH else shares(a.H, a.OH)
+
+
+cdef PoolAxis columns_of(const PoolAttributes* a) noexcept nogil:
+    return windows(a.W, a.OW, a.KW, a.SW, a.PW, a.DW) if a.KW else shares(a.W, a.OW)
+
+
+cdef void forward_maximum(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const PoolAttributes* a = <const PoolAttributes*>op.attributes
+    cdef PoolAxis rows = rows_of(a), columns = columns_of(a)
+    max_pool_forward_kernel(
+        <const real*>place(&op.x, batch), &rows, &columns, a.planes * batch.N, <real*>place(&op.y, batch),
+        <int32_t*>place(op.saved, batch))
+
+
+cdef void backward_maximum(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const PoolAttributes* a = <const PoolAttributes*>op.attributes
+    cdef PoolAxis rows = rows_of(a), columns = columns_of(a)
+    max_pool_backward_kernel(
+        <const real*>g.gy, <const int32_t*>place(op.saved, batch), &rows, &columns, a.planes * batch.N, <real*>g.gx)
+
+
+cdef void forward_average(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const PoolAttributes* a = <const PoolAttributes*>op.attributes
+    cdef PoolAxis rows = rows_of(a), columns = columns_of(a)
+    avg_pool_forward_kernel(
+        <const real*>place(&op.x, batch), &rows, &columns, a.count_padding, a.divisor, a.planes * batch.N,
+        <real*>place(&op.y, batch))
+
+
+cdef void backward_average(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const PoolAttributes* a = <const PoolAttributes*>op.attributes
+    cdef PoolAxis rows = rows_of(a), columns = columns_of(a)
+    avg_pool_backward_kernel(
+        <const real*>g.gy, &rows, &columns, a.count_padding, a.divisor, a.planes * batch.N, <real*>g.gx)
+
+
+cdef OperationKernels kernels
+kernels.forward_float, kernels.forward_double = forward_maximum[float], forward_maximum[double]
+kernels.backward_float, kernels.backward_double = backward_maximum[float], backward_maximum[double]
+describe(Descriptor("max_pool", _attributes, saved=("index",), in_blocks=True), &kernels)
+kernels.forward_float, kernels.forward_double = forward_average[float], forward_average[double]
+kernels.backward_float, kernels.backward_double = backward_average[float], backward_average[double]
+describe(Descriptor("avg_pool", _attributes, in_blocks=True), &kernels)

@@ -3,6 +3,7 @@
 cimport numpy as cnp
 
 from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
 
@@ -114,3 +115,52 @@ def log_softmax_backward(cnp.ndarray gy not None, cnp.ndarray y not None, cnp.nd
         log_softmax_backward_kernel(<float*>address(gy), <float*>address(y), outer, n, inner, <float*>address(gx), <float*>scratch)
     else:
         log_softmax_backward_kernel(<double*>address(gy), <double*>address(y), outer, n, inner, <double*>address(gx), <double*>scratch)
+
+
+# The shape (outer, n, inner) of a sample, its softmax over the middle axis.
+cdef struct SoftmaxAttributes:
+    Py_ssize_t outer, n, inner
+
+
+def _attributes(dict fields):
+    cdef SoftmaxAttributes attributes = fields
+    return (<char*>&attributes)[:sizeof(attributes)]
+
+
+cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef const SoftmaxAttributes* a = <const SoftmaxAttributes*>op.attributes
+    return softmax_scratch(a.n, a.inner)
+
+
+cdef void forward_softmax(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const SoftmaxAttributes* a = <const SoftmaxAttributes*>op.attributes
+    softmax_forward_kernel(
+        <const real*>place(&op.x, batch), a.outer * batch.N, a.n, a.inner, <real*>place(&op.y, batch), scratch)
+
+
+cdef void backward_softmax(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const SoftmaxAttributes* a = <const SoftmaxAttributes*>op.attributes
+    softmax_backward_kernel(
+        <const real*>g.gy, <const real*>place(&op.y, batch), a.outer * batch.N, a.n, a.inner, <real*>g.gx, scratch)
+
+
+cdef void forward_log_softmax(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const SoftmaxAttributes* a = <const SoftmaxAttributes*>op.attributes
+    log_softmax_forward_kernel(
+        <const real*>place(&op.x, batch), a.outer * batch.N, a.n, a.inner, <real*>place(&op.y, batch), scratch)
+
+
+cdef void backward_log_softmax(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    cdef const SoftmaxAttributes* a = <const SoftmaxAttributes*>op.attributes
+    log_softmax_backward_kernel(
+        <const real*>g.gy, <const real*>place(&op.y, batch), a.outer * batch.N, a.n, a.inner, <real*>g.gx, scratch)
+
+
+cdef OperationKernels kernels
+kernels.scratch = scratch_of
+kernels.forward_float, kernels.forward_double = forward_softmax[float], forward_softmax[double]
+kernels.backward_float, kernels.backward_double = backward_softmax[float], backward_softmax[double]
+describe(Descriptor("softmax", _attributes, reads="y"), &kernels)
+kernels.forward_float, kernels.forward_double = forward_log_softmax[float], forward_log_softmax[double]
+kernels.backward_float, kernels.backward_double = backward_log_softmax[float], backward_log_softmax[double]
+describe(Descriptor("log_softmax", _attributes, reads="y"), &kernels)

@@ -96,10 +96,7 @@ class _Elementwise(Layer):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         code = activation_kinds().index(self.kind)
-        if self._keeps_output and plan.fuse_activation(x, code, self._alpha, self._beta):
-            return x
-        fields = {"activation": code, "alpha": self._alpha, "beta": self._beta, "keeps_output": self._keeps_output}
-        return plan.add("activation", self, x, x.shape, **fields)
+        return plan.activate(self, x, (code, self._alpha, self._beta, self._keeps_output))
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """gy f'."""

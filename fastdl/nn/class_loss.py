@@ -76,25 +76,21 @@ class _ClassLoss(Loss):
         """What the mean of the latest forward divides by; else its rows."""
         return self._kept[3] if self.reduction == "mean" and self._kept else rows
 
-    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
-        """The record of this loss for a native program, but for the arrays' places."""
+    def _planned(self, name: str, plan: Any, x: Any, target: NDArray[Any], label_smoothing: float = 0.0) -> Any:
+        """This loss in a native program, which knows it by this name."""
         weight = None if self.weight is None else cast(self.weight, plan.dtype)
         if not prod(x.shape[:1]) or (weight is not None and len(weight) != x.shape[0]):
             raise plan.refusal(f"a {type(self).__name__} was given scores of shape {x.shape}")
-        classes = isinstance(self, NLLLoss) or target.dtype.kind != "f"
-        wanted = (np.dtype(np.int64), x.shape[1:]) if classes else (plan.dtype, x.shape)
+        probabilities = name == "cross_entropy_probabilities"
+        wanted = (plan.dtype, x.shape) if probabilities else (np.dtype(np.int64), x.shape[1:])
         if (target.dtype, target.shape[1:]) != wanted:
             raise plan.refusal(f"targets for {type(self).__name__} are {target.dtype} of shape {target.shape}")
         if not self._takes(target, x.shape):
             raise plan.refusal(f"a target is none of {x.shape[0]} classes")
-        return {
-            "C": x.shape[0],
-            "D": prod(x.shape[1:]),
-            "size": x.size,
-            "ignore_index": self.ignore_index,
-            "weight": 0 if weight is None else weight,
-            **self._reduction_record(),
-        }
+        places = prod(x.shape[1:])
+        attributes = {"C": x.shape[0], "D": places, "ignore_index": self.ignore_index}
+        attributes["label_smoothing"] = label_smoothing
+        return plan.loss(name, attributes, losses=places, weight=weight, **self._reduction_options())
 
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
         return None if self.weight is None else cast(self.weight, x.dtype)
@@ -154,8 +150,8 @@ class NLLLoss(_ClassLoss):
     Source: torch.nn.NLLLoss.
     """
 
-    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
-        return super()._objective(plan, x, target) | {"kind": 1}
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
+        return self._planned("nll", plan, x, target)
 
     def __init__(self, weight: ArrayLike | None = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(weight, ignore_index, reduction)
@@ -235,9 +231,9 @@ class CrossEntropyLoss(_ClassLoss):
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
         return self._reduced(losses, divisor, _places(shape)), (p, t, weight, divisor, shape)
 
-    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
-        kind = 3 if target.dtype.kind == "f" else 2
-        return super()._objective(plan, x, target) | {"kind": kind, "label_smoothing": self.label_smoothing}
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
+        name = "cross_entropy_probabilities" if target.dtype.kind == "f" else "cross_entropy"
+        return self._planned(name, plan, x, target, self.label_smoothing)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         p, t, weight, divisor, shape = saved

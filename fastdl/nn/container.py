@@ -190,7 +190,7 @@ class Residual(Layer):
             raise plan.refusal("a Residual's body and shortcut differ in shape")
         y = plan.value(ways[0].shape, any(way.differentiated for way in ways))
         for number, way in enumerate(ways):
-            plan.add("move", self, way, y.shape, y=y, I=y.size, adds=number, together=object())
+            plan.move(self, way, y, n=y.size, adds=bool(number), together=object())
         return y
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
@@ -286,7 +286,8 @@ class Siamese(Layer):
         (inputs, *shape), together = x.shape, object()
         size, outputs = prod(shape), []
         for number in range(inputs):
-            part = plan.add("move", self, x, tuple(shape), I=size, x_start=number * size, together=together)
+            part = plan.value(tuple(shape), x.differentiated)
+            plan.move(self, x, part, n=size, x_start=number * size, together=together)
             outputs.append(plan.through(self.body, part, "body"))
         return join(outputs, plan, self)
 
@@ -338,7 +339,7 @@ def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:
     y = plan.value((width, *inner), any(output.differentiated for output in outputs))
     start = 0
     for output in outputs:
-        plan.add("move", owner, output, output.shape, y=y, I=output.size, y_start=start, together=object())
+        plan.move(owner, output, y, n=output.size, y_start=start, together=object())
         start += output.size
     return y
 

@@ -145,8 +145,10 @@ class _Convolution(Weighted):
         (C, *image), (O, *output), kernel = x.shape, shape, sizes.kernel
         stride, padding, dilation, groups = sizes.geometry()
         (H, W), (OH, OW), (KH, KW) = ((1, *each)[-2:] for each in (image, output, kernel))
-        s = 0, C, H, W, O, KH, KW, OH, OW, *stride, *padding, *dilation, groups
-        return plan.add("conv", self, x, shape, self._parameters_of_plan(), s=s)
+        (SH, SW), (PH, PW), (DH, DW) = stride, padding, dilation
+        geometry = {"N": 0, "C": C, "H": H, "W": W, "O": O, "KH": KH, "KW": KW, "OH": OH, "OW": OW, "G": groups}
+        geometry |= {"SH": SH, "SW": SW, "PH": PH, "PW": PW, "DH": DH, "DW": DW}
+        return plan.add("conv", self, x, shape, parameters=self._parameters_of_plan(), **geometry)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.program.call import Call, Kept
-from fastdl._kernels.program.program import Program
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
 from fastdl.nn.module import Module
@@ -118,28 +117,22 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
     from fastdl.plan import Plan
 
-    def make() -> tuple[Program, Plan, Any]:
-        plan = Plan(x.shape[1:], x.dtype, len(x), keeps, outside=True)
-        output = plan.through(module, plan.input)
-        if not plan.operations or output.storage is None or output.shared:
-            raise plan.refusal("nothing is computed")
-        program = plan.program(output)
-        if plan.nbytes > LARGEST:
-            raise plan.refusal("batches are large")
-        return program, plan, output
-
     unchanged = watch(module)  # first: what another thread changes while the module is planned is noticed in the call
-    program, plan, output = make()
+    plan = Plan(x.shape[1:], x.dtype, len(x), keeps, outside=True)
+    output = plan.through(module, plan.input)
+    if not plan.operations or output.storage is None or output.shared:
+        raise plan.refusal("nothing is computed")
+    program = plan.program(output)
+    if plan.nbytes > LARGEST:
+        raise plan.refusal("batches are large")
     parameters, modules = list(module.parameters()), list(module.modules())
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
     return Call(
         program,
-        lambda: make()[0],
         unchanged,
         x,
         output.shape,
         plan.least_samples,
-        plan.bindings(),
         plan.differentiating(),
         stream,
         Access(reads=[*parameters, *modules], writes=moved),

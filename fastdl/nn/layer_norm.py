@@ -97,16 +97,15 @@ class LayerNorm(Normalization):
         n = prod(shape)
         rows = x.size // n
         size = rows * plan.batch_size * plan.dtype.itemsize
-        parameters = {"W": self.weight, "b": self.bias}
         return plan.add(
             "layer_norm",
             self,
             x,
             x.shape,
-            parameters,
-            kept={"mean": size, "inverse": size},
+            parameters={"W": self.weight, "b": self.bias},
+            saved=dict.fromkeys(("mean", "inverse"), (size, 0)),
             rows=rows,
-            I=n,
+            n=n,
             eps=self.eps,
         )
 

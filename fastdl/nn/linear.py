@@ -83,7 +83,8 @@ class Linear(Weighted):
         lead, (O, I) = x.shape[:-1], self._weight_shape()
         if x.shape[-1:] != (I,):
             raise plan.refusal(f"{shown(self)} runs over the samples")
-        return plan.add("linear", self, x, (*lead, O), self._parameters_of_plan(), rows=prod(lead), I=I, O=O)
+        parameters = self._parameters_of_plan()
+        return plan.add("linear", self, x, (*lead, O), parameters=parameters, rows=prod(lead), I=I, O=O)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; gx = gy W."""

@@ -97,8 +97,8 @@ class Loss(Layer):
         """How much the loss of the latest forward, of so many rows, counts among those of an epoch's batches."""
         return rows
 
-    def _reduction_record(self) -> dict[str, int]:
-        return {"mean": int(self.reduction == "mean"), "batchmean": int(self.reduction == "batchmean")}
+    def _reduction_options(self) -> dict[str, bool]:
+        return {"mean": self.reduction == "mean", "batchmean": self.reduction == "batchmean"}
 
     def _factor(self, shape: tuple[int, ...]) -> float:
         """What the sum of losses of this shape is multiplied with. The mean of nothing is 0."""
@@ -127,6 +127,8 @@ class _Elementwise(Loss):
 
     kind: ClassVar[str]
     _delta: float = 0.0
+    # Outputs outside of this range have no loss, where the first bound is below the second.
+    _range: ClassVar[tuple[float, float]] = (0.0, 0.0)
     weight: NDArray[Any] | None = None
     pos_weight: NDArray[Any] | None = None
 
@@ -156,22 +158,18 @@ class _Elementwise(Loss):
             gx *= gradient
         return gx
 
-    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
-        """The record of this loss for a native program, but for the arrays' places."""
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
+        """This loss in a native program."""
         if (target.dtype, target.shape[1:]) != (plan.dtype, x.shape):
             raise plan.refusal(f"targets for {type(self).__name__} are {target.dtype} of shape {target.shape}")
         rows = np.empty((plan.batch_size, *x.shape), plan.dtype)
         factors = {"weight": self.weight, "pos_weight": self.pos_weight}
         if any(f is not None and f.ndim > len(x.shape) and len(f) > 1 for f in factors.values()):
             raise plan.refusal(f"{shown(self)} weighs the samples of a batch by their places")
-        return {
-            "kind": 0,
-            "code": loss_kinds().index(self.kind),
-            "delta": self._delta,
-            "size": x.size,
-            **{name: 0 if factor is None else self._like(factor, name, rows) for name, factor in factors.items()},
-            **self._reduction_record(),
-        }
+        (low, high), code = self._range, loss_kinds().index(self.kind)
+        attributes = {"size": x.size, "code": code, "delta": self._delta, "low": low, "high": high}
+        spread = {name: None if factor is None else self._like(factor, name, rows) for name, factor in factors.items()}
+        return plan.loss("elementwise", attributes, **spread, **self._reduction_options())
 
     def _like(self, factor: NDArray[Any], name: str, x: NDArray[Any]) -> NDArray[Any]:
         """The factor spread over the shape of x."""
@@ -256,6 +254,7 @@ class BCELoss(_Elementwise):
     """
 
     kind = "bce"
+    _range = (0.0, 1.0)
 
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -271,10 +270,10 @@ class BCELoss(_Elementwise):
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         return not target.size or 0 <= target.min() <= target.max() <= 1
 
-    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> dict[str, Any]:
+    def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
         if not self._takes(target, x.shape):
             raise plan.refusal("targets lie outside of 0 to 1")
-        return super()._objective(plan, x, target) | {"high": 1.0}
+        return super()._objective(plan, x, target)
 
 
 class BCEWithLogitsLoss(_Elementwise):

@@ -68,13 +68,17 @@ class _Pool(Layer):
                 raise InvalidValueError(shown(self), "planes of fewer than 2**31 elements", each)
         return *shape[:2], *outputs
 
-    def _plan_windows(self, plan: Any, x: Any, kind: str, pairs: Any, kept: dict[str, int], **fields: Any) -> Any:
+    def _plan_windows(
+        self, plan: Any, x: Any, name: str, pairs: Any, *, count_padding: int = 0, divisor: int = 0, **rest: Any
+    ) -> Any:
         shape = self._measured((1, *x.shape))[1:]
         (C, *image), (_, *output) = x.shape, shape
         (H, W), (OH, OW) = ((1, *sizes)[-2:] for sizes in (image, output))
         (KH, KW), stride, padding, dilation = pairs
-        s = 0, C, H, W, C, KH, KW, OH, OW, *stride, *padding, *dilation, 1
-        return plan.add(kind, self, x, shape, kept=kept, s=s, **fields)
+        (SH, SW), (PH, PW), (DH, DW) = stride, padding, dilation
+        sizes = {"planes": C, "H": H, "W": W, "OH": OH, "OW": OW, "KH": KH, "KW": KW, "SH": SH, "SW": SW}
+        sizes |= {"PH": PH, "PW": PW, "DH": DH, "DW": DW, "count_padding": count_padding, "divisor": divisor}
+        return plan.add(name, self, x, shape, **sizes, **rest)
 
     def _images(self, array: Array) -> Array:
         return array if self._axes == "HW" else array[:, :, None]
@@ -134,10 +138,10 @@ class _MaxPool(_Windows):
         return y, (x.shape, y.shape, x.dtype, index)
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        outputs = plan.batch_size * prod(self._measured((1, *x.shape)))
-        kept = {"index": outputs * INDEX.itemsize} if plan.backward else {}
+        sample = prod(self._measured((1, *x.shape))) * INDEX.itemsize
+        saved = {"index": (plan.batch_size * sample, sample)} if plan.backward else {}
         x, activation = plan.behind_maximum(x)
-        return self._plan_windows(plan, x, "max_pool", self._pairs, kept, **activation)
+        return self._plan_windows(plan, x, "max_pool", self._pairs, saved=saved, activation=activation)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Gy where the maxima were, summed where they are maxima of several windows."""
@@ -163,7 +167,7 @@ class _AvgPool(_Windows):
     def _plan(self, plan: Any, x: Any) -> Any:
         pairs, divisor = (*self._pairs[:3], (1, 1)), self.divisor_override or 0
         count_padding = int(self.count_include_pad)
-        return self._plan_windows(plan, x, "avg_pool", pairs, {}, count_padding=count_padding, divisor=divisor)
+        return self._plan_windows(plan, x, "avg_pool", pairs, count_padding=count_padding, divisor=divisor)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """What each element's windows send it: gy over their number of places."""
@@ -368,7 +372,7 @@ class AdaptiveAvgPool2d(_Pool):
         return y, (x.shape, y.shape, x.dtype, None)
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        return self._plan_windows(plan, x, "adaptive_avg_pool", ((1, 1), (1, 1), (0, 0), (1, 1)), {})
+        return self._plan_windows(plan, x, "avg_pool", ((0, 0), (0, 0), (0, 0), (0, 0)))  # shares, not windows
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """What each element's shares send it: gy over their size."""

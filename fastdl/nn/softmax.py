@@ -41,7 +41,7 @@ class _OverAxis(Layer):
         if self.dim % (len(x.shape) + 1) == 0:
             raise plan.refusal(f"{shown(self)} runs over the samples")
         rows, I, O = self._split((1, *x.shape))
-        return plan.add(self._operation, self, x, x.shape, rows=rows, I=I, O=O)
+        return plan.add(self._operation, self, x, x.shape, outer=rows, n=I, inner=O)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """The gradient with respect to x."""

@@ -39,6 +39,7 @@ class Adam(Optimizer):
     Source: torch.optim.Adam; D. Kingma, J. Ba, "Adam: A Method for Stochastic Optimization", 2014.
     """
 
+    native = "adam"
     state_names: ClassVar[tuple[str, ...]] = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
     def __init__(
@@ -84,39 +85,12 @@ class Adam(Optimizer):
     def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         return self.state_names if any(group["amsgrad"] for group in groups) else self.state_names[:2]
 
-    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        names = ("lr", "eps", "weight_decay", "maximize", "eps_inside_sqrt")
-        beta1, beta2 = group["betas"]
-        return {
-            "kind": 2,
-            **{name: group[name] for name in names},
-            "beta1": beta1,
-            "beta2": beta2,
-            "decoupled": group["decoupled_weight_decay"],
-            "first_state": state["exp_avg"],
-            "second_state": state["exp_avg_sq"],
-            "third_state": state["max_exp_avg_sq"] if group["amsgrad"] else 0,
-        }
+    def _states(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        return state["exp_avg"], state["exp_avg_sq"], state["max_exp_avg_sq"] if group["amsgrad"] else None
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""
-        beta1, beta2 = group["betas"]
-        adam_step(
-            grad,
-            group["lr"],
-            beta1,
-            beta2,
-            group["eps"],
-            group["weight_decay"],
-            group["decoupled_weight_decay"],
-            group["maximize"],
-            group["eps_inside_sqrt"],
-            step,
-            data,
-            state["exp_avg"],
-            state["exp_avg_sq"],
-            state["max_exp_avg_sq"] if group["amsgrad"] else None,
-        )
+        adam_step(grad, group, step, data, *self._states(state, group))
 
 
 class AdamW(Adam):

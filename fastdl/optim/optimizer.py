@@ -66,6 +66,8 @@ class Optimizer:
         array([[-0.5,  0.5]], dtype=float32)
     """
 
+    # The name that native programs know the step by; none for a step in Python.
+    native: ClassVar[str] = ""
     state_names: ClassVar[tuple[str, ...]] = ()
     # Options that are the class itself, whatever a loaded state says.
     fixed_options: ClassVar[Mapping[str, Any]] = {}
@@ -254,8 +256,8 @@ class Optimizer:
         """Change data in place; defined by the subclass."""
         raise TypeError(f"{self._name()} has no update: define update(self, data, grad, state, group, step)")
 
-    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        """What `update` does with these, as the fields of a native program's record; none where it is written in Python."""
+    def _states(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[NDArray[Any] | None, ...]:
+        """The arrays of its state in the kernel's order; None for those that these options do not use."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,6 +36,7 @@ class RMSprop(Optimizer):
     Source: torch.optim.RMSprop; G. Hinton, "Neural Networks for Machine Learning", lecture 6a, 2012.
     """
 
+    native = "rmsprop"
     state_names: ClassVar[tuple[str, ...]] = ("square_avg", "grad_avg", "momentum_buffer")
 
     def __init__(
@@ -80,31 +81,10 @@ class RMSprop(Optimizer):
         needs["momentum_buffer"] = any(group["momentum"] for group in groups)
         return tuple(name for name in self.state_names if needs[name])
 
-    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        names = ("lr", "alpha", "eps", "weight_decay", "momentum", "maximize", "eps_inside_sqrt")
-        return {
-            "kind": 1,
-            **{name: group[name] for name in names},
-            "decoupled": group["decoupled_weight_decay"],
-            "first_state": state["square_avg"],
-            "second_state": state["grad_avg"] if group["centered"] else 0,
-            "third_state": state["momentum_buffer"] if group["momentum"] else 0,
-        }
+    def _states(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        mean = state["grad_avg"] if group["centered"] else None
+        return state["square_avg"], mean, state["momentum_buffer"] if group["momentum"] else None
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""
-        rmsprop_step(
-            grad,
-            group["lr"],
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["decoupled_weight_decay"],
-            group["momentum"],
-            group["maximize"],
-            group["eps_inside_sqrt"],
-            data,
-            state["square_avg"],
-            state["grad_avg"] if group["centered"] else None,
-            state["momentum_buffer"] if group["momentum"] else None,
-        )
+        rmsprop_step(grad, group, step, data, *self._states(state, group))

@@ -36,6 +36,7 @@ class SGD(Optimizer):
     Source: torch.optim.SGD.
     """
 
+    native = "sgd"
     state_names: ClassVar[tuple[str, ...]] = ("momentum_buffer",)
 
     def __init__(
@@ -74,28 +75,9 @@ class SGD(Optimizer):
     def _active_state(self, groups: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
         return self.state_names if any(group["momentum"] for group in groups) else ()
 
-    def _record(self, state: dict[str, Any], group: dict[str, Any]) -> dict[str, Any]:
-        names = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-        return {
-            "kind": 0,
-            **{name: group[name] for name in names},
-            "decoupled": group["decoupled_weight_decay"],
-            "first_state": state["momentum_buffer"] if group["momentum"] else 0,
-        }
+    def _states(self, state: dict[str, Any], group: dict[str, Any]) -> tuple[Any, ...]:
+        return (state["momentum_buffer"] if group["momentum"] else None,)
 
     def update(self, data: Any, grad: Any, state: dict[str, Any], group: dict[str, Any], step: int) -> None:
         """Take one step, in one pass."""
-        momentum = group["momentum"]
-        sgd_step(
-            grad,
-            group["lr"],
-            momentum,
-            group["dampening"],
-            group["weight_decay"],
-            group["nesterov"],
-            group["decoupled_weight_decay"],
-            group["maximize"],
-            step == 1,
-            data,
-            state["momentum_buffer"] if momentum else None,
-        )
+        sgd_step(grad, group, step, data, *self._states(state, group))

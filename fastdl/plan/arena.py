@@ -1,13 +1,9 @@
-"""The arena: one block of memory for all arrays of a program, used again as soon as an array is dead."""
+"""The arena: one block of memory for all arrays of a frame, used again as soon as an array is dead."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 LINE = 64
 
@@ -44,14 +40,6 @@ class Storage:
         self.place_of = earlier
         earlier.used(self.first)
         earlier.used(self.last)
-
-
-def arena(storages: Iterable[Storage]) -> NDArray[Any]:
-    """Memory for all storages, from the first line of a cache on."""
-    size = placed(storages)
-    raw = np.zeros(size + LINE, np.uint8)
-    start = -raw.ctypes.data % LINE
-    return raw[start : start + size]
 
 
 def placed(storages: Iterable[Storage]) -> int:

@@ -8,8 +8,6 @@ from typing import NamedTuple
 from fastdl.plan.arena import Storage, placed
 from fastdl.plan.operations import Operation
 
-# Whose samples do not meet, neither forward nor backward.
-SAMPLEWISE = {"conv", "activation", "max_pool", "avg_pool", "adaptive_avg_pool", "dropout", "move"}
 # Elements of all values of a block: what a core's second cache holds beside weights and gradients.
 BLOCK = 131072
 # Every block has gradients of all parameters to write: so many elements at most.
@@ -45,23 +43,23 @@ def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
     threads inside: each block is for one thread, half a batch at most.
     """
     count = sums = values = products = 0
-    images = any(operation.kind == "conv" for operation in operations)
+    images = any(operation.descriptor.convolves for operation in operations)
     for operation in operations:
         own = sum(p.size for p in operation.parameters.values() if p is not None)
-        samplewise = operation.kind in SAMPLEWISE or (operation.kind == "linear" and not images)
-        if not samplewise or sums + own > MOST_PARAMETERS:
+        descriptor = operation.descriptor
+        if not descriptor.in_blocks or (descriptor.multiplies and images) or sums + own > MOST_PARAMETERS:
             break
-        operation.fields["sums"] = sums
+        operation.sums = sums
         sums += own
         values += operation.y.size
-        products += own * operation.fields.get("rows", 1) if operation.kind == "linear" else 0
+        products += own * operation.attributes["rows"] if descriptor.multiplies else 0
         count += 1
     size = max(STEP, BLOCK // max(values, 1) // STEP * STEP)
     if products:
         size = min(-(-batch_size // (2 * DRAWN)) * DRAWN, max(size, FEWEST_ROWS))
         suits = size >= FEWEST_ROWS and products * size >= LEAST_PRODUCTS
     else:
-        suits = 2 * size <= batch_size and any(operation.kind == "conv" for operation in operations[:count])
+        suits = 2 * size <= batch_size and any(operation.descriptor.convolves for operation in operations[:count])
     return Blocks(count, size, products > 0, products > 0 and count == len(operations), sums) if suits else Blocks()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fastdl._kernels.descriptor import DESCRIPTORS
 from fastdl._kernels.lanes import lanes_length
 from fastdl.plan.arena import Storage
 from fastdl.plan.operations import Operation, Value
@@ -32,26 +35,24 @@ def in_lanes(operations: list[Operation], batch_size: int, itemsize: int) -> lis
 
 def _turned(chain: list[Operation], batch_size: int, itemsize: int) -> list[Operation]:
     """A chain of operations between two that turn samples into lanes and back, where that pays."""
-    if sum(operation.kind == "linear" for operation in chain) < 2:
+    if sum(operation.descriptor.multiplies for operation in chain) < 2:
         return chain
     length = lanes_length(batch_size)
 
     def turned(value: Value) -> Value:
         return Value(value.shape, Storage(value.size * length * itemsize), value.differentiated)
 
-    x = turned(chain[0].x)
-    found = [Operation("to_lanes", chain[0].name, chain[0].x, x, {"L": length}, {})]
+    first, last, x = chain[0], chain[-1], turned(chain[0].x)
+    found = [Operation(DESCRIPTORS["to_lanes"], first.name, first.x, x, {}, y_length=length)]
     for operation in chain:
         y = turned(operation.y)
-        kind = {"linear": "lanes_linear"}.get(operation.kind, operation.kind)
-        fields = operation.fields | {"L": length}
-        found.append(Operation(kind, operation.name, x, y, fields, operation.parameters))
+        descriptor = DESCRIPTORS[operation.descriptor.batch_minor]
+        found.append(replace(operation, descriptor=descriptor, x=x, y=y, x_length=length, y_length=length))
         x = y
-    return [*found, Operation("from_lanes", chain[-1].name, x, chain[-1].y, {"L": length}, {})]
+    return [*found, Operation(DESCRIPTORS["from_lanes"], last.name, x, last.y, {}, x_length=length)]
 
 
 def _narrow(operation: Operation) -> bool:
     """Whether an operation may compute in lanes."""
-    if operation.kind not in ("linear", "activation") or max(operation.x.size, operation.y.size) > NARROW:
-        return False
-    return operation.kind == "activation" or operation.fields["rows"] == 1
+    small = max(operation.x.size, operation.y.size) <= NARROW
+    return bool(small and operation.descriptor.batch_minor and operation.attributes.get("rows", 1) == 1)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from numpy.typing import NDArray
 
+from fastdl._kernels.descriptor import Descriptor, LossDescriptor
 from fastdl.plan.arena import Storage
 
 if TYPE_CHECKING:
@@ -16,28 +16,9 @@ if TYPE_CHECKING:
 
 Shape = tuple[int, ...]
 
-# The operations' kinds, numbered as in operation.pxd.
-KINDS = (
-    "linear",
-    "conv",
-    "activation",
-    "softmax",
-    "log_softmax",
-    "max_pool",
-    "avg_pool",
-    "adaptive_avg_pool",
-    "batch_norm",
-    "layer_norm",
-    "dropout",
-    "move",
-    "to_lanes",
-    "from_lanes",
-    "lanes_linear",
-)
-# Whose backward reads x, and whose reads y; and whose y may take the place of an x that nobody reads any more.
-READS_X = {"linear", "lanes_linear", "conv", "batch_norm", "layer_norm"}
-READS_Y = {"softmax", "log_softmax"}
-IN_PLACE = {"activation", "dropout"}
+# Where an operand stands: its base, bytes from there, bytes from one sample to the next; NOWHERE where there is none.
+Place = tuple[int, int, int]
+NOWHERE = (0, 0, 0)
 
 
 @dataclass(eq=False)
@@ -68,24 +49,51 @@ class Value:
 
 @dataclass(eq=False)
 class Operation:
-    """One operation of the list: its record's fields, its values, and the storages it keeps for backward."""
+    """One operation of the list: its descriptor and attributes, its values, and what it keeps for backward."""
 
-    kind: str
+    descriptor: Descriptor
     name: str
     x: Value
     y: Value
-    fields: dict[str, Any]
-    parameters: dict[str, Parameter | None]
-    kept: dict[str, Storage] = field(default_factory=dict)
+    attributes: dict[str, Any]
+    parameters: dict[str, Parameter | None] = field(default_factory=dict)
+    buffers: dict[str, NDArray[Any] | None] = field(default_factory=dict)
+    # Its memory and the bytes of a sample in it, 0 where these are not apart.
+    saved: dict[str, tuple[Storage, int]] = field(default_factory=dict)
+    # The activation that it applies, or the one that follows in the same operation.
+    activation: Activation | None = None
+    # Operations with the same one write parts of one value, which stand side by side.
+    together: object = None
+    # Where x or y is batch-minor, the length of a row.
+    x_length: int = 0
+    y_length: int = 0
+    # Where the gradients of its parameters stand among those of a block.
+    sums: int = 0
 
     def learning(self) -> bool:
         """Whether a parameter of its own is differentiated."""
         return any(p is not None and p._requires_grad for p in self.parameters.values())
 
+    def reads(self, which: str) -> bool:
+        """Whether its backward reads its "x" or its "y"."""
+        if self.activation is not None and self.activation.keeps_output == (which == "y"):
+            return True
+        # With an activation behind it, what it would read of its own output is not there any more.
+        return which in self.descriptor.reads and not (self.activation is not None and which == "y")
+
     def work(self) -> int:
         """About how many multiply-adds a sample takes."""
-        weight = self.parameters.get("W")
+        weight = next((p for p in self.parameters.values() if p is not None), None)
         return self.y.size * (1 if weight is None else prod(weight.shape[1:]) or 1)
+
+
+class Activation(NamedTuple):
+    """An activation in an operation: its code and arguments, and whether its derivative reads the output."""
+
+    code: int
+    alpha: float
+    beta: float
+    keeps_output: bool
 
 
 @dataclass(eq=False)
@@ -99,13 +107,59 @@ class Gradient:
     adds: bool = False
 
 
-def record_of(dtype: np.dtype[Any], fields: dict[str, Any]) -> tuple[Any, ...]:
-    """A record with these fields, arrays standing for their addresses, and zeros elsewhere."""
-    record = _zeros(dtype) | fields
-    return tuple(v.ctypes.data if isinstance(v, np.ndarray) else v for v in record.values())
+class Record(NamedTuple):
+    """An operation as a program reads it; see Operation in _kernels/descriptor.pxd."""
+
+    descriptor: Descriptor
+    attributes: bytes
+    x_size: int
+    y_size: int
+    x_length: int
+    y_length: int
+    differentiated: bool
+    accumulates: bool
+    sums: int
+    activation: tuple[int, float, float, bool]
+    x: Place
+    y: Place
+    gy: Place
+    gx: Place
+    before: Place
+    total: Place
+    parameters: tuple[Place, ...]
+    gradients: tuple[Place, ...]
+    sizes: tuple[int, ...]
+    saved: tuple[Place, ...]
+    buffers: tuple[Place, ...]
 
 
-@cache
-def _zeros(dtype: np.dtype[Any]) -> dict[str, Any]:
-    zero = np.zeros((), dtype)
-    return {name: zero[name].item() for name in dtype.names or ()}
+class Objective(NamedTuple):
+    """A loss in a plan.
+
+    Its name, its attributes, the elements of a sample's losses, the weights of classes or elements (None for ones), and whether
+    it is a mean over what counts, or over samples.
+    """
+
+    name: str
+    attributes: dict[str, Any]
+    losses: int = 0
+    weight: NDArray[Any] | None = None
+    pos_weight: NDArray[Any] | None = None
+    mean: bool = False
+    batchmean: bool = False
+
+
+class ObjectiveRecord(NamedTuple):
+    """A loss as a program reads it; see Objective in _kernels/descriptor.pxd."""
+
+    descriptor: LossDescriptor
+    attributes: bytes
+    mean: bool
+    batchmean: bool
+    x: Place
+    gx: Place
+    target: Place
+    saved: Place
+    losses: Place
+    weight: Place
+    pos_weight: Place

@@ -7,32 +7,52 @@ that list follow the gradients' places, the lifetimes of all arrays, and their a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+import fastdl._kernels.move  # noqa: F401 - enters its descriptor
 from fastdl._kernels.activation import activation_kinds
-from fastdl._kernels.program.program import FEWEST_ALONE, OBJECTIVE, OPERATION, Program
+from fastdl._kernels.descriptor import (
+    BASE_ARENA,
+    BASE_ARRAYS,
+    BASE_BLOCK,
+    BASE_GRAD_INPUT,
+    BASE_GRAD_OUTPUT,
+    BASE_INPUT,
+    BASE_NONE,
+    BASE_OUTPUT,
+    BASE_TARGET,
+    DESCRIPTORS,
+    LOSSES,
+)
+from fastdl._kernels.program.program import FEWEST_ALONE, Program
 from fastdl.messages import shown
-from fastdl.plan.arena import Storage, arena
+from fastdl.plan.arena import Storage, placed
 from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks
 from fastdl.plan.chains import in_lanes
-from fastdl.plan.operations import IN_PLACE, KINDS, READS_X, READS_Y, Gradient, Operation, Shape, Value, record_of
+from fastdl.plan.operations import (
+    NOWHERE,
+    Activation,
+    Gradient,
+    Objective,
+    ObjectiveRecord,
+    Operation,
+    Place,
+    Record,
+    Shape,
+    Value,
+)
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
     from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
-Address = Callable[[Storage | None], int]
-# An activation in an operation's record, and the code of one.
-ACTIVATION = ("activation", "alpha", "beta", "keeps_output")
 RELU = activation_kinds().index("relu")
-# What stands for the address of an array outside of the arena, where 0 means none.
-OUTSIDE = 1
 # Multiply-adds that take less time than giving the GIL away and taking it again.
 LIGHT = 20_000
 
@@ -59,14 +79,16 @@ class Plan:
         self.operations: list[Operation] = []
         self.draws = 0
         self.least_samples, self.demanding = 1, ""
-        self.arrays: list[Array] = []
         self.nbytes = 0
-        # Where the latest batch's results stand.
-        self.output = np.empty(0, dtype)
+        # Where in a frame's arena the latest batch's results stand.
+        self.output = slice(0)
         self.learning: set[int] = set()
         self.blocks = Blocks()
         self._names: list[str] = []
-        self._outside_gradient = self._storage(prod(shape))
+        self._outside_gradient, self._outside = self._storage(prod(shape)), None
+        # The arrays outside of the arena, see Frame; the number of each by what it is.
+        self._sources: list[Any] = []
+        self._numbers: dict[tuple[int, bool], int] = {}
         # The batch: its memory is the caller's where batches are read where they lie.
         self.input = Value(shape, None, backward and outside)
 
@@ -83,64 +105,104 @@ class Plan:
 
     def add(
         self,
-        kind: str,
+        name: str,
         module: Module,
         x: Value,
         shape: Shape,
-        parameters: dict[str, Parameter | None] | None = None,
         *,
-        kept: dict[str, int] | None = None,
+        parameters: dict[str, Parameter | None] | None = None,
+        buffers: dict[str, Array | None] | None = None,
+        saved: dict[str, tuple[int, int]] | None = None,
+        activation: Activation | None = None,
         y: Value | None = None,
-        **fields: Any,
+        together: object = None,
+        **attributes: Any,
     ) -> Value:
         """Add an operation that turns x into a value of this shape.
 
         Args:
-            kind: one of KINDS.
-            parameters: W and b, by these names.
-            kept: arrays between forward and backward, by the record's field: their bytes for a whole batch.
+            name: of its descriptor.
+            module: the layer.
+            x: what it reads.
+            shape: of what it yields, without the batch's axis.
+            parameters, buffers: its own by the descriptor's names; None for those that are not there.
+            saved: arrays between forward and backward, by the descriptor's names: their bytes for a whole batch, and for a sample
+                where samples stand apart in them, else 0.
+            activation: the activation that follows.
             y: the value, where another operation has begun it.
-            fields: of the operation's record; arrays stand for their addresses.
+            together: the same for all operations that write parts of y side by side.
+            attributes: as the descriptor packs them.
         """
-        parameters = parameters or {}
+        parameters, buffers = parameters or {}, buffers or {}
         learning = any(p is not None and p._requires_grad for p in parameters.values())
         if y is None:
             y = Value(shape, self._storage(prod(shape)), self.backward and (x.differentiated or learning))
-        name = ".".join(part for part in self._names if part)
-        name = f"{name} {type(module).__name__}".strip()
+        path = ".".join(part for part in self._names if part)
+        full = f"{path} {type(module).__name__}".strip()
         arrays = [p._data for p in parameters.values() if p is not None]
-        arrays += [value for value in fields.values() if isinstance(value, np.ndarray) and value.dtype.kind == "f"]
+        arrays += [array for array in buffers.values() if array is not None and array.dtype.kind == "f"]
         for array in arrays:
             if array.dtype != self.dtype:
-                raise NotPlannedError(f"{name} holds {array.dtype} where the input is of {self.dtype}")
-        storages = {field: Storage(size) for field, size in (kept or {}).items()}
-        self.operations.append(Operation(kind, name, x, y, fields, parameters, storages))
+                raise NotPlannedError(f"{full} holds {array.dtype} where the input is of {self.dtype}")
+        storages = {field: (Storage(size), stride) for field, (size, stride) in (saved or {}).items()}
+        self.operations.append(
+            Operation(
+                DESCRIPTORS[name], full, x, y, attributes, parameters, buffers, storages, activation, together=together
+            )
+        )
         return y
+
+    def activate(self, module: Module, x: Value, activation: tuple[int, float, float, bool]) -> Value:
+        """Add an activation, in the product before it where it fits.
+
+        `activation` is its code, alpha, beta, and whether its derivative reads the output.
+        """
+        latest = self.operations[-1] if self.operations else None
+        found = Activation(*activation)
+        if (
+            found.keeps_output
+            and latest is not None
+            and latest.descriptor.activates
+            and latest.y.storage is x.storage
+            and latest.activation is None
+            and not x.shared
+        ):
+            latest.activation = found
+            return x
+        return self.add("activation", module, x, x.shape, activation=found)
+
+    def move(
+        self, module: Module, x: Value, y: Value, *, n: int, together: object, adds: bool = False, **starts: int
+    ) -> None:
+        """Move n elements of each sample of x, from x_start on, to those of y from y_start on, where they are stored or added."""
+        attributes = {"n": n, "adds": adds, "adds_back": False, "x_start": 0, "y_start": 0, **starts}
+        self.add("move", module, x, y.shape, y=y, together=together, **attributes)
+
+    def loss(self, name: str, attributes: dict[str, Any], **options: Any) -> Objective:
+        """The loss of this name with the attributes that its descriptor packs; options as for Objective."""
+        return Objective(name, attributes, **options)
 
     def value(self, shape: Shape, differentiated: bool) -> Value:
         """A value that several operations write."""
         return Value(shape, self._storage(prod(shape)), self.backward and differentiated)
 
-    def fuse_activation(self, x: Value, code: int, alpha: float, beta: float) -> bool:
-        """Let the product that has just yielded x apply an activation whose derivative reads its output."""
-        latest = self.operations[-1] if self.operations else None
-        if latest is None or latest.kind not in ("linear", "conv") or latest.y.storage is not x.storage:
-            return False
-        if latest.fields.get("activation") or x.shared:
-            return False
-        latest.fields |= dict(zip(ACTIVATION, (code, alpha, beta, True), strict=True))
-        return True
-
-    def behind_maximum(self, x: Value) -> tuple[Value, dict[str, Any]]:
+    def behind_maximum(self, x: Value) -> tuple[Value, Activation | None]:
         """What a pooling of maxima reads instead of x, and the activation to apply to them: a ReLU that has yielded x.
 
         max relu(x) = relu(max x), and the gradient goes to the same place, for ReLU joins no two different positive numbers.
         """
         latest = self.operations[-1] if self.operations else None
-        if latest is None or latest.y.storage is not x.storage or x.shared or latest.fields.get("activation") != RELU:
-            return x, {}
-        activation = {name: latest.fields.pop(name) for name in ACTIVATION}
-        if latest.kind == "activation":
+        activation = None if latest is None else latest.activation
+        if (
+            latest is None
+            or activation is None
+            or latest.y.storage is not x.storage
+            or x.shared
+            or activation.code != RELU
+        ):
+            return x, None
+        latest.activation = None
+        if latest.descriptor is DESCRIPTORS["activation"]:
             x = self.operations.pop().x
         return x, activation
 
@@ -161,22 +223,21 @@ class Plan:
     def _storage(self, elements: int) -> Storage:
         return Storage(elements * self.batch_size * self.dtype.itemsize)
 
-    def bindings(self) -> list[tuple[int, Parameter | None, Parameter | None]]:
-        """The operations with parameters: their numbers, W and b."""
-        named = [(number, each.parameters) for number, each in enumerate(self.operations) if each.parameters]
-        return [(number, parameters.get("W"), parameters.get("b")) for number, parameters in named]
-
     def differentiating(self) -> list[tuple[int, tuple[Parameter, ...]]]:
         """The operations with parameters, from the last to the first: their numbers and those parameters, frozen ones too."""
-        found = [(number, tuple(p for p in (W, b) if p is not None)) for number, W, b in reversed(self.bindings())]
-        return [(number, parameters) for number, parameters in found if parameters]
+        found = [
+            (number, tuple(p for p in operation.parameters.values() if p is not None))
+            for number, operation in enumerate(self.operations)
+        ]
+        return [(number, parameters) for number, parameters in reversed(found) if parameters]
 
     def alone(self) -> list[tuple[int, Parameter]]:
-        """The large weights that one linear operation outside of blocks reads and no other one: its number, W."""
+        """The large weights that only one operation reads, outside of blocks, whose backward may take their step."""
         users = Counter(id(p) for each in self.operations for p in each.parameters.values())
-        first, operations = self.blocks.operations, self.operations
         weights = [
-            (n, operations[n].parameters["W"]) for n in range(first, len(operations)) if operations[n].kind == "linear"
+            (number, next(iter(operation.parameters.values())))
+            for number, operation in enumerate(self.operations)
+            if number >= self.blocks.operations and operation.descriptor.steps
         ]
         alone = [(number, w) for number, w in weights if w is not None and w._requires_grad and users[id(w)] == 1]
         return [(number, w) for number, w in alone if w.size >= FEWEST_ALONE]
@@ -186,16 +247,16 @@ class Plan:
     def program(
         self,
         output: Value,
-        objective: dict[str, Any] | None = None,
-        target: tuple[int, int] = (0, 0),
+        objective: Objective | None = None,
+        target: int = 0,
         accumulating: Iterable[Parameter] = (),
     ) -> Program:
         """The program that yields `output`.
 
         Args:
             output: the model's.
-            objective: fields of the loss's record, but for addresses in the arena; None to predict only.
-            target: bytes of a sample's targets, and the elements of its losses.
+            objective: the loss; None to predict only.
+            target: bytes of a sample's targets.
             accumulating: parameters whose gradients are added to in each step, not stored.
         """
         if output.storage is None:
@@ -209,18 +270,18 @@ class Plan:
         # Shuffled batches are gathered into the arena; forward is at 0 to count - 1, the loss at count, backward behind it.
         gathered = self._storage(self.input.size)
         if objective is not None:
-            places = {"input": gathered, "target": Storage(target[0] * self.batch_size)}
+            places = {"input": gathered, "target": Storage(target * self.batch_size)}
             gathered.used(0)
             places["target"].used(0)
             places["target"].used(count)
-        outside = output.storage if objective is None else None
+        self._outside = outside = output.storage if objective is None else None
         for time, operation in enumerate(operations):
             # Outside of fit a backward may be called again, so what it reads stays.
             self._live(operation, time, end if self.outside else end - 1 - time)
         output.storage.used(count)
         gradients: dict[int, Gradient] = {}
         if self.backward:
-            first = None if objective is None else self._places_of_loss(output, places, target[1])
+            first = None if objective is None else self._places_of_loss(output, places, objective.losses)
             gradients = self._gradients(output, first)
         if objective is not None:
             for time, operation in enumerate(operations):
@@ -228,55 +289,31 @@ class Plan:
                     gathered.used(end - 1 - time if self._backward_reads(operation, "x") else time)
         self._share_places(end, gradients, outside)
         self.blocks = live_in_blocks(self.blocks, end, self.batch_size, self._storages(gradients), places.values())
-        memory = arena(s for s in [*places.values(), *self._storages(gradients)] if s is not outside and not s.own)
-        base, self.nbytes = memory.ctypes.data, memory.nbytes
-        self.arrays.append(memory)
+        self.nbytes = placed(
+            s for s in [*places.values(), *self._storages(gradients)] if s is not outside and not s.own
+        )
         if objective is not None:
             start = output.storage.root().offset
-            self.output = memory[start : start + output.storage.size].view(self.dtype)
-
-        def address(storage: Storage | None) -> int:
-            if storage is None or storage is outside:
-                return 0
-            if storage is self._outside_gradient:
-                return OUTSIDE
-            return storage.root().offset + (0 if storage.root().own else base)
-
-        records = np.zeros(count, OPERATION)
+            self.output = slice(start, start + output.storage.size)
         written = {id(parameter) for parameter in accumulating}
-        fields: dict[int, dict[str, Any]] = {}
-        for number in range(count - 1, -1, -1):
-            fields[number] = self._record(operations[number], gradients.get(number), address, written)
-        for number in range(count):
-            records[number] = record_of(OPERATION, fields[number])
+        records = [self._record(operations[n], gradients.get(n), written) for n in range(count - 1, -1, -1)][::-1]
         self.learning = written
-        record = None
-        if objective is not None:
-            places_of = {name: address(places.get(name)) for name in ("gx", "kept", "losses")}
-            placed = objective | {"x": address(output.storage)} | places_of
-            self.arrays += [value for value in placed.values() if isinstance(value, np.ndarray)]
-            record = np.array(record_of(OBJECTIVE, placed), OBJECTIVE)
         return Program(
             records,
-            record,
+            None if objective is None else self._objective(objective, output, places, target),
             self.dtype.itemsize,
-            address(places.get("input")),
-            address(places.get("target")),
+            self.nbytes,
+            places["input"].root().offset if places else 0,
+            places["target"].root().offset if places else 0,
             self.draws,
             LIGHT // max(1, sum(operation.work() for operation in operations)),
-            self.arrays,
+            self._sources,
             self.blocks,
         )
 
     def _backward_reads(self, operation: Operation, which: str) -> bool:
         """Whether an operation's backward reads its x or its y."""
-        if not (self.backward and operation.y.differentiated):
-            return False
-        if operation.fields.get("activation"):
-            if which == "y":
-                return bool(operation.fields["keeps_output"])
-            return operation.kind in READS_X or not operation.fields["keeps_output"]
-        return operation.kind in (READS_X if which == "x" else READS_Y)
+        return self.backward and operation.y.differentiated and operation.reads(which)
 
     def _live(self, operation: Operation, forward: int, backward: int) -> None:
         for which, value in (("x", operation.x), ("y", operation.y)):
@@ -284,7 +321,7 @@ class Plan:
                 value.storage.used(forward)
                 if self._backward_reads(operation, which):
                     value.storage.used(backward)
-        for storage in operation.kept.values():
+        for storage, _ in operation.saved.values():
             storage.used(forward)
             if self.backward:
                 storage.used(backward)
@@ -292,8 +329,8 @@ class Plan:
     def _places_of_loss(self, output: Value, places: dict[str, Storage], losses: int) -> Storage:
         """Places for what the loss keeps and for its gradient, which is returned."""
         size, count = output.size * self.batch_size * self.dtype.itemsize, len(self.operations)
-        places |= {"gx": Storage(size), "kept": Storage(size), "losses": self._storage(losses)}
-        for name in ("gx", "kept", "losses"):
+        places |= {"gx": Storage(size), "saved": Storage(size), "losses": self._storage(losses)}
+        for name in ("gx", "saved", "losses"):
             places[name].used(count)
         return places["gx"]
 
@@ -303,13 +340,14 @@ class Plan:
         of: dict[int, Storage | None] = {id(output.storage): first}
         whose: dict[int, Operation] = {}
         found: dict[int, Gradient] = {}
+        alone = DESCRIPTORS["activation"]
         for number in range(len(self.operations) - 1, -1, -1):
             operation, time = self.operations[number], end - 1 - number
             key = id(operation.y.storage)
             if key not in of or not operation.y.differentiated:
                 continue
             gradient = found[number] = Gradient(of[key])
-            if gradient.gy is None and operation.kind != "activation" and operation.fields.get("activation"):
+            if gradient.gy is None and operation.activation is not None and operation.descriptor is not alone:
                 assert operation.y.storage is not None
                 gradient.before = Storage(operation.y.storage.size)
             if operation.x.differentiated:
@@ -319,10 +357,10 @@ class Plan:
                 if before is None:
                     gradient.gx = of[key] = self._outside_gradient if x is None else Storage(size)
                     whose[key] = operation
-                elif operation.kind == "move":
+                elif operation.together is not None:
                     # Parts of one value stand side by side: the first to come store, what meets another gradient adds.
                     gradient.gx = before
-                    gradient.adds = whose[key].fields.get("together") is not operation.fields["together"]
+                    gradient.adds = whose[key].together is not operation.together
                 else:
                     gradient.gx, gradient.total = Storage(size), before
             for storage in (gradient.gy, gradient.before, gradient.gx, gradient.total):
@@ -333,7 +371,7 @@ class Plan:
     def _share_places(self, end: int, gradients: dict[int, Gradient], outside: Storage | None) -> None:
         """Let an elementwise operation write over what it is the last to read."""
         for time, operation in enumerate(self.operations):
-            if operation.kind not in IN_PLACE:
+            if not operation.descriptor.in_place:
                 continue
             x, y = operation.x.storage, operation.y.storage
             if x is not None and y is not None and y is not outside and x.root().last == time:
@@ -346,43 +384,95 @@ class Plan:
 
     def _storages(self, gradients: dict[int, Gradient]) -> list[Storage]:
         every = [value.storage for each in self.operations for value in (each.x, each.y)]
-        every += [storage for each in self.operations for storage in each.kept.values()]
+        every += [storage for each in self.operations for storage, _ in each.saved.values()]
         every += [storage for g in gradients.values() for storage in (g.gy, g.before, g.gx, g.total)]
         return list({id(s): s for s in every if s is not None and s is not self._outside_gradient}.values())
 
-    def _record(
-        self, operation: Operation, gradient: Gradient | None, address: Address, written: set[int]
-    ) -> dict[str, Any]:
+    def _place(self, storage: Storage | None, elements: int, base: int = BASE_NONE) -> Place:
+        """Where a storage with so many elements a sample stands; `base` stands for what is outside of the arena."""
+        return self._bytes_place(storage, elements * self.dtype.itemsize, base)
+
+    def _bytes_place(self, storage: Storage | None, stride: int, base: int = BASE_NONE) -> Place:
+        """The same, with so many bytes a sample."""
+        if storage is self._outside_gradient:
+            base = BASE_GRAD_INPUT
+        elif storage is not None and storage is self._outside:
+            base = BASE_OUTPUT
+        elif storage is not None:
+            root = storage.root()
+            # A block's own memory holds its samples only.
+            return (BASE_BLOCK, root.offset, 0) if root.own else (BASE_ARENA, root.offset, stride)
+        return (base, 0, stride) if base else NOWHERE
+
+    def _source(self, thing: Any, gradient: bool = False) -> Place:
+        """Where an array outside of the arena stands, a parameter, or its gradient; nowhere for None."""
+        if thing is None:
+            return NOWHERE
+        number = self._numbers.setdefault((id(thing), gradient), len(self._sources))
+        if number == len(self._sources):
+            self._sources.append(thing if isinstance(thing, np.ndarray) else (thing, gradient))
+        return BASE_ARRAYS + number, 0, 0
+
+    def _record(self, operation: Operation, gradient: Gradient | None, written: set[int]) -> Record:
         """An operation's record; `written` are the gradients of parameters that later operations have stored already."""
-        fields = {n: v for n, v in operation.fields.items() if n != "together"}
-        fields |= {
-            "kind": KINDS.index(operation.kind),
-            "x": address(operation.x.storage),
-            "y": address(operation.y.storage),
-            "x_size": operation.x.size,
-            "y_size": operation.y.size,
-        }
-        fields |= {name: address(storage) for name, storage in operation.kept.items()}
-        for name, parameter in operation.parameters.items():
-            fields[name] = 0 if parameter is None else parameter._data
-        places = [operation.x.storage, operation.y.storage]
+        x_size, y_size, descriptor = operation.x.size, operation.y.size, operation.descriptor
+        parameters = [operation.parameters.get(name) for name in descriptor.parameters]
+        learning: list[Parameter | None] = [None] * len(parameters)
+        gy = gx = before = total = NOWHERE
+        accumulates = False
         if gradient is not None:
-            learning = {n: p for n, p in operation.parameters.items() if p is not None and p._requires_grad}
-            fields["differentiated"] = int(gradient.gx is not None or bool(learning))
-            fields |= {"gy": address(gradient.gy), "gx": address(gradient.gx), "total": address(gradient.total)}
-            fields |= {"before": address(gradient.before or gradient.gy), "adds_back": int(gradient.adds)}
-            places += [gradient.gy, gradient.gx, gradient.total, gradient.before or gradient.gy]
-            for name, parameter in learning.items():
-                fields[f"g{name}"] = parameter._grad
+            learning = [p if p is not None and p._requires_grad else None for p in parameters]
+            gy = self._place(gradient.gy, y_size, BASE_GRAD_OUTPUT)
+            gx, total = self._place(gradient.gx, x_size), self._place(gradient.total, x_size)
+            before = self._place(gradient.before or gradient.gy, y_size)
             # A parameter that stands in several places is stored by the last of them, which comes first, and added to by others.
-            before = {id(p) in written for p in learning.values()}
-            if len(before) > 1:
+            earlier = {id(p) in written for p in learning if p is not None}
+            if len(earlier) > 1:
                 raise NotPlannedError(f"{operation.name} shares one of its parameters, or one is not the optimizer's")
-            fields["accumulate"] = int(True in before)
-            written |= {id(p) for p in learning.values()}
-        fields["own"] = sum(1 << bit for bit, place in enumerate(places) if place is not None and place.root().own)
-        self.arrays += [value for value in fields.values() if isinstance(value, np.ndarray)]
-        return fields
+            accumulates = True in earlier
+            written |= {id(p) for p in learning if p is not None}
+            if gradient.adds:
+                operation.attributes["adds_back"] = True
+        saved = [operation.saved.get(name) for name in descriptor.saved]
+        return Record(
+            descriptor,
+            descriptor.attributes(operation.attributes),
+            x_size,
+            y_size,
+            operation.x_length,
+            operation.y_length,
+            gradient is not None and (gradient.gx is not None or any(p is not None for p in learning)),
+            accumulates,
+            operation.sums,
+            operation.activation or (0, 0.0, 0.0, False),
+            self._place(operation.x.storage, x_size, BASE_INPUT),
+            self._place(operation.y.storage, y_size),
+            gy,
+            gx,
+            before,
+            total,
+            tuple(self._source(p) for p in parameters),
+            tuple(self._source(p, gradient=True) for p in learning),
+            tuple(0 if p is None else p.size for p in parameters),
+            tuple(NOWHERE if each is None else self._bytes_place(*each) for each in saved),
+            tuple(self._source(operation.buffers.get(name)) for name in descriptor.buffers),
+        )
+
+    def _objective(self, loss: Objective, output: Value, places: dict[str, Storage], target: int) -> ObjectiveRecord:
+        descriptor = LOSSES[loss.name]
+        return ObjectiveRecord(
+            descriptor,
+            descriptor.attributes(loss.attributes),
+            loss.mean,
+            loss.batchmean,
+            self._place(output.storage, output.size),
+            self._place(places["gx"], output.size),
+            (BASE_TARGET, 0, target),
+            self._place(places["saved"], output.size),
+            self._place(places["losses"], loss.losses),
+            self._source(loss.weight),
+            self._source(loss.pos_weight),
+        )
 
 
 def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:

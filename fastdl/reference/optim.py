@@ -1,31 +1,30 @@
 """One step of each optimizer, element by element, and what is done to a gradient before it."""
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fastdl.reference.elements import flat
 from fastdl.reference.ieee import divide, sqrt
 
+# The options of a group of parameters, as the optimizers name them.
+Options = Mapping[str, Any]
 
-def decay(g: float, p: float, lr: float, weight_decay: float, decoupled: bool, maximize: bool) -> tuple[float, float]:
+
+def decay(g: float, p: float, options: Options) -> tuple[float, float]:
     """The gradient to descend and the parameter to start from: the decay joins the one or shrinks the other."""
-    g = -g if maximize else g
-    if decoupled:
-        return g, p - lr * weight_decay * p
-    return g + weight_decay * p, p
+    g = -g if options["maximize"] else g
+    if options["decoupled_weight_decay"]:
+        return g, p - options["lr"] * options["weight_decay"] * p
+    return g + options["weight_decay"] * p, p
 
 
 def sgd_step(
     g: np.ndarray,
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    decoupled: bool,
-    maximize: bool,
-    first: bool,
+    options: Options,
+    step: int,
     p: np.ndarray,
     momentum_buffer: np.ndarray | None,
 ) -> None:
@@ -34,25 +33,20 @@ def sgd_step(
     With momentum, m = momentum m + (1 - dampening) g, in the first step m = g, and d = m, or g + momentum m (Nesterov).
     """
     g, p, momentum_buffer = flat(g, p, momentum_buffer)
+    momentum, dampening = options["momentum"], options["dampening"]
     for i in range(len(p)):
-        direction, p[i] = decay(g[i], p[i], lr, weight_decay, decoupled, maximize)
+        direction, p[i] = decay(g[i], p[i], options)
         if momentum_buffer is not None:
-            m = direction if first else momentum * momentum_buffer[i] + (1 - dampening) * direction
+            m = direction if step == 1 else momentum * momentum_buffer[i] + (1 - dampening) * direction
             momentum_buffer[i] = m
-            direction = direction + momentum * m if nesterov else m
-        p[i] -= lr * direction
+            direction = direction + momentum * m if options["nesterov"] else m
+        p[i] -= options["lr"] * direction
 
 
 def rmsprop_step(
     g: np.ndarray,
-    lr: float,
-    alpha: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    momentum: float,
-    maximize: bool,
-    eps_inside_sqrt: bool,
+    options: Options,
+    step: int,
     p: np.ndarray,
     square_avg: np.ndarray,
     grad_avg: np.ndarray | None,
@@ -63,31 +57,25 @@ def rmsprop_step(
     Centered, a = alpha a + (1 - alpha) g, and v - a^2 stands for v; with momentum, m = momentum m + d stands for d.
     """
     g, p, square_avg, grad_avg, momentum_buffer = flat(g, p, square_avg, grad_avg, momentum_buffer)
+    alpha, eps = options["alpha"], options["eps"]
     for i in range(len(p)):
-        d, p[i] = decay(g[i], p[i], lr, weight_decay, decoupled, maximize)
+        d, p[i] = decay(g[i], p[i], options)
         v = alpha * square_avg[i] + (1 - alpha) * d * d
         square_avg[i] = v
         if grad_avg is not None:
             a = alpha * grad_avg[i] + (1 - alpha) * d
             grad_avg[i] = a
             v -= a * a
-        d = divide(d, sqrt(v + eps) if eps_inside_sqrt else sqrt(v) + eps)
+        d = divide(d, sqrt(v + eps) if options["eps_inside_sqrt"] else sqrt(v) + eps)
         if momentum_buffer is not None:
-            d = momentum * momentum_buffer[i] + d
+            d = options["momentum"] * momentum_buffer[i] + d
             momentum_buffer[i] = d
-        p[i] -= lr * d
+        p[i] -= options["lr"] * d
 
 
 def adam_step(
     g: np.ndarray,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    maximize: bool,
-    eps_inside_sqrt: bool,
+    options: Options,
     step: int,
     p: np.ndarray,
     exp_avg: np.ndarray,
@@ -100,8 +88,9 @@ def adam_step(
     AMSGrad takes v' from the largest v so far.
     """
     g, p, exp_avg, exp_avg_sq, max_exp_avg_sq = flat(g, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
+    (beta1, beta2), eps = options["betas"], options["eps"]
     for i in range(len(p)):
-        d, p[i] = decay(g[i], p[i], lr, weight_decay, decoupled, maximize)
+        d, p[i] = decay(g[i], p[i], options)
         m = beta1 * exp_avg[i] + (1 - beta1) * d
         v = beta2 * exp_avg_sq[i] + (1 - beta2) * d * d
         exp_avg[i] = m
@@ -111,7 +100,7 @@ def adam_step(
             max_exp_avg_sq[i] = v
         m = m / (1 - beta1**step)
         v = v / (1 - beta2**step)
-        p[i] -= lr * divide(m, sqrt(v + eps) if eps_inside_sqrt else sqrt(v) + eps)
+        p[i] -= options["lr"] * divide(m, sqrt(v + eps) if options["eps_inside_sqrt"] else sqrt(v) + eps)
 
 
 def norm(g: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ class Task(NamedTuple):
     optimizer: Any
     clip_value: float | None
     clip_norm: float | None
+    # Called between backward and each step, where gradients may be changed in place; before they are clipped.
+    after_backward: Callable[[], object] | None = None
 
     @property
     def sums(self) -> bool:
@@ -101,7 +104,7 @@ class PlainEngine:
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
-        model, criterion, optimizer, clip_value, clip_norm = self.task
+        model, criterion, optimizer, clip_value, clip_norm, after_backward = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         rows = len(x) if order is None else len(order)
         for step, start in enumerate(range(0, rows, batch_size), 1):
@@ -115,6 +118,8 @@ class PlainEngine:
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
                 raise NotFiniteError(f"the loss is {loss}", step)
             model.backward_parameters(criterion.backward())
+            if after_backward is not None:
+                after_backward()
             if clip_value is not None:
                 optim.clip_grad_value(parameters, clip_value)
             if clip_norm is not None:

@@ -10,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.program.program import UPDATE
+from fastdl._kernels.descriptor import OPTIMIZERS
+from fastdl._kernels.program.program import TrainOptions
+from fastdl._kernels.program.update import Updates
 from fastdl.errors import InvalidValueError
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
-from fastdl.plan.operations import record_of
 from fastdl.random import stream
 from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
 
@@ -57,7 +58,8 @@ class NativeEngine:
         self._foreign = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
         self._output = output = plan.through(model, plan.input)
         objective = criterion._objective(plan, output, y)  # pyright: ignore[reportAttributeAccessIssue]
-        self._program = plan.program(output, objective, (y[:1].nbytes, objective.get("D", 0)), self._foreign)
+        self._program = plan.program(output, objective, y[:1].nbytes, self._foreign)
+        self._frame = self._program.frame()
         self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
         self._own = own
         self.name = f"native: one program over {plan.nbytes:,} bytes of planned memory"
@@ -65,10 +67,9 @@ class NativeEngine:
         self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._weights = [(w._data, number) for number, w in plan.alone()]
         self._runs: list[Run] | None = None
-        self._options: list[dict[str, Any]] = []
-        self._scalars: list[dict[str, Any]] = []
-        self._records = np.empty(0, UPDATE)
-        self._members: list[slice] = []
+        self._options: list[bytes] = []
+        self._updates = Updates([])
+        self._used: list[list[bool]] = []
         self._numbers: list[int] = []
         written = list({id(p): p for p in (*own, *model.parameters())}.values())
         self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
@@ -137,7 +138,7 @@ class NativeEngine:
         self._check_batches(rows, batch_size)
         self._check_targets(y, batch_size)
         self._begin()
-        updates = self._updates()
+        updates = self._current_updates()
         draws = program.draws * -(-rows // batch_size)
         seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
@@ -152,33 +153,34 @@ class NativeEngine:
 
         def goes_on() -> bool:
             """Whether the steps may go on after Python code has run; the options that it left count."""
-            goes = self.current() and optimizer._steps is counts and self._updates() is updates
+            goes = self.current() and optimizer._steps is counts and self._current_updates() is updates
             if goes:
                 self._begin()
             return goes
 
-        fine, done, steps, total, count, loss, call = program.train(
-            x,
-            y,
-            order,
-            rows,
-            seeds,
-            epochs,
-            batch_size,
-            updates,
-            task.clip_value or 0,
-            task.clip_norm or 0,
-            task.sums,
-            seed,
-            first,
-            outputs,
-            counts,
-            self._members,
-            self._access,
-            self._watch,
-            goes_on,
-            between,
+        options = TrainOptions(
+            x=x,
+            t=y,
+            rows=rows,
+            batch_size=batch_size,
+            epochs=epochs,
+            order=order,
+            seeds=seeds,
+            outputs=outputs,
+            clip_value=task.clip_value or 0,
+            clip_norm=task.clip_norm or 0,
+            sums=task.sums,
+            seed=seed,
+            call=first,
+            updates=updates,
+            counts=counts,
+            access=self._access,
+            watch=self._watch,
+            goes_on=goes_on,
+            ended=between,
+            after_backward=task.after_backward,
         )
+        fine, done, steps, total, count, loss, call = program.train(self._frame, options)
         if not fine:
             if math.isfinite(loss):
                 raise NotFiniteError(f"the gradient of {self._non_finite_gradient()} is not finite", steps)
@@ -229,14 +231,15 @@ class NativeEngine:
 
     def _explain(self, target: Array) -> None:
         """Let the loss raise its own error for the latest batch's outputs, where it has one."""
-        output = self._plan.output[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
+        outputs = self._frame.arena[self._plan.output].view(self._rows[0])
+        output = outputs[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
         with no_grad():
             self.task.criterion(output, target)
 
     def _non_finite_layer(self, x: Array, seed: int, call: int) -> str:
         """Words for the first layer whose output for this batch is not finite."""
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
-        number = self._program.first_not_finite(x, seed, call)
+        number = self._program.first_not_finite(self._frame, x, seed, call)
         for buffer, values in before:
             buffer[...] = values
         return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
@@ -252,41 +255,35 @@ class NativeEngine:
         ]
         return found[-1] if found else "a parameter"
 
-    def _updates(self) -> Array:
-        """Records of the optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.
+    def _current_updates(self) -> Updates:
+        """The optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.
 
-        While the runs stay, only what has changed is written anew: the numbers of the steps, and options.
+        While the runs stay, only what has changed is set anew.
         """
         optimizer = self.task.optimizer
-        runs = optimizer._current_runs()
-        options = [{**group, "params": None} for _, _, _, group, _ in runs]
-        if runs is not self._runs or options != self._options:
-            self._write(runs)
-            self._options = options
-        self._records["step"] = [optimizer._steps[members.start] for members in self._members]
-        return self._records
+        runs, pack = optimizer._current_runs(), OPTIMIZERS[optimizer.native].options
+        options = [pack(run.group) for run in runs]
+        states = [optimizer._states(run.state, run.group) for run in runs]
+        used = [[state is not None for state in each] for each in states]
+        if runs is not self._runs or used != self._used:
+            self._updates = self._new_updates(runs, states, options)
+            self._runs, self._used = runs, used
+        elif options != self._options:
+            for number, run in enumerate(self._numbers):
+                self._updates.set_options(number, options[run])
+        self._options = options
+        return self._updates
 
-    def _write(self, runs: list[Run]) -> None:
-        """Write what has changed of the records: all of them for other runs, else options."""
-        optimizer = self.task.optimizer
-        fields = [optimizer._record(state, group) for _, _, state, group, _ in runs]
-        scalars = [{name: v for name, v in each.items() if not isinstance(v, np.ndarray)} for each in fields]
-        if runs is self._runs and all(map(_same_names, scalars, self._scalars)):
-            for record, number in enumerate(self._numbers):
-                for name, value in scalars[number].items() - self._scalars[number].items():
-                    self._records[name][record] = value
-        else:
-            records: list[tuple[Any, ...]] = []
-            self._members, self._numbers = [], []
-            for number, (data, grad, _, _, members) in enumerate(runs):
-                for part, operation in self._parts(data):
-                    pieces = {name: v[part] if isinstance(v, np.ndarray) else v for name, v in fields[number].items()}
-                    pieces |= {"p": data[part], "g": grad[part], "n": data[part].size, "operation": operation}
-                    records.append(record_of(UPDATE, pieces))
-                    self._members.append(members)
-                    self._numbers.append(number)
-            self._runs, self._records = runs, np.array(records, UPDATE)
-        self._scalars = scalars
+    def _new_updates(self, runs: list[Run], states: list[tuple[Array | None, ...]], options: list[bytes]) -> Updates:
+        updates: list[tuple[Any, ...]] = []
+        self._numbers = []
+        for number, (data, grad, _, _, members) in enumerate(runs):
+            for part, operation in self._parts(data):
+                of_part = [None if state is None else state[part] for state in states[number]]
+                descriptor = OPTIMIZERS[self.task.optimizer.native]
+                updates.append((descriptor, data[part], grad[part], of_part, options[number], operation, members))
+                self._numbers.append(number)
+        return Updates(updates)
 
     def _parts(self, data: Array) -> list[tuple[slice, int]]:
         """A run cut into the weights of single operations, with these's numbers, and what lies between them (-1)."""
@@ -299,13 +296,9 @@ class NativeEngine:
         return [(part, number) for part, number in [*parts, (slice(done, data.size), -1)] if part.start < part.stop]
 
 
-def _same_names(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return one.keys() == other.keys()
-
-
 def is_native(optimizer: Any) -> bool:
     """Whether a native program can take this optimizer's steps."""
-    return isinstance(optimizer, Optimizer) and as_defined(optimizer, "_record", STEPPING)
+    return isinstance(optimizer, Optimizer) and bool(optimizer.native) and as_defined(optimizer, "_states", STEPPING)
 
 
 def _as_read(array: Array) -> Array:

@@ -15,6 +15,9 @@ import pytest
 import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
+from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
+from fastdl._kernels.program.program import TrainOptions
+from fastdl._kernels.program.update import Updates
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
 from fastdl.data import augment
 from fastdl.nn.grad_mode import mode
@@ -349,13 +352,28 @@ def in_a_process():
     """One of each class that holds addresses."""
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
     call, layer = model._flat.calls[True], called(nn.Linear(6, 3))
-    return [Access(), layer._turns, call, model._kept, call.watch, call.free[0] if call.free else another(model, call)]
+    nothing = dict.fromkeys(("order", "seeds", "outputs", "after_backward"))
+    numbers = dict.fromkeys(("rows", "batch_size", "epochs", "clip_value", "clip_norm", "sums", "seed", "call"), 0)
+    options = TrainOptions(
+        x=np.ones(1),
+        t=np.ones(1),
+        updates=Updates([]),
+        counts=[],
+        access=Access(),
+        watch=call.watch,
+        goes_on=bool,
+        ended=bool,
+        **nothing,
+        **numbers,
+    )
+    found = [Access(), layer._turns, call, model._kept, call.watch, call.program, Updates([]), options]
+    return [*found, call.idle[0] if call.idle else another(model, call)]
 
 
 def another(model, call):
-    model(np.ones((4, 6), np.float32))  # two forwards, of which the first gives its program back
+    model(np.ones((4, 6), np.float32))  # two forwards, of which the first gives its frame back
     model._kept = None
-    return call.free[0]
+    return call.idle[0]
 
 
 @pytest.mark.parametrize("duplicate", (COPIES | {"copy": copy.copy}).values(), ids=COPIES | {"copy": copy.copy})
@@ -369,6 +387,9 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
     passing = {type(each).__name__ for each in in_a_process()} | {"Turn"}  # which no Python code sees
     assert {each.__name__ for each in extension_types()} <= passing | {
         "Parameter",
+        "Descriptor",
+        "LossDescriptor",
+        "OptimizerDescriptor",
         "Mode",
         "Pause",
         "Replaced",
@@ -403,3 +424,11 @@ def test_a_model_mapped_by_joblib_learns(tmp_path):
     joblib.dump(trainer, file)
     file.seek(0)
     np.testing.assert_array_equal(joblib.load(file).predict(X), trainer.predict(X))
+
+
+@pytest.mark.parametrize("registry", [DESCRIPTORS, LOSSES, OPTIMIZERS], ids=["operations", "losses", "optimizers"])
+@pytest.mark.parametrize("duplicate", (COPIES | {"copy": copy.copy}).values(), ids=COPIES | {"copy": copy.copy})
+def test_a_descriptor_is_the_one_of_its_name_in_every_copy(registry, duplicate):
+    assert registry
+    for descriptor in registry.values():
+        assert duplicate(descriptor) is descriptor

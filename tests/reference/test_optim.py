@@ -36,7 +36,9 @@ def test_sgd(rng, momentum, dampening, nesterov, decoupled, maximize):
             velocity = d if velocity is None else momentum * velocity + (1 - dampening) * d
             d = d + momentum * velocity if nesterov else velocity
         expected = expected - 0.1 * d
-        optim.sgd_step(g, 0.1, momentum, dampening, 0.05, nesterov, decoupled, maximize, step == 0, p, buffer)
+        options = {"lr": 0.1, "momentum": momentum, "dampening": dampening, "weight_decay": 0.05, "nesterov": nesterov}
+        options |= {"decoupled_weight_decay": decoupled, "maximize": maximize}
+        optim.sgd_step(g, options, step + 1, p, buffer)
     close(p, expected)
     if momentum:
         close(buffer, velocity)
@@ -51,16 +53,23 @@ def test_rmsprop(rng, momentum, centered, inside, decoupled, maximize):
     expected, square, mean, velocity = p.copy(), 0, 0, 0
     square_avg, grad_avg = np.zeros_like(p), np.zeros_like(p) if centered else None
     buffer = np.zeros_like(p) if momentum else None
-    for _ in range(STEPS):
+    for step in range(1, STEPS + 1):
         g = rng.normal(size=p.shape)
         d, expected = decayed(g, expected, 0.1, 0.05, decoupled, maximize)
         square, mean = 0.8 * square + 0.2 * d**2, 0.8 * mean + 0.2 * d
         variance = square - mean**2 if centered else square
         velocity = momentum * velocity + d / (np.sqrt(variance + 0.01) if inside else np.sqrt(variance) + 0.01)
         expected = expected - 0.1 * velocity
-        optim.rmsprop_step(
-            g, 0.1, 0.8, 0.01, 0.05, decoupled, momentum, maximize, inside, p, square_avg, grad_avg, buffer
-        )
+        options = {
+            "lr": 0.1,
+            "alpha": 0.8,
+            "eps": 0.01,
+            "weight_decay": 0.05,
+            "momentum": momentum,
+            "maximize": maximize,
+        }
+        options |= {"decoupled_weight_decay": decoupled, "eps_inside_sqrt": inside}
+        optim.rmsprop_step(g, options, step, p, square_avg, grad_avg, buffer)
     close(p, expected)
     close(square_avg, square)
     if centered:
@@ -81,9 +90,9 @@ def test_adam(rng, amsgrad, inside, decoupled, maximize):
         largest = np.maximum(largest, v) if amsgrad else v
         m_hat, v_hat = m / (1 - 0.9**step), largest / (1 - 0.7**step)
         expected = expected - 0.1 * m_hat / (np.sqrt(v_hat + 0.01) if inside else np.sqrt(v_hat) + 0.01)
-        optim.adam_step(
-            g, 0.1, 0.9, 0.7, 0.01, 0.05, decoupled, maximize, inside, step, p, exp_avg, exp_avg_sq, max_exp_avg_sq
-        )
+        options = {"lr": 0.1, "betas": (0.9, 0.7), "eps": 0.01, "weight_decay": 0.05, "maximize": maximize}
+        options |= {"decoupled_weight_decay": decoupled, "eps_inside_sqrt": inside}
+        optim.adam_step(g, options, step, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
     close(p, expected)
     close(exp_avg, m)
     close(exp_avg_sq, v)
@@ -94,15 +103,17 @@ def test_adam(rng, amsgrad, inside, decoupled, maximize):
 
 def test_the_first_step_of_adam_is_the_rate_whatever_the_gradient():
     p = np.zeros(3)
-    optim.adam_step(
-        np.array([1e-3, -5, 1e3]), 0.1, 0.9, 0.999, 0.0, 0.0, False, False, False, 1, p, np.zeros(3), np.zeros(3), None
-    )
+    options = {"lr": 0.1, "betas": (0.9, 0.999), "eps": 0.0, "weight_decay": 0.0, "maximize": False}
+    options |= {"decoupled_weight_decay": False, "eps_inside_sqrt": False}
+    optim.adam_step(np.array([1e-3, -5, 1e3]), options, 1, p, np.zeros(3), np.zeros(3), None)
     close(p, [-0.1, 0.1, -0.1])
 
 
 def test_zero_over_zero_is_nan_and_does_not_raise():
     p = np.zeros(2)
-    optim.rmsprop_step(np.array([0.0, 1.0]), 0.1, 0.0, 0.0, 0.0, False, 0.0, False, False, p, np.zeros(2), None, None)
+    options = {"lr": 0.1, "alpha": 0.0, "eps": 0.0, "weight_decay": 0.0, "momentum": 0.0, "maximize": False}
+    options |= {"decoupled_weight_decay": False, "eps_inside_sqrt": False}
+    optim.rmsprop_step(np.array([0.0, 1.0]), options, 1, p, np.zeros(2), None, None)
     close(p, [NAN, -0.1])
 
 

@@ -1,6 +1,5 @@
 # A batch cut into blocks of samples that go through the first operations one block after the other; see blocks.pyx.
-from fastdl._kernels.program.objective cimport Objective
-from fastdl._kernels.program.operation cimport Batch, Operation
+from fastdl._kernels.descriptor cimport Batch, Objective, Operation
 from fastdl._kernels.table cimport real
 
 # The operations that go in blocks: how many, samples of a block, whether it is for one thread only, whether these are all and a
@@ -17,8 +16,8 @@ cdef Py_ssize_t blocks_scratch(
 cdef void run_blocks(
     const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil
 cdef double run_through_blocks(
-    const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target, double divisor,
-    const Batch* batch, real* scratch) noexcept nogil
+    const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor, const Batch* batch,
+    real* scratch) noexcept nogil
 # After backward: the gradients of parameters, from those of the blocks.
 cdef void add_gradients(
     const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil

@@ -11,8 +11,9 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
 
-from fastdl._kernels.program.objective cimport objective_backward, objective_forward
-from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch, size_of_b, size_of_W
+from fastdl._kernels.descriptor cimport BLOCK, MOST_PARAMETERS, place
+from fastdl._kernels.program.objective cimport objective_backward, objective_forward, objective_scratch
+from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
 from fastdl._kernels.table cimport entries, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 
@@ -40,7 +41,7 @@ cdef Py_ssize_t blocks_scratch(
         return 0
     blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
                                                  own_scratch(blocks, operations, last, itemsize, memory),
-                                                 padded_lines(2 * objective.C))
+                                                 padded_lines(objective_scratch(objective)))
     return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + padded_lines(count * blocks.sums)
             + count * (<Py_ssize_t>sizeof(double) // itemsize))
 
@@ -95,11 +96,10 @@ cdef void run_block(
     Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch,
     real* sums) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Batch own = batch[0]
+    cdef Batch own = part_of(block, blocks, batch, scratch)
     cdef Py_ssize_t i
     flush.on()
-    own.first, own.N = block * blocks.size, min(blocks.size, batch.N - block * blocks.size)
-    own.sums, own.block, own.blocks, own.memory = sums, block, blocks_of(blocks, batch.N), <char*>scratch
+    own.sums, own.block, own.blocks = sums, block, blocks_of(blocks, batch.N)
     scratch += blocks.memory // <Py_ssize_t>sizeof(real)
     for i in range(blocks.count):
         if forward:
@@ -108,9 +108,17 @@ cdef void run_block(
             backward_operation(operations + blocks.count - 1 - i, &own, scratch)
 
 
+cdef inline Batch part_of(Py_ssize_t block, const Blocks* blocks, const Batch* batch, real* memory) noexcept nogil:
+    """The samples of one block, and the memory of what lives within it."""
+    cdef Batch own = batch[0]
+    own.first, own.N = block * blocks.size, min(blocks.size, batch.N - block * blocks.size)
+    own.bases[BLOCK] = <char*>memory
+    return own
+
+
 cdef double run_through_blocks(
-    const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target, double divisor,
-    const Batch* batch, real* scratch) noexcept nogil:
+    const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor, const Batch* batch,
+    real* scratch) noexcept nogil:
     cdef Py_ssize_t count = blocks_of(blocks, batch.N), block
     cdef real* sums = sums_of(blocks, batch, scratch)
     cdef double* losses = <double*>(sums + padded_lines(count * blocks.sums))
@@ -118,28 +126,28 @@ cdef double run_through_blocks(
     cdef int many = at_once(blocks, batch.N)
     if many == 1:
         for block in range(count):
-            losses[block] = block_through(block, blocks, operations, objective, target, divisor, batch, scratch, sums)
+            losses[block] = block_through(block, blocks, operations, objective, divisor, batch, scratch, sums)
     else:
         for block in prange(count, num_threads=many, schedule="static"):
             losses[block] = block_through(
-                block, blocks, operations, objective, target, divisor, batch, scratch + threadid() * blocks.own, sums)
+                block, blocks, operations, objective, divisor, batch, scratch + threadid() * blocks.own, sums)
     for block in range(count):
         total = total + losses[block]
     return total
 
 
 cdef double block_through(
-    Py_ssize_t block, const Blocks* blocks, const Operation* operations, const Objective* objective, const void* target,
-    double divisor, const Batch* batch, real* scratch, real* sums) noexcept nogil:
+    Py_ssize_t block, const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor,
+    const Batch* batch, real* scratch, real* sums) noexcept nogil:
     """One thread takes a block forward, through the loss and, where this is finite, backward."""
-    cdef Py_ssize_t first = block * blocks.size, N = min(blocks.size, batch.N - first)
+    cdef Batch own = part_of(block, blocks, batch, scratch)
     cdef real* beyond = scratch + blocks.memory // <Py_ssize_t>sizeof(real)
     cdef int threads = hold_threads(1)
     cdef double loss
     run_block(block, blocks, True, operations, batch, scratch, sums)
-    loss = objective_forward(objective, target, first, N, beyond)
+    loss = objective_forward(objective, &own, beyond)
     if isfinite(loss):
-        objective_backward(objective, target, first, N, divisor, beyond)
+        objective_backward(objective, &own, divisor, beyond)
         run_block(block, blocks, False, operations, batch, scratch, sums)
     hold_threads(threads)
     return loss
@@ -149,16 +157,19 @@ cdef void add_gradients(
     const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(blocks.count - 1, -1, -1):
-        add_sums(operations + i, blocks_of(blocks, batch.N), sums_of(blocks, batch, scratch))
+        add_sums(operations + i, blocks_of(blocks, batch.N), batch, sums_of(blocks, batch, scratch))
 
 
-cdef void add_sums(const Operation* op, Py_ssize_t count, const real* sums) noexcept nogil:
+cdef void add_sums(const Operation* op, Py_ssize_t count, const Batch* batch, const real* sums) noexcept nogil:
     """The gradients of one operation's parameters, from those of the blocks."""
     cdef const real* own = sums + op.sums * count
-    if op.gW:
-        add_rows(own, count, size_of_W(op), op.accumulate, <real*>op.gW)
-    if op.gb:
-        add_rows(own + count * size_of_W(op), count, size_of_b(op), op.accumulate, <real*>op.gb)
+    cdef real* gradient
+    cdef Py_ssize_t i
+    for i in range(MOST_PARAMETERS):
+        gradient = <real*>place(op.gradients + i, batch)
+        if gradient != NULL:
+            add_rows(own, count, op.sizes[i], batch.accumulates[op.number], gradient)
+        own += count * op.sizes[i]
 
 
 cdef void add_rows(const real* rows, Py_ssize_t count, Py_ssize_t n, bint accumulate, real* total) noexcept nogil:

@@ -1,6 +1,6 @@
 """A container's program, called from Python a batch at a time: as little as can be between the caller and the kernels.
 
-Programs hold what a forward keeps, so each forward that backward may follow takes one that is free, and gives it back when nobody
+A frame holds what a forward keeps, so each forward that backward may follow takes one that is idle, and gives it back when nobody
 holds what it kept any more.
 """
 
@@ -9,48 +9,51 @@ from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, anyone, enter, leave
 from fastdl._kernels.array cimport contiguous, is_plain
+from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.program cimport Program
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
+
+# The most frames that are kept for later forwards.
+cdef enum:
+    MOST_IDLE = 2
 
 
 cdef class Call:
     """A program for batches of samples like those of x, of `least` up to as many.
 
     Args:
-        program: the first.
-        make: makes another.
+        program: the model's.
         watch: tells whether it still stands for the model.
         x: a batch.
         output_shape: of one sample.
-        parameters: W and b of each operation that has some, behind its number.
         gradients: see Program.
         stream: gives the stream that dropout draws from.
         forward, backward: what either of them reads and writes.
     """
 
-    cdef object make, stream
-    cdef readonly list free
+    cdef readonly Program program
+    cdef object stream
+    cdef readonly list idle
     cdef readonly Watch watch
-    cdef list parameters, gradients
+    cdef list gradients
     cdef tuple shape, output_shape
-    cdef Py_ssize_t least, capacity, draws
+    cdef Py_ssize_t least, capacity
     cdef int kind
     cdef Access forward_access, backward_access
 
     def __init__(
-        self, Program program not None, make: Callable[[], Program], Watch watch not None, cnp.ndarray x not None,
-        tuple output_shape not None, Py_ssize_t least, list parameters not None, list gradients not None,
-        stream: Callable[[], Any], Access forward not None, Access backward not None,
+        self, Program program not None, Watch watch not None, cnp.ndarray x not None, tuple output_shape not None,
+        Py_ssize_t least, list gradients not None, stream: Callable[[], Any], Access forward not None,
+        Access backward not None,
     ):
-        self.make, self.watch, self.output_shape, self.least, self.gradients = make, watch, output_shape, least, gradients
+        self.program, self.watch, self.output_shape, self.least, self.gradients = program, watch, output_shape, least, gradients
         self.shape, self.capacity, self.kind, self.stream = (<object>x).shape[1:], len(x), cnp.PyArray_TYPE(x), stream
-        self.parameters, self.forward_access, self.backward_access = parameters, forward, backward
-        self.free, self.draws = [program], program.draws
+        self.forward_access, self.backward_access, self.idle = forward, backward, [program.frame()]
 
     def __reduce__(self):
-        raise TypeError("Call: expected to stay in its process, for its programs hold addresses; plan the model again")
+        raise TypeError("Call: expected to stay in its process, for its frames hold addresses; plan the model again")
 
     cdef cnp.ndarray suiting(self, x):
         """x as the program reads it, in whatever layout it is; None where the program does not suit."""
@@ -66,15 +69,15 @@ cdef class Call:
                 return None
         return read if self.watch.unchanged() else None
 
-    cdef bint bind(self, Program program) except -1:
-        """Let the program read the arrays that parameters live in now; False where they do not suit it.
+    cdef bint bind(self, Frame frame) except -1:
+        """Let the frame name the arrays that parameters live in now; False where they do not suit the program.
 
         No Python code runs after the last look: to make tuples may collect garbage, whose finalizers may move parameters.
         """
         while self.watch.parameters_fit():
-            if program.bound is self.watch.moves:
+            if frame.moves is self.watch.moves:
                 return True
-            program.bind(self.parameters, self.watch.moves)
+            frame.bind(self.watch.moves)
         return False
 
     def forward(self, batch, owner) -> Kept | None:
@@ -93,21 +96,21 @@ cdef class Call:
             owner._kept = None
         kept = Kept.__new__(Kept)
         kept.seed = kept.call = 0
-        kept.program = self.free.pop() if self.free else self.make()
+        kept.frame = self.idle.pop() if self.idle else self.program.frame()
         kept.of, kept.x = self, x
-        if self.draws:
-            kept.seed, kept.call = self.stream().take(self.draws)
+        if self.program.draws:
+            kept.seed, kept.call = self.stream().take(self.program.draws)
         dims[0] = cnp.PyArray_DIM(x, 0)
         for axis in range(1, axes):
             dims[axis] = self.output_shape[axis - 1]
         kept.y = cnp.PyArray_EMPTY(axes, dims, self.kind, 0)
-        turn = anyone() or not kept.program.keeps_gil(dims[0])
+        turn = anyone() or not self.program.keeps_gil(dims[0])
         if turn:
             enter(self.forward_access)
         try:
-            if not self.bind(kept.program):
+            if not self.bind(kept.frame):
                 return None
-            kept.program.forward(x, kept.y, kept.seed, kept.call)
+            self.program.forward(kept.frame, x, kept.y, kept.seed, kept.call)
         finally:
             if turn:
                 leave(self.forward_access)
@@ -115,20 +118,20 @@ cdef class Call:
 
 
 cdef class Kept:
-    """What a forward keeps: the program whose memory holds it, and the arrays outside."""
+    """What a forward keeps: the frame whose memory holds it, and the arrays outside."""
 
     cdef Call of
-    cdef Program program
+    cdef Frame frame
     cdef cnp.ndarray x
     cdef readonly cnp.ndarray y
     cdef uint64_t seed, call
 
     def __del__(self):
-        if self.program is not None:
-            self.of.free.append(self.program)
+        if self.frame is not None and len(self.of.idle) < MOST_IDLE:
+            self.of.idle.append(self.frame)
 
     def __reduce__(self):
-        raise TypeError("Kept: expected to stay in its process, for its program holds addresses; call the model again")
+        raise TypeError("Kept: expected to stay in its process, for its frame holds addresses; call the model again")
 
     def backward(self, cnp.ndarray gy not None, bint with_input):
         """Add to the parameters' gradients; return that with respect to x where it is asked for. gy is like y.
@@ -140,13 +143,13 @@ cdef class Kept:
         cdef bint turn
         if with_input:
             gx = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(self.x), cnp.PyArray_DIMS(self.x), cnp.PyArray_TYPE(self.x), 0)
-        turn = anyone() or not self.program.keeps_gil(cnp.PyArray_DIM(self.x, 0))
+        turn = anyone() or not self.of.program.keeps_gil(cnp.PyArray_DIM(self.x, 0))
         if turn:
             enter(self.of.backward_access)
         try:
-            if not self.of.bind(self.program):
+            if not self.of.bind(self.frame):
                 raise RuntimeError("weights became others after the forward")
-            self.program.backward(self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
+            self.of.program.backward(self.frame, self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
         finally:
             if turn:
                 leave(self.of.backward_access)

@@ -1,40 +1,36 @@
 """Whole epochs in one call: a model's operations in a row, its loss and its optimizer's steps, without Python between them.
 
-A plan (fastdl.plan) lists the operations with the addresses of parameters and of one arena of memory; here they run.
+A plan (fastdl.plan) lists the operations; a program holds their records, which do not change, and runs them in frames.
 """
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport INFINITY, isfinite
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
-import numpy as np
-
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
-from fastdl._kernels.program.blocks cimport blocks_scratch
-from fastdl._kernels.program.epoch cimport Epoch, new_batch, now, run_steps
-from fastdl._kernels.gemm cimport FEWEST_TAKEN
-from fastdl._kernels.program.objective cimport Objective
-from fastdl._kernels.program.operation cimport (
-    FROM_LANES, MOVE, Batch, Operation, backward_operation, forward_operation, operation_scratch, output_of, planning_memory,
+from fastdl._kernels.descriptor cimport (
+    BLOCK, GRAD_INPUT, GRAD_OUTPUT, MOST_BUFFERS, MOST_PARAMETERS, MOST_SAVED, OUTPUT, Descriptor, LossDescriptor, Operand, Update,
+    place,
 )
+from fastdl._kernels.gemm cimport FEWEST_TAKEN
+from fastdl._kernels.program.blocks cimport blocks_scratch
+from fastdl._kernels.program.epoch cimport Epoch, now, run_steps
+from fastdl._kernels.program.objective cimport objective_scratch
+from fastdl._kernels.program.operation cimport (
+    backward_operation, forward_operation, operation_scratch, planning_memory,
+)
+from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
-from fastdl._kernels.program.update cimport Update
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
 
-cdef Operation any_operation
-cdef Objective any_objective
-cdef Update any_update
-# The records as NumPy writes them.
-OPERATION = np.asarray(<Operation[:1]>&any_operation).dtype  # type: np.dtype[Any]
-OBJECTIVE = np.asarray(<Objective[:1]>&any_objective).dtype  # type: np.dtype[Any]
-UPDATE = np.asarray(<Update[:1]>&any_update).dtype  # type: np.dtype[Any]
 # Weights of so many elements may be stepped over alone, by the operation that they belong to.
 FEWEST_ALONE = FEWEST_TAKEN  # type: int
 
@@ -52,7 +48,7 @@ cdef void run_either(
             backward_operation(operations + count - 1 - i, batch, scratch)
 
 
-cdef Py_ssize_t first_wild(
+cdef Py_ssize_t first_not_finite_of(
     const Operation* operations, Py_ssize_t first, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
     """The number of the first operation, from `first` to below `count`, that yields what is not finite; else `count`."""
     cdef Py_ssize_t i
@@ -63,24 +59,16 @@ cdef Py_ssize_t first_wild(
     return count
 
 
-cdef bint finite_output(const Operation* op, const Batch* batch, real* like) noexcept nogil:
-    cdef const real* y = output_of(op, batch, like)
-    cdef bint in_lanes = op.L and op.kind != FROM_LANES
-    cdef Py_ssize_t i, j, N = batch.N, row = op.L if in_lanes else op.y_size
-    if op.kind == MOVE:  # which writes a part
+cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+    cdef const real* y = <const real*>place(&op.y, batch)
+    cdef Py_ssize_t i, j, N = batch.N, row = op.y_length if op.y_length else op.y_size
+    if op.kernels.partial:
         return True
-    for i in range(op.y_size if in_lanes else N):
-        for j in range(N if in_lanes else op.y_size):
+    for i in range(op.y_size if op.y_length else N):
+        for j in range(N if op.y_length else op.y_size):
             if not isfinite(y[i * row + j]):
                 return False
     return True
-
-
-cdef cnp.ndarray array_of(parameter, bint gradient):
-    """A parameter's values, or its gradient where it learns; None for none."""
-    if parameter is None or gradient and not parameter._requires_grad:
-        return None
-    return parameter._grad if gradient else parameter._data
 
 
 cdef bint accumulates(tuple parameters) except -1:
@@ -96,22 +84,6 @@ cdef bint accumulates(tuple parameters) except -1:
                 memset(address(grad), 0, cnp.PyArray_NBYTES(grad))
             parameter._forgotten = False
     return adds
-
-
-cdef int read_steps(Update* updates, Py_ssize_t runs, list counts, list members) except -1:
-    """Go on from the steps that the optimizer's parameters have taken."""
-    cdef Py_ssize_t run
-    for run in range(runs):
-        updates[run].step = counts[members[run].start]
-    return 0
-
-
-cdef int count_steps(const Update* updates, Py_ssize_t runs, list counts, list members) except -1:
-    """Let the optimizer's parameters know how many steps they have taken."""
-    cdef Py_ssize_t run
-    for run in range(runs):
-        counts[members[run]] = [updates[run].step] * (members[run].stop - members[run].start)
-    return 0
 
 
 # Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
@@ -152,103 +124,218 @@ cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
         p.next_trial = p.calls + FIRST_TRIAL
 
 
+cdef int load_operand(Operand* operand, tuple given) except -1:
+    operand.base, operand.offset, operand.stride = given
+    return 0
+
+
+cdef int load_operands(Operand* operands, Py_ssize_t most, tuple given) except -1:
+    cdef Py_ssize_t i
+    if len(given) > most:
+        raise ValueError(f"Program: expected at most {most} operands of a kind, got {len(given)}")
+    for i in range(len(given)):
+        load_operand(operands + i, given[i])
+    return 0
+
+
+cdef int load_operation(Operation* op, Py_ssize_t number, record) except -1:
+    """Fill in an operation from a plan's record, which must outlive it."""
+    cdef Descriptor descriptor = record.descriptor
+    cdef bytes attributes = record.attributes
+    cdef Py_ssize_t i
+    op.kernels, op.attributes, op.number = &descriptor.kernels, <const void*><const char*>attributes, number
+    op.x_size, op.y_size, op.x_length, op.y_length = record.x_size, record.y_size, record.x_length, record.y_length
+    op.differentiated, op.sums = record.differentiated, record.sums
+    load_operand(&op.x, record.x)
+    load_operand(&op.y, record.y)
+    load_operand(&op.gy, record.gy)
+    load_operand(&op.gx, record.gx)
+    load_operand(&op.before, record.before)
+    load_operand(&op.total, record.total)
+    load_operands(op.parameters, MOST_PARAMETERS, record.parameters)
+    load_operands(op.gradients, MOST_PARAMETERS, record.gradients)
+    load_operands(op.saved, MOST_SAVED, record.saved)
+    load_operands(op.buffers, MOST_BUFFERS, record.buffers)
+    for i in range(len(record.sizes)):
+        op.sizes[i] = record.sizes[i]
+    op.activation.code, op.activation.alpha, op.activation.beta, op.activation.keeps_output = record.activation
+    return 0
+
+
+cdef int load_objective(Objective* o, record) except -1:
+    cdef LossDescriptor descriptor = record.descriptor
+    cdef bytes attributes = record.attributes
+    o.kernels, o.attributes = &descriptor.kernels, <const void*><const char*>attributes
+    load_operand(&o.x, record.x)
+    load_operand(&o.gx, record.gx)
+    load_operand(&o.target, record.target)
+    load_operand(&o.saved, record.saved)
+    load_operand(&o.losses, record.losses)
+    load_operand(&o.weight, record.weight)
+    load_operand(&o.pos_weight, record.pos_weight)
+    o.mean, o.batchmean = record.mean, record.batchmean
+    return 0
+
+
+cdef class TrainOptions:
+    """What a call of Program.train does.
+
+    Args:
+        x, t: all rows of inputs and targets.
+        rows: how many of them an epoch takes: the first that `order` names, or of their own.
+        batch_size: of a step.
+        epochs: at most so many.
+        order: the rows' order, int64; None for their own.
+        seeds: one for each epoch, which begins with an order shuffled by it; None leaves `order` as it is.
+        outputs: where the model's outputs of one epoch go, or None.
+        clip_value, clip_norm: the limits of gradients, 0 for none.
+        sums: whether losses are sums, not means.
+        seed, call: the stream and the number of its first draw.
+        updates: the optimizer's.
+        counts: the steps that its parameters have taken, which the call goes on from and counts.
+        access: a turn to take steps.
+        watch: tells whether the model is what was planned.
+        goes_on: called after Python code has run amid an epoch; returns whether to go on, and may change the options of updates.
+        ended: called after each epoch with the sum of its losses, what their mean divides it by, and its seconds; returns the
+            number of the next epoch's first draw, or None to end the call, and may change the options of updates.
+        after_backward: called between backward and each step, where the gradients may be changed in place; None takes steps
+            without Python between them, and those of large weights within backward.
+    """
+
+    cdef cnp.ndarray x, t, order, seeds, outputs
+    cdef Py_ssize_t rows, batch_size, epochs
+    cdef double clip_value, clip_norm
+    cdef bint sums
+    cdef uint64_t seed, call
+    cdef Updates updates
+    cdef list counts
+    cdef Access access
+    cdef Watch watch
+    cdef object goes_on, ended, after_backward
+
+    def __init__(
+        self, *, cnp.ndarray x not None, cnp.ndarray t not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t epochs,
+        cnp.ndarray order, cnp.ndarray seeds, cnp.ndarray outputs, double clip_value, double clip_norm, bint sums,
+        uint64_t seed, uint64_t call, Updates updates not None, list counts not None, Access access not None,
+        Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, float], int | None],
+        after_backward: Callable[[], object] | None,
+    ):
+        self.x, self.t, self.rows, self.batch_size, self.epochs = x, t, rows, batch_size, epochs
+        self.order, self.seeds, self.outputs = order, seeds, outputs
+        self.clip_value, self.clip_norm, self.sums, self.seed, self.call = clip_value, clip_norm, sums, seed, call
+        self.updates, self.counts, self.access, self.watch = updates, counts, access, watch
+        self.goes_on, self.ended, self.after_backward = goes_on, ended, after_backward
+
+    def __reduce__(self):
+        raise TypeError("TrainOptions: expected to stay in its process, for its turn and watch hold addresses; make it again")
+
+
 cdef class Program:
     """A model's operations, resolved; made by a plan.
 
     Args:
-        operations: records of OPERATION.
-        objective: a record of OBJECTIVE, or None for a program that only predicts.
+        operations: records of a plan's operations.
+        objective: the record of the loss, or None for a program that only predicts.
         itemsize: 4 for float32, 8 for float64.
-        input, target: addresses where a batch and its targets are gathered.
+        nbytes: of a frame's arena.
+        input, target: where in it a batch and its targets are gathered.
         draws: calls of dropout's stream that a forward takes.
         light: so many samples take less time than giving the GIL away and taking it again.
-        kept: whatever the addresses point into.
+        sources: the arrays outside of the arena, see Frame.
         blocks: how a batch in training is cut: the fields of Blocks but the last.
     """
 
     def __init__(
-        self, operations: Array, objective: Array | None, Py_ssize_t itemsize, Py_ssize_t input, Py_ssize_t target,
-        Py_ssize_t draws, Py_ssize_t light, kept: object, blocks: tuple[int, ...],
+        self, list operations not None, objective: object, Py_ssize_t itemsize, Py_ssize_t nbytes, Py_ssize_t input,
+        Py_ssize_t target, Py_ssize_t draws, Py_ssize_t light, list sources not None, blocks: tuple[int, ...],
     ):
-        self.operations = np.ascontiguousarray(operations, OPERATION)
-        self.objective = None if objective is None else np.ascontiguousarray(objective, OBJECTIVE)
-        self.count, self.itemsize, self.draws = len(operations), itemsize, draws
-        self.input, self.target, self.kept = <char*>input, <char*>target, kept
-        self.latest_size, self.light = -1, light
+        cdef Py_ssize_t number
+        if self.operations != NULL:
+            raise TypeError("Program: expected to be made once; make another")
+        self.operations = <Operation*>PyMem_Calloc(max(1, len(operations)), sizeof(Operation))
+        if self.operations == NULL:
+            raise MemoryError()
+        self.count, self.records, self.trains = len(operations), (operations, objective), objective is not None
+        for number in range(self.count):
+            load_operation(self.operations + number, number, operations[number])
+        if self.trains:
+            load_objective(&self.objective, objective)
+        self.itemsize, self.nbytes, self.draws, self.light = itemsize, nbytes, draws, light
+        self.input, self.target, self.sources = input, target, sources
+        self.accumulates = bytes([record.accumulates for record in operations])
         self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums, self.blocks.memory = blocks
         self.blocks.own = 0
-        self.pace.one = self.pace.all = 0
-        self.pace.calls = self.pace.trials_apart = 0
-        self.pace.next_trial = FIRST_TRIAL
+
+    def __dealloc__(self):
+        PyMem_Free(self.operations)
 
     def __reduce__(self):
         raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
 
-    cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last) except -1:
-        """Bytes of scratch memory for batches of N and for one of `last`."""
-        cdef const Operation* operation = <const Operation*>address(self.operations)
-        cdef const Objective* objective
+    def frame(self) -> Frame:
+        """Memory of its own for calls."""
+        cdef Frame frame = Frame(self.nbytes, self.sources, self.accumulates)
+        frame.bind()
+        return frame
+
+    cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1:
+        """Bytes of scratch memory for batches of N and for one of `last`; sets what a block has of it."""
         cdef Py_ssize_t i, most = 0, planning = 0
         cdef void* memory
         for i in range(self.count):
-            planning = max(planning, planning_memory(operation + i))
+            planning = max(planning, planning_memory(self.operations + i))
         memory = scratch_for(planning)
         for i in range(self.count):
-            most = max(most, operation_scratch(operation + i, N, self.itemsize, memory))
-            most = max(most, operation_scratch(operation + i, last, self.itemsize, memory))
-        if self.objective is not None:
-            objective = <const Objective*>address(self.objective)
-            most = max(most, 2 * objective.C, blocks_scratch(&self.blocks, operation, objective, N, last, self.itemsize, memory))
+            most = max(most, operation_scratch(self.operations + i, N, self.itemsize, memory))
+            most = max(most, operation_scratch(self.operations + i, last, self.itemsize, memory))
+        if self.trains:
+            most = max(most, objective_scratch(&self.objective), blocks_scratch(
+                blocks, self.operations, &self.objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
-    def train(
-        self, cnp.ndarray x not None, cnp.ndarray t not None, cnp.ndarray order, Py_ssize_t rows, cnp.ndarray seeds,
-        Py_ssize_t epochs, Py_ssize_t batch_size, cnp.ndarray updates not None, double limit_of_values, double limit_of_norm,
-        bint sums, uint64_t seed, uint64_t call, cnp.ndarray outputs, list counts not None, list members not None,
-        Access access not None, Watch watch not None, goes_on not None, ended not None,
-    ) -> tuple[bool, int, int, float, float, float, int]:
-        """Take a step for each batch of the first `rows` rows of x and t that `order` names, or of their own, epoch after epoch.
-
-        Each epoch begins with an order shuffled by its one of `seeds`; without these `order` is left as it is. The model's
-        outputs, of one epoch, go to `outputs`. The steps taken are counted in `counts`, at the `members` of each update, also
-        when an exception ends the call. After each epoch `ended` is called with the sum of its losses, what their mean divides it
-        by, and its seconds; it returns the number of the next epoch's first draw, or None to end the call, and may change the
-        records of `updates`.
+    def train(self, Frame frame not None, TrainOptions o not None) -> tuple[bool, int, int, float, float, float, int]:
+        """Take a step for each batch, epoch after epoch; see TrainOptions.
 
         Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
-        steps are taken in turns of `access`. The call ends where `watch` finds the model changed, or `goes_on`, which may
-        change the records of `updates`, says that it is to.
+        steps are taken in turns. The call ends where the model is found changed, or `goes_on` or `ended` say so. The steps taken
+        are counted also when an exception ends the call.
 
         Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
         that is divided by, the latest loss and draw; the step of a loss that is not finite is not taken.
         """
         cdef Epoch e
+        cdef Batch batch
+        cdef Blocks blocks = self.blocks
         cdef bint fine = True, stands = True, counted = True, alone
-        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(x, 0), N = min(batch_size, rows)
-        cdef Operation* operations = <Operation*>address(self.operations)
-        cdef const Objective* objective = <const Objective*>address(self.objective)
-        cdef Update* update = <Update*>address(updates)
-        cdef Py_ssize_t runs = cnp.PyArray_SIZE(updates), count = self.count, run, epoch = 0
-        cdef const uint64_t* shuffles = <const uint64_t*>address(seeds)
+        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(o.x, 0), N = min(o.batch_size, o.rows)
+        cdef Update* update = o.updates.update
+        cdef Py_ssize_t runs = o.updates.count, run, epoch = 0
+        cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
         cdef Py_ssize_t size = 0, before
         cdef int threads, planned = 0
         cdef double start, began
-        cdef Block block = take_scratch()
+        cdef Block block
         cdef void* scratch
-        e.rows, e.batch_size, e.done, e.steps = rows, batch_size, 0, 0
-        e.order = <int64_t*>address(order)
-        e.x, e.t, e.outputs = <char*>address(x), <char*>address(t), <char*>address(outputs)
-        e.x_row, e.t_row = cnp.PyArray_NBYTES(x) // all_rows, cnp.PyArray_NBYTES(t) // all_rows
-        e.output_row = 0 if outputs is None else cnp.PyArray_NBYTES(outputs) // e.rows
-        e.input, e.target = self.input, self.target
-        e.limit_of_values, e.limit_of_norm, e.sums = limit_of_values, limit_of_norm, sums
-        e.total = e.count = e.loss = 0
-        e.seed, e.call, e.draws = seed, call, self.draws
+        cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
+        if updates == NULL:
+            raise MemoryError()
+        block = take_scratch()
+        memset(&e, 0, sizeof(e))
+        e.rows, e.batch_size = o.rows, o.batch_size
+        e.order = <int64_t*>address(o.order)
+        e.x, e.t, e.outputs = <char*>address(o.x), <char*>address(o.t), <char*>address(o.outputs)
+        e.x_row, e.t_row = cnp.PyArray_NBYTES(o.x) // all_rows, cnp.PyArray_NBYTES(o.t) // all_rows
+        e.output_row = 0 if o.outputs is None else cnp.PyArray_NBYTES(o.outputs) // e.rows
+        e.input, e.target = <char*>address(frame.arena) + self.input, <char*>address(frame.arena) + self.target
+        e.limit_of_values, e.limit_of_norm, e.sums = o.clip_value, o.clip_norm, o.sums
+        e.pauses = o.after_backward is not None
+        e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses)
+        e.seed, e.call, e.draws = o.seed, o.call, self.draws
         for run in range(runs):
             if update[run].operation >= 0:
-                operations[update[run].operation].update = <Py_ssize_t>(update + run)
+                updates[update[run].operation] = update + run
         try:
-            while stands and fine and epoch < epochs:
+            while stands and fine and epoch < o.epochs:
                 start = now()
                 e.done = e.steps = 0
                 e.total = e.count = 0
@@ -256,45 +343,53 @@ cdef class Program:
                     with nogil:
                         shuffle_kernel(shuffles[epoch], all_rows, e.order)
                 while e.done < e.rows:
-                    enter(access)
+                    enter(o.access)
                     try:
                         # From here on no Python code runs until the turn is over.
-                        if not watch.unchanged():
+                        if not o.watch.unchanged():
                             stands = False
                             break
                         follow_threads()
                         threads = threads_for(INFINITY)
-                        alone = threads > 1 and by_one_thread(&self.pace, N)
+                        alone = threads > 1 and by_one_thread(&frame.pace, N)
                         if threads != planned:
-                            size, planned = self.scratch_size(N, e.rows % N or N), threads
+                            size, planned = self.scratch_size(&blocks, N, e.rows % N or N), threads
                         scratch = scratch_in(&block, size)
-                        read_steps(update, runs, counts, members)
+                        o.updates.read_steps(o.counts)
+                        batch = frame.batch(0, NULL, e.seed, 0)
+                        batch.updates = updates
                         # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
                         with nogil:
                             if self.itemsize == 4:
-                                fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <float*>scratch)
+                                fine = run_steps(
+                                    self.operations, self.count, &blocks, &self.objective, update, runs, &e, &batch,
+                                    <float*>scratch)
                             else:
-                                fine = run_steps(operations, count, &self.blocks, objective, update, runs, &e, <double*>scratch)
+                                fine = run_steps(
+                                    self.operations, self.count, &blocks, &self.objective, update, runs, &e, &batch,
+                                    <double*>scratch)
                         hold_threads(0)
                         if e.done > before:
-                            note_pace(&self.pace, alone, (now() - began) / (e.done - before))
-                        count_steps(update, runs, counts, members)
+                            note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
+                        o.updates.count_steps(o.counts)
                         counted = True  # and from here on they may be set
                     finally:
-                        leave(access)
+                        leave(o.access)
                     if not fine:
                         PyErr_CheckSignals()
                         break
                     if e.done < e.rows:
+                        if e.pending:
+                            o.after_backward()
                         PyErr_CheckSignals()
-                        stands = goes_on()
+                        stands = o.goes_on()
                         if not stands:
                             break
                 if not (stands and fine):
                     break
-                next_call = ended(e.total, e.count, now() - start)
+                next_call = o.ended(e.total, e.count, now() - start)
                 PyErr_CheckSignals()
                 if next_call is None:
                     break
@@ -303,91 +398,72 @@ cdef class Program:
         finally:
             # Here, since Python code would let a second Ctrl-C in between.
             if not counted:
-                count_steps(update, runs, counts, members)
-            for run in range(runs):
-                if update[run].operation >= 0:
-                    operations[update[run].operation].update = 0
+                o.updates.count_steps(o.counts)
             give_scratch(block)
+            PyMem_Free(updates)
         return fine, e.done, e.steps, e.total, e.count, e.loss, e.call
 
-    def first_not_finite(self, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
+    def first_not_finite(self, Frame frame not None, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
-        cdef Py_ssize_t N = cnp.PyArray_DIM(x, 0), in_blocks = self.blocks.count, size = self.blocks.size if in_blocks else N
+        cdef Blocks blocks = self.blocks
+        cdef Py_ssize_t N = cnp.PyArray_DIM(x, 0), in_blocks = blocks.count, size = blocks.size if in_blocks else N
         cdef Py_ssize_t count = self.count, found = in_blocks
-        cdef Batch batch = new_batch(N, address(x), seed, call)
-        batch.memory = <char*>scratch_for(self.scratch_size(N, N))
+        cdef Batch batch = frame.batch(N, address(x), seed, call)
+        batch.bases[BLOCK] = <char*>scratch_for(self.scratch_size(&blocks, N, N))
         for batch.first in range(0, N if in_blocks else 0, size):
             batch.N = min(size, N - batch.first)
-            found = min(found, self.first_wild_of(0, in_blocks, &batch))
+            found = min(found, self.search(0, in_blocks, &batch))
         if found == in_blocks:
             batch.first, batch.N = 0, N
-            found = self.first_wild_of(in_blocks, count, &batch)
+            found = self.search(in_blocks, count, &batch)
         return found if found < count else -1
 
-    cdef Py_ssize_t first_wild_of(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
-        cdef const Operation* operations = <const Operation*>address(self.operations)
-        cdef char* scratch = batch.memory + self.blocks.memory
+    cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
+        cdef char* scratch = batch.bases[BLOCK] + self.blocks.memory
         if self.itemsize == 4:
-            return first_wild(operations, first, count, batch, <float*>scratch)
-        return first_wild(operations, first, count, batch, <double*>scratch)
+            return first_not_finite_of(self.operations, first, count, batch, <float*>scratch)
+        return first_not_finite_of(self.operations, first, count, batch, <double*>scratch)
 
-    cdef int forward(self, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
-        cdef Batch batch = new_batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
-        batch.y = address(y)
-        return self.run_batch(&batch, True)
+    cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
+        cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
+        batch.bases[OUTPUT] = <char*>address(y)
+        return self.run_batch(frame, &batch, True)
 
     cdef int backward(
-        self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed, uint64_t call) except -1:
-        cdef Batch batch = new_batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
-        cdef Operation* operations = <Operation*>address(self.operations)
+        self, Frame frame, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed,
+        uint64_t call) except -1:
+        cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
         cdef tuple entry
         for entry in gradients:
-            operations[<Py_ssize_t>entry[0]].accumulate = accumulates(<tuple>entry[1])
-        batch.y, batch.gy, batch.gx = address(y), address(gy), address(gx)
-        return self.run_batch(&batch, False)
-
-    cdef int bind(self, list parameters, object moves) except -1:
-        """Let operations read and write the arrays that parameters live in now: (number, W, b) for each that has some."""
-        cdef Operation* operations = <Operation*>address(self.operations)
-        cdef Operation* op
-        cdef tuple entry
-        cdef cnp.ndarray W, gW, b, gb
-        cdef list arrays = []
-        for entry in parameters:
-            op = operations + <Py_ssize_t>entry[0]
-            W, gW, b, gb = (array_of(entry[1], False), array_of(entry[1], True), array_of(entry[2], False), array_of(entry[2], True))
-            op.W, op.gW, op.b, op.gb = (
-                <Py_ssize_t>address(W), <Py_ssize_t>address(gW), <Py_ssize_t>address(b), <Py_ssize_t>address(gb))
-            arrays.append((W, gW, b, gb))
-        # A parameter may move to others while these are in use.
-        self.bound, self.arrays = moves, arrays
-        return 0
+            frame.accumulates[<Py_ssize_t>entry[0]] = accumulates(<tuple>entry[1])
+        batch.bases[OUTPUT], batch.bases[GRAD_OUTPUT] = <char*>address(y), <char*>address(gy)
+        batch.bases[GRAD_INPUT] = <char*>address(gx)
+        return self.run_batch(frame, &batch, False)
 
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept:
         return N <= self.light
 
-    cdef int run_batch(self, const Batch* batch, bint forward) except -1:
-        cdef const Operation* operations = <const Operation*>address(self.operations)
-        cdef Py_ssize_t count = self.count
+    cdef int run_batch(self, Frame frame, const Batch* batch, bint forward) except -1:
+        cdef Blocks blocks = self.blocks
         cdef void* scratch
         cdef int threads
         follow_threads()
         threads = threads_for(INFINITY)
-        if batch.N != self.latest_size or self.latest_table != table or self.latest_threads != threads:
-            self.latest_scratch = self.scratch_size(batch.N, batch.N)
-            self.latest_size, self.latest_table, self.latest_threads = batch.N, table, threads
-        scratch = scratch_for(self.latest_scratch)
+        if batch.N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
+            frame.latest_scratch = self.scratch_size(&blocks, batch.N, batch.N)
+            frame.latest_size, frame.latest_table, frame.latest_threads = batch.N, table, threads
+        scratch = scratch_for(frame.latest_scratch)
         if self.keeps_gil(batch.N):
             if self.itemsize == 4:
-                run_either(forward, operations, count, batch, <float*>scratch)
+                run_either(forward, self.operations, self.count, batch, <float*>scratch)
             else:
-                run_either(forward, operations, count, batch, <double*>scratch)
+                run_either(forward, self.operations, self.count, batch, <double*>scratch)
             return 0
         hold_threads(threads)
         with nogil:
             if self.itemsize == 4:
-                run_either(forward, operations, count, batch, <float*>scratch)
+                run_either(forward, self.operations, self.count, batch, <float*>scratch)
             else:
-                run_either(forward, operations, count, batch, <double*>scratch)
+                run_either(forward, self.operations, self.count, batch, <double*>scratch)
         hold_threads(0)
         return 0

@@ -1,16 +1,81 @@
-"""The optimizer's steps in a program: all at once when the gradients stand, or part by part as they are made."""
+"""The optimizer's updates in a program, and the clipping of all gradients before them."""
 
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport hypot, isinf, isnan
 
-from fastdl._kernels.optim cimport adam_step_kernel, norm_kernel, rmsprop_step_kernel, sgd_step_kernel, shrink_kernel
-from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport MOST_STATES, OptimizerDescriptor
+from fastdl._kernels.optim cimport norm_kernel, shrink_kernel
+from fastdl._kernels.table cimport entries, table
 
-# A part is stepped in runs that one thread takes without asking for others.
-cdef enum:
-    RUN = 16384
+cnp.import_array()
 
 # 2^-512
 cdef double FAR_BELOW = 7.458340731200207e-155
+
+
+cdef class Updates:
+    """What a program's steps update: stretches of an optimizer's parameters.
+
+    Args:
+        updates: (descriptor, p, g, states, options, operation, members) for each: arrays of one length (None for a state that is
+            not used), the options as the descriptor packs them, the number of the operation whose weights these are (-1 for none),
+            and the optimizer's parameters that it covers.
+    """
+
+    def __init__(self, list updates not None):
+        cdef Py_ssize_t i
+        cdef OptimizerDescriptor descriptor
+        cdef cnp.ndarray p, g, state
+        if self.update != NULL:
+            raise TypeError("Updates: expected to be made once; make it anew")
+        self.update = <Update*>PyMem_Calloc(max(1, len(updates)), sizeof(Update))
+        if self.update == NULL:
+            raise MemoryError()
+        self.count, self.kept, self.members = len(updates), [], []
+        for number, (descriptor, p, g, states, options, operation, members) in enumerate(updates):
+            if len(states) > MOST_STATES:
+                raise ValueError(f"Updates: expected at most {MOST_STATES} states, got {len(states)}")
+            self.update[number].kernels, self.update[number].operation = &descriptor.kernels, operation
+            self.update[number].p, self.update[number].g = <char*>address(p), <const char*>address(g)
+            self.update[number].n = cnp.PyArray_SIZE(p)
+            for i in range(len(states)):
+                state = states[i]
+                self.update[number].states[i] = <char*>address(state)
+            self.kept.append([descriptor, p, g, states, None])
+            self.members.append(members)
+            self.set_options(number, options)
+
+    def __dealloc__(self):
+        PyMem_Free(self.update)
+
+    def __reduce__(self):
+        raise TypeError("Updates: expected to stay in its process, for it holds addresses; make it again")
+
+    def __len__(self):
+        return self.count
+
+    def set_options(self, Py_ssize_t number, bytes options not None):
+        """Let an update go on with other options."""
+        if not 0 <= number < self.count:
+            raise IndexError(f"Updates: expected a number below {self.count}, got {number}")
+        self.update[number].options = <const void*><const char*>options
+        self.kept[number][4] = options
+
+    cdef int read_steps(self, list counts) except -1:
+        """Go on from the steps that the optimizer's parameters have taken."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.update[i].step = counts[self.members[i].start]
+            self.update[i].taken = self.update[i].failed = False
+        return 0
+
+    cdef int count_steps(self, list counts) except -1:
+        """Let the optimizer's parameters know how many steps they have taken."""
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            counts[self.members[i]] = [self.update[i].step] * (self.members[i].stop - self.members[i].start)
+        return 0
 
 
 cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:
@@ -42,49 +107,3 @@ cdef void clip_norm(const Update* update, Py_ssize_t count, double limit, real* 
     if not limit / (norm + 1e-6) >= 1:
         for i in range(count):
             shrink_kernel(limit, norm, update[i].n, <real*>update[i].g)
-
-
-cdef inline real* after(Py_ssize_t state, Py_ssize_t start, real* _) noexcept nogil:
-    return <real*>state + start if state else NULL
-
-
-cdef bint step_of(const Update* u, Py_ssize_t step, Py_ssize_t start, Py_ssize_t n, const real* g) noexcept nogil:
-    """Step number `step` of n parameters from `start` on, whose gradients are g; whether these were finite."""
-    cdef real* p = <real*>u.p + start
-    cdef real* first = after(u.first_state, start, p)
-    cdef real* second = after(u.second_state, start, p)
-    cdef real* third = after(u.third_state, start, p)
-    if u.kind == SGD:
-        return sgd_step_kernel(
-            g, u.lr, u.momentum, u.dampening, u.weight_decay, u.nesterov, u.decoupled, u.maximize, step == 1, n, p, first)
-    if u.kind == RMSPROP:
-        return rmsprop_step_kernel(
-            g, u.lr, u.alpha, u.eps, u.weight_decay, u.decoupled, u.momentum, u.maximize, u.eps_inside_sqrt, n, p, first, second,
-            third)
-    return adam_step_kernel(
-        g, u.lr, u.beta1, u.beta2, u.eps, u.weight_decay, u.decoupled, u.maximize, u.eps_inside_sqrt, step, n, p, first, second,
-        third)
-
-
-cdef bint take_step(Update* update, Py_ssize_t count, real* _) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef Update* u
-    cdef bint finite = True
-    for i in range(count):
-        u = update + i
-        u.step += 1
-        if u.taken:
-            finite = finite and not u.failed
-            u.taken = 0
-        else:
-            finite = step_of(u, u.step, 0, u.n, <const real*>u.g) and finite
-    return finite
-
-
-cdef void take_part(Update* u, Py_ssize_t start, Py_ssize_t n, const real* g) noexcept nogil:
-    cdef Py_ssize_t done = 0, run
-    while done < n:
-        run = min(n - done, <Py_ssize_t>RUN)
-        if not step_of(u, u.step + 1, start + done, run, g + done):
-            u.failed = 1
-        done += run

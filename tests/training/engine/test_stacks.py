@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fastdl import nn, optim
 from fastdl.plan import Plan
 from fastdl.plan import plan as plan_room
-from fastdl.plan.arena import LINE, arena
+from fastdl.plan.arena import LINE, placed
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
 from tests.training.engine.twins import Parts, compare
@@ -100,13 +100,17 @@ def test_containers_train_alike_in_both_engines(container, before, behind):
     compare(lambda: wrapped(container(), before, behind), x, rng.standard_normal((8, width)))
 
 
+def kinds_of(plan):
+    """The names of a plan's operations, and the codes of the activations in them."""
+    return [(each.descriptor.name, each.activation.code if each.activation else 0) for each in plan.operations]
+
+
 def test_an_activation_that_others_bypass_is_not_fused_into_the_product_before():
     plan = Plan((4,), np.dtype(F), 4, True)
     plan.through(
         nn.Sequential(linear(4, 4), nn.Residual(nn.Sequential(nn.ReLU(), linear(4, 4), nn.Tanh()))), plan.input
     )
-    kinds = [(operation.kind, operation.fields.get("activation", 0)) for operation in plan.operations]
-    assert kinds == [("linear", 0), ("activation", 1), ("linear", 4), ("move", 0), ("move", 0)]
+    assert kinds_of(plan) == [("linear", 0), ("activation", 1), ("linear", 4), ("move", 0), ("move", 0)]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +127,7 @@ def test_an_activation_that_others_bypass_is_not_fused_into_the_product_before()
 def test_a_relu_goes_behind_a_pooling_of_maxima(layers, kinds):
     plan = Plan((1, 8), np.dtype(np.float32), 4, True)
     plan.through(nn.Sequential(nn.Conv1d(1, 2, 3), *layers), plan.input)
-    assert [(operation.kind, operation.fields.get("activation", 0)) for operation in plan.operations] == kinds
+    assert kinds_of(plan) == kinds
 
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus)
@@ -261,18 +265,18 @@ def test_random_stacks_for_images_train_alike(stack):
 
 
 def storages_of(model, shape, batch_size=5):
-    """The roots of a plan's storages, told from the list that its arena was made of."""
+    """A plan, and the roots of the storages that it placed in its arena."""
     found = []
 
     def watched(storages):
         found[:] = {id(storage): storage for storage in storages}.values()
-        return arena(found)
+        return placed(found)
 
     y = np.zeros((8, 2))
     plan = Plan(shape, np.dtype(F), batch_size, True)
     output = plan.through(model, plan.input)
-    with mock.patch.object(plan_room, "arena", watched):
-        plan.program(output, nn.MSELoss()._objective(plan, output, y), (y[:1].nbytes, 0))
+    with mock.patch.object(plan_room, "placed", watched):
+        plan.program(output, nn.MSELoss()._objective(plan, output, y), y[:1].nbytes)
     return plan, [storage for storage in found if storage.place_of is None and storage.first >= 0]
 
 
@@ -326,6 +330,6 @@ def test_the_plans_bytes_are_those_of_its_arena():
         Task(model, nn.MSELoss(), optim.SGD(model.parameters()), None, None), np.zeros((100, 4)), np.zeros((100, 2)), 50
     )
     plan = engine._plan
-    assert plan.nbytes == max(array.nbytes for array in plan.arrays if array.dtype == np.uint8)
+    assert plan.nbytes == engine._frame.arena.nbytes
     # x, y of the hidden layer and its gradient, the output and its gradient, the targets; at most each once.
     assert plan.nbytes <= 50 * 8 * (4 + 100 + 100 + 2 + 2 + 2 + 2) + 10 * LINE

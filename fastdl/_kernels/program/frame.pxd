@@ -1,0 +1,27 @@
+# Frames: what of a program varies by call; see frame.pyx.
+cimport numpy as cnp
+from libc.stdint cimport uint64_t
+
+from fastdl._kernels.descriptor cimport Batch
+
+# Seconds a sample by one thread and by all, 0 where not known yet; calls so far, and when the slower is tried again.
+cdef struct Pace:
+    double one, all
+    Py_ssize_t calls, next_trial, trials_apart
+
+cdef class Frame:
+    cdef readonly cnp.ndarray arena
+    # The arrays outside of the arena by their number, those whose addresses `table` holds, and which of the parameters' moves they
+    # stand for.
+    cdef list sources, arrays
+    cdef char** table
+    cdef char* accumulates
+    cdef object moves
+    # What the latest call asked for.
+    cdef Py_ssize_t latest_size, latest_scratch
+    cdef const void* latest_table
+    cdef int latest_threads
+    cdef Pace pace
+    # Let operations read and write the arrays that parameters live in now.
+    cdef int bind(self, object moves=*) except -1
+    cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept

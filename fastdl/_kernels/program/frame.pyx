@@ -1,0 +1,81 @@
+"""A frame: what of a program varies by call. Its memory, the arrays outside of it, and how gradients are written.
+
+A program itself is not changed by calls; each forward that a backward may follow has a frame of its own.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.string cimport memcpy, memset
+
+import numpy as np
+
+from fastdl._kernels.array cimport address
+from fastdl._kernels.descriptor cimport ARENA, INPUT
+
+cnp.import_array()
+
+cdef enum:
+    LINE = 64
+    FIRST_TRIAL = 16
+
+
+cdef class Frame:
+    """Memory for one program, made by Program.frame.
+
+    Args:
+        nbytes: of the arena.
+        sources: the arrays outside of it: arrays, (parameter, False) for its values, (parameter, True) for its gradient.
+        accumulates: a byte for each operation: whether gradients of its parameters are added to.
+    """
+
+    def __init__(self, Py_ssize_t nbytes, list sources not None, bytes accumulates not None):
+        cdef Py_ssize_t start
+        raw = np.zeros(nbytes + LINE, np.uint8)
+        start = LINE - <size_t>cnp.PyArray_DATA(<cnp.ndarray>raw) % LINE
+        self.arena = raw[start : start + nbytes]
+        if self.table != NULL:
+            raise TypeError("Frame: expected to be made once; make another")
+        self.sources, self.arrays = sources, []
+        self.table = <char**>PyMem_Calloc(max(1, len(sources)), sizeof(char*))
+        self.accumulates = <char*>PyMem_Calloc(max(1, len(accumulates)), 1)
+        if self.table == NULL or self.accumulates == NULL:
+            raise MemoryError()
+        memcpy(self.accumulates, <const char*>accumulates, len(accumulates))
+        self.latest_size = -1
+        self.pace.next_trial = FIRST_TRIAL
+
+    def __dealloc__(self):
+        PyMem_Free(self.table)
+        PyMem_Free(self.accumulates)
+
+    def __reduce__(self):
+        raise TypeError("Frame: expected to stay in its process, for it holds addresses; plan the model again")
+
+    cdef int bind(self, object moves=None) except -1:
+        cdef Py_ssize_t number
+        cdef cnp.ndarray array
+        cdef list arrays = [array_of(source) for source in self.sources]
+        for number in range(len(arrays)):
+            array = arrays[number]
+            self.table[number] = <char*>address(array)
+        # A parameter may move to others while these are in use.
+        self.moves, self.arrays = moves, arrays
+        return 0
+
+    cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
+        """A whole batch, of which no other array is outside of the arena."""
+        cdef Batch batch
+        memset(&batch, 0, sizeof(batch))
+        batch.N, batch.bases[INPUT], batch.seed, batch.call = N, <char*>x, seed, call
+        batch.bases[ARENA] = <char*>cnp.PyArray_DATA(self.arena)
+        batch.arrays, batch.accumulates = self.table, self.accumulates
+        return batch
+
+
+cdef array_of(source):
+    """An array itself, or a parameter's values or gradient; None for the gradient of a frozen one."""
+    if not isinstance(source, tuple):
+        return source
+    parameter, gradient = source
+    if gradient:
+        return parameter._grad if parameter._requires_grad else None
+    return parameter._data
