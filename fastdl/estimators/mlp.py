@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
-from fastdl.callbacks import Callback
 from fastdl.estimators.base import Estimator
 from fastdl.estimators.classifier import Classifier
+from fastdl.estimators.options import Options, set_options, with_options
 from fastdl.estimators.perceptron import hidden_layers, perceptron
 from fastdl.estimators.regressor import Regressor
 
@@ -61,6 +61,7 @@ class _Perceptron(Estimator):
                 layer.bias.data = value
 
 
+@with_options
 class MLPClassifier(Classifier, _Perceptron):
     """A multilayer perceptron for classes: sklearn.neural_network.MLPClassifier's arguments and attributes, and more.
 
@@ -68,36 +69,15 @@ class MLPClassifier(Classifier, _Perceptron):
         hidden_layer_sizes: neurons of each hidden layer.
         activation: of all hidden layers or a list with one for each: "identity", "logistic", "tanh", "relu",
             "leaky_relu", "elu", "gelu", "silu", "softplus".
-        solver: "adam", "sgd", "rmsprop", or "lbfgs", which sees all samples at once and suits a few thousand of them.
-        alpha: the penalty alpha / 2 ||W||^2, over the samples of a batch, on weights but not on biases.
-        batch_size: samples a step; "auto" is min(200, n).
-        learning_rate: of sgd: "constant", "invscaling" (learning_rate_init / (t_ + 1)^power_t) or "adaptive" (a fifth
-            whenever nothing has improved).
-        learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon: of sgd and adam.
-        rho: of rmsprop: the share of the mean square that stays.
-        max_iter: the most epochs, of lbfgs the most iterations; max_fun: of lbfgs the most evaluations.
-        shuffle: see the samples in a new order in each epoch.
-        random_state: of weights, order, dropout and split; an integer repeats the fit to the bit.
-        tol, n_iter_no_change: stop when the loss (or with early_stopping the score) has not improved by tol for more than
-            so many epochs.
-        verbose: print each epoch's loss and score.
-        warm_start: let `fit` go on from the latest fit.
-        early_stopping: set validation_fraction of the samples aside, stop by their score and go back to the best weights.
+        {options}
         dropout: the share of neurons left out after each hidden layer, or a list with one for each.
         batch_norm: normalize each hidden layer before its activation.
-        class_weight: "balanced", or a dictionary of weights by class.
-        loss: "log_loss", or a `fastdl.nn.Loss` of (scores, class indices).
-        callbacks: of `fastdl.callbacks`, for sgd, adam and rmsprop.
+        {classes}
 
     Attributes:
         classes_: the classes in order.
-        model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
-        loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
-        validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
-        coefs_, intercepts_: the linear layers' weights (inputs, outputs) and biases, views into the model; assignment
-            copies.
-        n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as scikit-learn's.
+        {fitted}
+        {weights}
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.
@@ -117,63 +97,19 @@ class MLPClassifier(Classifier, _Perceptron):
         hidden_layer_sizes: Any = (100,),
         activation: str | list[str] = "relu",
         *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: int | float = 10,
-        max_fun: int = 15000,
-        rho: float = 0.99,
         dropout: float | list[float] = 0.0,
         batch_norm: bool = False,
         class_weight: Any = None,
         loss: str | nn.Loss = "log_loss",
-        callbacks: list[Callback] | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.rho = rho
         self.dropout = dropout
         self.batch_norm = batch_norm
         self.class_weight = class_weight
         self.loss = loss
-        self.callbacks = callbacks
+        set_options(self, options)
 
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
         model = self._perceptron(x, self._scores(), random_state)
@@ -181,37 +117,18 @@ class MLPClassifier(Classifier, _Perceptron):
         return model
 
 
+@with_options
 class MLPRegressor(Regressor, _Perceptron):
     """A multilayer perceptron for numbers: sklearn.neural_network.MLPRegressor's arguments and attributes, and more.
 
     Args:
-        loss: "squared_error", "absolute_error", "huber", "poisson", or a `fastdl.nn.Loss` of (outputs, targets).
+        {values}
         hidden_layer_sizes, activation, dropout, batch_norm: as for MLPClassifier.
-        solver: "adam", "sgd", "rmsprop", or "lbfgs", which sees all samples at once and suits a few thousand of them.
-        alpha: the penalty alpha / 2 ||W||^2, over the samples of a batch, on weights but not on biases.
-        batch_size: samples a step; "auto" is min(200, n).
-        learning_rate: of sgd: "constant", "invscaling" (learning_rate_init / (t_ + 1)^power_t) or "adaptive" (a fifth
-            whenever nothing has improved).
-        learning_rate_init, momentum, nesterovs_momentum, beta_1, beta_2, epsilon: of sgd and adam.
-        rho: of rmsprop: the share of the mean square that stays.
-        max_iter: the most epochs, of lbfgs the most iterations; max_fun: of lbfgs the most evaluations.
-        shuffle: see the samples in a new order in each epoch.
-        random_state: of weights, order, dropout and split; an integer repeats the fit to the bit.
-        tol, n_iter_no_change: stop when the loss (or with early_stopping the score) has not improved by tol for more than
-            so many epochs.
-        verbose: print each epoch's loss and score.
-        warm_start: let `fit` go on from the latest fit.
-        early_stopping: set validation_fraction of the samples aside, stop by their score and go back to the best weights.
-        callbacks: of `fastdl.callbacks`, for sgd, adam and rmsprop.
+        {options}
 
     Attributes:
-        model_: the trained `fastdl.nn.Module`, in evaluation mode; history_: the latest fit's `History`.
-        loss_curve_, loss_, best_loss_: each epoch's loss with its penalty, the last and the least of them.
-        validation_scores_, best_validation_score_: with early_stopping, each epoch's score, and the best.
-        n_iter_, t_: epochs of the latest fit (or pass of partial_fit), and samples seen in all.
-        coefs_, intercepts_: the linear layers' weights (inputs, outputs) and biases, views into the model; assignment
-            copies.
-        n_layers_, n_outputs_, out_activation_, n_features_in_, feature_names_in_: as scikit-learn's.
+        {fitted}
+        {weights}
 
     Raises:
         TypeError, ValueError: in `fit`, for arguments or data that cannot be used.
@@ -231,60 +148,16 @@ class MLPRegressor(Regressor, _Perceptron):
         hidden_layer_sizes: Any = (100,),
         activation: str | list[str] = "relu",
         *,
-        solver: str = "adam",
-        alpha: float = 0.0001,
-        batch_size: int | str = "auto",
-        learning_rate: str = "constant",
-        learning_rate_init: float = 0.001,
-        power_t: float = 0.5,
-        max_iter: int = 200,
-        shuffle: bool = True,
-        random_state: Any = None,
-        tol: float = 1e-4,
-        verbose: bool | int = False,
-        warm_start: bool = False,
-        momentum: float = 0.9,
-        nesterovs_momentum: bool = True,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-8,
-        n_iter_no_change: int | float = 10,
-        max_fun: int = 15000,
-        rho: float = 0.99,
         dropout: float | list[float] = 0.0,
         batch_norm: bool = False,
-        callbacks: list[Callback] | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.loss = loss
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
-        self.solver = solver
-        self.alpha = alpha
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.learning_rate_init = learning_rate_init
-        self.power_t = power_t
-        self.max_iter = max_iter
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.tol = tol
-        self.verbose = verbose
-        self.warm_start = warm_start
-        self.momentum = momentum
-        self.nesterovs_momentum = nesterovs_momentum
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.beta_1 = beta_1
-        self.beta_2 = beta_2
-        self.epsilon = epsilon
-        self.n_iter_no_change = n_iter_no_change
-        self.max_fun = max_fun
-        self.rho = rho
         self.dropout = dropout
         self.batch_norm = batch_norm
-        self.callbacks = callbacks
+        set_options(self, options)
 
     def _make_model(self, x: Array, random_state: np.random.RandomState) -> nn.Module:
         self.out_activation_ = self._out_activation()
