@@ -28,6 +28,7 @@ except ImportError as error:
     raise error from None
 
 from fastdl import data as data
+from fastdl import errors as errors
 from fastdl import nn as nn
 from fastdl import optim as optim
 from fastdl._kernels.threads import get_num_threads as get_num_threads

@@ -10,6 +10,7 @@ from libc.string cimport memset
 
 from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -27,10 +28,6 @@ def lanes_length(Py_ssize_t N) -> int:
 
 cdef inline Py_ssize_t chunks_of(Py_ssize_t N) noexcept nogil:
     return (N + CHUNK - 1) // CHUNK
-
-
-cdef inline Py_ssize_t whole_registers(Py_ssize_t N, Py_ssize_t lanes) noexcept nogil:
-    return (N + lanes - 1) // lanes * lanes
 
 
 cdef void to_lanes_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
@@ -68,7 +65,7 @@ cdef void product(
     """y (m, N) = a (m, k) x (k, N) + bias, in whole registers."""
     cdef FlushDenormals flush
     flush.on()
-    entries(table, x).multiply(m, whole_registers(N, entries(table, x).lanes), k, a, a_row, a_column, False, x, L, False, bias,
+    entries(table, x).multiply(m, round_up(N, entries(table, x).lanes), k, a, a_row, a_column, False, x, L, False, bias,
                                bias != NULL, y, L)
 
 
@@ -96,7 +93,7 @@ cdef void sums(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW,
     real* gb) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Py_ssize_t n = whole_registers(N, entries(table, x).lanes)
+    cdef Py_ssize_t n = round_up(N, entries(table, x).lanes)
     flush.on()
     if gW != NULL:
         entries(table, x).correlate_lanes(O, I, n, gy, L, x, L, accumulate, gW)

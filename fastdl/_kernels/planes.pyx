@@ -9,6 +9,7 @@ from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastdl._kernels.patches cimport Product, operations
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchRuns, PatchTap, Size, entries, patch_pixels, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -171,7 +172,7 @@ cdef Py_ssize_t parts_of(const Product& p) noexcept nogil:
 
 cdef Py_ssize_t run_of(const Planes& planes) noexcept nogil:
     """The pixels of a block, up to the end of a register."""
-    return (planes.rows * planes.pitch + LANES - 1) // LANES * LANES
+    return round_up(planes.rows * planes.pitch, LANES)
 
 
 cdef Py_ssize_t images_at_once(const Product& p, const Planes& planes) noexcept nogil:
@@ -234,7 +235,7 @@ cdef void part_of_correlation(
         row = 0
         while row < outputs.height:
             rows = min(planes.rows, outputs.height - row)
-            run = rows * columns if whole_registers else (rows * planes.pitch + LANES - 1) // LANES * LANES
+            run = rows * columns if whole_registers else round_up(rows * planes.pitch, LANES)
             for i in range(count):
                 image = (n + i) * p.G + g
                 fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first,

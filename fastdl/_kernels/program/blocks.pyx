@@ -14,6 +14,7 @@ from libc.string cimport memset
 from fastdl._kernels.descriptor cimport BLOCK, MOST_PARAMETERS, place
 from fastdl._kernels.program.objective cimport objective_backward, objective_forward, objective_scratch
 from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
+from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
 
@@ -48,7 +49,7 @@ cdef Py_ssize_t blocks_scratch(
 
 cdef Py_ssize_t padded_lines(Py_ssize_t n) noexcept nogil:
     """So many elements in whole cache lines, and one line between them and the next."""
-    return (n + 2 * LINE - 1) // LINE * LINE
+    return round_up(n + LINE, LINE)
 
 
 cdef Py_ssize_t own_scratch(
