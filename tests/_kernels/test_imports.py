@@ -8,7 +8,7 @@ import pytest
 import fastdl
 
 KERNELS = Path(__file__).parent.parent.parent / "fastdl" / "_kernels"
-BELOW = {"fastdl.validation", "fastdl.messages"}
+BELOW = {"fastdl.validation", "fastdl.messages", "fastdl.errors"}
 
 
 @pytest.mark.parametrize("path", sorted(KERNELS.rglob("*.p[yx][xd]")), ids=lambda path: path.name)
