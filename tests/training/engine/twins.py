@@ -25,6 +25,7 @@ class Parts(NamedTuple):
     optimizer: Any
     clip_value: float | None = None
     clip_norm: float | None = None
+    after_backward: Callable[[], object] | None = None
 
 
 def left(parts: Any) -> dict[str, np.ndarray]:
