@@ -3,8 +3,8 @@
 cimport numpy as cnp
 from cython.parallel cimport prange
 
-from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -78,10 +78,8 @@ def activation_forward(cnp.ndarray x not None, str kind not None, double alpha, 
     """y = f(x)"""
     cdef int code = activation_code(kind)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        activation_forward_kernel[float](<float*>address(x), code, alpha, beta, n, <float*>address(y))
-    else:
-        activation_forward_kernel[double](<double*>address(x), code, alpha, beta, n, <double*>address(y))
+    dispatch(
+        floats(x), activation_forward_kernel[float], activation_forward_kernel[double], data(x), code, alpha, beta, n, data(y))
 
 
 def activation_backward(
@@ -91,10 +89,9 @@ def activation_backward(
     cdef int code = activation_code(kind)
     cdef cnp.ndarray kept = y if table.activation_keeps_output[code] else x
     cdef Py_ssize_t n = cnp.PyArray_SIZE(gy)
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        activation_backward_kernel[float](<float*>address(gy), <float*>address(kept), code, alpha, beta, n, <float*>address(gx))
-    else:
-        activation_backward_kernel[double](<double*>address(gy), <double*>address(kept), code, alpha, beta, n, <double*>address(gx))
+    dispatch(
+        floats(gy), activation_backward_kernel[float], activation_backward_kernel[double], data(gy), data(kept), code, alpha,
+        beta, n, data(gx))
 
 
 def _attributes(dict fields):

@@ -19,6 +19,7 @@ from fastdl._kernels.channels cimport (
     SHORT, WINDOW, Cut, array, cut_of, join_columns, moments_of, plane_block, sums_of, write_all, write_rows, write_rows_backward,
 )
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.moments cimport Scaled, at, in_range, out_of_range, scaled_as, scaled_moments, write_scaled
 from fastdl._kernels.table cimport real
 
@@ -297,16 +298,10 @@ def batch_norm_forward(
     """
     cdef Py_ssize_t N = x.shape[0], C = x.shape[1], D = behind(x)
     cdef double* scratch = <double*>scratch_for(batch_norm_scratch(N, C, D) * sizeof(double))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        batch_norm_forward_kernel(
-            <float*>address(x), <float*>address(W), <float*>address(b), eps, momentum, N, C, D, <float*>address(running_mean),
-            <float*>address(running_var), <int64_t*>address(batches), <float*>address(mean), <float*>address(inverse),
-            <float*>address(y), scratch)
-    else:
-        batch_norm_forward_kernel(
-            <double*>address(x), <double*>address(W), <double*>address(b), eps, momentum, N, C, D, <double*>address(running_mean),
-            <double*>address(running_var), <int64_t*>address(batches), <double*>address(mean), <double*>address(inverse),
-            <double*>address(y), scratch)
+    dispatch(
+        floats(x), batch_norm_forward_kernel[float], batch_norm_forward_kernel[double], data(x), data(W), data(b), eps,
+        momentum, N, C, D, data(running_mean), data(running_var), <int64_t*>address(batches), data(mean), data(inverse),
+        data(y), scratch)
 
 
 def batch_norm_evaluate(
@@ -316,15 +311,9 @@ def batch_norm_evaluate(
     """y = (x - mean) inverse W + b with the running statistics; W and b may be None."""
     cdef Py_ssize_t N = x.shape[0], C = x.shape[1], D = behind(x)
     cdef double* scratch = <double*>scratch_for(batch_norm_scratch(N, C, D) * sizeof(double))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        batch_norm_evaluate_kernel(
-            <float*>address(x), <float*>address(W), <float*>address(b), <float*>address(running_mean),
-            <float*>address(running_var), eps, N, C, D, <float*>address(mean), <float*>address(inverse), <float*>address(y), scratch)
-    else:
-        batch_norm_evaluate_kernel(
-            <double*>address(x), <double*>address(W), <double*>address(b), <double*>address(running_mean),
-            <double*>address(running_var), eps, N, C, D, <double*>address(mean), <double*>address(inverse), <double*>address(y),
-            scratch)
+    dispatch(
+        floats(x), batch_norm_evaluate_kernel[float], batch_norm_evaluate_kernel[double], data(x), data(W), data(b),
+        data(running_mean), data(running_var), eps, N, C, D, data(mean), data(inverse), data(y), scratch)
 
 
 def batch_norm_backward(
@@ -337,15 +326,9 @@ def batch_norm_backward(
     """
     cdef Py_ssize_t N = x.shape[0], C = x.shape[1], D = behind(x)
     cdef double* scratch = <double*>scratch_for(batch_norm_scratch(N, C, D) * sizeof(double))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        batch_norm_backward_kernel(
-            <float*>address(gy), <float*>address(x), <float*>address(W), <float*>address(mean), <float*>address(inverse),
-            training, accumulate, N, C, D, <float*>address(gx), <float*>address(gW), <float*>address(gb), scratch)
-    else:
-        batch_norm_backward_kernel(
-            <double*>address(gy), <double*>address(x), <double*>address(W), <double*>address(mean), <double*>address(inverse),
-            training, accumulate, N, C, D, <double*>address(gx), <double*>address(gW), <double*>address(gb),
-            scratch)
+    dispatch(
+        floats(x), batch_norm_backward_kernel[float], batch_norm_backward_kernel[double], data(gy), data(x), data(W),
+        data(mean), data(inverse), training, accumulate, N, C, D, data(gx), data(gW), data(gb), scratch)
 
 
 # Channels, elements behind them; whether by the batch's statistics, which move the running ones.

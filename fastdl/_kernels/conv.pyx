@@ -16,8 +16,9 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.interleaved cimport (
     correlation_of_interleaved, interleaved_scratch, interleaving_suits, product_of_interleaved)
 from fastdl._kernels.patches cimport (
@@ -307,11 +308,9 @@ def conv_forward(
     """y = W * x + b"""
     cdef Convolution s = described(x, W, y, stride, padding, dilation, groups)
     cdef void* scratch = memory_for(s, cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        conv_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), s, <float*>address(y), <float*>scratch)
-    else:
-        conv_forward_kernel(
-            <double*>address(x), <double*>address(W), <double*>address(b), s, <double*>address(y), <double*>scratch)
+    dispatch(
+        floats(x), conv_forward_kernel[float], conv_forward_kernel[double], data(x), data(W), data(b), s, data(y),
+        untyped(scratch))
 
 
 def conv_backward_input(
@@ -321,10 +320,9 @@ def conv_backward_input(
     """gx: each pixel of x gathers gy from where it was read."""
     cdef Convolution s = described(gx, W, gy, stride, padding, dilation, groups)
     cdef void* scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        conv_backward_input_kernel(<float*>address(gy), <float*>address(W), s, <float*>address(gx), <float*>scratch)
-    else:
-        conv_backward_input_kernel(<double*>address(gy), <double*>address(W), s, <double*>address(gx), <double*>scratch)
+    dispatch(
+        floats(gy), conv_backward_input_kernel[float], conv_backward_input_kernel[double], data(gy), data(W), s, data(gx),
+        untyped(scratch))
 
 
 def conv_backward_weight(
@@ -341,12 +339,9 @@ def conv_backward_weight(
     else:
         s = without_kernel(x, gy, groups)
     scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        conv_backward_weight_kernel(
-            <float*>address(gy), <float*>address(x), s, accumulate, <float*>address(gW), <float*>address(gb), <float*>scratch)
-    else:
-        conv_backward_weight_kernel(
-            <double*>address(gy), <double*>address(x), s, accumulate, <double*>address(gW), <double*>address(gb), <double*>scratch)
+    dispatch(
+        floats(gy), conv_backward_weight_kernel[float], conv_backward_weight_kernel[double], data(gy), data(x), s, accumulate,
+        data(gW), data(gb), untyped(scratch))
 
 
 cdef Convolution without_kernel(cnp.ndarray x, cnp.ndarray gy, Py_ssize_t groups):

@@ -13,6 +13,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.array cimport address, scratch_for
 from fastdl._kernels.descriptor cimport Batch, LossDescriptor, LossKernels, Objective, describe_loss, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.softmax cimport gather, scatter
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -219,10 +220,9 @@ def nll_forward(
     """y = -weight[target] x[target], 0 where the target is ignore_index."""
     cdef Py_ssize_t N = x.shape[0], C = x.shape[1], D = x.shape[2]
     cdef const int64_t* k = <int64_t*>address(target)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        nll_forward_kernel(<float*>address(x), k, <float*>address(weight), ignore_index, N, C, D, <float*>address(y))
-    else:
-        nll_forward_kernel(<double*>address(x), k, <double*>address(weight), ignore_index, N, C, D, <double*>address(y))
+    dispatch(
+        floats(x), nll_forward_kernel[float], nll_forward_kernel[double], data(x), k, data(weight), ignore_index, N, C, D,
+        data(y))
 
 
 def nll_backward(
@@ -231,10 +231,9 @@ def nll_backward(
     """gx = -weight[target] gy at the target class, 0 elsewhere and where the target is ignore_index."""
     cdef Py_ssize_t N = gx.shape[0], C = gx.shape[1], D = gx.shape[2]
     cdef const int64_t* k = <int64_t*>address(target)
-    if cnp.PyArray_TYPE(gx) == cnp.NPY_FLOAT32:
-        nll_backward_kernel(k, <float*>address(weight), ignore_index, <float*>address(gy), N, C, D, <float*>address(gx))
-    else:
-        nll_backward_kernel(k, <double*>address(weight), ignore_index, <double*>address(gy), N, C, D, <double*>address(gx))
+    dispatch(
+        floats(gx), nll_backward_kernel[float], nll_backward_kernel[double], k, data(weight), ignore_index, data(gy), N, C, D,
+        data(gx))
 
 
 cdef int forward_door(
@@ -242,14 +241,10 @@ cdef int forward_door(
     cnp.ndarray p, cnp.ndarray y) except -1:
     cdef Py_ssize_t N = x.shape[0], C = x.shape[1], D = x.shape[2]
     cdef void* scratch = scratch_for(2 * C * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        cross_entropy_forward_kernel(
-            <float*>address(x), <int64_t*>address(target), <float*>address(t), <float*>address(weight), ignore_index,
-            label_smoothing, N, C, D, <float*>address(p), <float*>address(y), <float*>scratch)
-    else:
-        cross_entropy_forward_kernel(
-            <double*>address(x), <int64_t*>address(target), <double*>address(t), <double*>address(weight), ignore_index,
-            label_smoothing, N, C, D, <double*>address(p), <double*>address(y), <double*>scratch)
+    dispatch(
+        floats(x), cross_entropy_forward_kernel[float], cross_entropy_forward_kernel[double], data(x),
+        <int64_t*>address(target), data(t), data(weight), ignore_index, label_smoothing, N, C, D, data(p), data(y),
+        untyped(scratch))
     return 0
 
 
@@ -257,14 +252,9 @@ cdef int backward_door(
     cnp.ndarray p, cnp.ndarray target, cnp.ndarray t, cnp.ndarray weight, int64_t ignore_index, double label_smoothing,
     cnp.ndarray gy, cnp.ndarray gx) except -1:
     cdef Py_ssize_t N = p.shape[0], C = p.shape[1], D = p.shape[2]
-    if cnp.PyArray_TYPE(p) == cnp.NPY_FLOAT32:
-        cross_entropy_backward_kernel(
-            <float*>address(p), <int64_t*>address(target), <float*>address(t), <float*>address(weight), ignore_index,
-            label_smoothing, <float*>address(gy), N, C, D, <float*>address(gx))
-    else:
-        cross_entropy_backward_kernel(
-            <double*>address(p), <int64_t*>address(target), <double*>address(t), <double*>address(weight), ignore_index,
-            label_smoothing, <double*>address(gy), N, C, D, <double*>address(gx))
+    dispatch(
+        floats(p), cross_entropy_backward_kernel[float], cross_entropy_backward_kernel[double], data(p),
+        <int64_t*>address(target), data(t), data(weight), ignore_index, label_smoothing, data(gy), N, C, D, data(gx))
     return 0
 
 

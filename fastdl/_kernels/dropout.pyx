@@ -10,6 +10,7 @@ from libc.stdint cimport uint32_t, uint64_t
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -48,19 +49,13 @@ cdef void dropout_run(
 def dropout_forward(cnp.ndarray x not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray y not None):
     """y = x mask / (1 - p), a word of the mask for each `run` of elements."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        dropout_kernel(<float*>address(x), p, seed, call, run, 0, n, <float*>address(y))
-    else:
-        dropout_kernel(<double*>address(x), p, seed, call, run, 0, n, <double*>address(y))
+    dispatch(floats(x), dropout_kernel[float], dropout_kernel[double], data(x), p, seed, call, run, 0, n, data(y))
 
 
 def dropout_backward(cnp.ndarray gy not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray gx not None):
     """gx = gy mask / (1 - p), with the forward's mask."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(gy)
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        dropout_kernel(<float*>address(gy), p, seed, call, run, 0, n, <float*>address(gx))
-    else:
-        dropout_kernel(<double*>address(gy), p, seed, call, run, 0, n, <double*>address(gx))
+    dispatch(floats(gy), dropout_kernel[float], dropout_kernel[double], data(gy), p, seed, call, run, 0, n, data(gx))
 
 
 def philox(uint64_t seed, uint64_t call, uint64_t first, cnp.ndarray words not None):

@@ -10,7 +10,8 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
 from fastdl._kernels.activation cimport activation_code
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -264,9 +265,6 @@ def gemm(
     cdef Py_ssize_t a_row = 1 if transpose_a else k, a_column = m if transpose_a else 1
     cdef Py_ssize_t b_row = 1 if transpose_b else n, b_column = k if transpose_b else 1
     cdef void* scratch = scratch_for(gemm_scratch(m, n, k) * cnp.PyArray_ITEMSIZE(c))
-    if cnp.PyArray_TYPE(c) == cnp.NPY_FLOAT32:
-        gemm_kernel[float](m, n, k, <float*>address(a), a_row, a_column, <float*>address(b), b_row, b_column,
-                           <float*>address(bias), accumulate, code, alpha, beta, <float*>address(c), <float*>scratch)
-    else:
-        gemm_kernel[double](m, n, k, <double*>address(a), a_row, a_column, <double*>address(b), b_row, b_column,
-                            <double*>address(bias), accumulate, code, alpha, beta, <double*>address(c), <double*>scratch)
+    dispatch(
+        floats(c), gemm_kernel[float], gemm_kernel[double], m, n, k, data(a), a_row, a_column, data(b), b_row, b_column,
+        data(bias), accumulate, code, alpha, beta, data(c), untyped(scratch))

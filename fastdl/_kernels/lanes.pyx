@@ -8,8 +8,9 @@ cimport numpy as cnp
 from cython.parallel cimport prange
 from libc.string cimport memset
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -113,37 +114,27 @@ cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint ac
 def to_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
     """y (I, L) = x (N, I) turned over, with zeros to the end of the last sample's register."""
     cdef Py_ssize_t N = x.shape[0], I = x.shape[1], L = y.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        to_lanes_kernel(<float*>address(x), N, I, L, <float*>address(y))
-    else:
-        to_lanes_kernel(<double*>address(x), N, I, L, <double*>address(y))
+    dispatch(floats(x), to_lanes_kernel[float], to_lanes_kernel[double], data(x), N, I, L, data(y))
 
 
 def from_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
     """y (N, I) = the samples of x (I, L) that there is room for."""
     cdef Py_ssize_t N = y.shape[0], I = y.shape[1], L = x.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        from_lanes_kernel(<float*>address(x), N, I, L, <float*>address(y))
-    else:
-        from_lanes_kernel(<double*>address(x), N, I, L, <double*>address(y))
+    dispatch(floats(x), from_lanes_kernel[float], from_lanes_kernel[double], data(x), N, I, L, data(y))
 
 
 def lanes_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, Py_ssize_t N, cnp.ndarray y not None):
     """y = W x + b for the first N samples."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = x.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        lanes_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), N, L, I, O, <float*>address(y))
-    else:
-        lanes_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), N, L, I, O, <double*>address(y))
+    dispatch(floats(x), lanes_forward_kernel[float], lanes_forward_kernel[double], data(x), data(W), data(b), N, L, I, O, data(y))
 
 
 def lanes_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, Py_ssize_t N, cnp.ndarray gx not None):
     """gx = W^T gy for the first N samples."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = gy.shape[1]
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        lanes_backward_input_kernel(<float*>address(gy), <float*>address(W), N, L, I, O, <float*>address(gx))
-    else:
-        lanes_backward_input_kernel(<double*>address(gy), <double*>address(W), N, L, I, O, <double*>address(gx))
+    dispatch(
+        floats(gy), lanes_backward_input_kernel[float], lanes_backward_input_kernel[double], data(gy), data(W), N, L, I, O,
+        data(gx))
 
 
 def lanes_backward_weight(
@@ -152,12 +143,9 @@ def lanes_backward_weight(
     """gW = gy x^T [+ gW] and gb = the sum of each row of gy [+ gb], over the first N samples; either may be None."""
     cdef Py_ssize_t O = gy.shape[0], I = x.shape[0], L = gy.shape[1]
     cdef void* scratch = scratch_for(lanes_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        lanes_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, L, I, O, accumulate, <float*>address(gW),
-                                     <float*>address(gb), <float*>scratch)
-    else:
-        lanes_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, L, I, O, accumulate, <double*>address(gW),
-                                     <double*>address(gb), <double*>scratch)
+    dispatch(
+        floats(gy), lanes_backward_weight_kernel[float], lanes_backward_weight_kernel[double], data(gy), data(x), N, L, I, O,
+        accumulate, data(gW), data(gb), untyped(scratch))
 
 
 # Inputs and outputs of a layer; 0 where x and y only change their layout.

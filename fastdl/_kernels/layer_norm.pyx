@@ -5,8 +5,9 @@ from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.string cimport memset
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.moments cimport (
     Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
 )
@@ -164,12 +165,9 @@ def layer_norm_forward(
 ):
     """y = (x - mean) inverse W + b for each row, inverse = 1 / sqrt(var + eps); W and b may be None."""
     cdef Py_ssize_t N = x.shape[0], n = x.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        layer_norm_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), eps, N, n, <float*>address(mean),
-                                  <float*>address(inverse), <float*>address(y))
-    else:
-        layer_norm_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), eps, N, n,
-                                  <double*>address(mean), <double*>address(inverse), <double*>address(y))
+    dispatch(
+        floats(x), layer_norm_forward_kernel[float], layer_norm_forward_kernel[double], data(x), data(W), data(b), eps, N, n,
+        data(mean), data(inverse), data(y))
 
 
 def layer_norm_backward(
@@ -179,14 +177,9 @@ def layer_norm_backward(
     """gx, and the sums over rows of gy (x - mean) inverse and gy [+ gW, gb]; any of the three may be None."""
     cdef Py_ssize_t N = x.shape[0], n = x.shape[1]
     cdef void* scratch = scratch_for(layer_norm_scratch(N, n) * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        layer_norm_backward_kernel(
-            <float*>address(gy), <float*>address(x), <float*>address(W), <float*>address(mean), <float*>address(inverse),
-            accumulate, N, n, <float*>address(gx), <float*>address(gW), <float*>address(gb), <float*>scratch)
-    else:
-        layer_norm_backward_kernel(
-            <double*>address(gy), <double*>address(x), <double*>address(W), <double*>address(mean), <double*>address(inverse),
-            accumulate, N, n, <double*>address(gx), <double*>address(gW), <double*>address(gb), <double*>scratch)
+    dispatch(
+        floats(x), layer_norm_backward_kernel[float], layer_norm_backward_kernel[double], data(gy), data(x), data(W),
+        data(mean), data(inverse), accumulate, N, n, data(gx), data(gW), data(gb), untyped(scratch))
 
 
 # Rows of a sample, and elements of a row.

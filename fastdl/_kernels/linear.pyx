@@ -3,10 +3,11 @@
 cimport numpy as cnp
 from libc.string cimport memset
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport (
     Batch, Descriptor, Gradients, Operation, OperationKernels, Update, describe, place,
 )
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.gemm cimport bands_scratch, bands_suit, gemm_kernel, gemm_scratch, product_by_bands
 from fastdl._kernels.optim cimport take_part
 from fastdl._kernels.table cimport entries, real, table
@@ -93,22 +94,18 @@ def linear_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b
     """y = x W^T + b, over the last axis of x."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(x) // I
     cdef void* scratch = scratch_for(gemm_scratch(N, O, I) * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        linear_forward_kernel(<float*>address(x), <float*>address(W), <float*>address(b), N, I, O, 0, 0, 0,
-                              <float*>address(y), <float*>scratch)
-    else:
-        linear_forward_kernel(<double*>address(x), <double*>address(W), <double*>address(b), N, I, O, 0, 0, 0,
-                              <double*>address(y), <double*>scratch)
+    dispatch(
+        floats(x), linear_forward_kernel[float], linear_forward_kernel[double], data(x), data(W), data(b), N, I, O, 0, 0, 0,
+        data(y), untyped(scratch))
 
 
 def linear_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, cnp.ndarray gx not None):
     """gx = gy W"""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(gy) // O
     cdef void* scratch = scratch_for(gemm_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        linear_backward_input_kernel(<float*>address(gy), <float*>address(W), N, I, O, <float*>address(gx), <float*>scratch)
-    else:
-        linear_backward_input_kernel(<double*>address(gy), <double*>address(W), N, I, O, <double*>address(gx), <double*>scratch)
+    dispatch(
+        floats(gy), linear_backward_input_kernel[float], linear_backward_input_kernel[double], data(gy), data(W), N, I, O,
+        data(gx), untyped(scratch))
 
 
 def linear_backward_weight(
@@ -117,12 +114,9 @@ def linear_backward_weight(
     """gW = gy^T x [+ gW] and gb = the sum of gy's rows [+ gb]; either may be None."""
     cdef Py_ssize_t O = gy.shape[gy.ndim - 1], I = x.shape[x.ndim - 1], N = cnp.PyArray_SIZE(x) // I
     cdef void* scratch = scratch_for(gemm_scratch(O, I, N) * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        linear_backward_weight_kernel(<float*>address(gy), <float*>address(x), N, I, O, accumulate, <float*>address(gW),
-                                      <float*>address(gb), <float*>scratch)
-    else:
-        linear_backward_weight_kernel(<double*>address(gy), <double*>address(x), N, I, O, accumulate, <double*>address(gW),
-                                      <double*>address(gb), <double*>scratch)
+    dispatch(
+        floats(x), linear_backward_weight_kernel[float], linear_backward_weight_kernel[double], data(gy), data(x), N, I, O,
+        accumulate, data(gW), data(gb), untyped(scratch))
 
 
 # Rows of a sample, inputs, outputs.

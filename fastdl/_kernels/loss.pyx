@@ -3,8 +3,8 @@
 cimport numpy as cnp
 from libc.math cimport NAN
 
-from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, LossDescriptor, LossKernels, Objective, describe_loss, place
+from fastdl._kernels.dispatch cimport data, dispatch, dispatch_double, floats
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
 
@@ -101,12 +101,9 @@ def loss_forward(
     """y = weight times the loss of each element."""
     cdef int code = loss_code(kind)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        loss_forward_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
-                            code, delta, n, <float*>address(y))
-    else:
-        loss_forward_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
-                            code, delta, n, <double*>address(y))
+    dispatch(
+        floats(x), loss_forward_kernel[float], loss_forward_kernel[double], data(x), data(t), data(weight), data(pos_weight),
+        code, delta, n, data(y))
 
 
 def loss_sum(
@@ -115,11 +112,9 @@ def loss_sum(
     """The sum of weight times the loss of each element, as a Python float."""
     cdef int code = loss_code(kind)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        return loss_sum_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
-                               code, delta, n)
-    return loss_sum_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
-                           code, delta, n)
+    return dispatch_double(
+        floats(x), loss_sum_kernel[float], loss_sum_kernel[double], data(x), data(t), data(weight), data(pos_weight), code,
+        delta, n)
 
 
 def loss_backward(
@@ -129,12 +124,9 @@ def loss_backward(
     """gx = scale times weight times the derivative of the loss with respect to x."""
     cdef int code = loss_code(kind)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(x)
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        loss_backward_kernel(<float*>address(x), <float*>address(t), <float*>address(weight), <float*>address(pos_weight),
-                             code, delta, scale, n, <float*>address(gx))
-    else:
-        loss_backward_kernel(<double*>address(x), <double*>address(t), <double*>address(weight), <double*>address(pos_weight),
-                             code, delta, scale, n, <double*>address(gx))
+    dispatch(
+        floats(x), loss_backward_kernel[float], loss_backward_kernel[double], data(x), data(t), data(weight), data(pos_weight),
+        code, delta, scale, n, data(gx))
 
 
 # Elements of a sample, the loss by its code; where low < high, outputs beyond them have none.

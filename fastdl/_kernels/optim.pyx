@@ -10,6 +10,7 @@ from libc.math cimport NAN, fabs, isinf, isnan, sqrt
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport MOST_STATES, OptimizerDescriptor, OptimizerKernels, Update, describe_optimizer
+from fastdl._kernels.dispatch cimport data, dispatch, dispatch_double, floats, untyped
 from fastdl._kernels.table cimport AdamFactors, RMSpropFactors, SGDFactors, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -187,6 +188,10 @@ cdef void shrink_kernel(double limit, double norm, Py_ssize_t n, real* g) noexce
     entries(table, g).scale(<real>factor, g, n)
 
 
+cdef void clamp_kernel(double low, double high, Py_ssize_t n, real* g) noexcept nogil:
+    entries(table, g).clamp(<real>low, <real>high, g, n)
+
+
 cdef int take_one(
     OptimizerDescriptor optimizer, cnp.ndarray g, const void* options, Py_ssize_t step, cnp.ndarray p, cnp.ndarray first,
     cnp.ndarray second, cnp.ndarray third) except -1:
@@ -194,10 +199,9 @@ cdef int take_one(
     cdef void* states[MOST_STATES]
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
     states[0], states[1], states[2], states[3] = address(first), address(second), address(third), NULL
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        optimizer.kernels.step_float(<const float*>address(g), options, step, n, <float*>address(p), <float* const*>states)
-    else:
-        optimizer.kernels.step_double(<const double*>address(g), options, step, n, <double*>address(p), <double* const*>states)
+    dispatch(
+        floats(g), optimizer.kernels.step_float, optimizer.kernels.step_double, data(g), options, step, n,
+        data(p), untyped(states))
     return 0
 
 
@@ -230,27 +234,18 @@ def adam_step(
 def norm(cnp.ndarray g not None) -> float:
     """The root of the sum of squares, as a Python float."""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        return norm_kernel(<float*>address(g), n)
-    return norm_kernel(<double*>address(g), n)
+    return dispatch_double(floats(g), norm_kernel[float], norm_kernel[double], data(g), n)
 
 
 def shrink(double limit, double norm, cnp.ndarray g not None):
     """g = g limit / (norm + 1e-6)"""
     cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        shrink_kernel(limit, norm, n, <float*>address(g))
-    else:
-        shrink_kernel(limit, norm, n, <double*>address(g))
+    dispatch(floats(g), shrink_kernel[float], shrink_kernel[double], limit, norm, n, data(g))
 
 
 def clamp(double low, double high, cnp.ndarray g not None):
     """g = g held within [low, high]; a NaN stays."""
-    cdef Py_ssize_t n = cnp.PyArray_SIZE(g)
-    if cnp.PyArray_TYPE(g) == cnp.NPY_FLOAT32:
-        entries(table, <float*>address(g)).clamp(<float>low, <float>high, <float*>address(g), n)
-    else:
-        entries(table, <double*>address(g)).clamp(low, high, <double*>address(g), n)
+    dispatch(floats(g), clamp_kernel[float], clamp_kernel[double], low, high, cnp.PyArray_SIZE(g), data(g))
 
 
 # A part is stepped in runs that one thread takes without asking for others.

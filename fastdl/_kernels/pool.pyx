@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport PoolAxis, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -164,10 +165,9 @@ def max_pool_forward(
     cdef PoolAxis rows = axis_of(x, y, 0, kernel_size, stride, padding, dilation)
     cdef PoolAxis columns = axis_of(x, y, 1, kernel_size, stride, padding, dilation)
     cdef Py_ssize_t planes = x.shape[0] * x.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        max_pool_forward_kernel(<float*>address(x), &rows, &columns, planes, <float*>address(y), <int32_t*>address(index))
-    else:
-        max_pool_forward_kernel(<double*>address(x), &rows, &columns, planes, <double*>address(y), <int32_t*>address(index))
+    dispatch(
+        floats(x), max_pool_forward_kernel[float], max_pool_forward_kernel[double], data(x), &rows, &columns, planes, data(y),
+        <int32_t*>address(index))
 
 
 def max_pool_backward(
@@ -178,10 +178,9 @@ def max_pool_backward(
     cdef PoolAxis rows = axis_of(gx, gy, 0, kernel_size, stride, padding, dilation)
     cdef PoolAxis columns = axis_of(gx, gy, 1, kernel_size, stride, padding, dilation)
     cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1]
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        max_pool_backward_kernel(<float*>address(gy), <int32_t*>address(index), &rows, &columns, planes, <float*>address(gx))
-    else:
-        max_pool_backward_kernel(<double*>address(gy), <int32_t*>address(index), &rows, &columns, planes, <double*>address(gx))
+    dispatch(
+        floats(gy), max_pool_backward_kernel[float], max_pool_backward_kernel[double], data(gy), <int32_t*>address(index),
+        &rows, &columns, planes, data(gx))
 
 
 def avg_pool_forward(
@@ -192,10 +191,9 @@ def avg_pool_forward(
     cdef PoolAxis rows = axis_of(x, y, 0, kernel_size, stride, padding, (1, 1))
     cdef PoolAxis columns = axis_of(x, y, 1, kernel_size, stride, padding, (1, 1))
     cdef Py_ssize_t planes = x.shape[0] * x.shape[1], divisor = divisor_override or 0
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        avg_pool_forward_kernel(<float*>address(x), &rows, &columns, count_include_pad, divisor, planes, <float*>address(y))
-    else:
-        avg_pool_forward_kernel(<double*>address(x), &rows, &columns, count_include_pad, divisor, planes, <double*>address(y))
+    dispatch(
+        floats(x), avg_pool_forward_kernel[float], avg_pool_forward_kernel[double], data(x), &rows, &columns,
+        count_include_pad, divisor, planes, data(y))
 
 
 def avg_pool_backward(
@@ -206,30 +204,27 @@ def avg_pool_backward(
     cdef PoolAxis rows = axis_of(gx, gy, 0, kernel_size, stride, padding, (1, 1))
     cdef PoolAxis columns = axis_of(gx, gy, 1, kernel_size, stride, padding, (1, 1))
     cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1], divisor = divisor_override or 0
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        avg_pool_backward_kernel(<float*>address(gy), &rows, &columns, count_include_pad, divisor, planes, <float*>address(gx))
-    else:
-        avg_pool_backward_kernel(<double*>address(gy), &rows, &columns, count_include_pad, divisor, planes, <double*>address(gx))
+    dispatch(
+        floats(gy), avg_pool_backward_kernel[float], avg_pool_backward_kernel[double], data(gy), &rows, &columns,
+        count_include_pad, divisor, planes, data(gx))
 
 
 def adaptive_avg_pool_forward(cnp.ndarray x not None, cnp.ndarray y not None):
     """y = the mean of each of OH x OW equal shares of the plane, rounded outwards."""
     cdef PoolAxis rows = shares(x.shape[2], y.shape[2]), columns = shares(x.shape[3], y.shape[3])
     cdef Py_ssize_t planes = x.shape[0] * x.shape[1]
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        avg_pool_forward_kernel(<float*>address(x), &rows, &columns, False, 0, planes, <float*>address(y))
-    else:
-        avg_pool_forward_kernel(<double*>address(x), &rows, &columns, False, 0, planes, <double*>address(y))
+    dispatch(
+        floats(x), avg_pool_forward_kernel[float], avg_pool_forward_kernel[double], data(x), &rows, &columns, False, 0, planes,
+        data(y))
 
 
 def adaptive_avg_pool_backward(cnp.ndarray gy not None, cnp.ndarray gx not None):
     """gx = the sum over shares that hold this element of gy / the share's size."""
     cdef PoolAxis rows = shares(gx.shape[2], gy.shape[2]), columns = shares(gx.shape[3], gy.shape[3])
     cdef Py_ssize_t planes = gx.shape[0] * gx.shape[1]
-    if cnp.PyArray_TYPE(gy) == cnp.NPY_FLOAT32:
-        avg_pool_backward_kernel(<float*>address(gy), &rows, &columns, False, 0, planes, <float*>address(gx))
-    else:
-        avg_pool_backward_kernel(<double*>address(gy), &rows, &columns, False, 0, planes, <double*>address(gx))
+    dispatch(
+        floats(gy), avg_pool_backward_kernel[float], avg_pool_backward_kernel[double], data(gy), &rows, &columns, False, 0,
+        planes, data(gx))
 
 
 # Planes of a sample, and its axes; for averages whether padding counts, and the divisor (0 for the places of a window).

@@ -2,8 +2,9 @@
 
 cimport numpy as cnp
 
-from fastdl._kernels.array cimport address, scratch_for
+from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
+from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
 
@@ -81,40 +82,36 @@ def softmax_forward(cnp.ndarray x not None, cnp.ndarray y not None):
     """y = exp(x) / sum of exp(x)"""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        softmax_forward_kernel(<float*>address(x), outer, n, inner, <float*>address(y), <float*>scratch)
-    else:
-        softmax_forward_kernel(<double*>address(x), outer, n, inner, <double*>address(y), <double*>scratch)
+    dispatch(
+        floats(x), softmax_forward_kernel[float], softmax_forward_kernel[double], data(x), outer, n, inner, data(y),
+        untyped(scratch))
 
 
 def softmax_backward(cnp.ndarray gy not None, cnp.ndarray y not None, cnp.ndarray gx not None):
     """gx = y (gy - sum of gy y)"""
     cdef Py_ssize_t outer = y.shape[0], n = y.shape[1], inner = y.shape[2]
     cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(y))
-    if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32:
-        softmax_backward_kernel(<float*>address(gy), <float*>address(y), outer, n, inner, <float*>address(gx), <float*>scratch)
-    else:
-        softmax_backward_kernel(<double*>address(gy), <double*>address(y), outer, n, inner, <double*>address(gx), <double*>scratch)
+    dispatch(
+        floats(y), softmax_backward_kernel[float], softmax_backward_kernel[double], data(gy), data(y), outer, n, inner,
+        data(gx), untyped(scratch))
 
 
 def log_softmax_forward(cnp.ndarray x not None, cnp.ndarray y not None):
     """y = x - log of the sum of exp(x)"""
     cdef Py_ssize_t outer = x.shape[0], n = x.shape[1], inner = x.shape[2]
     cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(x))
-    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32:
-        log_softmax_forward_kernel(<float*>address(x), outer, n, inner, <float*>address(y), <float*>scratch)
-    else:
-        log_softmax_forward_kernel(<double*>address(x), outer, n, inner, <double*>address(y), <double*>scratch)
+    dispatch(
+        floats(x), log_softmax_forward_kernel[float], log_softmax_forward_kernel[double], data(x), outer, n, inner, data(y),
+        untyped(scratch))
 
 
 def log_softmax_backward(cnp.ndarray gy not None, cnp.ndarray y not None, cnp.ndarray gx not None):
     """gx = gy - exp(y) times the sum of gy"""
     cdef Py_ssize_t outer = y.shape[0], n = y.shape[1], inner = y.shape[2]
     cdef void* scratch = scratch_for(softmax_scratch(n, inner) * cnp.PyArray_ITEMSIZE(y))
-    if cnp.PyArray_TYPE(y) == cnp.NPY_FLOAT32:
-        log_softmax_backward_kernel(<float*>address(gy), <float*>address(y), outer, n, inner, <float*>address(gx), <float*>scratch)
-    else:
-        log_softmax_backward_kernel(<double*>address(gy), <double*>address(y), outer, n, inner, <double*>address(gx), <double*>scratch)
+    dispatch(
+        floats(y), log_softmax_backward_kernel[float], log_softmax_backward_kernel[double], data(gy), data(y), outer, n, inner,
+        data(gx), untyped(scratch))
 
 
 # The shape (outer, n, inner) of a sample, its softmax over the middle axis.

@@ -16,6 +16,7 @@ from fastdl._kernels.descriptor cimport (
     BLOCK, GRAD_INPUT, GRAD_OUTPUT, MOST_BUFFERS, MOST_PARAMETERS, MOST_SAVED, OUTPUT, Descriptor, LossDescriptor, Operand, Update,
     place,
 )
+from fastdl._kernels.dispatch cimport dispatch, dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
 from fastdl._kernels.program.epoch cimport Epoch, now, run_steps
@@ -362,14 +363,9 @@ cdef class Program:
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
                         with nogil:
-                            if self.itemsize == 4:
-                                fine = run_steps(
-                                    self.operations, self.count, &blocks, &self.objective, update, runs, &e, &batch,
-                                    <float*>scratch)
-                            else:
-                                fine = run_steps(
-                                    self.operations, self.count, &blocks, &self.objective, update, runs, &e, &batch,
-                                    <double*>scratch)
+                            fine = dispatch_bint(
+                                self.itemsize == 4, run_steps[float], run_steps[double], self.operations, self.count, &blocks,
+                                &self.objective, update, runs, &e, &batch, untyped(scratch))
                         hold_threads(0)
                         if e.done > before:
                             note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
@@ -420,9 +416,9 @@ cdef class Program:
 
     cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
         cdef char* scratch = batch.bases[BLOCK] + self.blocks.memory
-        if self.itemsize == 4:
-            return first_not_finite_of(self.operations, first, count, batch, <float*>scratch)
-        return first_not_finite_of(self.operations, first, count, batch, <double*>scratch)
+        return dispatch_size(
+            self.itemsize == 4, first_not_finite_of[float], first_not_finite_of[double], self.operations, first, count, batch,
+            untyped(scratch))
 
     cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
@@ -454,16 +450,14 @@ cdef class Program:
             frame.latest_size, frame.latest_table, frame.latest_threads = batch.N, table, threads
         scratch = scratch_for(frame.latest_scratch)
         if self.keeps_gil(batch.N):
-            if self.itemsize == 4:
-                run_either(forward, self.operations, self.count, batch, <float*>scratch)
-            else:
-                run_either(forward, self.operations, self.count, batch, <double*>scratch)
+            dispatch(
+                self.itemsize == 4, run_either[float], run_either[double], forward, self.operations, self.count, batch,
+                untyped(scratch))
             return 0
         hold_threads(threads)
         with nogil:
-            if self.itemsize == 4:
-                run_either(forward, self.operations, self.count, batch, <float*>scratch)
-            else:
-                run_either(forward, self.operations, self.count, batch, <double*>scratch)
+            dispatch(
+                self.itemsize == 4, run_either[float], run_either[double], forward, self.operations, self.count, batch,
+                untyped(scratch))
         hold_threads(0)
         return 0
