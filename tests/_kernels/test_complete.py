@@ -26,6 +26,7 @@ NO_KERNELS = {
     "watch",
     "replaced",
     "declarations",
+    "descriptor",
 }
 # Doors that tell about kernels or choose among them and compute nothing.
 TELLING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}

@@ -1,6 +1,7 @@
 """What is called between backward and each step may change gradients, and may do whatever Python code does."""
 
 import signal
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ X, Y = RNG.standard_normal((20, 6)), RNG.standard_normal((20, 2))
 
 
 def layers(widths):
-    pairs = list(zip(widths, widths[1:], strict=False))
+    pairs = list(pairwise(widths))
     return [each for n, m in pairs for each in (nn.Linear(n, m, rng=n + m, dtype=np.float64), nn.Tanh())][:-1]
 
 
