@@ -12,20 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, ProgressBar, bar
-
-X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
-Y = np.repeat([0, 1], 10)
-
-
-def make_trainer(lr=0.1, **options):
-    model = nn.Linear(2, 2, rng=0)
-    return Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr), **options)
-
-
-def fit(trainer, *callbacks, epochs=3, **options):
-    return trainer.fit(X, Y, epochs=epochs, batch_size=10, seed=0, callbacks=callbacks, **options)
+from tests.callbacks.fits import fit, make_trainer
 
 
 class Diary(Callback):
@@ -335,12 +323,12 @@ def test_a_bar_is_one_line_with_whole_numbers_in_any_terminal(monkeypatch, recor
     numbers = {f"{value:.{digits}g}" for value in record.values() for digits in (3, 4)}
     if columns >= 60:
         assert f"{epochs}/{epochs}" in line
-    told = [
+    shown = [
         words.split()[-1].rstrip("]") for words in line.split(", ")[1:] if "epoch" not in words and "it/s" not in words
     ]
-    assert set(told) <= numbers
+    assert set(shown) <= numbers
     if columns >= 80 and (record is RECORD or len(record) == 1) and epochs < 1000:
-        assert len(told) == len(record)
+        assert len(shown) == len(record)
         assert re.search("loss? 0.095", line)
 
 

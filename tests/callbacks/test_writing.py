@@ -17,28 +17,7 @@ from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback, CSVLog, LearningRateLog, ModelCheckpoint, TensorBoard
 from fastdl.callbacks.file_name import FileName
 from fastdl.metrics import accuracy
-
-X = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
-Y = np.repeat([0, 1], 10)
-
-
-def make_trainer(lr=0.1, **options):
-    model = nn.Linear(2, 2, rng=0)
-    return Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=lr), **options)
-
-
-def fit(trainer, *callbacks, epochs=3, **options):
-    return trainer.fit(X, Y, epochs=epochs, batch_size=10, seed=0, callbacks=callbacks, **options)
-
-
-class Script(Callback):
-    """Lets the loss be as it is told."""
-
-    def __init__(self, *losses):
-        self.losses = losses
-
-    def on_epoch_end(self, trainer, record):
-        record["loss"] = self.losses[len(trainer.history) - 1]
+from tests.callbacks.fits import Script, X, Y, fit, make_trainer
 
 
 class Stop(Callback):
@@ -96,7 +75,7 @@ def test_the_file_holds_the_epochs_weights_for_load(tmp_path):
     assert (found(X) == trainer.model(X)).all()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
+def test_a_folder_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fit(make_trainer(), ModelCheckpoint(tmp_path / "nowhere" / "model.safetensors"))
 
@@ -280,14 +259,14 @@ def places(tmp_path):
 
 
 @pytest.mark.parametrize("make", [ModelCheckpoint, lambda path: ModelCheckpoint(path, every=50), CSVLog])
-def test_a_place_that_cannot_be_written_to_is_told_before_training(tmp_path, make):
+def test_a_place_that_cannot_be_written_to_is_reported_before_training(tmp_path, make):
     for name, (kind, match) in places(tmp_path).items():
         refused_before_training(kind, match, make(tmp_path / name))
     assert stat.S_ISFIFO(os.stat(tmp_path / "pipe").st_mode)
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "folder", "link", "pipe"]
 
 
-def test_a_folder_of_files_with_places_is_told_before_training_too(tmp_path):
+def test_a_folder_of_files_with_places_is_reported_before_training_too(tmp_path):
     (tmp_path / "file").write_text("")
     os.mkfifo(tmp_path / "2")
     for name, kind in {
@@ -300,7 +279,7 @@ def test_a_folder_of_files_with_places_is_told_before_training_too(tmp_path):
     refused_before_training(OSError, "regular file", ModelCheckpoint(tmp_path / "{epoch}", every=2))
 
 
-def test_a_folder_for_curves_is_told_before_training(tmp_path):
+def test_a_folder_for_curves_is_reported_before_training(tmp_path):
     pytest.importorskip("tensorboard")
     for name in ("file", "file/f", "pipe"):
         (tmp_path / "file").write_text("")
@@ -309,7 +288,7 @@ def test_a_folder_for_curves_is_told_before_training(tmp_path):
         refused_before_training(OSError, name.partition("/")[0], TensorBoard(tmp_path / name))
 
 
-def test_a_folder_without_permission_is_told_before_training(tmp_path, monkeypatch):
+def test_a_folder_without_permission_is_reported_before_training(tmp_path, monkeypatch):
     def refuse(*_, **options):
         raise PermissionError(errno.EACCES, "Permission denied", str(options.get("dir")))
 
@@ -351,7 +330,7 @@ def test_a_folder_named_by_places_is_made(tmp_path):
         "{loss:.{epoch}f}",
     ],
 )
-def test_an_unknown_place_is_told_before_training_with_those_that_there_are(tmp_path, name):
+def test_an_unknown_place_is_reported_before_training_with_those_that_there_are(tmp_path, name):
     refused_before_training(
         ValueError,
         r"ModelCheckpoint: expected places among \{epoch\}, \{loss\}, \{lr\}, \{seconds\} in the path",
@@ -360,7 +339,7 @@ def test_an_unknown_place_is_told_before_training_with_those_that_there_are(tmp_
 
 
 @pytest.mark.parametrize("name", ["{loss:d}", "{epoch:q}", "{loss!x}", "{lr:.99999999999999999999f}", "{epoch:.2s}"])
-def test_a_bad_format_is_told_before_training(tmp_path, name):
+def test_a_bad_format_is_reported_before_training(tmp_path, name):
     message = r"ModelCheckpoint: expected (formats such as \{epoch:02d\}|places among \{epoch\})"
     refused_before_training(ValueError, message, ModelCheckpoint(tmp_path / f"w-{name}"))
 
@@ -393,7 +372,7 @@ def test_messages_on_paths_are_short(tmp_path):
     assert len(str(refusal.value)) < 400
 
 
-def test_a_missing_folder_is_told_before_60_epochs_and_names_are_filled(tmp_path, monkeypatch):
+def test_a_missing_folder_is_reported_before_60_epochs_and_names_are_filled(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     x, y = data.disk(200, rng=0)
     m = nn.Sequential(nn.Linear(2, 2))

@@ -12,6 +12,7 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
+from tests.nn.python_layer import Scale
 
 PATIENCE = 60  # seconds that a thread waits for another, before the test fails
 RNG = np.random.default_rng(0)
@@ -24,17 +25,6 @@ def often_switched():
     sys.setswitchinterval(1e-5)
     yield
     sys.setswitchinterval(before)
-
-
-class Scale(nn.Module):
-    """A layer in Python."""
-
-    def forward(self, x):
-        self.x = x
-        return 2 * x
-
-    def backward(self, grad_output):
-        return 2 * grad_output
 
 
 class PythonLoss(nn.Loss):

@@ -14,23 +14,13 @@ from sklearn.model_selection import GridSearchCV
 
 from fastdl import callbacks, nn
 from fastdl.estimators import MLPClassifier, MLPRegressor, NetClassifier
+from tests.nn.python_layer import Scale
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(120, 4)).astype(np.float32)
 Y = RNG.integers(0, 3, 120)
 OPTIONS = {"max_iter": 4, "batch_size": 16, "random_state": 0}
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-
-
-class Scale(nn.Module):
-    """A layer in Python."""
-
-    def forward(self, x):
-        self.x = x
-        return 2 * x
-
-    def backward(self, grad_output):
-        return 2 * grad_output
 
 
 def in_python(n_outputs, rng):

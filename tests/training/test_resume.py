@@ -11,6 +11,7 @@ from fastdl import Trainer, data, nn, optim
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint
 from fastdl.data.augment import Noise
 from fastdl.metrics import accuracy
+from tests.callbacks.fits import Script
 
 X, Y = data.disk(90, rng=0)
 EPOCHS = 5
@@ -228,13 +229,8 @@ def test_a_step_callback_goes_on(path):
     assert everything(resumed(path, trainer_of, 2, Steps)) == everything(whole)
 
 
-class Script(Callback):
-    """Lets the validation loss be as it is told."""
-
-    VALUES = (0.9, 0.5, 0.6, 0.4, 0.7, 0.45, 0.8, 0.3)
-
-    def on_epoch_end(self, trainer, record):
-        record["val_loss"] = self.VALUES[len(trainer.history) - 1]
+def losses():
+    return Script(0.9, 0.5, 0.6, 0.4, 0.7, 0.45, 0.8, 0.3, name="val_loss")
 
 
 @pytest.mark.parametrize("stop", range(1, 9))
@@ -244,11 +240,11 @@ def test_early_stopping_stops_at_the_same_epoch_with_the_same_best_weights(path,
         return EarlyStopping(patience=patience)
 
     whole, its = trainer_of(), stopping()
-    fit(whole, 8, Script(), its)
+    fit(whole, 8, losses(), its)
     first, second, again = trainer_of(), trainer_of(), stopping()
-    fit(first, stop, Script(), stopping(), ModelCheckpoint(path))
+    fit(first, stop, losses(), stopping(), ModelCheckpoint(path))
     second.load(path)
-    fit(second, 8, Script(), again, resume=True)
+    fit(second, 8, losses(), again, resume=True)
     assert everything(second) == everything(whole)
     assert (again.best, again.best_epoch) == (its.best, its.best_epoch)
 
@@ -257,7 +253,7 @@ def test_early_stopping_stops_at_the_same_epoch_with_the_same_best_weights(path,
 def test_the_best_checkpoint_stays_the_best(tmp_path, stop):
     def callbacks(name):
         return (
-            Script(),
+            losses(),
             ModelCheckpoint(tmp_path / f"{name}-last"),
             ModelCheckpoint(tmp_path / name, monitor="val_loss"),
         )
@@ -276,7 +272,7 @@ def test_the_best_checkpoint_stays_the_best(tmp_path, stop):
 
 def test_a_best_checkpoint_is_not_overwritten_by_a_worse_epoch_after_resuming(tmp_path):
     def callbacks():
-        return Script(), ModelCheckpoint(tmp_path / "last"), ModelCheckpoint(tmp_path / "best", monitor="val_loss")
+        return losses(), ModelCheckpoint(tmp_path / "last"), ModelCheckpoint(tmp_path / "best", monitor="val_loss")
 
     fit(trainer_of(), 4, *callbacks())
     best = (tmp_path / "best").read_bytes()
@@ -403,7 +399,7 @@ def test_a_state_cannot_be_saved_while_other_callbacks_are_behind(path):
 
 def test_weights_that_early_stopping_went_back_to_are_no_place_to_go_on_from(path):
     trainer = trainer_of()
-    fit(trainer, 5, Script(), EarlyStopping(patience=9))
+    fit(trainer, 5, losses(), EarlyStopping(patience=9))
     with pytest.raises(RuntimeError, match="EarlyStopping went back to the weights of epoch 4"):
         trainer.save(path)
 
