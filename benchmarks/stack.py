@@ -17,9 +17,9 @@ class LayerCall:
     arguments: tuple[Any, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
 
-    def of(self, room: Any) -> Any:
-        """The layer as this library's room of layers makes it."""
-        return getattr(room, self.kind)(*self.arguments, **self.options)
+    def of(self, module: Any) -> Any:
+        """The layer as this library's layers are made."""
+        return getattr(module, self.kind)(*self.arguments, **self.options)
 
 
 def call(kind: str, *arguments: Any, **options: Any) -> LayerCall:

@@ -35,7 +35,7 @@ def named(case: Case) -> str:
 
 
 def subject(case: Case) -> str:
-    """The room that a case's class lives in: its file's name."""
+    """The module that a case's class lives in: its file's name."""
     return case.subject.__module__.rpartition(".")[2]
 
 

@@ -18,7 +18,7 @@ from benchmarks.row import Row, chosen
 
 
 @pytest.mark.parametrize("rows", ["P0", "P27", "p1", "", "P1,torch", "P13 65"])
-def test_an_unknown_row_is_told_in_one_line(rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_an_unknown_row_is_reported_in_one_line(rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as stop:
         peers.main(["--rows", rows, "--out", str(tmp_path / "out")])
     assert stop.value.code == 2
@@ -36,7 +36,9 @@ def test_other_arguments_are_refused(arguments: list[str], capsys: pytest.Captur
     assert "error" in capsys.readouterr().err
 
 
-def test_a_folder_that_cannot_be_and_results_that_are_none_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_folder_that_cannot_be_and_results_that_are_none_are_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     (tmp_path / "file").write_text("")
     (tmp_path / "results.json").write_text("[]")
     for out, words in ((tmp_path / "file", "File exists"), (tmp_path, "expected what benchmarks.peers writes")):

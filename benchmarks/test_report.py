@@ -63,7 +63,7 @@ def test_columns_stand_below_one_another():
     assert all(line == line.rstrip() for line in lines)
 
 
-def test_the_report_tells_the_machine_and_shows_the_picture():
+def test_the_report_shows_the_machine_and_shows_the_picture():
     text = report.as_markdown(RESULTS, "results.png")
     assert "(results.png)" in text
     assert "## Machine, flags and versions: P1 v3, P20 v3, P9 v3\n\n- processor: a processor\n- cores: 2\n" in text
@@ -103,7 +103,7 @@ def test_the_section_is_written_between_its_markers():
 
 
 @pytest.mark.parametrize("readme", ["", report.BEGIN, f"{report.END}{report.BEGIN}", f"{report.BEGIN * 2}{report.END}"])
-def test_a_readme_without_its_markers_is_told(readme: str):
+def test_a_readme_without_its_markers_is_reported(readme: str):
     with pytest.raises(ValueError, match=r"README\.md: expected the markers"):
         report.with_section(readme, RESULTS)
 

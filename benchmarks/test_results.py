@@ -57,7 +57,7 @@ def test_nothing_is_loaded_where_nothing_is(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", "{}", '{"runs": [], "rows": [{"name": "P1"}]}', '{"rows": [1]}'])
-def test_a_file_of_something_else_is_told_in_a_sentence(tmp_path: Path, text: str):
+def test_a_file_of_something_else_is_reported_in_a_sentence(tmp_path: Path, text: str):
     (tmp_path / "results.json").write_text(text)
     with pytest.raises(ValueError, match=r"results\.json: expected what benchmarks\.peers writes, got .*; remove it"):
         Results.load(tmp_path / "results.json")

@@ -106,9 +106,9 @@ def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def flowers(tmp_path: Path) -> Path:
-    """A CSV file of three kinds in words, told apart by two of four columns."""
+    """A CSV file of three kinds in words, which two of four columns distinguish."""
     rng = np.random.default_rng(0)
-    kinds = np.array(["lily", "rose", "tulip, wild"])
+    kinds = np.array(["lily", "rose", "tulip, late"])
     y = np.arange(150) % 3
     x = rng.normal(0, 1, (150, 4))
     x[:, 0] += 8 * (y == 1)

@@ -32,7 +32,7 @@ def test_a_cast_is_silent_whatever_the_values(values, dtype):
 
 
 @pytest.mark.parametrize("values", [SIGNALLING_64, np.array([1e39, np.inf])])
-def test_data_that_are_not_finite_are_told_in_our_words(values, tmp_path):
+def test_data_that_are_not_finite_are_reported_in_our_words(values, tmp_path):
     model = nn.Linear(1, 1)
     x, y = values.reshape(-1, 1), np.zeros((2, 1))
     np.savez(tmp_path / "set.npz", x=x, y=y)

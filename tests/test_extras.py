@@ -27,7 +27,7 @@ def test_an_extra_brings_the_package_that_is_missing(extra, package):
     assert f'pip install "fastdl-nn[{extra}]"' in installing(extra)
 
 
-def test_nothing_else_tells_to_install_from_an_index_where_fastdl_is_not_yet():
+def test_nothing_else_says_to_install_from_an_index_where_fastdl_is_not_yet():
     found = [
         page.name
         for page in PAGES

@@ -263,7 +263,7 @@ def test_a_failure_in_the_middle_leaves_nothing_and_the_old_file(tmp_path, syste
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a full disk is Linux's /dev/full")
-def test_a_full_disk_is_told_with_the_files_name(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_with_the_files_name(tmp_path, monkeypatch):
     path = tmp_path / "file"
     path.write_bytes(b"old")
     monkeypatch.setattr(output_file, "_unnamed", lambda *_: os.fdopen(os.open("/dev/full", os.O_RDWR), "r+b", 0))

@@ -159,7 +159,7 @@ def test_the_filters_of_a_convolution_are_tiles_with_lines_between_them():
     assert not ax.axison
 
 
-def test_weights_above_0_are_red_and_a_bar_beside_them_tells_how_large_they_are():
+def test_weights_above_0_are_red_and_a_bar_beside_them_shows_how_large_they_are():
     ax = filters(nn.Linear(3, 2, rng=0))
     low, high = (ax.images[0].cmap(share) for share in (0.0, 1.0))
     assert low[2] > low[0]

@@ -1,4 +1,4 @@
-"""Normalization kernels beside their twins, and what their numbers are worth."""
+"""Normalization kernels beside their references, and what their numbers are worth."""
 
 from itertools import product
 
@@ -35,12 +35,12 @@ ROWS = [(3, n) for n in (1, 2, 7, 15, 16, 17, 33, 64, 65, 100, 130)] + [
 ]
 
 
-def both(door, inputs, *outputs):
-    """Run kernel and twin on copies of the same outputs; return pairs of what they wrote."""
+def both(name, inputs, *outputs):
+    """Run kernel and reference on copies of the same outputs; return pairs of what they wrote."""
     results = []
-    for room in (batch_norm, naive_batch_norm) if door.startswith("batch") else (layer_norm, naive_layer_norm):
+    for module in (batch_norm, naive_batch_norm) if name.startswith("batch") else (layer_norm, naive_layer_norm):
         results.append([None if o is None else o.copy() for o in outputs])
-        getattr(room, door)(*inputs, *results[-1])
+        getattr(module, name)(*inputs, *results[-1])
     return [pair for pair in zip(*results, strict=True) if pair[0] is not None]
 
 

@@ -1,4 +1,4 @@
-"""Nothing public goes untested: every layer, loss and optimizer has a case, every kernel a naive twin."""
+"""Nothing public goes untested: every layer, loss and optimizer has a case, every kernel a reference."""
 
 import importlib
 import inspect
@@ -13,7 +13,7 @@ from fastdl.testing import CASES
 BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
 # What computes nothing.
 COLLECTIONS = {nn.ModuleList, nn.ModuleDict}
-# Rooms without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
+# Modules without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
 # which call the kernels of other files.
 NO_KERNELS = {
     "table",
@@ -28,12 +28,12 @@ NO_KERNELS = {
     "declarations",
     "descriptor",
 }
-# Doors that tell about kernels or choose among them and compute nothing.
-TELLING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}
+# Bindings that describe kernels or choose among them, and compute nothing.
+COMPUTING_NOTHING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}
 
 
-def public(room, base):
-    found = {value for name, value in vars(room).items() if not name.startswith("_") and inspect.isclass(value)}
+def public(module, base):
+    found = {value for name, value in vars(module).items() if not name.startswith("_") and inspect.isclass(value)}
     return {each for each in found if issubclass(each, base)} - BASES - COLLECTIONS
 
 
@@ -44,24 +44,24 @@ def test_every_public_layer_loss_and_optimizer_has_a_case(subject):
     assert subject in {case.subject for case in CASES}
 
 
-def kernel_doors():
+def bindings():
     for found in pkgutil.iter_modules(_kernels.__path__):
         if found.name not in NO_KERNELS:
-            room = importlib.import_module(f"fastdl._kernels.{found.name}")
-            for name, value in vars(room).items():
-                if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == room.__name__:
+            module = importlib.import_module(f"fastdl._kernels.{found.name}")
+            for name, value in vars(module).items():
+                if callable(value) and not name.startswith("_") and getattr(value, "__module__", "") == module.__name__:
                     yield pytest.param(found.name, name, value, id=f"{found.name}.{name}")
 
 
-@pytest.mark.parametrize(("room", "name", "door"), [p for p in kernel_doors() if p.values[1] not in TELLING])
-def test_every_kernel_has_a_naive_twin_of_the_same_arguments(room, name, door):
-    twin = getattr(importlib.import_module(f"fastdl.reference.{room}"), name)
-    assert list(inspect.signature(door).parameters) == list(inspect.signature(twin).parameters)
+@pytest.mark.parametrize(("module", "name", "binding"), [p for p in bindings() if p.values[1] not in COMPUTING_NOTHING])
+def test_every_kernel_has_a_reference_of_the_same_arguments(module, name, binding):
+    twin = getattr(importlib.import_module(f"fastdl.reference.{module}"), name)
+    assert list(inspect.signature(binding).parameters) == list(inspect.signature(twin).parameters)
 
 
-def test_the_doors_that_only_tell_are_still_there():
-    names = {p.values[1] for p in kernel_doors()}
-    assert names >= TELLING
+def test_the_bindings_that_compute_nothing_are_still_there():
+    names = {p.values[1] for p in bindings()}
+    assert names >= COMPUTING_NOTHING
     assert len(names) >= 20
 
 
@@ -73,10 +73,10 @@ def test_the_reference_imports_nothing_of_ours():
 
 
 def documented():
-    for room in (fastdl, nn, nn.init, optim, fastdl.data):
-        for name, value in vars(room).items():
+    for module in (fastdl, nn, nn.init, optim, fastdl.data):
+        for name, value in vars(module).items():
             if not name.startswith("_") and callable(value) and getattr(value, "__module__", "").startswith("fastdl"):
-                yield pytest.param(value, id=f"{room.__name__}.{name}")
+                yield pytest.param(value, id=f"{module.__name__}.{name}")
 
 
 @pytest.mark.parametrize("subject", list(documented()))

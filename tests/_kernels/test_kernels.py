@@ -1,4 +1,4 @@
-"""Every kernel against its naive twin, at the sizes around registers and tiles, on every CPU level."""
+"""Every kernel against its reference, at the sizes around registers and tiles, on every CPU level."""
 
 from itertools import product
 
@@ -33,7 +33,7 @@ GEMM_OPTIONS = [
 
 
 def call_both(fast, naive, inputs, *outputs):
-    """Run kernel and twin on copies of the same outputs; return both lists of outputs."""
+    """Run kernel and reference on copies of the same outputs; return both lists of outputs."""
     got, want = (
         [o.copy() if o is not None else None for o in outputs],
         [o.copy() if o is not None else None for o in outputs],

@@ -115,12 +115,12 @@ def test_too_many_threads_are_refused(threads):
 
 
 def test_the_number_holds_in_every_python_thread(threads):
-    begun, told, seen = threading.Event(), threading.Event(), []
+    begun, released, seen = threading.Event(), threading.Event(), []
 
     def look():
         nn.Linear(600, 600)(np.ones((600, 600), np.float32))
         begun.set()
-        told.wait(60)
+        released.wait(60)
         seen.append(fastdl.get_num_threads())
 
     fastdl.set_num_threads(2)
@@ -130,7 +130,7 @@ def test_the_number_holds_in_every_python_thread(threads):
     other.start()
     begun.wait(60)
     fastdl.set_num_threads(1)
-    told.set()
+    released.set()
     other.join()
     later = threading.Thread(target=lambda: seen.append(fastdl.get_num_threads()))
     later.start()

@@ -220,7 +220,7 @@ def test_help_of_a_command_is_written_as_sentences(capsys, command):
         ([], [], False),
     ],
 )
-def test_processes_of_the_command_are_told_from_others_by_their_words(monkeypatch, argv, words, found):
+def test_processes_of_the_command_are_distinguished_from_others_by_their_words(monkeypatch, argv, words, found):
     monkeypatch.setattr(sys, "argv", argv)
     monkeypatch.setattr(sys, "orig_argv", words)
     assert is_command() == found

@@ -67,12 +67,12 @@ def test_images_are_read_and_scaled_as_in_training(run, trained, images):
     assert f"test {run('evaluate', model, '--data', *images[::-1])[1].splitlines()[-1]}" == last
 
 
-def test_the_table_tells_each_class_by_its_name(run, trained, flowers):
+def test_the_table_shows_each_class_by_its_name(run, trained, flowers):
     model, _ = trained("--data", flowers)
     out = run("evaluate", model, "--data", flowers)[1]
     head, *rows, last = out.splitlines()
     assert head.split() == ["class", "samples", "recall", "precision"]
-    assert [re.split(r"  +", row)[:2] for row in rows] == [["lily", "50"], ["rose", "50"], ["tulip, wild", "50"]]
+    assert [re.split(r"  +", row)[:2] for row in rows] == [["lily", "50"], ["rose", "50"], ["tulip, late", "50"]]
     assert re.fullmatch(r"accuracy (9\d\.\d|100\.0) %", last)
 
 
@@ -86,7 +86,7 @@ def test_columns_are_found_by_name_in_any_order_among_others(run, trained, flowe
     assert run("evaluate", model, "--data", renamed, "--target", "4") == wanted
 
 
-def test_columns_without_names_are_told_by_their_order(run, trained, flowers):
+def test_columns_without_names_are_named_by_their_order(run, trained, flowers):
     bare = rewritten(flowers, "bare.csv", lambda row, i: row if i else None)
     first = rewritten(bare, "first.csv", lambda row, i: [row[4], *row[:4]])
     model, _ = trained("--data", flowers)
@@ -97,7 +97,7 @@ def test_columns_without_names_are_told_by_their_order(run, trained, flowers):
     assert run("evaluate", unnamed, "--data", flowers) == wanted
 
 
-@pytest.mark.parametrize("kept", [("rose", '"tulip, wild"'), ('"tulip, wild"',)])
+@pytest.mark.parametrize("kept", [("rose", '"tulip, late"'), ('"tulip, late"',)])
 def test_a_file_with_some_of_the_classes_keeps_their_names(run, trained, flowers, kept):
     plain = rewritten(flowers, "plain.csv", lambda row, i: row)
     model, _ = trained("--data", plain)
@@ -111,7 +111,7 @@ def test_a_file_with_some_of_the_classes_keeps_their_names(run, trained, flowers
 
 def test_class_numbers_in_arrays_are_names(run, trained, flowers, tmp_path):
     numbers = tmp_path / "numbers.csv"
-    text = re.sub('"(lily|rose|tulip, wild)"', lambda m: str(len(m[1])), flowers.read_text()).replace("11", "9")
+    text = re.sub('"(lily|rose|tulip, late)"', lambda m: str(len(m[1])), flowers.read_text()).replace("11", "9")
     numbers.write_text(text.replace(",4\n", ",2\n"))
     x = np.array([line.split(",")[:4] for line in numbers.read_text().splitlines()[1:]], np.float32)
     y = np.array([{"lily": 2}.get(name, 9) for name in re.findall('"([a-z, ]*)"', flowers.read_text())])
@@ -179,7 +179,7 @@ BAD_WORDS = {
     ),
     "unknown numbers": (
         ["MODEL", "--data", "numbers.npz"],
-        "expected classes among 'lily', 'rose', 'tulip, wild', as the model learned, got '0', '2' in numbers.npz",
+        "expected classes among 'lily', 'rose', 'tulip, late', as the model learned, got '0', '2' in numbers.npz",
     ),
     "values for classes": (
         ["MODEL", "--data", "values.npz"],
@@ -195,7 +195,7 @@ BAD_WORDS = {
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(("words", "message"), BAD_WORDS.values(), ids=BAD_WORDS)
-def test_what_cannot_be_judged_is_told_in_one_line(run, trained, flowers, monkeypatch, words, message):
+def test_what_cannot_be_judged_is_reported_in_one_line(run, trained, flowers, monkeypatch, words, message):
     monkeypatch.chdir(flowers.parent)
     model, _ = trained("--data", "flowers.csv", *SHORT)
     texts = {"missing": "length,age,kind\n1,2,lily\n", "narrow": "1,2,lily\n3,4,rose\n"}
@@ -261,9 +261,9 @@ def test_a_model_file_that_lies_is_refused_in_one_line(run, flowers, tmp_path, m
         model = nn.Linear(4, 3)
         model.weight.data[:] = np.nan
     path = tmp_path / "lie.safetensors"
-    save(model, path, **({"classes": ["lily", "rose", "tulip, wild"], "scaling": None} | words))
+    save(model, path, **({"classes": ["lily", "rose", "tulip, late"], "scaling": None} | words))
     if words.get("classes", ()) is None:
-        flowers.write_text(re.sub('"(lily|rose|tulip, wild)"', "0.5", flowers.read_text()))
+        flowers.write_text(re.sub('"(lily|rose|tulip, late)"', "0.5", flowers.read_text()))
     data = ["disk"] if "metadata" in words else ["--data", flowers]
     code, out, err = run("evaluate", path, *data)
     assert code == (2 if message else 0)

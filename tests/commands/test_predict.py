@@ -59,7 +59,7 @@ def test_probabilities_are_the_softmax_of_the_models_scores(run, trained, flower
     scores = predict(saved.model, saved.scaling.transform(read_csv(flowers).x)).astype(np.float64)
     powers = np.exp(scores)
     likely = powers / powers.sum(axis=1, keepdims=True)
-    names = [f"probability of {name}" for name in ("lily", "rose", "tulip, wild")]
+    names = [f"probability of {name}" for name in ("lily", "rose", "tulip, late")]
     assert list(found[0]) == ["class", "probability", *names]
     written = np.array([[float(row[name]) for name in names] for row in found])
     assert written == pytest.approx(likely, rel=1e-5, abs=1e-12)
@@ -208,7 +208,7 @@ BAD_WORDS = {
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize(("words", "message"), BAD_WORDS.values(), ids=BAD_WORDS)
-def test_what_nothing_can_be_said_of_is_told_in_one_line(run, trained, flowers, monkeypatch, words, message):
+def test_what_nothing_can_be_said_of_is_reported_in_one_line(run, trained, flowers, monkeypatch, words, message):
     monkeypatch.chdir(flowers.parent)
     model = trained("--data", "flowers.csv", "--epochs", "1")
     texts = {"missing": "length,width\n1,2\n", "wide": "1,2,3,4,5\n", "empty": ""}

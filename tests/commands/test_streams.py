@@ -138,8 +138,8 @@ def test_predictions_are_exact_or_refused(folder):
     words = EVERY["predict"]
     done = shell(folder, words, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout) == (2, "")
-    told = "expected an encoding that has '\\xe9', got ascii; write --out FILE, or set PYTHONIOENCODING=utf-8"
-    assert done.stderr == f"fastdl: standard output: {told}; fastdl predict --help tells more\n"
+    expected = "expected an encoding that has '\\xe9', got ascii; write --out FILE, or set PYTHONIOENCODING=utf-8"
+    assert done.stderr == f"fastdl: standard output: {expected}; fastdl predict --help tells more\n"
     assert "é0," in shell(folder, words, PYTHONIOENCODING="utf-8").stdout
     assert shell(folder, f"{words} --out kinds.csv", PYTHONIOENCODING="ascii").returncode == 0
     assert "é0," in (folder / "kinds.csv").read_text(encoding="utf-8")

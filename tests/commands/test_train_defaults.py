@@ -1,4 +1,4 @@
-"""What `fastdl train` does unless told otherwise: the network, epochs and batches for each kind and number of rows."""
+"""What `fastdl train` does by default: the network, epochs and batches for each kind and number of rows."""
 
 import numpy as np
 import pytest

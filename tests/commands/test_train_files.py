@@ -33,7 +33,7 @@ def test_a_table_with_classes_in_words_is_learned(run, flowers, tmp_path):
     code, out, err = run("train", "--data", flowers)
     assert (code, err) == (0, "")
     found, saved, history, picture, accuracy = out.splitlines()
-    classes = "3 classes ('lily', 'rose', 'tulip, wild')"
+    classes = "3 classes ('lily', 'rose', 'tulip, late')"
     assert found == f"data: 4 columns, {classes}; 120 rows to learn from, 30 to test with"
     assert saved == f"weights: {tmp_path / 'out' / 'flowers.safetensors'}"
     assert history == f"history: {tmp_path / 'out' / 'flowers-history.csv'}"
@@ -44,7 +44,7 @@ def test_a_table_with_classes_in_words_is_learned(run, flowers, tmp_path):
 def test_what_was_saved_says_all_that_it_takes_to_use_the_model(run, flowers):
     saved = load(weights(run("train", "--data", flowers, "--target", "kind")[1]))
     assert nn.to_spec(saved.model)[0] == "Linear(4, 64)"
-    assert saved.classes == ("lily", "rose", "tulip, wild")
+    assert saved.classes == ("lily", "rose", "tulip, late")
     assert saved.features == ("length", "width", "weight", "age")
     assert saved.metadata == {"target": "kind"}
     assert saved.scaling.mean[2] == pytest.approx(1167, abs=30)
@@ -69,7 +69,7 @@ def test_values_are_learned_and_given_back_in_their_own_unit(run, prices):
 @pytest.mark.parametrize(("target", "inputs"), [("age", 4), ("3", 4), ("-2", 4), ("0", 4)])
 def test_the_target_is_a_column_by_name_or_number(run, flowers, tmp_path, target, inputs):
     numbers = tmp_path / "numbers.csv"
-    numbers.write_text(re.sub('"(lily|rose|tulip, wild)"', lambda m: str(len(m[1])), flowers.read_text()))
+    numbers.write_text(re.sub('"(lily|rose|tulip, late)"', lambda m: str(len(m[1])), flowers.read_text()))
     out = run("train", "--data", numbers, "--target", target, *SHORT)[1]
     assert f"data: {inputs} columns, 1 value to tell" in out
     assert load(weights(out)).metadata["target"] == ("length" if target == "0" else "age")
@@ -88,7 +88,7 @@ def test_whole_numbers_are_classes_or_values_as_they_are_called(run, tmp_path):
     assert (code, "test R2" in out) == (0, True)
 
 
-def test_columns_of_one_name_are_told_by_their_order(run, tmp_path):
+def test_columns_of_one_name_are_named_by_their_order(run, tmp_path):
     path = tmp_path / "twins.csv"
     path.write_text("a,a,kind\n" + "1,2,u\n3,4,v\n" * 5)
     code, out, err = run("train", "--data", path, *SHORT)
@@ -150,7 +150,7 @@ def test_arrays_of_any_rank_are_learned(run, tmp_path, shape, targets, words, ki
     assert load(weights(out)).scaling.mean.shape == (shape or (1,))
 
 
-def test_several_values_are_told_at_once(run, tmp_path):
+def test_several_values_are_reported_together(run, tmp_path):
     x = np.random.default_rng(0).normal(size=(200, 2))
     path = npz(tmp_path / "two.npz", x, np.stack([100 * x[:, 0], x[:, 1] - 7, x.sum(axis=1)], axis=1))
     code, out, _ = run("train", "--data", path)
@@ -244,7 +244,7 @@ def test_the_picture_shows_a_confusion_matrix_for_classes(run, flowers, prices, 
     assert drawn == ["loss_curves", "confusion_matrix", "loss_curves"]
 
 
-def test_the_digits_are_told_apart_within_a_minute(run):
+def test_the_digits_are_classified_within_a_minute(run):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
     code, out, err = run("train", "digits")
     assert (code, err) == (0, "")
@@ -366,7 +366,7 @@ def files(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("files")
 @pytest.mark.parametrize(("words", "message"), BAD_WORDS.values(), ids=BAD_WORDS)
-def test_what_cannot_be_learned_is_told_in_one_line(run, tmp_path, words, message):
+def test_what_cannot_be_learned_is_reported_in_one_line(run, tmp_path, words, message):
     code, out, err = run("train", *words)
     assert (code, out) == (2, "")
     assert re.fullmatch(f"fastdl: .*{message}.*\n", err)

@@ -1,4 +1,4 @@
-"""Where `fastdl train` writes: no run takes the place of an older one's results unless it is told to."""
+"""Where `fastdl train` writes: no run overwrites an older one's results without --overwrite."""
 
 import re
 
@@ -94,8 +94,8 @@ def test_a_folder_that_was_asked_for_and_has_results_is_refused_before_training(
     assert train("--out", here) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    told = f"got one with {re.escape(left)}; write --overwrite to replace them, or name another folder"
-    assert re.fullmatch(f"fastdl: --out .*: expected a folder without results of disk, {told}; .*\n", err)
+    message = f"got one with {re.escape(left)}; write --overwrite to replace them, or name another folder"
+    assert re.fullmatch(f"fastdl: --out .*: expected a folder without results of disk, {message}; .*\n", err)
     assert content(here) == {left: b"older"}
 
 

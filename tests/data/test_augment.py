@@ -234,7 +234,7 @@ def test_an_augment_that_writes_into_its_batch_leaves_the_data_alone(shuffle):
         (Shift(5), ValueError, r"Shift\(5\): expected images of at least 5 by 5 pixels"),
     ],
 )
-def test_a_wrong_augment_is_told_before_anything_changes(augment, kind, message):
+def test_a_wrong_augment_is_reported_before_anything_changes(augment, kind, message):
     trainer = make_trainer()
     before = weights(trainer)
     with pytest.raises(kind, match=message):
@@ -243,7 +243,7 @@ def test_a_wrong_augment_is_told_before_anything_changes(augment, kind, message)
     assert trainer.rng is None
 
 
-def test_a_wrong_shape_in_a_later_batch_is_told():
+def test_a_wrong_shape_in_a_later_batch_is_reported():
     augment = lambda x, rng: x[:5]  # noqa: E731
     with pytest.raises(ValueError, match=r"the shape \(16, 3, 4, 4\) that it was given, got \(5, 3, 4, 4\)"):
         make_trainer().fit(IMAGES, LABELS, epochs=1, batch_size=16, augment=augment)

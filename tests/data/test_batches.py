@@ -391,7 +391,7 @@ def test_unshuffled_batches_are_views_and_draw_nothing():
     assert rng.random() == np.random.default_rng(0).random()
 
 
-def test_different_lengths_are_told_at_the_call():
+def test_different_lengths_are_reported_at_the_call():
     with pytest.raises(ValueError, match="batches: expected as many rows in x as in y, got 10 and 9"):
         batches(X, Y[:9], 2)
 

@@ -54,7 +54,7 @@ def test_the_folder_may_be_named_by_the_environment(tmp_path, monkeypatch):
     assert cifar10(part="test")[1].tolist() == [4]
 
 
-def test_a_batch_that_is_missing_is_told(tmp_path):
+def test_a_batch_that_is_missing_is_reported(tmp_path):
     write_batch(tmp_path / "data_batch_1.bin", 1)
     with pytest.raises(FileNotFoundError, match=r"cifar10: expected data_batch_1\.bin, .*data_batch_5\.bin in "):
         cifar10(tmp_path)
@@ -69,7 +69,7 @@ def test_a_batch_that_is_missing_is_told(tmp_path):
         (record(1)[0] + record(10)[0] + record(11)[0], "expected labels from 0 to 9 in .*bad, got 10 in record 1"),
     ],
 )
-def test_wrong_sizes_and_labels_are_told(tmp_path, content, message):
+def test_wrong_sizes_and_labels_are_reported(tmp_path, content, message):
     good, bad = write_batch(tmp_path / "good", 1), tmp_path / "bad"
     bad.write_bytes(content)
     with pytest.raises(ValueError, match=f"^read_cifar10: .*{message}"):

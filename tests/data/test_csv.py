@@ -185,7 +185,7 @@ def test_a_data_set_may_be_some_columns_of_a_file_and_the_target(write):
         ([1.0], TypeError, "expected the number or the name of a column for columns, got 1.0"),
     ],
 )
-def test_columns_that_are_not_there_are_told(write, columns, kind, message):
+def test_columns_that_are_not_there_are_reported(write, columns, kind, message):
     with pytest.raises(kind, match=f"^read_columns: {message}"):
         read_columns(write("a,b\n1,2\n"), columns)
     with pytest.raises(kind, match=f"^read_csv: {message}"):

@@ -131,7 +131,7 @@ def test_the_good_files_are_good(folder):
 @pytest.mark.parametrize("name", GOOD)
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
-def test_damage_is_told_in_one_sentence(name, folder, data):
+def test_damage_is_reported_in_one_sentence(name, folder, data):
     read, good = GOOD[name]
     path = folder / f"damaged-{name}"
     path.write_bytes(data.draw(damaged(good)))
@@ -142,7 +142,7 @@ def test_damage_is_told_in_one_sentence(name, folder, data):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=damaged(idx(IMAGES, 8)))
-def test_damage_inside_a_gzip_is_told_as_well(folder, content):
+def test_damage_inside_a_gzip_is_reported_as_well(folder, content):
     path = folder / "inside.gz"
     path.write_bytes(gzip.compress(content, mtime=0))
     is_sound_or_one_sentence(read_idx, path)
@@ -150,7 +150,7 @@ def test_damage_inside_a_gzip_is_told_as_well(folder, content):
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(content=damaged(npy(X)), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
-def test_damage_inside_a_zip_is_told_as_well(folder, content, method):
+def test_damage_inside_a_zip_is_reported_as_well(folder, content, method):
     path = folder / "inside.npz"
     with zipfile.ZipFile(path, "w", method) as archive:
         archive.writestr("x.npy", content)

@@ -94,7 +94,7 @@ BAD = {
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
 @pytest.mark.parametrize(("content", "message"), BAD.values(), ids=BAD)
-def test_a_damaged_file_is_told_by_what_is_wrong_where(path, content, message, pack):
+def test_a_damaged_file_is_reported_by_what_is_wrong_where(path, content, message, pack):
     path.write_bytes(pack(content))
     with pytest.raises(ValueError, match=f"^read_idx: .*{message}") as caught:
         read_idx(path)
@@ -104,14 +104,14 @@ def test_a_damaged_file_is_told_by_what_is_wrong_where(path, content, message, p
 @pytest.mark.parametrize(
     "content", [gzip.compress(GOOD)[:-1], gzip.compress(GOOD)[:15], b"\x1f\x8b", b"\x1f\x8b\x07abc"]
 )
-def test_a_cut_or_unknown_gzip_is_told(path, content):
+def test_a_cut_or_unknown_gzip_is_reported(path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^read_idx: expected a whole gzip file, got {path}: "):
         read_idx(path)
 
 
 @pytest.mark.parametrize("place", [-1, -5, -6, 12])
-def test_a_corrupt_gzip_is_told(path, place):
+def test_a_corrupt_gzip_is_reported(path, place):
     content = bytearray(gzip.compress(GOOD, mtime=0))
     content[place] ^= 0x5A
     path.write_bytes(content)
@@ -160,7 +160,7 @@ def test_a_pipe_is_not_waited_for(tmp_path):
         read_idx(tmp_path / "pipe")
 
 
-def test_the_size_of_the_file_is_told_where_it_is_known(path):
+def test_the_size_of_the_file_is_reported_where_it_is_known(path):
     path.write_bytes(GOOD + b"\0")
     with pytest.raises(ValueError, match=r"got 25 bytes$"):
         read_idx(path)
@@ -194,7 +194,7 @@ def test_mnist_is_found_under_its_names(tmp_path, place, dot, pack, end, part, s
     assert (y.tolist(), y.dtype) == ([7, 0, 9], np.int64)
 
 
-def test_mnist_comes_in_either_dtype_and_from_the_train_part_unless_told(tmp_path):
+def test_mnist_comes_in_either_dtype_and_from_the_train_part_by_default(tmp_path):
     write_pair(tmp_path, "train")
     x, _ = mnist(tmp_path, dtype=np.float64)
     assert (x[:, 0] == images() / 255).all()
@@ -250,7 +250,7 @@ def test_mnist_says_what_it_looked_for_and_where(tmp_path):
         ),
     ],
 )
-def test_a_pair_that_does_not_belong_together_is_told(tmp_path, change, message):
+def test_a_pair_that_does_not_belong_together_is_reported(tmp_path, change, message):
     write_pair(tmp_path, **change)
     with pytest.raises(ValueError, match=f"^mnist: .*{message}"):
         mnist(tmp_path, "test")

@@ -1,4 +1,4 @@
-"""load_data: every kind of file, told apart by content, as one kind of data set."""
+"""load_data: every kind of file, recognized by its content, as one kind of data set."""
 
 import gzip
 import struct
@@ -65,7 +65,7 @@ def test_an_npz_whatever_its_name(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"junk\n", b"\x80\x00\xff" * 50])
-def test_what_is_no_npz_but_called_one_is_told_as_such(write, content):
+def test_what_is_no_npz_but_called_one_is_reported_as_such(write, content):
     with pytest.raises(ValueError, match=r"read_npz: expected a sound \.npz file, got .*set\.NPZ"):
         load_data(write("set.NPZ", content))
     with pytest.raises(ValueError, match=r"read_npy: expected .*x\.npy"):
@@ -155,7 +155,7 @@ def test_arrays_that_are_no_data_are_refused(tmp_path, x, y, message):
         (IMAGES[:0], LABELS[:0], "load_data: expected at least one row"),
     ],
 )
-def test_idx_files_that_are_no_pair_are_told(write, first, second, message):
+def test_idx_files_that_are_no_pair_are_reported(write, first, second, message):
     with pytest.raises(ValueError, match=message):
         load_data(write("a", idx(first)), write("b", idx(second)))
 

@@ -258,7 +258,7 @@ def test_rows_come_in_the_order_asked_for(in_file):
     assert rows[5:9].flags.c_contiguous
 
 
-def test_what_lies_in_a_file_is_told_from_what_does_not(in_file):
+def test_what_lies_in_a_file_is_distinguished_from_what_does_not(in_file):
     array = in_file(X)
     assert lies_in_file(array)
     assert lies_in_file(np.asarray(array).reshape(-1)[::2])

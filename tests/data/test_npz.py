@@ -171,7 +171,7 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize("content", BAD_FILES.values(), ids=BAD_FILES)
-def test_a_damaged_npy_is_told_in_one_sentence_and_takes_no_memory(pair, path, content):
+def test_a_damaged_npy_is_reported_in_one_sentence_and_takes_no_memory(pair, path, content):
     pair[0].write_bytes(content)
     pair[1].write_bytes(npy(Y))
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -188,7 +188,7 @@ def test_a_damaged_npy_is_told_in_one_sentence_and_takes_no_memory(pair, path, c
         assert "\n" not in str(caught.value)
 
 
-def test_the_size_of_an_npy_is_told(pair):
+def test_the_size_of_an_npy_is_reported(pair):
     pair[0].write_bytes(npy(X) + b"\0")
     pair[1].write_bytes(npy(Y))
     with pytest.raises(ValueError, match=r"a header of 128 bytes and 120 of \(5, 3\) float64 in .*, got 249 bytes$"):
@@ -224,7 +224,7 @@ CENTRAL = zipped().index(b"PK\x01\x02")
     ],
     ids=["empty", "start", "end", "bzip2", "lzma", "data", "encrypted", "size", "offset"],
 )
-def test_a_damaged_archive_is_told_in_one_sentence(path, content, message):
+def test_a_damaged_archive_is_reported_in_one_sentence(path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=f"^read_npz: .*{message}") as caught:
         read_npz(path)

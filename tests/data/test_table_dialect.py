@@ -68,7 +68,7 @@ def test_a_first_row_that_may_be_either_is_asked_for(write, text):
     assert len(read_csv(path, header=False, classes=None).x) == 3
 
 
-def test_a_name_above_values_is_told_to_be_one(write):
+def test_a_name_above_values_is_reported_as_one(write):
     path = write("1.5,price\n2.5,3.5\n3.5,4.5\n")
     with pytest.raises(ValueError, match="write header=True if line 1 holds names"):
         read_csv(path)
@@ -131,13 +131,13 @@ def test_columns_to_drop_may_hold_anything(write):
 
 def test_the_later_of_two_columns_of_one_name_is_renamed(write):
     path = write("a,a,kind,a\n1,2,u,5\n3,4,v,6\n")
-    told = r"two columns of .* are called 'a'; the later is called 'a\.{}'"
-    with pytest.warns(UserWarning, match=told.format(1)), pytest.warns(UserWarning, match=told.format(2)):
+    warning = r"two columns of .* are called 'a'; the later is called 'a\.{}'"
+    with pytest.warns(UserWarning, match=warning.format(1)), pytest.warns(UserWarning, match=warning.format(2)):
         assert read_csv(path, "kind").features == ("a", "a.1", "a.2")
-    with pytest.warns(UserWarning, match=told.format(1)), pytest.warns(UserWarning, match=told.format(2)):
+    with pytest.warns(UserWarning, match=warning.format(1)), pytest.warns(UserWarning, match=warning.format(2)):
         assert read_columns(path, ["a.1"])[0].tolist() == [[2], [4]]
     path = write("a,a,a.1,kind\n1,2,3,u\n4,5,6,v\n")
-    with pytest.warns(UserWarning, match=told.format(2)):
+    with pytest.warns(UserWarning, match=warning.format(2)):
         assert read_csv(path).features == ("a", "a.2", "a.1")
 
 
@@ -294,7 +294,7 @@ def test_a_zero_character_is_no_text_in_any_encoding(write):
             read_csv(path, encoding=encoding if encoding == "cp500" else None)
 
 
-def test_a_guessed_encoding_is_told(write):
+def test_a_guessed_encoding_is_reported(write):
     path = write("größe,k\n1,x\n2,y\n".encode("latin-1"))
     with pytest.warns(UserWarning, match=r"is not in UTF-8 and is read as Windows-1252; write encoding=\.\.\."):
         assert read_csv(path).features == ("größe",)

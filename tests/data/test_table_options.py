@@ -93,7 +93,7 @@ def test_a_first_row_of_values_can_be_said(run, trained, write):
     assert len(values(run("predict", model, "--data", path, "--header", "yes", "--columns", "0")[1])) == 60
 
 
-def test_an_index_is_left_out_and_told(run, trained, write):
+def test_an_index_is_left_out_and_reported(run, trained, write):
     path = write(",noise,kind\n" + lines(range(60), A, ["x"] * 30 + ["y"] * 30))
     model, out, err = trained(path, *SHORT)
     assert out.startswith("data: 1 column, 2 classes")

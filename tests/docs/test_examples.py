@@ -29,7 +29,7 @@ def test_a_script_says_what_it_does_and_is_short(name):
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_a_script_tells_what_it_does_and_refuses_arguments_that_it_does_not_know(name, monkeypatch, capsys):
+def test_a_script_shows_what_it_does_and_refuses_arguments_that_it_does_not_know(name, monkeypatch, capsys):
     text = (EXAMPLES / f"{name}.py").read_text(encoding="utf-8")
     for argument, code in (("--help", 0), ("--nonsense", 2)):
         monkeypatch.setattr(sys, "argv", [name, argument])
@@ -55,7 +55,7 @@ def test_digits_cnn_reads_most_digits_after_two_epochs(capsys):
     assert float(re.search(r"test accuracy ([\d.]+)", said)[1]) > 0.8
 
 
-def test_search_finds_a_network_that_tells_the_disk_apart(threads, capsys):
+def test_search_finds_a_network_that_classifies_the_disk(threads, capsys):
     done = main_of("search")(trials=8, epochs=30)
     assert [trial.accuracy for trial in done] == sorted((trial.accuracy for trial in done), reverse=True)
     assert done[0].accuracy > 0.9

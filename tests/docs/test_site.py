@@ -17,8 +17,8 @@ REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS 
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^##? |\Z)", MATHEMATICS, re.DOTALL | re.MULTILINE))
 
 
-def public(room, base):
-    return {name for name, value in vars(room).items() if inspect.isclass(value) and issubclass(value, base)}
+def public(module, base):
+    return {name for name, value in vars(module).items() if inspect.isclass(value) and issubclass(value, base)}
 
 
 SUBJECTS = public(nn, nn.Module) | public(optim, optim.Optimizer) | public(optim, optim.Schedule)
@@ -30,13 +30,13 @@ def named(heading):
 
 
 @pytest.mark.parametrize("name", sorted(SUBJECTS))
-def test_the_mathematics_of_everything_public_are_told_with_their_source(name):
+def test_the_mathematics_of_everything_public_are_described_with_their_source(name):
     sections = [text for heading, text in SECTIONS.items() if name in named(heading)]
     assert len(sections) == 1, f"expected one heading in docs/mathematics/ that names {name}"
     assert re.search(r"^Source: ", sections[0], re.MULTILINE), f"expected the source of {name}"
 
 
-def test_the_mathematics_tell_of_nothing_that_is_not_there():
+def test_the_mathematics_describe_nothing_that_is_not_there():
     assert {name for heading in SECTIONS for name in named(heading)} == SUBJECTS | {"Clipping"}
 
 
@@ -48,11 +48,11 @@ def test_the_references_that_the_mathematics_name_are_there():
 
 
 def documented():
-    for room in (fastdl, nn, nn.init, optim, fastdl.data):
-        for name in (*vars(room), *getattr(room, "_READERS", ())):
-            value = getattr(room, name)
+    for module in (fastdl, nn, nn.init, optim, fastdl.data):
+        for name in (*vars(module), *getattr(module, "_READERS", ())):
+            value = getattr(module, name)
             if not name.startswith("_") and callable(value) and getattr(value, "__module__", "").startswith("fastdl"):
-                yield pytest.param(value, id=f"{room.__name__}.{name}")
+                yield pytest.param(value, id=f"{module.__name__}.{name}")
 
 
 @pytest.mark.parametrize("subject", list(documented()))

@@ -24,7 +24,7 @@ def test_timestamps_as_targets_give_as_many_predictions(make, transformer, dtype
 
 
 @pytest.mark.parametrize("make", [MLPRegressor, NetRegressor])
-def test_targets_that_float32_does_not_tell_apart_are_refused(make):
+def test_targets_that_float32_does_not_distinguish_are_refused(make):
     for y in (TIMES, TIMES.astype(np.int64), np.column_stack([X[:, 0], TIMES])):
         with pytest.raises(
             ValueError, match=r"expected targets that float32 tells apart, got 1\.700001e\+09 and others .*scale y"

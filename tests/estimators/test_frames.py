@@ -76,9 +76,9 @@ def outcome(library, kind, x, y, asked):
             predicted = estimator.fit(x, y).predict(asked)
         except (ValueError, TypeError) as error:
             return type(error), str(error).split("\n")[0].split("(array")[0][-40:] if "label" not in str(error) else ""
-    told = [(each.category, str(each.message)) for each in caught if each.category is not ConvergenceWarning]
+    warned = [(each.category, str(each.message)) for each in caught if each.category is not ConvergenceWarning]
     names = list(getattr(estimator, "feature_names_in_", []))
-    return type(predicted), predicted.shape, predicted.dtype.kind, names, estimator.n_features_in_, told
+    return type(predicted), predicted.shape, predicted.dtype.kind, names, estimator.n_features_in_, warned
 
 
 @pytest.mark.parametrize(("kind", "name"), CASES)

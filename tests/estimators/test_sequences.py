@@ -104,7 +104,7 @@ def test_a_warm_fit_says_what_it_goes_on_from(second, message):
     np.testing.assert_array_equal(classifier.predict_proba(X), before)
 
 
-def test_many_classes_are_not_all_told():
+def test_many_classes_are_not_all_listed():
     classifier = ours.MLPClassifier((3,), warm_start=True).partial_fit(X, np.arange(60), classes=np.arange(60))
     with pytest.raises(ValueError, match=r"of before, \[0, 1, 2, 3, 4, 5, \.\.\.\], got \[1, 2, 3, 4, 5, 6, \.\.\.\];"):
         classifier.partial_fit(X, np.arange(60) + 1)

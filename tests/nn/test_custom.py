@@ -172,7 +172,7 @@ def test_a_users_own_activation_keeps_the_dtype_of_its_input():
     ("function", "derivative", "name"),
     [(lambda x: x[:1], np.cos, "function"), (lambda x: None, np.cos, "function"), (np.sin, np.sum, "derivative")],
 )
-def test_an_activation_that_returns_another_shape_is_told_so(function, derivative, name):
+def test_an_activation_that_returns_another_shape_is_refused(function, derivative, name):
     model = nn.Activation(function, derivative)
     with pytest.raises(ValueError, match=rf"Activation\(.*\): expected {name} to return shape \(2, 3\)"):
         model.backward(model(np.ones((2, 3))))
@@ -231,7 +231,7 @@ def test_a_users_own_loss_may_take_any_target():
     assert (criterion.backward() == np.eye(2)).all()
 
 
-def test_a_loss_whose_derivative_has_another_shape_is_told_so():
+def test_a_loss_whose_derivative_has_another_shape_is_refused():
     class Wrong(Fourth):
         def derivative(self, output, target):
             return np.zeros(3)

@@ -50,10 +50,10 @@ LARGE = [(9001, 1, 0.2), (3 * 5000, 5000, 0.5), (7 * 2100, 2100, 0.5)]
 @pytest.mark.parametrize(("n", "run", "p"), [(*size, p) for size in SIZES for p in (0.0, 0.2, 1.0)] + LARGE)
 def test_dropout_is_its_loop(level, dtype, n, run, p):
     x = np.random.default_rng(n).standard_normal(n).astype(dtype)
-    for door in ("dropout_forward", "dropout_backward"):
+    for name in ("dropout_forward", "dropout_backward"):
         got, want = np.full_like(x, np.nan), np.full_like(x, np.nan)
-        getattr(dropout, door)(x, p, 2**64 - 7, 11, run, got)
-        getattr(naive, door)(x, p, 2**64 - 7, 11, run, want)
+        getattr(dropout, name)(x, p, 2**64 - 7, 11, run, got)
+        getattr(naive, name)(x, p, 2**64 - 7, 11, run, want)
         np.testing.assert_array_equal(got == 0, want == 0)
         assert_close(got, want, 2, dtype)
 

@@ -10,7 +10,7 @@ from fastdl._kernels.activation import activation_backward, activation_forward
 from fastdl._kernels.loss import loss_backward, loss_forward
 
 LONG = np.longdouble
-# Values that no longer fit into float64's range need a longer type to be told.
+# Values that no longer fit into float64's range need a longer type to be distinguished.
 longer = pytest.mark.skipif(np.finfo(LONG).eps == np.finfo(float).eps, reason="no type longer than float64")
 PI = LONG("3.14159265358979323846264338327950288")
 ROOT = 2 * np.sqrt(2 / PI)

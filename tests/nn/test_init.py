@@ -153,7 +153,7 @@ def test_apply_fills_an_array_of_any_layout():
     assert (array == init.uniform()((4, 3), rng=0)).all()
 
 
-def test_a_call_with_a_parameter_tells_of_apply():
+def test_a_call_with_a_parameter_names_apply():
     with pytest.raises(TypeError, match=r"^ones\(\): expected a shape.*; write ones\(\)\.apply\(\.\.\.\) to fill it$"):
         init.ones()(Parameter(np.zeros(2)))  # pyright: ignore[reportArgumentType]
 
@@ -284,7 +284,7 @@ def test_words_are_known_words():
         init.xavier_normal(truncated=1)
 
 
-def test_wrong_calls_are_told_the_right_one():
+def test_wrong_calls_are_answered_with_the_right_one():
     with pytest.raises(TypeError, match=r"expected constant\(value\), got missing a required argument: 'value'"):
         init.constant()
     with pytest.raises(TypeError, match=r"expected normal\(mean, std\), got "):

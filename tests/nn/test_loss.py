@@ -225,7 +225,7 @@ def test_target_probabilities_have_the_scores_shape(shape, kind):
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
-def test_class_indices_as_floats_are_told_what_to_write(kind):
+def test_class_indices_as_floats_are_refused_with_what_to_write(kind):
     with pytest.raises(TypeError, match=r"expected integer class indices, or .*; write y\.astype\(np\.int64\)"):
         nn.CrossEntropyLoss()(X, np.ones(4, kind))
 

@@ -155,7 +155,7 @@ def test_load_state_dict_refuses_what_does_not_fit_and_changes_nothing(change, m
     assert snapshot(net) == before
 
 
-def test_load_state_dict_without_strict_takes_what_fits_by_name_and_tells_the_rest():
+def test_load_state_dict_without_strict_takes_what_fits_by_name_and_returns_the_rest():
     net = Net()
     left = net.load_state_dict({"first.bias": np.ones(3), "more": np.zeros(1)}, strict=False)
     assert left.unexpected_keys == ["more"]
@@ -402,7 +402,7 @@ def test_repr_is_a_tree_like_torchs():
     )
 
 
-def test_a_parameter_tells_shape_dtype_and_whether_it_is_frozen():
+def test_a_parameter_shows_shape_dtype_and_whether_it_is_frozen():
     assert repr(Parameter(np.zeros((2, 3)))) == "Parameter(shape=(2, 3), dtype=float64)"
     assert (
         repr(Parameter(np.zeros(1), requires_grad=False)) == "Parameter(shape=(1,), dtype=float64, requires_grad=False)"

@@ -384,7 +384,7 @@ def test_without_arrays_any_float_is_taken():
 
 
 @pytest.mark.parametrize("name", ["weight", "running_var", "num_batches_tracked"])
-def test_an_array_of_another_kind_is_told_by_its_kind(name):
+def test_an_array_of_another_kind_is_named_by_its_kind(name):
     layer = nn.BatchNorm1d(3)
     if name == "weight":
         layer.weight._data = np.arange(500)

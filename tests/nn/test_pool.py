@@ -201,7 +201,7 @@ def test_a_window_that_holds_nothing_is_minus_infinity_and_sends_nothing_back(le
     assert not layer.backward(np.ones_like(y)).any()
 
 
-def test_denormal_maxima_are_told_apart(level):
+def test_denormal_maxima_are_distinguished(level):
     x = np.array([[[0, 1e-40, -1e-40, 0]]], np.float32)
     np.testing.assert_array_equal(nn.MaxPool1d(2)(x), [[[np.float32(1e-40), 0]]])
 

@@ -194,7 +194,7 @@ def test_an_unknown_name_inside_is_named_too():
     assert "no layer or initializer named 'os'" in refusal(["Linear(2, os)"])
 
 
-def test_wrong_arguments_are_told_the_right_ones():
+def test_wrong_arguments_are_answered_with_the_right_ones():
     assert refusal(["Linear(2)"]).startswith(
         "entry 1, 'Linear(2)': expected Linear(in_features, out_features, bias=..."
     )

@@ -106,7 +106,7 @@ def test_a_large_label_is_no_number_of_classes():
 
 
 class Own(nn.Module):
-    """A model in Python that returns what it is told to."""
+    """A model in Python that returns a given value."""
 
     def __init__(self, returned):
         self.body, self.returned = nn.Linear(3, 3, rng=0), returned

@@ -130,7 +130,7 @@ def test_modules_of_ones_own_are_in_the_table():
     assert summary.parameters == sum(row.parameters for row in summary.rows) == sum(p.size for p in model.parameters())
 
 
-def test_a_module_may_tell_what_it_multiplies():
+def test_a_module_may_show_what_it_multiplies():
     class Product(nn.Module):
         def forward(self, x):
             return np.repeat(x, 5, axis=1)

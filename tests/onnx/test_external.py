@@ -109,8 +109,8 @@ def test_what_is_outside_of_the_folder_is_refused(folder, location):
 def test_links_that_lead_outside_are_refused(folder):
     (folder / "link.bin").symlink_to(folder.parent / "outside.bin")
     (folder / "ring.bin").symlink_to(folder / "ring.bin")
-    (folder / "door").symlink_to(folder.parent)
-    for location in ("link.bin", "door/outside.bin"):
+    (folder / "linked").symlink_to(folder.parent)
+    for location in ("link.bin", "linked/outside.bin"):
         assert "in a file in the model's folder" in refusal(folder, location)
     refusal(folder, "ring.bin")
 

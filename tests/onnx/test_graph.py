@@ -230,7 +230,7 @@ def test_products_are_recognized_in_either_order_and_only_of_the_same_value(node
     assert match(SILU, "y", nodes.get, {}.get) == found
 
 
-def test_numbers_are_those_of_the_formula_or_are_told():
+def test_numbers_are_those_of_the_formula_or_are_reported():
     nodes = {"y": ("Div", ["a", "c"])}
     assert match(("Div", "x", 2.0), "y", nodes.get, {"c": 2.0}.get) == {"x": "a"}
     assert match(("Div", "x", 2.0), "y", nodes.get, {"c": 2.1}.get) is None

@@ -256,7 +256,7 @@ def test_lenet_runs_in_onnxruntime(path):
         assert_equal(computed(path, x), model.eval()(x))
 
 
-def test_a_network_that_learned_digits_tells_them_in_onnxruntime_and_learns_on(path):
+def test_a_network_that_learned_digits_classifies_them_in_onnxruntime_and_learns_on(path):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
     (images, labels), (test_images, test_labels) = fastdl.data.split(*fastdl.data.digits(), 0.2, rng=0)
     scaling = fastdl.data.Standardize().fit(images, per="channel")
@@ -616,11 +616,11 @@ def test_the_page_names_every_layer_and_every_operator():
 
 
 @pytest.mark.parametrize("case", LAYER_CASES, ids=str)
-def test_the_page_tells_the_operators_of_a_layer(case, path):
-    told = rows("Layers that are written")
+def test_the_page_shows_the_operators_of_a_layer(case, path):
+    listed = rows("Layers that are written")
     model = case.make(np.float32)
     fastdl.onnx.export(model, path, samples_of(case)[0])
-    wanted = {name for module in model.modules() for name in told[type(module).__name__]}
+    wanted = {name for module in model.modules() for name in listed[type(module).__name__]}
     assert set(operators(path)) - {"Constant"} <= wanted
 
 

@@ -622,7 +622,7 @@ def test_adam_with_decoupled_decay_is_adamw():
     assert (adam != coupled).any()
 
 
-def test_repr_tells_groups_and_options():
+def test_repr_shows_groups_and_options():
     params = parameters((2,), (3,))
     optimizer = optim.RMSprop([{"params": params[:1]}, {"params": params[1:], "lr": 0.5}], lr=0.1)
     assert repr(optimizer).startswith("RMSprop(1 parameters, lr=0.1, alpha=0.99, ")

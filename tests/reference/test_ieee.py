@@ -13,7 +13,7 @@ from fastdl.reference import ieee
 INF, NAN = math.inf, math.nan
 
 
-def test_the_room_imports_numpy_the_standard_library_and_itself_alone():
+def test_the_reference_imports_numpy_the_standard_library_and_itself_alone():
     allowed = {"numpy", "math", "itertools", "collections.abc", "typing"}
     for file in Path(fastdl.reference.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):

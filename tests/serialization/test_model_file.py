@@ -144,7 +144,7 @@ def test_a_model_with_layers_of_ones_own_is_loaded_into_one(path):
     assert (load(path, other).model.inner.weight.data == model.inner.weight.data).all()
 
 
-def test_a_model_that_does_not_fit_is_told_what_differs_and_left_as_it_is(path):
+def test_a_model_that_does_not_fit_is_refused_with_what_differs_and_left_as_it_is(path):
     save(network(), path)
     model = nn.Sequential(nn.Linear(2, 4), nn.ReLU(), nn.Linear(4, 3, bias=False))
     before = model.state_dict()

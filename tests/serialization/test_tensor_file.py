@@ -130,7 +130,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_file_is_told_in_one_sentence(path, name):
+def test_a_broken_file_is_reported_in_one_sentence(path, name):
     path.write_bytes(BROKEN[name])
     sentence = rf"expected a whole safetensors file, got {path}: [^\n]{{1,200}}$"
     for owner, read in (("load", fastdl.load), ("load_torch", fastdl.load_torch)):
@@ -150,7 +150,7 @@ def test_what_the_package_reads_is_read(path):
         assert {name: array.tolist() for name, array in theirs.items()} == {n: a.tolist() for n, a in ours.items()}
 
 
-def test_a_shape_that_no_array_has_is_told(path):
+def test_a_shape_that_no_array_has_is_reported(path):
     path.write_bytes(raw({"a": entry(shape=(0, 2**62, 2**62), data_offsets=(0, 0))}))
     with pytest.raises(ValueError, match=r"load_torch: the entry a of .* cannot be read"):
         fastdl.load_torch(path)

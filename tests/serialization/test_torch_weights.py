@@ -82,7 +82,7 @@ def test_the_arrays_may_be_written_to(path):
     fastdl.load_torch(path)["w"][...] = 1
 
 
-def test_other_files_are_told(path):
+def test_other_files_are_reported(path):
     for content in (b"", b"PK\x03\x04 a pickle in a zip", struct.pack("<Q", 2**60) + b"{}"):
         path.write_bytes(content)
         with pytest.raises(ValueError, match="load_torch: expected a whole safetensors file"):
@@ -94,7 +94,7 @@ def test_other_files_are_told(path):
         fastdl.load_torch(path.with_name("nowhere"))
 
 
-def test_numbers_that_numpy_does_not_have_are_told(path):
+def test_numbers_that_numpy_does_not_have_are_reported(path):
     torch = pytest.importorskip("torch")
     save_file = pytest.importorskip("safetensors.torch").save_file
     save_file({"w": torch.zeros(4).to(torch.float8_e5m2)}, path)

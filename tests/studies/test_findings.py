@@ -152,22 +152,22 @@ def test_naive_loops_are_slower_by_a_large_factor(results):
 @about("batchnorm")
 @pytest.mark.parametrize("output", ["ReLU", "none"])
 def test_batch_normalization_learns_what_the_same_net_without_does_not(results, output):
-    told, without, steps, both = (
+    plain, without, steps, both = (
         results.one("test accuracy", change=change, output=output, framework="fastdl").mean
         for change in ("as told", "no batch normalization", "an epoch is one mini-batch", "both of these")
     )
-    assert told > without + 0.2
-    assert both < told - 0.05
-    assert steps < told
+    assert plain > without + 0.2
+    assert both < plain - 0.05
+    assert steps < plain
 
 
 @about("convolution")
 def test_the_convolutional_net_learns_when_tuned_and_given_more_images(results):
-    told, tuned, more = (
+    plain, tuned, more = (
         results.one("test accuracy", framework="fastdl", **{"set-up": setup}).mean
         for setup in ("as told", "tuned", "tuned, more images")
     )
-    assert more > max(told, tuned) + 0.1
+    assert more > max(plain, tuned) + 0.1
     for case in results.cases:
         assert abs(results.of("label 1 [%]", case).mean - 50) < 4
 

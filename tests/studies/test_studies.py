@@ -1,4 +1,4 @@
-"""The room of the studies: what is kept and gone on from, what is refused, and what the reports hold."""
+"""The runner of the studies: what is kept and resumed, what is refused, and what the reports hold."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ import pytest
 import fastdl
 from fastdl import cli, studies
 from fastdl.studies import pytorch, report
-from fastdl.studies import run as room
+from fastdl.studies import run as runner
 from fastdl.studies.results import Results, Spread, verdict
 from fastdl.studies.store import Store, key
 from fastdl.studies.study import Figure, Finding, Settings, Study
@@ -54,7 +54,7 @@ class Toy(Study):
 
 def run(study, folder, processes=1):
     """In this process: others cannot import a study of this file."""
-    return room.run(study, folder, processes)
+    return runner.run(study, folder, processes)
 
 
 @pytest.fixture(autouse=True)
@@ -255,15 +255,20 @@ def test_a_number_that_is_not_finite_is_null_in_the_json(tmp_path):
     assert {result["mean"] for result in record["results"]} == {None}
 
 
-def test_markdown_csv_and_json_tell_the_same(tmp_path):
+def test_markdown_csv_and_json_show_the_same(tmp_path):
     results = run(Toy(), tmp_path)
     record = json.loads((tmp_path / "toy.json").read_text())
     with (tmp_path / "toy.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(record["results"]) == len(rows) == 2
-    for told, row, case in zip(record["results"], rows, results.cases, strict=True):
+    for written, row, case in zip(record["results"], rows, results.cases, strict=True):
         mean, deviation, runs = results.of(ERROR, case)
-        assert (told["mean"], told["deviation"], told["runs"], told["paper"]) == (mean, deviation, runs, 1.0)
+        assert (written["mean"], written["deviation"], written["runs"], written["paper"]) == (
+            mean,
+            deviation,
+            runs,
+            1.0,
+        )
         assert (float(row["mean"]), float(row["deviation"]), int(row["runs"])) == (mean, deviation, 4)
     assert record["findings"] == [{"claim": "A higher rate is worse", "holds": True, "numbers": "1 and 5"}]
     assert [figure["verdict"] for figure in record["figures"]] == ["reached", "not reached"]
@@ -355,11 +360,11 @@ def test_nothing_of_the_studies_is_imported_by_fastdl():
 class TestCommand:
     def one_line(self, capsys, *words):
         assert cli.main(["study", *map(str, words)]) == 2
-        told = capsys.readouterr()
-        assert told.out == ""
-        assert told.err.startswith("fastdl: ")
-        assert told.err.count("\n") == 1
-        return told.err
+        streams = capsys.readouterr()
+        assert streams.out == ""
+        assert streams.err.startswith("fastdl: ")
+        assert streams.err.count("\n") == 1
+        return streams.err
 
     def test_it_lists_the_studies(self, capsys):
         assert cli.main(["study"]) == 0

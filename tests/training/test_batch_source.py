@@ -345,7 +345,7 @@ def test_targets_that_a_later_batch_has_outside_of_a_losss_range_are_refused_by_
             trainer.fit(batches, epochs=1)
 
 
-def test_the_epoch_of_a_batch_is_told():
+def test_the_epoch_of_a_batch_is_reported():
     class Worse(list):
         def __iter__(self):
             self.append((X[:1, :2], Y[:1]) if len(self) == 6 else self[0])
@@ -356,7 +356,7 @@ def test_the_epoch_of_a_batch_is_told():
 
 
 @pytest.mark.parametrize("number", [1, 2])
-def test_one_row_for_a_batch_normalization_is_told_with_its_batch(number):
+def test_one_row_for_a_batch_normalization_is_reported_with_its_batch(number):
     model = nn.Sequential(nn.Linear(4, 6, rng=0), nn.BatchNorm1d(6), nn.Linear(6, 3, rng=0))
     batches = [*BATCHES[:1], (X[:1], Y[:1])][-number:]
     batches = batches if number == 2 else [(X[:1], Y[:1])]
@@ -406,7 +406,7 @@ def test_ctrl_c_inside_the_iterable_ends_the_fit():
     assert len(history) == 1
 
 
-def test_a_loss_that_is_not_finite_tells_its_step():
+def test_a_loss_that_is_not_finite_shows_its_step():
     huge = np.full((2, 4), 3e38, np.float32)
     trainer = make_trainer(model=nn.Sequential(nn.Linear(4, 3, rng=0)))
     with pytest.raises(FloatingPointError, match="in epoch 1, step 3; write a smaller lr"):

@@ -26,7 +26,7 @@ class Losses(Callback):
 
 
 @pytest.mark.parametrize(
-    ("n", "batch_size", "told"),
+    ("n", "batch_size", "message"),
     [
         (
             101,
@@ -37,10 +37,12 @@ class Losses(Callback):
         (5, 1, "write another batch_size than 1: "),
     ],
 )
-def test_one_row_left_for_a_batch_normalization_is_told_before_anything_changes(n, batch_size, told):
+def test_one_row_left_for_a_batch_normalization_is_reported_before_anything_changes(n, batch_size, message):
     trainer = make_trainer(nn.Linear(2, 8, rng=1), nn.Dropout(), nn.BatchNorm1d(8), nn.Linear(8, 2, rng=2))
     before, losses = trainer.model.state_dict(), Losses()
-    with pytest.raises(ValueError, match=rf"^Trainer\.fit: .*{told}.*BatchNorm1d\(8\): expected more than one value"):
+    with pytest.raises(
+        ValueError, match=rf"^Trainer\.fit: .*{message}.*BatchNorm1d\(8\): expected more than one value"
+    ):
         trainer.fit(X[:n], Y[:n], epochs=1, batch_size=batch_size, callbacks=[losses])
     for name, array in trainer.model.state_dict().items():
         np.testing.assert_array_equal(array, before[name])

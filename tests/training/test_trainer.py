@@ -217,7 +217,7 @@ def test_a_users_own_parts_are_enough():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_arrays_take_the_weights_dtype_at_the_door(dtype):
+def test_arrays_take_the_weights_dtype_when_they_are_passed(dtype):
     trainer = make_trainer(dtype)
     trainer.fit(X.astype(np.float16).tolist(), Y.astype(np.uint8), epochs=1, batch_size=16)
     assert trainer.predict(X.astype(np.float64)).dtype == dtype

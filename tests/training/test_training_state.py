@@ -266,7 +266,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_the_state_of_another_trainer_is_told_apart_and_changes_nothing(path, name):
+def test_the_state_of_another_trainer_is_distinguished_and_changes_nothing(path, name):
     other, message = OTHERS[name]
     if other is None:
         model = nn.from_spec(list(LAYERS)).astype(np.float64)
@@ -281,7 +281,7 @@ def test_the_state_of_another_trainer_is_told_apart_and_changes_nothing(path, na
     assert bits(trainer) == before
 
 
-def test_other_options_of_a_schedule_are_told(path):
+def test_other_options_of_a_schedule_are_reported(path):
     trainer_of(schedule=lambda o: optim.StepLR(o, 3)).save(path)
     for schedule, message in (
         (lambda o: optim.StepLR(o, 4), "expected step_size=4, which the trainer's has, got 3"),
@@ -296,7 +296,7 @@ def test_other_options_of_a_schedule_are_told(path):
 
 
 @pytest.mark.parametrize("change", [lambda a: a.astype(np.float64), lambda a: a[:1], lambda a: a.astype(np.int32)])
-def test_arrays_of_another_kind_than_the_optimizers_are_told(path, change):
+def test_arrays_of_another_kind_than_the_optimizers_are_reported(path, change):
     trainer_of().save(path)
     words, entries = words_of(path), safetensors.numpy.load_file(path)
     name = "training/optimizer/state/0/exp_avg"
@@ -306,7 +306,7 @@ def test_arrays_of_another_kind_than_the_optimizers_are_told(path, change):
         trainer_of().load(path)
 
 
-def test_a_newer_version_is_told(path):
+def test_a_newer_version_is_reported(path):
     trainer_of().save(path)
     rewrite(path, lambda words: words.update(format_version=FORMAT_VERSION + 1))
     with pytest.raises(
@@ -315,7 +315,7 @@ def test_a_newer_version_is_told(path):
         trainer_of().load(path)
 
 
-def test_a_file_with_a_model_alone_is_told(path):
+def test_a_file_with_a_model_alone_is_reported(path):
     fastdl.save(trainer_of().model, path)
     with pytest.raises(ValueError, match=r"which holds a model alone; write fastdl.load\(path, model\)"):
         trainer_of().load(path)
@@ -327,7 +327,7 @@ def test_a_missing_file_is_named_by_the_system(path):
 
 
 @pytest.mark.parametrize("part", ["optimizer", "schedule"])
-def test_parts_without_a_state_are_told_before_training(path, part):
+def test_parts_without_a_state_are_reported_before_training(path, part):
     class Own:
         def __init__(self, optimizer):
             self.param_groups, self.zero_grad = optimizer.param_groups, optimizer.zero_grad
@@ -342,7 +342,7 @@ def test_parts_without_a_state_are_told_before_training(path, part):
     assert not trainer.history.records
 
 
-def test_what_a_callback_cannot_write_is_told_with_its_place(path):
+def test_what_a_callback_cannot_write_is_reported_with_its_place(path):
     class Odd(Callback):
         def state_dict(self):
             return {"when": [object()]}
@@ -354,7 +354,7 @@ def test_what_a_callback_cannot_write_is_told_with_its_place(path):
     assert not path.exists()
 
 
-def test_resuming_with_other_names_in_the_history_is_told(path):
+def test_resuming_with_other_names_in_the_history_is_reported(path):
     first, second = trainer_of(), trainer_of()
     fit(first)
     first.save(path)
@@ -403,16 +403,16 @@ KILLING = textwrap.dedent("""
         model = nn.Sequential(nn.Linear(2, 64, rng=1), nn.ReLU(), nn.Linear(64, 2, rng=2))
         return Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
 
-    def told(*arguments):
+    def reporting(*arguments):
         os.write(pipe, b"(")
         writing(*arguments)
         os.write(pipe, b")")
 
-    tensor_file.write = told
+    tensor_file.write = reporting
     random.seed(0)
     trainer, inside, last = made(), 0, 0
     for _ in range(int(sys.argv[2])):
-        told_by, pipe = os.pipe()
+        reading, pipe = os.pipe()
         child = os.fork()
         if not child:
             signal.alarm(600)
@@ -420,19 +420,19 @@ KILLING = textwrap.dedent("""
                 trainer.fit(x, y, epochs=epochs, batch_size=20, seed=0, resume=True, progress=False)
                 trainer.save(path)
         os.close(pipe)
-        told = os.read(told_by, 1) + os.read(told_by, 1)
+        reported = os.read(reading, 1) + os.read(reading, 1)
         time.sleep(random.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        while part := os.read(told_by, 65536):
-            told += part
-        os.close(told_by)
-        done = told.count(b")")
-        inside += told.count(b"(") > done
+        while part := os.read(reading, 65536):
+            reported += part
+        os.close(reading)
+        done = reported.count(b")")
+        inside += reported.count(b"(") > done
         trainer = made()
         trainer.load(path)
         # The last save that came to its end, or the one that was killed when its file was in place.
-        assert last + done <= len(trainer.history) <= last + told.count(b"("), (last, told, len(trainer.history))
+        assert last + done <= len(trainer.history) <= last + reported.count(b"("), (last, reported, len(trainer.history))
         last = len(trainer.history)
     print(inside)
 """)

@@ -162,9 +162,9 @@ def test_a_callback_that_only_begins_and_ends_does_not_ask_for_epochs():
     assert ends.epochs == EPOCHS
 
 
-def test_a_loss_that_is_no_number_is_told_with_its_epoch_and_leaves_the_epochs_before():
+def test_a_loss_that_is_no_number_is_reported_with_its_epoch_and_leaves_the_epochs_before():
     """A rate at which the loss overflows after some epochs."""
-    told, histories, weights, random = [], [], [], []
+    messages, histories, weights, random = [], [], [], []
     for callbacks in ([], [Await()]):
         parts = Parts(
             model := nn.Sequential(nn.Linear(4, 3, rng=1)), nn.MSELoss(), optim.SGD(model.parameters(), lr=3.0)
@@ -172,13 +172,13 @@ def test_a_loss_that_is_no_number_is_told_with_its_epoch_and_leaves_the_epochs_b
         trainer = trainer_of(parts)
         with pytest.raises(FloatingPointError) as error:
             trainer.fit(X, X[:, :3], epochs=1000, batch_size=5, seed=3, callbacks=callbacks, progress=False)
-        told.append(str(error.value))
+        messages.append(str(error.value))
         histories.append(trainer.history["loss"])
         weights.append(left(parts))
         random.append(trainer.rng.bit_generator.state)
     assert random[0] == random[1]
-    assert told[0] == told[1]
-    assert f"epoch {len(histories[0]) + 1}, step" in told[0]
+    assert messages[0] == messages[1]
+    assert f"epoch {len(histories[0]) + 1}, step" in messages[0]
     assert histories[0] == histories[1]
     assert len(histories[0]) > 2
     for name, want in weights[1].items():

@@ -180,7 +180,7 @@ def of_all_classes(output, target):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("as_batches", [False, True])
-def test_a_metric_that_cannot_be_taken_is_told_before_the_first_step(metric, error, message, as_batches):
+def test_a_metric_that_cannot_be_taken_is_reported_before_the_first_step(metric, error, message, as_batches):
     model = nn.Sequential(nn.Linear(4, 3, rng=0, dtype=np.float64))
     before = model.state_dict()
     trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=1.0), metrics={"it": metric})
