@@ -1,4 +1,4 @@
-"""Build of the Cython rooms and of the core, which is compiled once per CPU level."""
+"""Build of the Cython modules and of the core, which is compiled once per CPU level."""
 
 import os
 import platform
@@ -32,7 +32,7 @@ FLAGS = [
     "-fvisibility=hidden",
     *SANITIZE,
 ]
-# Cython's rooms round every operation, on a machine whose least level has fused ones too; the core says what it fuses.
+# Cython's code rounds every operation, also where the lowest level has fused ones; the core writes those that it fuses.
 ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
 NAMES = DEBUG or os.environ.get("FASTDL_SYMBOLS") == "1" or sys.platform != "linux"

@@ -129,7 +129,7 @@ class DivergenceError(FastdlError, FloatingPointError):
 
 
 class GuessWarning(UserWarning):
-    """A reader has guessed what it was not told.
+    """A reader has guessed what no argument said.
 
     Attributes:
         owner: the reader.

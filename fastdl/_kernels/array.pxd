@@ -1,4 +1,4 @@
-# What the doors of all rooms share: pointers out of arrays, scratch memory, the check of an input.
+# What all bindings share: pointers to arrays' elements, scratch memory, the check of an input.
 cimport numpy as cnp
 
 

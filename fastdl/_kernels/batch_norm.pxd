@@ -1,4 +1,4 @@
-# Batch normalization as C functions, see norm.pyx. Pointers may be NULL where the doors take None.
+# Batch normalization as C functions, see batch_norm.pyx. Pointers may be NULL where the bindings take None.
 from libc.stdint cimport int64_t
 
 from fastdl._kernels.table cimport real

@@ -1,6 +1,6 @@
 """Linear for small layers, with one sample in each lane: y (O, L) = W x (I, L) + b, where N <= L samples count.
 
-L is a multiple of the lanes that `lanes_length` tells. Behind the last sample stand zeros in x, as far as its register reaches,
+L is a multiple of the lanes that `lanes_length` returns. Behind the last sample stand zeros in x, as far as its register reaches,
 and in gradients.
 """
 

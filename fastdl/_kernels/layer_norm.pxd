@@ -1,5 +1,5 @@
-# Layer normalization of the N rows of x (N, n) as C functions, see layer_norm.pyx. Pointers may be NULL where the doors take
-# None.
+# Layer normalization of the N rows of x (N, n) as C functions, see layer_norm.pyx. Pointers may be NULL where the bindings
+# take None.
 from fastdl._kernels.table cimport real
 
 cdef void layer_norm_forward_kernel(

@@ -12,8 +12,8 @@ cdef inline real* at(const real* p, Py_ssize_t place) noexcept nogil:
     return <real*>p + place if p != NULL else NULL
 
 
-# Add to the mean and the sum of squared deviations of `seen` elements a block of `count` more of which moments() told, for
-# each of n channels; T. Chan et al., "Algorithms for computing the sample variance", 1983.
+# Add to the mean and the sum of squared deviations of `seen` elements those of a block of `count` more, as moments() gives them,
+# for each of n channels; T. Chan et al., "Algorithms for computing the sample variance", 1983.
 cdef inline void join(
     double seen, double count, Py_ssize_t n, const real* center, const real* missed, const real* deviations, double* mean,
     double* squares) noexcept nogil:

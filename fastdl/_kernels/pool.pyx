@@ -63,7 +63,7 @@ cdef void max_pool_forward_kernel(
                         index + chunk * few * outputs if index != NULL else NULL)
 
 
-# A maximum is chosen and nothing computed, so denormal numbers are told apart.
+# Values are compared and not computed with, so denormals are not flushed: they differ.
 cdef void max_forward_run(
     const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y, int32_t* index) noexcept nogil:
     cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs

@@ -55,7 +55,7 @@ def _likely(x: np.ndarray, where: str, owner: str) -> str:
         return "channels_last"
     raise InvalidValueError(
         owner,
-        "images whose channels are told by their number",
+        "images whose layout follows from the number of channels",
         f"{x.shape} in {where}",
         Advice("write ", Argument("layout", "channels_first"), " or ", Argument("layout", "channels_last")),
     )

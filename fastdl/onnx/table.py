@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastdl.onnx.writing import Value, Writer
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-# The rooms' files that fill the table.
+# The modules that fill the table.
 SUBJECTS = (
     *("activation", "arithmetic", "container", "conv", "dropout", "elementwise"),
     *("linear", "norm", "pool", "shape", "sizes", "softmax"),

@@ -1,6 +1,6 @@
-"""The papers' experiments, one file each, and the room that runs them: `fastdl study` on the command line.
+"""The papers' experiments, one file each, and what runs them: `fastdl study` on the command line.
 
-A study is a file of this folder that holds a subclass of `Study` under the name `STUDY`; `fastdl/studies/study.py` tells
+A study is a file of this folder that holds a subclass of `Study` under the name `STUDY`; `fastdl/studies/study.py` says
 how one is written. Its name stands in `NAMES`, in the papers' order, and its file has the same name with underscores.
 
 | file | subject |
