@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 TRAIN, TEST = "train accuracy [%]", "test accuracy [%]"
 TRAIN_LOSS, TEST_LOSS = "train loss", "test loss"
 CURVES = {TRAIN: "train accuracies", TEST: "test accuracies", TRAIN_LOSS: "train losses", TEST_LOSS: "test losses"}
-TOLD, SUMMED, LAST, SMALL = (
-    "as told",
+GIVEN, SUMMED, LAST, SMALL = (
+    "as given",
     "loss summed over outputs",
     "summed, activation on the output",
     "one hidden layer, standardized",
 )
-SETUPS = (TOLD, SUMMED, LAST, SMALL)
+SETUPS = (GIVEN, SUMMED, LAST, SMALL)
 # The paper's Table II: accuracy and loss, and what it tells as their deviation.
 TABLE = {
     "ReLU": {
@@ -73,7 +73,7 @@ class Activations(Study):
         "The number of runs is not given: 15.",
         "The layers that the activation follows are not given: the three hidden ones.",
         'The paper\'s loss is "1/n" times a sum: averaged over all outputs; and, as a change, summed over the two outputs and'
-        " averaged over the batch, which doubles the rate. The losses told are averages over all outputs in any case.",
+        " averaged over the batch, which doubles the rate. The losses given are averages over all outputs in any case.",
         "As further changes: the activation on the output, too; and one hidden layer, as in the paper's example of a model, with"
         " standardized points.",
     )
@@ -81,21 +81,21 @@ class Activations(Study):
     quick = Settings(runs=2)
     figures = tuple(
         Figure(
-            measure, value, "Table II", {"set-up": TOLD, "activation": activation}, spread,
+            measure, value, "Table II", {"set-up": GIVEN, "activation": activation}, spread,
             better="lower" if "loss" in measure else "higher",
         )
-        for activation, told in TABLE.items()
-        for measure, (value, spread) in told.items()
+        for activation, figures in TABLE.items()
+        for measure, (value, spread) in figures.items()
     )  # fmt: skip
 
     def cases(self) -> list[Case]:
-        """Each set-up and activation; what the paper tells, in PyTorch too."""
+        """Each set-up and activation; what the paper gives, in PyTorch too."""
         return [
             {"set-up": setup, "activation": activation, "framework": framework}
             for setup in SETUPS
             for activation in ACTIVATIONS
             for framework in FRAMEWORKS
-            if framework == "fastdl" or setup == TOLD
+            if framework == "fastdl" or setup == GIVEN
         ]
 
     def measure(self, case: Case, rng: np.random.Generator) -> Measured:
@@ -140,7 +140,7 @@ class Activations(Study):
                 values = results.values(TEST, case)
                 counts.append(f"{int((values < UNLEARNED).sum())} of {len(values)} with {activation}")
             listed.append(f"{setup}, {', '.join(counts)}")
-        ours = results.one(TEST, activation="ReLU", framework="fastdl", **{"set-up": TOLD}).deviation
+        ours = results.one(TEST, activation="ReLU", framework="fastdl", **{"set-up": GIVEN}).deviation
         relu, tanh, loss = (math.sqrt(value) for value in (0.000181, 0.03806, 0.009395))
         return [
             f"Runs that end below {UNLEARNED:g} %, where a guess is right in 50 %: {'; '.join(listed)}.",
@@ -153,7 +153,7 @@ class Activations(Study):
     def draw(self, results: Results) -> dict[str, Picture]:
         """Accuracy and loss over the epochs, in training and test, as the paper's Fig. 1 to 4 show them."""
         figures = {}
-        for setup, short in zip((TOLD, SMALL), ("", "small"), strict=True):
+        for setup, short in zip((GIVEN, SMALL), ("", "small"), strict=True):
             for kind, measures in (("accuracy", (TRAIN, TEST)), ("loss", (TRAIN_LOSS, TEST_LOSS))):
                 unit = "accuracy [%]" if kind == "accuracy" else "loss (MSE)"
                 figure, axes = picture.panels(unit, "epoch", 2, ["training", "test"])

@@ -32,7 +32,7 @@ class BatchSize(Study):
     source = "Paper 003 (Cleres, Lesimple, Rensonnet), Experiment V, Fig. 10"
     paper = (
         "The time falls as the batch grows, and is long for very small batches; the paper's framework flattens at a batch of"
-        " about 500, PyTorch goes on falling. No figures are told."
+        " about 500, PyTorch goes on falling. No figures are given."
     )
     setup = (
         "1000 points to train, standardized; ReLU; MSE; SGD at rate 0.01 without momentum, 50 epochs; batches from 1 to 1000."

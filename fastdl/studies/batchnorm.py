@@ -23,7 +23,7 @@ TEST, FALLS, SILENT, LOSS = "test accuracy", "runs below 0.85 [%]", "outputs tha
 SIZES = (2, 100, 50, 20)
 OUTPUTS = ("ReLU", "none")
 LAST = {"ReLU": "with the last ReLU", "none": "without"}
-TOLD = "as told"
+GIVEN = "as given"
 # What might explain that accuracy now and then falls to 0.74.
 NO_NORM, WIDE, SHORT, BOTH = (
     "no batch normalization",
@@ -31,7 +31,7 @@ NO_NORM, WIDE, SHORT, BOTH = (
     "an epoch is one mini-batch",
     "both of these",
 )
-CHANGES = (TOLD, NO_NORM, WIDE, SHORT, BOTH)
+CHANGES = (GIVEN, NO_NORM, WIDE, SHORT, BOTH)
 # Half-way between the paper's two accuracies, 0.977 and 0.74: what counts as fallen.
 BETWEEN = 0.85
 
@@ -61,7 +61,7 @@ class BatchNormalization(Study):
     full = Settings(runs=30, epochs=1000, rate=0.002, decay=0.05, batch=64, points=1000)
     quick = Settings(runs=3, epochs=150)
     figures = tuple(
-        Figure(TEST, 0.977, "Section IV", {"change": TOLD, "output": output}, rounding=0.005, better="higher")
+        Figure(TEST, 0.977, "Section IV", {"change": GIVEN, "output": output}, rounding=0.005, better="higher")
         for output in OUTPUTS
     )
 
@@ -72,7 +72,7 @@ class BatchNormalization(Study):
             for change in CHANGES
             for output in OUTPUTS
             for framework in ("fastdl", "PyTorch")
-            if framework == "fastdl" or change == TOLD
+            if framework == "fastdl" or change == GIVEN
         ]
 
     def measure(self, case: Case, rng: np.random.Generator) -> Measured:
@@ -97,13 +97,13 @@ class BatchNormalization(Study):
 
     def findings(self, results: Results) -> list[Finding]:
         """What batch normalization is worth, what the last ReLU costs, and how often accuracy falls."""
-        told = {output: results.one(TEST, change=TOLD, output=output, framework="fastdl") for output in OUTPUTS}
+        given = {output: results.one(TEST, change=GIVEN, output=output, framework="fastdl") for output in OUTPUTS}
         without = {output: results.one(TEST, change=NO_NORM, output=output).mean for output in OUTPUTS}
         numbers = "; ".join(
-            f"{told[output].mean:.3f} against {without[output]:.3f}, output: {output}" for output in OUTPUTS
+            f"{given[output].mean:.3f} against {without[output]:.3f}, output: {output}" for output in OUTPUTS
         )
-        better = all(told[output].mean > without[output] for output in OUTPUTS)
-        values = {output: results.values(TEST, results.case(change=TOLD, output=output)) for output in OUTPUTS}
+        better = all(given[output].mean > without[output] for output in OUTPUTS)
+        values = {output: results.values(TEST, results.case(change=GIVEN, output=output)) for output in OUTPUTS}
         fallen = sum(int((each < BETWEEN).sum()) for each in values.values())
         runs, lowest = sum(map(len, values.values())), min(float(each.min()) for each in values.values())
         return [
@@ -111,7 +111,7 @@ class BatchNormalization(Study):
             Finding(
                 "Accuracy now and then falls to about 0.74",
                 fallen > 0,
-                f"{fallen} of {runs} runs as told end below {BETWEEN}; the lowest at {lowest:.3f}",
+                f"{fallen} of {runs} runs as given end below {BETWEEN}; the lowest at {lowest:.3f}",
             ),
         ]
 
@@ -147,7 +147,7 @@ class BatchNormalization(Study):
         """The loss over training, as the paper's Fig. 4 shows it; and the accuracy of every run."""
         figure, axes = picture.panels("train loss (MSE)", "epoch", 2, ["ReLU on the output", "no ReLU on the output"])
         for ax, output in zip(axes, OUTPUTS, strict=True):
-            for i, change in enumerate((TOLD, NO_NORM, WIDE)):
+            for i, change in enumerate((GIVEN, NO_NORM, WIDE)):
                 mean, deviation = results.curve(LOSS, change=change, output=output, framework="fastdl")
                 picture.line(ax, i, np.arange(1, len(mean) + 1), mean, deviation, change)
             ax.set_xscale("log")

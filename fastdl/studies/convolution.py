@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Picture
 
 TRAIN, TEST, SHARE, LOSS = "train accuracy", "test accuracy", "label 1 [%]", "train loss"
-TOLD, NO_DECAY, SUMMED, TUNED, MORE = (
-    "as told",
+GIVEN, NO_DECAY, SUMMED, TUNED, MORE = (
+    "as given",
     "no L2",
     "loss summed over the batch, no L2",
     "tuned",
@@ -33,7 +33,7 @@ class Convolution(Study):
     """Two convolutions and two linear layers tell whether images lie near the centre of their cube."""
 
     name = "convolution"
-    summary = "a convolutional network on points of a cube: accuracy as told, and tuned"
+    summary = "a convolutional network on points of a cube: accuracy as given, and tuned"
     source = "Paper 004 (Jin, Shen, Zhu), Section IV, Fig. 5"
     paper = "The accuracy is around 0.7."
     setup = (
@@ -44,7 +44,7 @@ class Convolution(Study):
     choices = (
         "The number of images, the epochs and the initial weights are not given: those of the paper's other network, 1000 and"
         " 1000, and PyTorch's default.",
-        "It is not said whether the accuracy is that of training or of test images: both are told.",
+        "It is not said whether the accuracy is that of training or of test images: both are given.",
         "What else might explain the figure is checked: the same without L2; with the loss summed over the batch, as the paper's"
         " formulas for the gradients sum, and without L2; and tuned: images standardized, Adam at rate 0.003, no L2, 100 epochs,"
         " with 1000 images and with 10000.",
@@ -52,17 +52,17 @@ class Convolution(Study):
     full = Settings(runs=10, epochs=1000, tuned_epochs=100, rate=0.003, decay=0.05, batch=64, images=1000, more=10)
     quick = Settings(runs=3, epochs=60, tuned_epochs=20, more=8)
     figures = (
-        Figure(TEST, 0.7, "Section IV", {"set-up": TOLD}, rounding=0.05, better="higher"),
-        Figure(TRAIN, 0.7, "Section IV", {"set-up": TOLD}, rounding=0.05, better="higher"),
+        Figure(TEST, 0.7, "Section IV", {"set-up": GIVEN}, rounding=0.05, better="higher"),
+        Figure(TRAIN, 0.7, "Section IV", {"set-up": GIVEN}, rounding=0.05, better="higher"),
     )
 
     def cases(self) -> list[Case]:
         """The paper's set-up and the changes; the paper's and the tuned ones in both frameworks."""
         return [
             {"set-up": setup, "framework": framework}
-            for setup in (TOLD, NO_DECAY, SUMMED, TUNED, MORE)
+            for setup in (GIVEN, NO_DECAY, SUMMED, TUNED, MORE)
             for framework in FRAMEWORKS
-            if framework == "fastdl" or setup in (TOLD, TUNED, MORE)
+            if framework == "fastdl" or setup in (GIVEN, TUNED, MORE)
         ]
 
     def measure(self, case: Case, rng: np.random.Generator) -> Measured:
@@ -78,7 +78,7 @@ class Convolution(Study):
         if tuned:
             optimizer: optim.Optimizer = optim.Adam(model.parameters(), lr=s.rate)
         else:
-            decay = s.decay if setup == TOLD else 0.0
+            decay = s.decay if setup == GIVEN else 0.0
             optimizer = optim.SGD(model.parameters(), lr=s.rate, weight_decay=decay)
         trainer = trainer_for(case, model, criterion, optimizer)
         t, epochs = y[:, None].astype(x.dtype), s.tuned_epochs if tuned else s.epochs
@@ -91,14 +91,16 @@ class Convolution(Study):
         }
 
     def findings(self, results: Results) -> list[Finding]:
-        """How balanced the labels are, and what the net as told and tuned learns."""
+        """How balanced the labels are, and what the net as given and tuned learns."""
         shares = [results.of(SHARE, case).mean for case in results.cases]
-        told, tuned, more = (results.one(TEST, **{"set-up": setup}).mean for setup in (TOLD, TUNED, MORE))
+        given, tuned, more = (results.one(TEST, **{"set-up": setup}).mean for setup in (GIVEN, TUNED, MORE))
         near = f"{min(shares):.1f} to {max(shares):.1f} % have label 1, on average over the runs of a set-up"
         return [
             Finding("The labels are balanced", max(abs(share - 50) for share in shares) <= BALANCED, near),
             Finding(
-                "Tuned, the same net learns more", tuned > told, f"test accuracy {told:.2f} as told, {tuned:.2f} tuned"
+                "Tuned, the same net learns more",
+                tuned > given,
+                f"test accuracy {given:.2f} as given, {tuned:.2f} tuned",
             ),
             Finding(
                 "What the tuned net lacks are data", more > tuned + 0.1, f"{more:.2f} with more images, {tuned:.2f}"
@@ -108,7 +110,7 @@ class Convolution(Study):
     def remarks(self, results: Results) -> list[str]:
         """Which set-ups come to 0.7, in training and in test."""
         listed, near = [], []
-        for setup in (TOLD, NO_DECAY, SUMMED, TUNED, MORE):
+        for setup in (GIVEN, NO_DECAY, SUMMED, TUNED, MORE):
             train, test = (results.one(measure, **{"set-up": setup}).mean for measure in (TRAIN, TEST))
             listed.append(f"{setup}, {train:.2f} and {test:.2f}")
             sides = {"train": train, "test": test}
@@ -121,7 +123,7 @@ class Convolution(Study):
     def draw(self, results: Results) -> dict[str, Picture]:
         """The train loss, as the paper's Fig. 5 shows it; and the accuracies of each set-up."""
         figure, (ax,) = picture.panels("train loss (MSE)", "epoch", 1)
-        for i, setup in enumerate((TOLD, NO_DECAY, SUMMED, TUNED, MORE)):
+        for i, setup in enumerate((GIVEN, NO_DECAY, SUMMED, TUNED, MORE)):
             mean, deviation = results.curve(LOSS, framework="fastdl", **{"set-up": setup})
             picture.line(ax, i, np.arange(1, len(mean) + 1), mean, deviation, setup)
         ax.set_xscale("log")

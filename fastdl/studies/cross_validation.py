@@ -26,8 +26,8 @@ CHOICES = {
     "Tanh": {"rate": 0.1, "batch": 50, "momentum": 0.9, "gain": 1.0},
     "Sigmoid": {"rate": 0.1, "batch": 100, "momentum": 0.9, "gain": 1.0},
 }
-TOLD, SMALL = "as told", "one hidden layer, standardized"
-SETUPS = (TOLD, SMALL)
+GIVEN, SMALL = "as given", "one hidden layer, standardized"
+SETUPS = (GIVEN, SMALL)
 # Accuracies that differ by less, in points, count as alike: ten of a thousand points.
 ALIKE = 1.0
 

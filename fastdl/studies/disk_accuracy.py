@@ -55,14 +55,14 @@ class DiskAccuracy(Study):
         Figure(
             measure, value, table, {"weight decay": decay, "batch": 25, "framework": framework}, spread, better=better
         )
-        for table, decay, framework, *told in (
+        for table, decay, framework, *given in (
             ("Table I", NONE, "fastdl", (98.2, 0.9), (97.8, 0.8), (14.0, 0.0)),
             ("Table I", NONE, "PyTorch", (98.1, 0.6), (97.5, 0.7), (12.3, 0.0)),
             ("Table II", OUTRIGHT, "fastdl", (98.5, 0.6), (97.9, 0.6), (14.4, 0.0)),
             ("Table II", SCALED, "PyTorch", (97.8, 0.6), (97.6, 0.8), (11.6, 0.0)),
         )
         for measure, (value, spread), better in zip(
-            (TRAIN, TEST, TIME), told, ("higher", "higher", "lower"), strict=True
+            (TRAIN, TEST, TIME), given, ("higher", "higher", "lower"), strict=True
         )
     )
     timed = True

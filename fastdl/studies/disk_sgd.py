@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 TRAIN, TEST, TIME = "train error [%]", "test error [%]", "training time [s]"
 ACTIVATIONS = {"ReLU": nn.ReLU, "Tanh": nn.Tanh}
 REDUCTIONS = {"averaged": "batchmean", "summed": "sum"}
-TOLD, LONGER = "as long as told", "10 times as long"
+GIVEN, LONGER = "as long as given", "10 times as long"
 # What is trained: the paper's text, and two changes that might explain its figures.
 VARIANTS = (
-    {"inputs": "as drawn", "loss over the batch": "averaged", "training": TOLD},
-    {"inputs": "as drawn", "loss over the batch": "summed", "training": TOLD},
-    {"inputs": "standardized", "loss over the batch": "summed", "training": TOLD},
+    {"inputs": "as drawn", "loss over the batch": "averaged", "training": GIVEN},
+    {"inputs": "as drawn", "loss over the batch": "summed", "training": GIVEN},
+    {"inputs": "standardized", "loss over the batch": "summed", "training": GIVEN},
 )
 # What the best of them comes to in the end, to tell what the points allow.
 BEST = {**VARIANTS[-1], "training": LONGER}
@@ -54,22 +54,22 @@ class DiskSGD(Study):
     full = Settings(runs=10, epochs=300, rate=0.001, batch=100, points=1000)
     quick = Settings(runs=3, epochs=40)
     figures = (
-        Figure(TRAIN, 0.2, "Section V-A", {"training": TOLD}, rounding=0.05),
-        Figure(TEST, 0.3, "Section V-A", {"training": TOLD}, rounding=0.05),
-        Figure(TIME, 0.9678, "Section V-C", {"training": TOLD}),
-        Figure(TIME, 1.4866, "Section V-C", {"training": TOLD, "framework": "PyTorch"}),
+        Figure(TRAIN, 0.2, "Section V-A", {"training": GIVEN}, rounding=0.05),
+        Figure(TEST, 0.3, "Section V-A", {"training": GIVEN}, rounding=0.05),
+        Figure(TIME, 0.9678, "Section V-C", {"training": GIVEN}),
+        Figure(TIME, 1.4866, "Section V-C", {"training": GIVEN, "framework": "PyTorch"}),
     )
     timed = True
 
     def cases(self) -> list[Case]:
         """The paper's text and the two changes, with both activations, in both frameworks; longer training in fastdl."""
-        told = [
+        given = [
             {**variant, "activation": activation, "framework": framework}
             for variant in VARIANTS
             for activation in ACTIVATIONS
             for framework in ("fastdl", "PyTorch")
         ]
-        return told + [{**BEST, "activation": activation, "framework": "fastdl"} for activation in ACTIVATIONS]
+        return given + [{**BEST, "activation": activation, "framework": "fastdl"} for activation in ACTIVATIONS]
 
     def measure(self, case: Case, rng: np.random.Generator) -> Measured:
         """Train once."""
@@ -89,7 +89,7 @@ class DiskSGD(Study):
         if not results.has(framework="PyTorch"):
             return []
         ours, theirs = (
-            float(np.mean([results.of(TIME, case).mean for case in results.where(framework=framework, training=TOLD)]))
+            float(np.mean([results.of(TIME, case).mean for case in results.where(framework=framework, training=GIVEN)]))
             for framework in ("fastdl", "PyTorch")
         )
         numbers = f"{ours:.3g} s against {theirs:.3g} s, {theirs / ours:.1f} times; the paper's 1.5 times"
@@ -100,10 +100,10 @@ class DiskSGD(Study):
         listed = []
         for variant in VARIANTS:
             errors = [results.one(TEST, activation=a, framework="fastdl", **variant).mean for a in ACTIVATIONS]
-            told = " and ".join(f"{error:.3g} % with {a}" for a, error in zip(ACTIVATIONS, errors, strict=True))
+            of_each = " and ".join(f"{error:.3g} % with {a}" for a, error in zip(ACTIVATIONS, errors, strict=True))
             named = (f"{name} {value}" for name, value in variant.items() if name != "training")
-            listed.append(f"{', '.join(named)}: {told}")
-        ours = results.where(framework="fastdl", training=TOLD)
+            listed.append(f"{', '.join(named)}: {of_each}")
+        ours = results.where(framework="fastdl", training=GIVEN)
         lowest = min(float(results.values(TEST, case).min()) for case in ours)
         verdict = "which none of the changes explains" if lowest > 0.35 else "which single runs reach"
         train, test = ([results.one(m, activation=a, **BEST) for a in ACTIVATIONS] for m in (TRAIN, TEST))

@@ -46,9 +46,9 @@ class Dropout(Study):
         " truncated-normal Xavier, biases 0; SGD at rate 0.001, batches of 100, 1000 epochs."
     )
     choices = (
-        'The noise is told as "some Gaussian noise in the circle". Two readings: *inside*, a point of the disk loses its label'
-        " with a probability that is a Gaussian of its distance from the centre, 0.8 there and of deviation 0.15; and *border*, a"
-        " Gaussian of deviation 0.05 is added to each point's distance before it is labelled.",
+        'The noise is described as "some Gaussian noise in the circle". Two readings: *inside*, a point of the disk loses its'
+        " label with a probability that is a Gaussian of its distance from the centre, 0.8 there and of deviation 0.15; and"
+        " *border*, a Gaussian of deviation 0.05 is added to each point's distance before it is labelled.",
         "The amount is not given. As the paper's network with dropout is nearly right on clean points and errs on 10.1 % of the"
         " train labels, about a tenth of them are made wrong, in both readings. The paper's figures are held"
         " against the first.",
@@ -161,7 +161,7 @@ class Dropout(Study):
         return [
             f"Train and test errors in percent, without dropout and with it: {'; '.join(listed)}; the paper's 4.2 and 13.5,"
             f" 10.1 and 4.0. Nearest to the paper's is {min(apart, key=lambda name: apart[name])}, on average"
-            f" {min(apart.values()):.2g} points away. The figures depend on the noise, of which neither kind nor amount is told."
+            f" {min(apart.values()):.2g} points away. The figures depend on the noise, of which neither kind nor amount is given."
         ]
 
     def draw(self, results: Results) -> dict[str, Picture]:

@@ -36,7 +36,7 @@ class Epochs(Study):
     setup = (
         "1000 points to train and 1000 to test, standardized; ReLU; SGD at rate 0.005 without momentum, batches of 100; 20 to 250"
         " epochs. Both frameworks are given the same points and batches, once with the paper's weights and once with those that"
-        " PyTorch draws by default, so that frameworks and initializations are told apart."
+        " PyTorch draws by default, so that frameworks and initializations are distinguished."
     )
     choices = (
         "The numbers of epochs are not given: 20, 40, 60, 80, 100, 150, 200 and 250. Each is trained anew, of the same draws.",
@@ -82,12 +82,12 @@ class Epochs(Study):
         shortest, longest = self.settings.lengths[0], self.settings.lengths[-1]
         for weights in (OURS, TORCHS):
             ends = {loss: self._tests(results, loss, weights) for loss in LOSSES}
-            told = ", ".join(
+            numbers = ", ".join(
                 f"{loss} {errors[0]:.3g} % at {shortest}, {errors[-1]:.3g} % at {longest}"
                 for loss, errors in ends.items()
             )
             claim = f"With {weights} weights test errors fall as the epochs grow"
-            found.append(Finding(claim, all(errors[-1] < errors[0] for errors in ends.values()), told))
+            found.append(Finding(claim, all(errors[-1] < errors[0] for errors in ends.values()), numbers))
             mse, entropy = (float(np.mean(errors)) for errors in ends.values())
             numbers = f"{entropy:.3g} % and {mse:.3g} %, test, over all lengths"
             claim = f"With {weights} weights cross entropy converges more slowly than MSE"

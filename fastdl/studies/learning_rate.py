@@ -38,7 +38,7 @@ class LearningRate(Study):
     setup = (
         "1000 points to train and 1000 to test, standardized; MSE; SGD without momentum, batches of 100, 100 epochs; rates from"
         " 1e-5 to 1. Both frameworks are given the same points and batches, once with the paper's weights and once with those"
-        " that PyTorch draws by default, so that frameworks and initializations are told apart."
+        " that PyTorch draws by default, so that frameworks and initializations are distinguished."
     )
     choices = (
         "The rates are not given: two to a decade, in even steps of the logarithm.",

@@ -35,7 +35,7 @@ class Momentum(Study):
     setup = (
         "1000 points to train and 1000 to test, standardized; ReLU; SGD at rate 0.005, batches of 100, 100 epochs; the momentum"
         " from 0 to 0.9. Both frameworks are given the same points and batches, once with the paper's weights and once with"
-        " those that PyTorch draws by default, so that frameworks and initializations are told apart."
+        " those that PyTorch draws by default, so that frameworks and initializations are distinguished."
     )
     choices = (
         "The values of the momentum are not given: 0, 0.1, ..., 0.9.",

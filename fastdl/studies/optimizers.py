@@ -33,7 +33,7 @@ class Optimizers(Study):
     source = "Paper 001 (Shynkaruk, Bachmann), Section V-B, Fig. 3"
     paper = (
         "SGD is faster than the other two for about 10 epochs, then it oscillates and has trouble converging; RMSProp and Adam"
-        " oscillate little and converge. No figures are told."
+        " oscillate little and converge. No figures are given."
     )
     setup = (
         "The points, network and weights of disk-sgd, with Tanh after the output; rate 0.001 for all; RMSProp with decay 0.9 and"

@@ -1,4 +1,4 @@
-"""The form of the pictures: axes with units, legends below the data, lines that are told apart in grey print.
+"""The form of the pictures: axes with units, legends below the data, lines that differ in grey print.
 
 >>> figure, (ax,) = panels("error", "momentum", 1)
 >>> line(ax, 0, [0.0, 0.9], [20.0, 2.0], [1.0, 0.2], "MSE")

@@ -152,22 +152,22 @@ def test_naive_loops_are_slower_by_a_large_factor(results):
 @about("batchnorm")
 @pytest.mark.parametrize("output", ["ReLU", "none"])
 def test_batch_normalization_learns_what_the_same_net_without_does_not(results, output):
-    plain, without, steps, both = (
+    given, without, steps, both = (
         results.one("test accuracy", change=change, output=output, framework="fastdl").mean
-        for change in ("as told", "no batch normalization", "an epoch is one mini-batch", "both of these")
+        for change in ("as given", "no batch normalization", "an epoch is one mini-batch", "both of these")
     )
-    assert plain > without + 0.2
-    assert both < plain - 0.05
-    assert steps < plain
+    assert given > without + 0.2
+    assert both < given - 0.05
+    assert steps < given
 
 
 @about("convolution")
 def test_the_convolutional_net_learns_when_tuned_and_given_more_images(results):
-    plain, tuned, more = (
+    given, tuned, more = (
         results.one("test accuracy", framework="fastdl", **{"set-up": setup}).mean
-        for setup in ("as told", "tuned", "tuned, more images")
+        for setup in ("as given", "tuned", "tuned, more images")
     )
-    assert more > max(plain, tuned) + 0.1
+    assert more > max(given, tuned) + 0.1
     for case in results.cases:
         assert abs(results.of("label 1 [%]", case).mean - 50) < 4
 
@@ -175,7 +175,7 @@ def test_the_convolutional_net_learns_when_tuned_and_given_more_images(results):
 @about("cross-validation")
 @pytest.mark.parametrize("activation", ["ReLU", "Tanh"])
 def test_a_search_finds_high_rate_and_momentum_the_best(results, activation):
-    scores, _ = results.curve("accuracies over the grid", activation=activation, **{"set-up": "as told"})
+    scores, _ = results.curve("accuracies over the grid", activation=activation, **{"set-up": "as given"})
     assert scores[-1] > scores[0] + 10  # the grid goes from low to high momentum and rate
 
 
@@ -186,7 +186,7 @@ def test_relu_learns_and_sigmoid_does_so_only_in_a_shallow_net(results):
             activation: results.one(TEST.replace("error", "accuracy"), activation=activation, **setup).mean
             for activation in ("ReLU", "Sigmoid")
         }
-        for setup in ({"set-up": "as told", "framework": "fastdl"}, {"set-up": "one hidden layer, standardized"})
+        for setup in ({"set-up": "as given", "framework": "fastdl"}, {"set-up": "one hidden layer, standardized"})
     )
     assert deep["ReLU"] > deep["Sigmoid"] + 20
     assert min(shallow.values()) > 80
