@@ -1,7 +1,11 @@
 # Turns to read and write parameters, gradients and buffers; see access.pyx.
 
+cdef class Entries:
+    cdef readonly unsigned long long number
+
 cdef class Access:
     cdef readonly frozenset reads, writes
+    cdef readonly Entries entries
     cdef object kept
 
 # Whether anyone has a turn or waits for one: only then need a call that keeps the GIL ask for one.

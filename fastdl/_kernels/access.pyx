@@ -7,6 +7,7 @@ to wait. A thread that has a turn never waits for another, so that threads canno
 
 import os
 
+cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_GET_SIZE
 
@@ -30,6 +31,11 @@ cdef list turns = []
 cdef int waiting = 0
 
 
+@cython.final
+cdef class Entries:
+    """How often a turn has begun."""
+
+
 cdef class Access:
     """What a turn reads and writes; one may be used by several threads. Also a context manager.
 
@@ -42,6 +48,7 @@ cdef class Access:
         self, reads: Collection[object] = (), writes: Collection[object] = (), reads_gradients: Collection[object] = (),
         writes_gradients: Collection[object] = (),
     ):
+        self.entries = Entries()
         self.kept = [*reads, *writes, *reads_gradients, *writes_gradients]  # while they live, no other object has their numbers
         self.reads = frozenset([*map(id, reads), *(id(each) | 1 for each in reads_gradients)])
         self.writes = frozenset([*map(id, writes), *(id(each) | 1 for each in writes_gradients)])
@@ -56,6 +63,9 @@ cdef class Access:
         leave(self)
 
 
+@cython.final
+@cython.freelist(8)
+@cython.no_gc
 cdef class Turn:
     cdef Access access
     cdef unsigned long thread
@@ -100,6 +110,7 @@ cdef int enter(Access access) except -1:
     turn.access, turn.thread = access, PyThread_get_thread_ident()
     if PyList_GET_SIZE(turns) == 0:
         turn.active = True
+        access.entries.number += 1
         turns.append(turn)
         return 0
     turns.append(turn)
@@ -113,6 +124,7 @@ cdef int enter(Access access) except -1:
                 changes.wait(seen, MILLISECONDS)
             PyErr_CheckSignals()
         turn.active = True
+        access.entries.number += 1
     except BaseException:
         turns.remove(turn)
         changes.announce()

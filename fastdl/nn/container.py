@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.layer import Layer, run_backward, run_forward
+from fastdl.nn.layer import Layer
 from fastdl.nn.module import Module
 from fastdl.nn.refusal import name_producer
+from fastdl.nn.running import run_backward, run_forward
 from fastdl.nn.walk import DEEPEST, tree
 
 
@@ -74,16 +75,17 @@ class Sequential(Layer):
     def _forward(self, x: Any) -> tuple[Any, Any]:
         """The last layer's output."""
         keeps = mode.enabled
+        if mode.repeats:  # which a program's backward does not
+            return self._layer_by_layer(x, keeps)
         flat = self._flat
         if flat is None:
             from fastdl.nn.flat import Flat
 
             flat = self._flat = Flat()
-        if not mode.repeats:  # a backward uses up what a program has kept
-            call = flat.calls[keeps]
-            kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
-            if kept is not None:
-                return kept.y, kept
+        call = flat.calls[keeps]
+        kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
+        if kept is not None:
+            return kept.y, kept
         with flat.turn(self):
             return self._layer_by_layer(x, keeps)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.program.call import Call, Kept
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
-from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
 
 # The call at which a container is planned: a plan costs as much as some dozens of calls.
 PATIENCE = 3

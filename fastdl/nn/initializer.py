@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.messages import shown
+from fastdl.nn.parameter import Parameter
 from fastdl.random import as_generator
 from fastdl.validation import as_float_dtype
 
@@ -99,6 +100,8 @@ class Initializer:
         if not array.flags.writeable:
             raise InvalidValueError(f"{self}.apply", "an array that can be written to", "a read-only one")
         array[...] = self(array.shape, rng, array.dtype)
+        if isinstance(target, Parameter):
+            target._changed += 1
 
     def __repr__(self) -> str:
         default = {name: p.default for name, p in inspect.signature(self.factory).parameters.items()}

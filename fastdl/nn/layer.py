@@ -13,7 +13,6 @@ from fastdl._kernels.array import ready
 from fastdl._kernels.turns import Turns, backward_in_turn, forward_in_turn
 from fastdl.errors import InvalidStateError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn import stateful
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Module
 
@@ -34,7 +33,7 @@ class Layer(Module):
     _kept: Any = None
     _turns: Turns | None = None
     # The module whose buffers a copy shares, in a tuple, for it is no part of the copy: turns at buffers are by module.
-    _origin: tuple[Module, ...]
+    _origin: tuple[Module, ...] = ()
     _forward: ClassVar[Callable[..., tuple[Any, Any]]]
     _backward: ClassVar[Callable[..., Any]]
     # The same, in a turn where there is one.
@@ -106,34 +105,19 @@ class Layer(Module):
         return gy
 
     def _make_turns(self) -> Turns:
-        """The turns of the layer's calls, for the parameters and the mode that it has now."""
-        names = (*self._held, "training")
-        seen = vars(self).copy()
-        parameters = [each for each in map(seen.get, self._held) if each is not None]
-        buffered = list(seen.get("_origin", (self,))) if self._buffer_names else []
-        moved = buffered if seen.get("training", True) else []
-        forward = Access(reads=[*parameters, *buffered], writes=moved)
+        """The turns of the layer's calls, for the parameters that it has now."""
+        values = tuple(getattr(self, name) for name in self._held)
+        parameters = [each for each in values if each is not None]
+        buffered = self._origin or (self,) if self._buffer_names else ()
+        evaluation = training = Access(reads=[*parameters, *buffered])
+        if buffered:
+            training = Access(reads=parameters, writes=buffered)
         backward = Access(reads=parameters, writes_gradients=parameters)
-        return Turns(vars(self), names, seen, forward, backward)
+        return Turns(self._held, values, training, evaluation, backward)
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments; nothing where modules follow that spell them."""
         return "" if list(self.children()) else self.spec()[len(type(self).__name__) + 1 : -1]
-
-
-def run_forward(module: Module, *inputs: Any) -> tuple[Any, Any]:
-    """A module's output and what `run_backward` needs, for whoever holds the module: the module itself keeps nothing."""
-    if module._stateful or "forward" in module.__dict__:
-        return stateful.run_forward(module, *inputs)
-    layer: Layer = module  # pyright: ignore[reportAssignmentType]
-    return layer._run_forward(inputs[0]) if len(inputs) == 1 else layer._run_forward(*inputs)
-
-
-def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
-    """The gradient with respect to the input of the forward that saved this; see Layer."""
-    if module._stateful or isinstance(saved, stateful.Left) or "backward" in module.__dict__:
-        return stateful.run_backward(module, saved, grad_output, with_input, with_parameters)
-    return module._run_backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _depth(kind: type, name: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -83,6 +83,39 @@ class Module(Copying, Summarizing):
     def __call__(self, *inputs: Any) -> Any:
         return self.forward(inputs[0]) if len(inputs) == 1 else self.forward(*inputs)
 
+    def vjp(self, *inputs: Any) -> tuple[Any, Callable[..., Any]]:
+        """Return the output for the inputs, and a function for its gradients, the pullback.
+
+        `pullback(grad_output)` returns the gradient with respect to the input (a tuple of them where there are several) of a
+        loss whose gradient with respect to the output is grad_output: the product of grad_output and the Jacobian. It also
+        adds to the parameters' `grad`, unless it is called with `parameters=False`.
+
+        Pullbacks may be called in any order, also again, from any thread, as long as the parameters' values are those of
+        the forward (see Parameter.version). They have nothing to do with `forward` and `backward`: what the latest forward
+        left for backward stays. Inputs are not copied, so they must keep their values, too.
+
+        The forward is that of the module's mode: in training, running statistics move and dropout drops. It is recorded
+        also inside no_grad.
+
+        Args:
+            inputs: as for forward.
+
+        Raises:
+            RuntimeError: by the pullback, if a parameter's values have changed since.
+            TypeError, ValueError: as forward and backward.
+
+        Example:
+            >>> from fastdl import nn
+            >>> y, pullback = nn.Tanh().vjp(np.zeros(2))
+            >>> pullback(np.array([1.0, 2.0])), pullback(np.array([0.5, 0.0]))
+            (array([1., 2.]), array([0.5, 0. ]))
+
+        Source: jax.vjp.
+        """
+        from fastdl.nn.vjp import vjp
+
+        return vjp(self, inputs)
+
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""
         if not isinstance(name, str):
@@ -142,6 +175,8 @@ class Module(Copying, Summarizing):
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
                     np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
+                    if isinstance(part, Parameter):
+                        part._changed += 1
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl._kernels.access import Access, busy
+from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
@@ -35,7 +35,7 @@ class Parameter:
         ((2, 3), True)
     """
 
-    __slots__ = ("__weakref__", "_data", "_forgotten", "_grad", "_requires_grad", "_shown")
+    __slots__ = ("__weakref__", "_changed", "_data", "_fit", "_forgotten", "_grad", "_requires_grad", "_shown")
 
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
@@ -52,6 +52,21 @@ class Parameter:
         # True while the gradient counts as zeros though its memory was not cleared: a backward may store instead of add.
         self._forgotten = False
         self._requires_grad = _flag(requires_grad)
+        self._changed, self._fit = 0, Entries()
+
+    @property
+    def version(self) -> int:
+        """A number that grows when the values change.
+
+        Optimizers' steps, fits, `load_state_dict`, `reset_parameters`, `astype` and an assignment to `data` let it grow.
+        Writes by NumPy, such as `p.data *= 0.5`, do not: nothing sees them.
+        """
+        return self._changed + self._fit.number
+
+    def _fitted_in(self, turns: Entries) -> None:
+        """Let the version grow with each of these turns from now on."""
+        if self._fit is not turns:
+            self._changed, self._fit = self.version + 1, turns
 
     @property
     def data(self) -> NDArray[Any]:
@@ -62,6 +77,7 @@ class Parameter:
     def data(self, value: ArrayLike) -> None:
         with Access(writes=[self]):
             copy_into(self._data, value, "Parameter.data")
+            self._changed += 1
 
     @property
     def grad(self) -> NDArray[Any]:
@@ -120,6 +136,7 @@ class Parameter:
         dtype = as_float_dtype(dtype, "Parameter.astype")
         with Access(writes=[self], writes_gradients=[self]):
             self.move_to(cast(self._data, dtype), cast(self.grad, dtype))
+            self._changed += 1
 
     def move_to(self, data: NDArray[Any], grad: NDArray[Any]) -> None:
         """Let the parameter live in these arrays from now on (what an optimizer does with its flat buffers).
@@ -128,6 +145,14 @@ class Parameter:
         """
         self._data, self._grad = data, grad
         Parameter.changes += 1
+
+    def _aside(self) -> Parameter:
+        """A parameter with these values, whose gradient is another."""
+        twin = object.__new__(type(self))
+        twin.__setstate__(
+            {**getattr(self, "__dict__", {}), "data": self._data, "grad": None, "requires_grad": self._requires_grad}
+        )
+        return twin
 
     def __getstate__(self) -> dict[str, Any]:
         """Return copies of the values, and of the gradient where there is one: one whole state, also while a fit runs."""
@@ -141,6 +166,7 @@ class Parameter:
         data, grad, self._requires_grad = state.pop("data"), state.pop("grad"), state.pop("requires_grad")
         self._data = writable(data)
         self._grad, self._forgotten = np.zeros_like(self._data) if grad is None else writable(grad), False
+        self._changed, self._fit = 0, Entries()
         if state:
             vars(self).update(state)
 

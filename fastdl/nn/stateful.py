@@ -6,6 +6,8 @@ backward. Whole numbers that forward or backward changes are taken for counts, a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastdl.nn.grad_mode import mode
@@ -74,3 +76,42 @@ def _go_on(before: Left, saved: Left) -> None:
                 now[name] = value
             elif all(type(each) is int for each in (value, left, now.get(name))):
                 now[name] += value - left
+
+
+class Twins:
+    """The modules of a model beside those of a copy that runs in its place."""
+
+    def __init__(self, model: Module, copy: Module) -> None:
+        pairs = zip(model.modules(), copy.modules(), strict=True)
+        self._pairs = [(one, other, vars(other).copy()) for one, other in pairs if one._stateful]
+
+    def hand_back(self) -> None:
+        """Let the model's counts, buffers and parts follow those of the copy, which has run."""
+        for module, copy, before in self._pairs:
+            own = vars(module)
+            for name, value in vars(copy).copy().items():
+                earlier = before.get(name)
+                if value is earlier:
+                    continue
+                if type(value) is int and type(earlier) is int:
+                    own[name] += value - earlier
+                elif name in {"_buffer_names", *copy._buffer_names} or isinstance(value, (Parameter, Parts)):
+                    own[name] = value
+
+
+@contextmanager
+def gradients_aside(model: Module) -> Iterator[None]:
+    """Let the modules of a copy have parameters with the same values and other gradients inside the block."""
+    asides: dict[int, Parameter] = {}
+    held = []
+    for module in model.modules():
+        own = vars(module)
+        for name, value in own.copy().items():
+            if isinstance(value, Parameter):
+                held.append((own, name, value))
+                own[name] = asides.setdefault(id(value), value._aside())
+    try:
+        yield
+    finally:
+        for own, name, value in held:
+            own[name] = value

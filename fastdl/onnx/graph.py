@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
-from fastdl.nn.layer import run_backward, run_forward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.running import run_backward, run_forward
 from fastdl.onnx.operation import Operation
 
 

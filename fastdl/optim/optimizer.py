@@ -246,6 +246,8 @@ class Optimizer:
             if parameter._forgotten:
                 parameter.zero_grad()
         for data, grad, state, group, members in runs:
+            for parameter in self._parameters[members]:
+                parameter._changed += 1
             step = self._steps[members.start] + 1
             self.update(data, grad, state, group, step)
             self._steps[members] = [step] * (members.stop - members.start)

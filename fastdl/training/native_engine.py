@@ -221,6 +221,8 @@ class NativeEngine:
 
     def _begin(self) -> None:
         """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""
+        for parameter in self._own:
+            parameter._fitted_in(self._access.entries)
         for parameter in self._idle:
             parameter.zero_grad()
         for parameter in self._own:

@@ -2,6 +2,8 @@
 
 import sys
 
+import pytest
+
 from fastdl import Trainer, nn, optim
 
 TURNS = """
@@ -172,3 +174,111 @@ def test_a_fit_that_a_handler_keeps_from_beginning_leaves_the_trainer_free(monke
         if len(begun) > before:
             break
     assert raised > 1
+
+
+LAYER = """
+import faulthandler, threading
+import numpy as np
+from fastdl import nn, optim
+
+faulthandler.dump_traceback_later(30, exit=True)
+
+
+class Own(nn.Module):
+    def forward(self, x):
+        return x
+
+    def backward(self, grad_output):
+        return grad_output
+
+
+order, in_kernel, release = [], threading.Event(), threading.Event()
+
+
+def held(kernel):
+    def run(*arguments):
+        in_kernel.set()
+        release.wait(1)  # as a kernel that runs without the interpreter's lock
+        kernel(*arguments)
+        order.append("kernel")
+
+    return run
+
+
+def wait_for(call, change):
+    "Let a change begin while the kernel of a call runs."
+    thread = threading.Thread(target=lambda: (in_kernel.wait(), change(), order.append("change")))
+    thread.start()
+    threading.Timer(0.2, release.set).start()
+    call()
+    thread.join()
+    print(order)
+
+
+layer, x = nn.Linear(3, 3, rng=0), np.ones((4, 3), np.float32)
+optimizer = optim.SGD(layer.parameters(), lr=0.1)
+"""
+
+
+@pytest.mark.parametrize("change", ["optimizer.step()", "layer.load_state_dict(layer.state_dict())"])
+@pytest.mark.parametrize("model", ["layer", "nn.Sequential(Own(), layer)", "nn.Residual(layer)"])
+def test_a_change_of_the_weights_waits_for_a_layer_that_reads_them(python, model, change):
+    code = f"""
+import fastdl.nn.linear as module
+module.linear_forward = held(module.linear_forward)
+model = {model}
+wait_for(lambda: model(x), lambda: {change})
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['kernel', 'change']\n", done.stderr
+
+
+def test_a_layer_with_another_parameter_takes_its_turn_at_that_one(python):
+    code = """
+layer(x)
+layer.weight = nn.Parameter(layer.weight.data)
+optimizer = optim.SGD(layer.parameters(), lr=0.1)
+import fastdl.nn.linear as module
+module.linear_forward = held(module.linear_forward)
+wait_for(lambda: layer(x), optimizer.step)
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['kernel', 'change']\n", done.stderr
+
+
+def test_a_backward_waits_for_those_who_read_the_gradients(python):
+    code = """
+layer(x)
+import fastdl.nn.linear as module
+module.linear_backward_input = held(module.linear_backward_input)
+wait_for(lambda: layer.backward(x), optimizer.step)
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['kernel', 'change']\n", done.stderr
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("model", ["layer", "nn.Sequential(Own(), layer)"])
+def test_running_statistics_are_set_anew_when_no_layer_uses_them(python, model, mode):
+    code = f"""
+import fastdl.nn.batch_norm as module
+layer = nn.BatchNorm1d(3).{mode}()
+module.batch_norm_forward, module.batch_norm_evaluate = map(held, (module.batch_norm_forward, module.batch_norm_evaluate))
+model = {model}
+wait_for(lambda: model(x), layer.reset_running_stats)
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['kernel', 'change']\n", done.stderr
+
+
+def test_running_statistics_of_a_model_that_is_evaluated_are_those_of_the_model(python):
+    code = """
+import fastdl.nn.batch_norm as module
+from fastdl.training.inference import predict
+layer = nn.BatchNorm1d(3)
+module.batch_norm_evaluate = held(module.batch_norm_evaluate)
+model = nn.Sequential(Own(), layer)
+wait_for(lambda: predict(model, x), layer.reset_running_stats)
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['kernel', 'change']\n", done.stderr

@@ -336,6 +336,80 @@ def test_backward_goes_through_the_layers_of_its_forward(calls):
     assert (model.backward(gy) == want).all()
 
 
+# Subclasses of fastdl's layers, and instances, with methods of their own.
+
+
+class Doubled(nn.Linear):
+    def forward(self, x):
+        self.calls = getattr(self, "calls", 0) + 1
+        self.x = x
+        return super().forward(2 * x)
+
+    def backward(self, grad_output):
+        assert (self.x >= self.least).all()
+        return 2 * super().backward(grad_output)
+
+
+class Halved(Doubled):
+    """Another level of methods, one of them by super()."""
+
+    def forward(self, x):
+        return super().forward(x / 2)
+
+    def backward(self, grad_output):
+        return super().backward(grad_output) / 2
+
+
+class Spared(nn.Sequential):
+    """A container whose backward of the parameters alone is its own."""
+
+    def backward_parameters(self, grad_output):
+        self.spared = True
+        return super().backward_parameters(grad_output)
+
+
+@pytest.mark.parametrize(("kind", "factor"), [(Doubled, 2), (Halved, 1)])
+def test_a_subclass_with_methods_of_its_own_stands_in_several_places(kind, factor):
+    layer, plain = kind(3, 3, rng=0, dtype=np.float64), linear(3, 3)
+    layer.least = -np.inf
+    model = nn.Sequential(layer, nn.Tanh(), layer)
+    want = nn.Sequential(plain, nn.Tanh(), plain)
+    plain.weight.data = factor * plain.weight.data
+    x = inputs(5, 3)
+    for call in range(1, 5):
+        y = model(x)
+        np.testing.assert_allclose(y, want(x), rtol=1e-12)
+        np.testing.assert_allclose(model.backward(np.cos(y)), want.backward(np.cos(y)), rtol=1e-12)
+        assert layer.calls == 2 * call
+    np.testing.assert_allclose(layer.weight.grad, factor * plain.weight.grad, rtol=1e-12)
+
+
+def test_a_subclass_with_a_backward_of_the_parameters_alone_is_asked_where_it_comes_first():
+    first = Spared(linear(3, 3))
+    model = nn.Sequential(first, nn.Tanh())
+    model.backward_parameters(model(inputs(5, 3)))
+    assert first.spared
+    assert first[0].weight.grad.any()
+
+
+@pytest.mark.parametrize("names", [("forward", "backward"), ("forward",), ("backward",)])
+def test_methods_that_are_replaced_in_an_instance_count_in_each_place(names):
+    layer = nn.Tanh()
+    ways = {
+        "forward": lambda x: nn.Tanh.forward(layer, 2 * x),
+        "backward": lambda gy: 2 * nn.Tanh.backward(layer, gy),
+    }
+    for name in names:
+        setattr(layer, name, ways[name])
+    model, plain = nn.Sequential(layer, linear(3, 3), layer), nn.Sequential(nn.Tanh(), linear(3, 3), nn.Tanh())
+    x, forward, backward = inputs(5, 3), 1 + ("forward" in names), 1 + ("backward" in names)
+    y = model(x)
+    np.testing.assert_allclose(y, plain[2](forward * plain[1](plain[0](forward * x))), rtol=1e-12)
+    gx = model.backward(np.cos(y))
+    want = backward * plain[0].backward(plain[1].backward(backward * plain[2].backward(np.cos(y))))
+    np.testing.assert_allclose(gx, want, rtol=1e-12)
+
+
 # Memory.
 
 

@@ -390,6 +390,7 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Descriptor",
         "LossDescriptor",
         "OptimizerDescriptor",
+        "Entries",
         "Mode",
         "Pause",
         "Replaced",

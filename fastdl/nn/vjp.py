@@ -1,0 +1,73 @@
+"""vjp: a forward with a function for its gradients, which may be called in any order and again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from itertools import product
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+from fastdl._kernels.access import Access
+from fastdl.errors import InvalidStateError, InvalidTypeError
+from fastdl.messages import shown
+from fastdl.nn import stateful
+from fastdl.nn.copying import copy_of
+from fastdl.nn.flat import is_own
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.running import run_backward, run_forward
+from fastdl.validation import true_or_false
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+
+def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+    """See Module.vjp. A copy that shares parameters and buffers runs, so that the module itself keeps what it had."""
+    modules = list(module.modules())
+    for part, name in product(modules, ("forward", "backward", "backward_parameters")):
+        if name in vars(part):  # it would call the part, not its copy
+            raise InvalidTypeError(
+                shown(module), f"a class to define {name}", f"one assigned to {shown(part)}", "write a subclass"
+            )
+    twin, own = copy_of(module, None), all(map(is_own, modules))
+    named = list(twin.named_parameters())
+    versions = [parameter.version for _, parameter in named]
+    parameters = [parameter for _, parameter in named]
+    backward_turn: AbstractContextManager[Any]
+    if own:
+        buffered = [each for each in modules if each._buffer_names]
+        forward_turn, before = Access(reads=parameters, writes=buffered), None
+        backward_turn = Access(reads=parameters, writes_gradients=parameters)
+    else:  # modules in Python have no turn, for their code may wait for other threads
+        forward_turn, backward_turn, before = nullcontext(), RLock(), stateful.Twins(module, twin)
+    with forward_turn:
+        y, saved = _recorded(twin, inputs)
+    if before is not None:
+        before.hand_back()
+
+    def pullback(grad_output: Any, parameters: bool = True) -> Any:
+        """Return the gradient with respect to the inputs; add to the parameters' gradients if `parameters`."""
+        adds = true_or_false(parameters, "parameters", "pullback")
+        with backward_turn, nullcontext() if own or adds else stateful.gradients_aside(twin):
+            for (name, parameter), version in zip(named, versions, strict=True):
+                if parameter.version != version:
+                    raise InvalidStateError(
+                        shown(module),
+                        f"the values that {name} had in vjp",
+                        "others: it was changed since",
+                        "call vjp again",
+                    )
+            return run_backward(twin, saved, grad_output, True, adds)
+
+    return y, pullback
+
+
+def _recorded(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
+    """The output, and what serves any number of backwards, whether or not gradients are enabled."""
+    enabled, repeats = mode.enabled, mode.repeats
+    mode.enabled = mode.repeats = True
+    try:
+        return run_forward(module, *inputs)
+    finally:
+        mode.enabled, mode.repeats = enabled, repeats
