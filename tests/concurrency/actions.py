@@ -18,7 +18,7 @@ from fastdl import Trainer, nn, optim
 from fastdl.training.inference import predict
 
 # Seconds that a forked child may take.
-PATIENCE = 30
+TIMEOUT = 30
 
 
 class Disturbed(Exception):  # noqa: N818 - it is no error
@@ -49,7 +49,7 @@ def in_child(world, draws):
             sys.stderr.flush()
         finally:
             os._exit(code)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + TIMEOUT
     while True:
         try:
             done, status = os.waitpid(child, os.WNOHANG)

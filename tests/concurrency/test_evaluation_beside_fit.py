@@ -11,7 +11,7 @@ from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training.inference import predict
 
-PATIENCE = 60  # seconds that a thread waits for another, before the test fails
+TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
 EPOCHS = 5
 
 
@@ -154,7 +154,7 @@ class Asking(Callback):
     def run(self):
         try:
             for _ in range(EPOCHS):
-                if not self.asked.acquire(timeout=PATIENCE):
+                if not self.asked.acquire(timeout=TIMEOUT):
                     raise TimeoutError("the fit does not go on")
                 self.act()
                 self.done += 1
@@ -168,7 +168,7 @@ class Asking(Callback):
         self.asked.release()
 
     def on_fit_end(self, trainer):
-        self.thread.join(PATIENCE)
+        self.thread.join(TIMEOUT)
         if self.errors:
             raise self.errors[0]
 

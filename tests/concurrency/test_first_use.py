@@ -14,7 +14,7 @@ from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
 from tests.nn.python_layer import Scale
 
-PATIENCE = 60  # seconds that a thread waits for another, before the test fails
+TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
 RNG = np.random.default_rng(0)
 
 
@@ -39,7 +39,7 @@ class PythonLoss(nn.Loss):
 
 def at_once(count, work):
     """Let so many threads do the same from one moment on; what they return."""
-    barrier, found, errors = threading.Barrier(count, timeout=PATIENCE), [], []
+    barrier, found, errors = threading.Barrier(count, timeout=TIMEOUT), [], []
 
     def run():
         try:
@@ -52,7 +52,7 @@ def at_once(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     if errors:
         raise errors[0]
     return found
@@ -112,7 +112,7 @@ class Rounds(Callback):
     def run(self):
         try:
             for _ in range(self.epochs):
-                if not self.begun.acquire(timeout=PATIENCE):
+                if not self.begun.acquire(timeout=TIMEOUT):
                     raise TimeoutError("the fit does not go on")
                 self.work()
                 self.done += 1
@@ -126,7 +126,7 @@ class Rounds(Callback):
         self.begun.release()
 
     def on_fit_end(self, trainer):
-        self.thread.join(PATIENCE)
+        self.thread.join(TIMEOUT)
         if self.errors:
             raise self.errors[0]
 
