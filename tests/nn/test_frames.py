@@ -1,0 +1,94 @@
+"""A container's program runs in frames: one for each forward that a backward may follow, with the same bits in each."""
+
+import numpy as np
+import pytest
+
+from fastdl import nn
+
+RNG = np.random.default_rng(0)
+BATCHES = [RNG.standard_normal((n, 6)) for n in (9, 4, 7, 1, 9)]
+
+
+def network():
+    shared = nn.Linear(5, 5, rng=1, dtype=np.float64)
+    layers = [
+        nn.Linear(6, 5, rng=0, dtype=np.float64),
+        nn.Tanh(),
+        shared,
+        nn.Residual(nn.Sequential(nn.ReLU(), shared)),
+    ]
+    return nn.Sequential(*layers, nn.LayerNorm(5, dtype=np.float64))
+
+
+@pytest.fixture
+def model():
+    found = network()
+    for _ in range(4):
+        found(BATCHES[0])
+    return found
+
+
+def gradients(model):
+    return [parameter.grad.copy() for parameter in model.parameters()]
+
+
+def expected(x):
+    """Output and gradients of one forward and backward alone."""
+    alone = network()
+    for _ in range(4):
+        alone(BATCHES[0])
+    y = alone(x)
+    return [y, alone.backward(np.ones_like(y)), *gradients(alone)]
+
+
+def same(found, wanted):
+    for one, other in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]], ids=str)
+def test_forwards_that_wait_for_their_backward_do_not_meet(model, order):
+    call = model._flat.calls[True]
+    kept = [call.forward(x, None) for x in BATCHES]
+    for number in order:
+        model.zero_grad()
+        x, of = BATCHES[number], kept[number]
+        gx = of.backward(np.ones_like(of.y), True)
+        same([of.y, gx, *gradients(model)], expected(x))
+
+
+def test_a_backward_may_be_called_again(model):
+    kept = model._flat.calls[True].forward(BATCHES[0], None)
+    first = kept.backward(np.ones_like(kept.y), True)
+    once = gradients(model)
+    model._flat.calls[True].forward(BATCHES[1], None)  # in another frame
+    np.testing.assert_array_equal(kept.backward(np.ones_like(kept.y), True), first)
+    for twice, one in zip(gradients(model), once, strict=True):
+        np.testing.assert_allclose(twice, 2 * one, rtol=1e-12)
+
+
+def test_two_idle_frames_are_kept(model):
+    call = model._flat.calls[True]
+    kept = [call.forward(x, None) for x in BATCHES]
+    assert not call.idle
+    del kept
+    assert len(call.idle) == 2
+    frames = {id(frame) for frame in call.idle}
+    again = [call.forward(x, None) for x in BATCHES[:2]]
+    assert not call.idle
+    del again
+    assert {id(frame) for frame in call.idle} == frames
+
+
+def test_parameters_frozen_and_moved_between_the_backwards_of_two_forwards(model):
+    call = model._flat.calls[True]
+    one, other = call.forward(BATCHES[0], None), call.forward(BATCHES[1], None)
+    weight = model[0].weight
+    weight.requires_grad = False
+    one.backward(np.ones_like(one.y), True)
+    assert not weight.grad.any()
+    weight.requires_grad = True
+    weight.move_to(weight.data.copy(), np.zeros_like(weight.grad))
+    model.zero_grad()
+    gx = other.backward(np.ones_like(other.y), True)
+    same([other.y, gx, *gradients(model)], expected(BATCHES[1]))
