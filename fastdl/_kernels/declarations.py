@@ -17,6 +17,7 @@ PYTHON = {
     "Py_ssize_t": "int",
     "int64_t": "int",
     "uint64_t": "int",
+    "unsigned long long": "int",
     "double": "float",
     "str": "str",
     "list": "list[Any]",
@@ -99,7 +100,7 @@ def stub(source: Path, classes: dict[str, Path]) -> str:
 
 def attributes(text: str) -> Iterator[str]:
     """The attributes of a class that Python sees: readonly and public ones, and properties."""
-    for kind, names in re.findall(r"^    cdef (?:readonly|public) ([\w.]+) (.*)$", text, re.M):
+    for kind, names in re.findall(r"^    cdef (?:readonly|public) ((?:unsigned |long )*[\w.]+) (.*)$", text, re.M):
         for name in names.partition("#")[0].split(","):
             yield f"    {name.strip()}: {PYTHON.get(kind, kind)}"
     for name, kind in re.findall(r"^    @property\n    def (\w+)\(self\)(?: -> (.*))?:$", text, re.M):
