@@ -74,7 +74,9 @@ class Layer(Module):
 
     def _use_kept(self, grad_output: Any, with_input: bool) -> Any:
         """The gradient of the latest forward, which is used up unless the gradient is refused."""
-        saved = self._recall()
+        saved = self._kept
+        if saved is None:
+            raise self._without_forward()
         try:
             gx = self._run_backward(saved, grad_output, with_input, True)
         except (TypeError, ValueError):
@@ -85,17 +87,14 @@ class Layer(Module):
         self._kept = None
         return gx
 
-    def _recall(self) -> Any:
-        """What the latest forward saved; an error when there is nothing."""
-        kept = self._kept
-        if kept is None:
-            raise InvalidStateError(
-                shown(self),
-                "a forward before each backward",
-                "none since the latest backward",
-                "call the model on a batch first, outside no_grad()",
-            )
-        return kept
+    def _without_forward(self) -> InvalidStateError:
+        """The error of a backward that no forward came before."""
+        return InvalidStateError(
+            shown(self),
+            "a forward before each backward",
+            "none since the latest backward",
+            "call the model on a batch first, outside no_grad()",
+        )
 
     def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The gradient with respect to the output as kernels take it."""

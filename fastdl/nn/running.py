@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastdl.nn import stateful
@@ -10,12 +11,20 @@ if TYPE_CHECKING:
     from fastdl.nn.module import Module
 
 
-def run_forward(module: Module, *inputs: Any) -> tuple[Any, Any]:
-    """A module's output and what `run_backward` needs."""
+def run_forward(module: Module, x: Any) -> tuple[Any, Any]:
+    """A module's output for x, and what `run_backward` needs."""
+    if module._stateful or "forward" in module.__dict__:
+        return stateful.run_forward(module, x)
+    return module._run_forward(x)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def run_forward_of(module: Module, inputs: Sequence[Any]) -> tuple[Any, Any]:
+    """A module's output for any number of inputs, and what `run_backward` needs."""
+    if len(inputs) == 1:
+        return run_forward(module, inputs[0])
     if module._stateful or "forward" in module.__dict__:
         return stateful.run_forward(module, *inputs)
-    forward = module._run_forward  # pyright: ignore[reportAttributeAccessIssue]
-    return forward(inputs[0]) if len(inputs) == 1 else forward(*inputs)
+    return module._run_forward(*inputs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:

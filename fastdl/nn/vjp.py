@@ -15,7 +15,7 @@ from fastdl.nn import stateful
 from fastdl.nn.copying import copy_of
 from fastdl.nn.flat import is_own
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.running import run_backward, run_forward
+from fastdl.nn.running import run_backward, run_forward_of
 from fastdl.validation import true_or_false
 
 if TYPE_CHECKING:
@@ -68,6 +68,6 @@ def _recorded(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Any]:
     enabled, repeats = mode.enabled, mode.repeats
     mode.enabled = mode.repeats = True
     try:
-        return run_forward(module, *inputs)
+        return run_forward_of(module, inputs)
     finally:
         mode.enabled, mode.repeats = enabled, repeats

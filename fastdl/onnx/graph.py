@@ -13,7 +13,7 @@ from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.running import run_backward, run_forward
+from fastdl.nn.running import run_backward, run_forward_of
 from fastdl.onnx.operation import Operation
 
 
@@ -70,7 +70,7 @@ class Graph(Operation):
         values: dict[str, Any] = {name: ready(x, None, self) for name, x in zip(self._inputs, inputs, strict=True)}
         left = []
         for step in self._steps:
-            values[step.output], saved = run_forward(step.module, *[values[name] for name in step.inputs])
+            values[step.output], saved = run_forward_of(step.module, [values[name] for name in step.inputs])
             left.append(saved)
         y = values[self._output]
         return y, (left, [values[name] for name in self._inputs], y.shape, y.dtype)
