@@ -1,0 +1,93 @@
+"""Sums, means and other reductions of traced values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from fastdl.graph import operations as op
+from fastdl.graph.functions.entering import axes_of, implements, nothing_else
+from fastdl.graph.operations import elementwise as e
+from fastdl.graph.size import total
+from fastdl.graph.value import FUNCTIONS, REDUCTIONS, Value
+
+
+def _reduction(name: str) -> Callable[..., Value]:
+    def reduce(
+        a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **rest: Any
+    ) -> Value:
+        nothing_else(name, {"out": out, **{k: v for k, v in rest.items() if v is not np._NoValue}})
+        value = op.reduce(name, a, axes_of(a, axis), keepdims is True)
+        return value if dtype is None else op.cast(value, dtype)
+
+    return reduce
+
+
+for _function, _ufunc, _name in (
+    (np.sum, np.add, "sum"),
+    (np.prod, np.multiply, "prod"),
+    (np.max, np.maximum, "max"),
+    (np.min, np.minimum, "min"),
+    (np.any, np.logical_or, "any"),
+    (np.all, np.logical_and, "all"),
+):
+    FUNCTIONS[_function] = _reduce = _reduction(_name)
+    REDUCTIONS[_ufunc] = lambda a, axis=0, dtype=None, out=None, keepdims=False, f=_reduce, **rest: f(
+        a, axis, dtype, out, keepdims, **rest
+    )
+FUNCTIONS[np.amax], FUNCTIONS[np.amin] = FUNCTIONS[np.max], FUNCTIONS[np.min]
+
+
+@implements(np.mean)
+def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **rest: Any) -> Value:
+    """The sum by the number of elements."""
+    total = FUNCTIONS[np.sum](op.cast(a, a.graph.dtype), axis, dtype, out, keepdims, **rest)
+    return e("divide", total, count(a, axes_of(a, axis)))
+
+
+def count(value: Value, axes: Sequence[int], less: int = 0) -> Any:
+    """The number of elements along axes, less some: a value of the graph where it is symbolic."""
+    found = total(tuple(value.shape[axis] for axis in axes))
+    if less:
+        return e("subtract", op.as_value(value.graph, found), less)
+    return found
+
+
+@implements(np.var)
+def var(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False, **rest: Any
+) -> Value:
+    """The mean of squared deviations."""
+    deviations = e("subtract", a, mean(a, axis, keepdims=True))
+    squares = FUNCTIONS[np.sum](e("square", deviations), axis, dtype, out, keepdims, **rest)
+    return e("divide", squares, count(a, axes_of(a, axis), ddof))
+
+
+@implements(np.std)
+def std(
+    a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False, **rest: Any
+) -> Value:
+    """The root of the variance."""
+    return e("sqrt", var(a, axis, dtype, out, ddof, keepdims, **rest))
+
+
+def _position(name: str) -> Callable[..., Value]:
+    def find(a: Any, axis: Any = None, out: Any = None, *, keepdims: Any = False) -> Value:
+        nothing_else(name, {"out": out})
+        if axis is None:
+            return find(op.reshape(a, (-1,)), 0)
+        return op.reduce(name, a, axes_of(a, axis), keepdims is True)
+
+    return find
+
+
+FUNCTIONS[np.argmax], FUNCTIONS[np.argmin] = _position("argmax"), _position("argmin")
+
+
+@implements(np.cumsum)
+def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Value:
+    """Sums up to each element."""
+    nothing_else("cumsum", {"out": out, "dtype": dtype})
+    return op.cumsum(op.reshape(a, (-1,)), 0) if axis is None else op.cumsum(a, axes_of(a, axis)[0])

@@ -1,0 +1,107 @@
+"""Graph: the nodes of one trace in the order in which they were made, which is an order to compute them in."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastdl.graph.size import Shape
+from fastdl.graph.value import Value, where
+
+
+class Node(NamedTuple):
+    """One operation: its name, its inputs by number, what else it is given, its result's shape and dtype, the user's line."""
+
+    operation: str
+    inputs: tuple[int, ...]
+    attributes: dict[str, Any]
+    shape: Shape
+    dtype: np.dtype[Any]
+    line: str
+
+
+class Graph:
+    """Nodes, and what they read from outside.
+
+    Args:
+        dtype: that of all floating values, float32 or float64.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
+        self.nodes: list[Node] = []
+        # The values of nodes that were made alike, by what they are: equal ones are computed once.
+        self._known: dict[Any, Value] = {}
+        self._constants: dict[int, tuple[Value, Any]] = {}
+        # Parameters by their number in the graph, and values by parameter.
+        self.parameters: dict[int, Any] = {}
+        self._of_parameter: dict[int, Value] = {}
+
+    def add(
+        self,
+        operation: str,
+        inputs: tuple[Value, ...],
+        shape: Shape,
+        dtype: Any,
+        deliberate: frozenset[int] = frozenset(),
+        **attributes: Any,
+    ) -> Value:
+        """Add a node, or find the one that computes the same; returns its value."""
+        numbers = tuple(value.number for value in inputs)
+        key = (operation, numbers, *sorted(attributes.items(), key=lambda item: item[0]), deliberate)
+        try:
+            known = self._known.get(key)
+        except TypeError:  # an attribute without a hash
+            return self._new(operation, numbers, attributes, shape, dtype, deliberate)
+        if known is None:
+            known = self._known[key] = self._new(operation, numbers, attributes, shape, dtype, deliberate)
+        return known
+
+    def _new(
+        self,
+        operation: str,
+        inputs: tuple[int, ...],
+        attributes: dict[str, Any],
+        shape: Shape,
+        dtype: Any,
+        deliberate: Any,
+    ) -> Value:
+        self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), where()))
+        return Value(self, len(self.nodes) - 1, tuple(shape), np.dtype(dtype), deliberate)
+
+    def input(self, name: str, shape: Shape, dtype: Any) -> Value:
+        """A value that each run is given by this name."""
+        return self._new("input", (), {"name": name}, shape, self.own(dtype), frozenset())
+
+    def constant(self, array: Any) -> Value:
+        """An array or a number as a value; floating ones are cast to the graph's dtype. The array is copied."""
+        found = self._constants.get(id(array))
+        if found is not None:
+            return found[0]
+        own = np.array(array, dtype=self.own(np.asarray(array).dtype))
+        ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
+        value = self._new("constant", (), {"array": own}, own.shape, own.dtype, ones)
+        if isinstance(array, np.ndarray):
+            self._constants[id(array)] = value, array
+        return value
+
+    def parameter(self, parameter: Any) -> Value:
+        """A parameter's values; the same value wherever it stands."""
+        found = self._of_parameter.get(id(parameter))
+        if found is None:
+            found = self._new("parameter", (), {}, parameter.shape, self.dtype, frozenset())
+            self._of_parameter[id(parameter)] = found
+            self.parameters[found.number] = parameter
+        return found
+
+    def own(self, dtype: Any) -> np.dtype[Any]:
+        """The dtype that values of this kind have in the graph."""
+        kind = np.dtype(dtype).kind
+        if kind == "f":
+            return self.dtype
+        return np.dtype(np.bool_ if kind == "b" else np.int64)
+
+    def line(self, value: Value) -> str:
+        """Where a value comes from: file:line."""
+        return self.nodes[value.number].line

@@ -1,0 +1,119 @@
+"""Value: an array that a trace knows by shape and dtype only, with NumPy's operators, functions and methods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastdl.errors import InvalidTypeError
+from fastdl.graph.size import Shape, Size, total
+
+PACKAGE = str(Path(__file__).parent.parent)
+# NumPy's functions by what they become of Values; functions/ fills them, and adds ndarray's methods to the class.
+UFUNCS: dict[Any, Callable[..., Any]] = {}
+REDUCTIONS: dict[Any, Callable[..., Any]] = {}
+FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+
+class Value:
+    """The result of a node in a graph.
+
+    It has an array's operators, `shape`, `dtype`, `ndim`, `size`, `T` and methods, and NumPy's functions take it. What needs its
+    elements while the graph is traced (`if`, `float`, `np.asarray`) is refused.
+    """
+
+    __slots__ = ("__weakref__", "deliberate", "dtype", "graph", "number", "shape")
+    __hash__ = object.__hash__
+
+    def __init__(self, graph: Any, number: int, shape: Shape, dtype: np.dtype[Any], deliberate: frozenset[int]) -> None:
+        self.graph, self.number, self.shape, self.dtype = graph, number, shape, dtype
+        # Axes of size 1 that None, expand_dims or keepdims made: these broadcast, whatever they meet.
+        self.deliberate = deliberate
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int | Size:
+        """The number of elements."""
+        return total(self.shape)
+
+    @property
+    def T(self) -> Any:
+        """The axes in reverse order."""
+        return np.transpose(self)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def __repr__(self) -> str:
+        return f"Value(shape=({', '.join(map(str, self.shape))}), dtype={self.dtype})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError(f"{where()}: expected a value with axes for len, got one of shape ()")
+        return self.shape[0].__index__()
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        if method == "reduce" and ufunc in REDUCTIONS:
+            return REDUCTIONS[ufunc](*inputs, **options)
+        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        known = UFUNCS.get(ufunc) if method == "__call__" else None
+        if known is None:
+            raise refused(name, "which traced code cannot use")
+        for option, value in options.items():
+            if option in ("out", "where") and value is not None and value is not True:
+                hint = "write np.where(condition, ..., ...)" if option == "where" else "write y = f(x)"
+                raise refused(name, f"with {option}=", hint)
+        return known(*inputs)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        known = FUNCTIONS.get(function)
+        if known is None:
+            raise refused(f"np.{function.__name__}", "which traced code cannot use")
+        return known(*args, **kwargs)
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise refused("an array", "made of a traced value", "use NumPy's functions on the value itself")
+
+    def __bool__(self) -> bool:
+        raise refused("if, and, or or not", "on a traced value", "write np.where, or set traced = False on the module")
+
+    def __float__(self) -> float:
+        raise refused("a number", "of a traced value", "keep it an array")
+
+    __int__ = __index__ = __complex__ = __float__  # pyright: ignore[reportAssignmentType]
+
+    def __iter__(self) -> Any:
+        if self.shape and isinstance(self.shape[0], int):
+            return iter([self[i] for i in range(self.shape[0])])
+        raise refused("a loop", "over an axis whose size is not fixed", "use NumPy's functions on the whole array")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise refused("x[...] = ...", "on a traced value", "write np.where or np.concatenate")
+
+    def __contains__(self, element: Any) -> bool:
+        raise refused("in", "on a traced value", "write np.any(x == element)")
+
+    def copy(self) -> Value:
+        """The value itself, which never changes."""
+        return self
+
+
+def refused(what: str, circumstances: str, hint: str = "see 'What tracing can and cannot do' in the docs") -> TypeError:
+    """The error for what a trace cannot follow, with the user's line."""
+    return InvalidTypeError(where(), "NumPy functions that can be traced", f"{what}, {circumstances}", hint)
+
+
+def where() -> str:
+    """The latest line outside of fastdl and NumPy: file:line."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(PACKAGE) and f"{Path('/numpy/')}" not in file and not file.startswith("<"):
+            return f"{Path(file).name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "traced code"
