@@ -42,9 +42,20 @@ from fastdl.random import manual_seed as manual_seed
 from fastdl.training import History as History
 from fastdl.training import Trainer as Trainer
 
+# Where names are that are imported when they are first asked for.
+_LATER = {
+    **dict.fromkeys(("grad", "jacobian", "stop_gradient", "value_and_grad"), "graph.differentiate"),
+    **dict.fromkeys(("Checkpoint", "load", "save"), "serialization.model_file"),
+    "load_torch": "serialization.torch_weights",
+}
+
 if TYPE_CHECKING:
     from fastdl import onnx as onnx
     from fastdl import plot as plot
+    from fastdl.graph.differentiate import grad as grad
+    from fastdl.graph.differentiate import jacobian as jacobian
+    from fastdl.graph.differentiate import stop_gradient as stop_gradient
+    from fastdl.graph.differentiate import value_and_grad as value_and_grad
     from fastdl.serialization.model_file import Checkpoint as Checkpoint
     from fastdl.serialization.model_file import load as load
     from fastdl.serialization.model_file import save as save
@@ -52,17 +63,11 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import what reads, writes and draws when it is first asked for."""
-    if name in ("Checkpoint", "load", "save"):
-        from fastdl.serialization import model_file
+    """Import what differentiates, reads, writes and draws when it is first asked for."""
+    from importlib import import_module
 
-        return getattr(model_file, name)
+    if name in _LATER:
+        return getattr(import_module(f"fastdl.{_LATER[name]}"), name)
     if name in ("onnx", "plot"):
-        import importlib
-
-        return importlib.import_module(f"fastdl.{name}")
-    if name == "load_torch":
-        from fastdl.serialization import torch_weights
-
-        return torch_weights.load_torch
+        return import_module(f"fastdl.{name}")
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")

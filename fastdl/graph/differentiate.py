@@ -1,4 +1,4 @@
-"""grad, value_and_grad and jacobian: derivatives of functions written in NumPy."""
+"""grad, value_and_grad, jacobian and stop_gradient: derivatives of functions written in NumPy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph import operations
 from fastdl.graph.gradient import gradient
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import run
@@ -109,6 +110,19 @@ def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., An
         return np.array(rows, graph.dtype).reshape(shape + tuple(int(size) for size in values[argnums].shape))
 
     return all_derivatives
+
+
+def stop_gradient(x: Any) -> Any:
+    """Return x itself, which no gradient goes through where it is a traced value.
+
+    Example:
+        >>> import numpy as np
+        >>> grad(lambda x: np.sum(x * stop_gradient(x)))(np.array([3.0]))
+        array([3.])
+
+    Source: jax.lax.stop_gradient, torch.Tensor.detach.
+    """
+    return operations.stop_gradient(x) if isinstance(x, Value) else x
 
 
 def _traced(arguments: tuple[Any, ...]) -> tuple[list[Any], Graph, dict[str, Any]]:

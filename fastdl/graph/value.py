@@ -49,6 +49,12 @@ class Value:
         """The axes in reverse order."""
         return np.transpose(self)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
+    def __reduce__(self) -> Any:
+        raise TypeError("Value: expected to stay in its trace, got a copy or a pickle; store no values")
+
+    def __copy__(self) -> Value:
+        return self
+
     def __repr__(self) -> str:
         return f"Value(shape=({', '.join(map(str, self.shape))}), dtype={self.dtype})"
 
@@ -89,7 +95,7 @@ class Value:
 
     def __iter__(self) -> Any:
         if self.shape and isinstance(self.shape[0], int):
-            return iter([self[i] for i in range(self.shape[0])])
+            return iter([self[i] for i in range(self.shape[0])])  # pyright: ignore[reportIndexIssue]
         raise refused("a loop", "over an axis whose size is not fixed", "use NumPy's functions on the whole array")
 
     def __setitem__(self, index: Any, value: Any) -> None:

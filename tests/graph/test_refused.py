@@ -1,5 +1,7 @@
 """What a trace cannot follow is refused in one sentence that names the user's line and the way out."""
 
+import copy
+import pickle
 import re
 
 import numpy as np
@@ -85,6 +87,17 @@ def test_a_value_of_an_earlier_trace_is_refused():
         TypeError, match=r"values of one trace, got one that an earlier trace has left; store no values"
     ):
         grad(lambda x: np.sum(x + stored[0]))(X)
+
+
+def test_a_value_is_not_pickled_or_copied_deeply_but_is_its_own_copy():
+    def spread(x):
+        assert copy.copy(x) is x
+        for duplicate in (copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError, match="stay in its trace"):
+                duplicate(x)
+        return np.sum(x)
+
+    grad(spread)(X)
 
 
 def test_complex_numbers_and_texts_are_refused():

@@ -390,6 +390,8 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Descriptor",
         "LossDescriptor",
         "OptimizerDescriptor",
+        "Size",
+        "Value",
         "Entries",
         "Mode",
         "Pause",
