@@ -166,5 +166,5 @@ kernels.forward_float, kernels.forward_double = forward[float], forward[double]
 kernels.backward_float, kernels.backward_double = backward[float], backward[double]
 describe(
     Descriptor("linear", _attributes, parameters=("W", "b"), reads="x", in_blocks=True, multiplies=True, activates=True,
-               batch_minor="lanes_linear", steps=True),
+               batch_minor="batch_minor_linear", steps=True),
     &kernels)

@@ -33,7 +33,7 @@ from fastdl._kernels.program.program import FEWEST_ALONE, Program
 from fastdl.messages import shown
 from fastdl.plan.arena import Storage, placed
 from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks
-from fastdl.plan.chains import in_lanes
+from fastdl.plan.chains import in_batch_minor
 from fastdl.plan.operations import (
     NOWHERE,
     Activation,
@@ -261,7 +261,7 @@ class Plan:
         """
         if output.storage is None:
             raise NotPlannedError("the model gives back its input")
-        self.operations = in_lanes(self.operations, self.batch_size, self.dtype.itemsize)
+        self.operations = in_batch_minor(self.operations, self.batch_size, self.dtype.itemsize)
         operations, count = self.operations, len(self.operations)
         if objective is not None:
             self.blocks = in_blocks(operations, self.batch_size)

@@ -29,7 +29,14 @@ NO_KERNELS = {
     "descriptor",
 }
 # Bindings that describe kernels or choose among them, and compute nothing.
-COMPUTING_NOTHING = {"activation_kinds", "get_winograd", "keeps_output", "lanes_length", "loss_kinds", "set_winograd"}
+COMPUTING_NOTHING = {
+    "activation_kinds",
+    "get_winograd",
+    "keeps_output",
+    "batch_minor_length",
+    "loss_kinds",
+    "set_winograd",
+}
 
 
 def public(module, base):

@@ -14,7 +14,7 @@ using fastdl::Size;
 }
 
 #include "gemm.hpp"
-#include "lanes.hpp"
+#include "batch_minor.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
 #include "patches.hpp"

@@ -4,25 +4,25 @@ import numpy as np
 import pytest
 
 import fastdl
-from fastdl._kernels import lanes, shuffle
+from fastdl._kernels import batch_minor, shuffle
 from fastdl.random import permutation
-from fastdl.reference import lanes as naive
+from fastdl.reference import batch_minor as naive
 from fastdl.reference import shuffle as naive_shuffle
 
 SIZES = [(1, 1, 1), (3, 2, 5), (17, 25, 25), (100, 25, 2), (33, 2, 31), (64, 64, 7), (100, 1, 64)]
 
 
 def samples_by_features(rng, N, I, dtype, beyond=np.nan):
-    """x (N, I), and the same in lanes; what stands behind the last sample's register must not matter."""
+    """x (N, I), and the same batch-minor; what stands behind the last sample's register must not matter."""
     x = rng.standard_normal((N, I)).astype(dtype)
-    turned = np.full((I, lanes.lanes_length(N)), beyond, dtype)
-    lanes.to_lanes(x, turned)
+    turned = np.full((I, batch_minor.batch_minor_length(N)), beyond, dtype)
+    batch_minor.to_batch_minor(x, turned)
     return x, turned
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("N", "I", "O"), SIZES)
-def test_lanes_are_their_loops(level, dtype, N, I, O):
+def test_batch_minor_are_their_loops(level, dtype, N, I, O):
     rng = np.random.default_rng(N + I)
     tolerance = {"rtol": 2e-5, "atol": 2e-5} if dtype == np.float32 else {"rtol": 1e-12, "atol": 1e-12}
     x, turned = samples_by_features(rng, N, I, dtype)
@@ -30,22 +30,22 @@ def test_lanes_are_their_loops(level, dtype, N, I, O):
     W, b = rng.standard_normal((O, I)).astype(dtype), rng.standard_normal(O).astype(dtype)
     np.testing.assert_array_equal(turned[:, :N], x.T)
     back = np.full((N, I), np.nan, dtype)
-    lanes.from_lanes(turned, back)
+    batch_minor.from_batch_minor(turned, back)
     np.testing.assert_array_equal(back, x)
     for bias in (b, None):
         y, expected = np.zeros_like(turned_gy), np.zeros_like(turned_gy)
-        lanes.lanes_forward(turned, W, bias, N, y)
-        naive.lanes_forward(turned, W, bias, N, expected)
+        batch_minor.batch_minor_forward(turned, W, bias, N, y)
+        naive.batch_minor_forward(turned, W, bias, N, expected)
         np.testing.assert_allclose(y[:, :N], expected[:, :N], **tolerance)
     gx, expected = np.zeros_like(turned), np.zeros_like(turned)
-    lanes.lanes_backward_input(turned_gy, W, N, gx)
-    naive.lanes_backward_input(turned_gy, W, N, expected)
+    batch_minor.batch_minor_backward_input(turned_gy, W, N, gx)
+    naive.batch_minor_backward_input(turned_gy, W, N, expected)
     np.testing.assert_allclose(gx[:, :N], expected[:, :N], **tolerance)
     for accumulate in (False, True):
         start = rng.standard_normal((O, I)).astype(dtype), rng.standard_normal(O).astype(dtype)
         got, wanted = [a.copy() for a in start], [a.copy() for a in start]
-        lanes.lanes_backward_weight(turned_gy, turned, N, accumulate, *got)
-        naive.lanes_backward_weight(turned_gy, turned, N, accumulate, *wanted)
+        batch_minor.batch_minor_backward_weight(turned_gy, turned, N, accumulate, *got)
+        naive.batch_minor_backward_weight(turned_gy, turned, N, accumulate, *wanted)
         for one, other in zip(got, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance["rtol"], atol=N * tolerance["atol"])
 
@@ -65,9 +65,9 @@ def test_many_samples_give_the_same_bits_on_one_thread_and_on_two(threads):
     for number in (1, 2):
         fastdl.set_num_threads(number)
         y, gx, gW, gb = np.zeros_like(gy), np.zeros_like(x), np.zeros_like(W), np.zeros_like(b)
-        lanes.lanes_forward(x, W, b, N, y)
-        lanes.lanes_backward_input(gy, W, N, gx)
-        lanes.lanes_backward_weight(gy, x, N, False, gW, gb)
+        batch_minor.batch_minor_forward(x, W, b, N, y)
+        batch_minor.batch_minor_backward_input(gy, W, N, gx)
+        batch_minor.batch_minor_backward_weight(gy, x, N, False, gW, gb)
         found.append((y, gx, gW, gb))
     for one, two in zip(*found, strict=True):
         np.testing.assert_array_equal(one, two)

@@ -1,11 +1,11 @@
-"""Linear with one sample in each lane: y (O, L) = W x (I, L) + b, of which the first N samples count."""
+"""Linear on batch-minor matrices: y (O, L) = W x (I, L) + b, of which the first N samples count."""
 
 import numpy as np
 
 from fastdl.reference.elements import elements
 
 
-def to_lanes(x: np.ndarray, y: np.ndarray) -> None:
+def to_batch_minor(x: np.ndarray, y: np.ndarray) -> None:
     """y[i, n] = x[n, i]; what y holds behind the last sample is left open."""
     x, y = elements(x, y)
     for n in range(x.shape[0]):
@@ -13,7 +13,7 @@ def to_lanes(x: np.ndarray, y: np.ndarray) -> None:
             y[i, n] = x[n, i]
 
 
-def from_lanes(x: np.ndarray, y: np.ndarray) -> None:
+def from_batch_minor(x: np.ndarray, y: np.ndarray) -> None:
     """y[n, i] = x[i, n]."""
     x, y = elements(x, y)
     for n in range(y.shape[0]):
@@ -21,7 +21,7 @@ def from_lanes(x: np.ndarray, y: np.ndarray) -> None:
             y[n, i] = x[i, n]
 
 
-def lanes_forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, N: int, y: np.ndarray) -> None:
+def batch_minor_forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, N: int, y: np.ndarray) -> None:
     """y[o, n] = sum_i W[o, i] x[i, n] + b[o]."""
     x, W, b, y = elements(x, W, b, y)
     for o in range(W.shape[0]):
@@ -32,7 +32,7 @@ def lanes_forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, N: int, y:
             y[o, n] = total
 
 
-def lanes_backward_input(gy: np.ndarray, W: np.ndarray, N: int, gx: np.ndarray) -> None:
+def batch_minor_backward_input(gy: np.ndarray, W: np.ndarray, N: int, gx: np.ndarray) -> None:
     """gx[i, n] = sum_o W[o, i] gy[o, n]."""
     gy, W, gx = elements(gy, W, gx)
     for i in range(W.shape[1]):
@@ -43,7 +43,7 @@ def lanes_backward_input(gy: np.ndarray, W: np.ndarray, N: int, gx: np.ndarray) 
             gx[i, n] = total
 
 
-def lanes_backward_weight(
+def batch_minor_backward_weight(
     gy: np.ndarray, x: np.ndarray, N: int, accumulate: bool, gW: np.ndarray | None, gb: np.ndarray | None
 ) -> None:
     """gW[o, i] = sum_n gy[o, n] x[i, n] [+ gW[o, i]] and gb[o] = sum_n gy[o, n] [+ gb[o]]; either may be None."""

@@ -1,4 +1,4 @@
-// Small layers with one sample in each lane: a matrix of features by samples, whose rows are whole registers with zeros behind the
+// Small layers on batch-minor matrices: a matrix of features by samples, whose rows are whole registers with zeros behind the
 // last sample. Weights are used where they lie, one by one, and no lane is lost to a width that is no multiple of a register.
 #pragma once
 #include "planes.hpp"
@@ -6,7 +6,7 @@
 namespace fastdl::FASTDL_LEVEL {
 
 // y (I, samples) = x (N, I) turned over; a row of y is y_row long and written to the end of its last register.
-template <class T> void to_lanes(const T* x, Size N, Size I, T* y, Size y_row) {
+template <class T> void to_batch_minor(const T* x, Size N, Size I, T* y, Size y_row) {
     constexpr int W = lanes<T>, few = W / 4;
     for (Size n = 0; n < N; n += W) {
         const int high = int(N - n < W ? N - n : W);
@@ -34,7 +34,7 @@ template <class T> void to_lanes(const T* x, Size N, Size I, T* y, Size y_row) {
 
 // c (R, S) = the products of R rows of a with S rows of b, summed over n samples [+ c].
 template <class T, int R, int S>
-void correlate_lanes_tile(Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c, Size c_row) {
+void correlate_batch_minor_tile(Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c, Size c_row) {
     constexpr int W = lanes<T>, groups = (R * S + W - 1) / W;
     Vec<T> sum[groups * W] = {};
     for (Size q = 0; q < n; q += W) {
@@ -63,7 +63,7 @@ void correlate_lanes_tile(Size n, const T* a, Size a_row, const T* b, Size b_row
 template <class T> using LanesTile = void (*)(Size, const T*, Size, const T*, Size, bool, T*, Size);
 template <class T, int R, class = typename CountUp<side>::type> struct LanesTiles;
 template <class T, int R, int... I> struct LanesTiles<T, R, Lanes<I...>> {
-    static constexpr LanesTile<T> of_columns[] = {correlate_lanes_tile<T, R, I + 1>...};
+    static constexpr LanesTile<T> of_columns[] = {correlate_batch_minor_tile<T, R, I + 1>...};
 };
 template <class T, class = typename CountUp<side>::type> struct LanesRows;
 template <class T, int... I> struct LanesRows<T, Lanes<I...>> {
@@ -72,7 +72,7 @@ template <class T, int... I> struct LanesRows<T, Lanes<I...>> {
 
 // c (rows, columns) = a b^T over n samples, a multiple of the lanes [+ c]. Tiles are as even as they come.
 template <class T>
-void correlate_lanes(Size rows, Size columns, Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c) {
+void correlate_batch_minor(Size rows, Size columns, Size n, const T* a, Size a_row, const T* b, Size b_row, bool accumulate, T* c) {
     const Size down = (rows + side - 1) / side, across = (columns + side - 1) / side;
     for (Size u = 0; u < down; ++u)
         for (Size v = 0; v < across; ++v) {
@@ -84,7 +84,7 @@ void correlate_lanes(Size rows, Size columns, Size n, const T* a, Size a_row, co
 }
 
 // y[i] = the sum of row i over n samples, a multiple of the lanes [+ y[i]]
-template <class T> void sum_lanes(Size rows, Size n, const T* a, Size a_row, bool accumulate, T* y) {
+template <class T> void sum_batch_minor(Size rows, Size n, const T* a, Size a_row, bool accumulate, T* y) {
     constexpr int W = lanes<T>;
     for (Size i = 0; i < rows; i += W) {
         const int count = int(rows - i < W ? rows - i : W);

@@ -1,7 +1,7 @@
-"""Linear for small layers, with one sample in each lane: y (O, L) = W x (I, L) + b, where N <= L samples count.
+"""Linear for small layers, with batch-minor x and y (a row for each feature): y (O, L) = W x (I, L) + b.
 
-L is a multiple of the lanes that `lanes_length` returns. Behind the last sample stand zeros in x, as far as its register reaches,
-and in gradients.
+The first N <= L samples count. L is a multiple of a register's lanes, see `batch_minor_length`. Behind the last sample stand zeros in
+x, as far as its register reaches, and in gradients.
 """
 
 cimport numpy as cnp
@@ -22,7 +22,7 @@ cdef enum:
     WIDEST_REGISTER = 16
 
 
-def lanes_length(Py_ssize_t N) -> int:
+def batch_minor_length(Py_ssize_t N) -> int:
     """Return a row's length for up to N samples: so many registers that rows do not share a place in the cache."""
     return ((N + WIDEST_REGISTER - 1) // WIDEST_REGISTER | 1) * WIDEST_REGISTER
 
@@ -31,15 +31,15 @@ cdef inline Py_ssize_t chunks_of(Py_ssize_t N) noexcept nogil:
     return (N + CHUNK - 1) // CHUNK
 
 
-cdef void to_lanes_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
-    entries(table, x).to_lanes(x, N, I, y, L)
+cdef void to_batch_minor_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
+    entries(table, x).to_batch_minor(x, N, I, y, L)
 
 
-cdef void from_lanes_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
+cdef void from_batch_minor_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_ssize_t L, real* y) noexcept nogil:
     entries(table, x).turn(x, L, I, N, False, y, I)
 
 
-cdef void lanes_forward_kernel(
+cdef void batch_minor_forward_kernel(
     const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y) noexcept nogil:
     cdef Py_ssize_t chunk
     if N <= CHUNK:
@@ -49,7 +49,7 @@ cdef void lanes_forward_kernel(
         product(x + chunk * CHUNK, W, I, 1, b, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, O, I, y + chunk * CHUNK)
 
 
-cdef void lanes_backward_input_kernel(
+cdef void batch_minor_backward_input_kernel(
     const real* gy, const real* W, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* gx) noexcept nogil:
     cdef Py_ssize_t chunk
     cdef const real* no_bias = NULL
@@ -70,11 +70,11 @@ cdef void product(
                                bias != NULL, y, L)
 
 
-cdef Py_ssize_t lanes_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+cdef Py_ssize_t batch_minor_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
     return chunks_of(N) * O * (I + 1) if N > CHUNK else 0
 
 
-cdef void lanes_backward_weight_kernel(
+cdef void batch_minor_backward_weight_kernel(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
     real* scratch) noexcept nogil:
     """Each chunk sums its samples' shares; then the chunks are added, in their order."""
@@ -97,9 +97,9 @@ cdef void sums(
     cdef Py_ssize_t n = round_up(N, entries(table, x).lanes)
     flush.on()
     if gW != NULL:
-        entries(table, x).correlate_lanes(O, I, n, gy, L, x, L, accumulate, gW)
+        entries(table, x).correlate_batch_minor(O, I, n, gy, L, x, L, accumulate, gW)
     if gb != NULL:
-        entries(table, x).sum_lanes(O, n, gy, L, accumulate, gb)
+        entries(table, x).sum_batch_minor(O, n, gy, L, accumulate, gb)
 
 
 cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:
@@ -111,50 +111,52 @@ cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint ac
         entries(table, gradient).add_rows(parts, chunks, n, gradient)
 
 
-def to_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
-    """y (I, L) = x (N, I) turned over, with zeros to the end of the last sample's register."""
+def to_batch_minor(cnp.ndarray x not None, cnp.ndarray y not None):
+    """y (I, L) = the transpose of x (N, I), with zeros to the end of the last sample's register."""
     cdef Py_ssize_t N = x.shape[0], I = x.shape[1], L = y.shape[1]
-    dispatch(floats(x), to_lanes_kernel[float], to_lanes_kernel[double], data(x), N, I, L, data(y))
+    dispatch(floats(x), to_batch_minor_kernel[float], to_batch_minor_kernel[double], data(x), N, I, L, data(y))
 
 
-def from_lanes(cnp.ndarray x not None, cnp.ndarray y not None):
+def from_batch_minor(cnp.ndarray x not None, cnp.ndarray y not None):
     """y (N, I) = the samples of x (I, L) that there is room for."""
     cdef Py_ssize_t N = y.shape[0], I = y.shape[1], L = x.shape[1]
-    dispatch(floats(x), from_lanes_kernel[float], from_lanes_kernel[double], data(x), N, I, L, data(y))
+    dispatch(floats(x), from_batch_minor_kernel[float], from_batch_minor_kernel[double], data(x), N, I, L, data(y))
 
 
-def lanes_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, Py_ssize_t N, cnp.ndarray y not None):
+def batch_minor_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, Py_ssize_t N, cnp.ndarray y not None):
     """y = W x + b for the first N samples."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = x.shape[1]
-    dispatch(floats(x), lanes_forward_kernel[float], lanes_forward_kernel[double], data(x), data(W), data(b), N, L, I, O, data(y))
+    dispatch(
+        floats(x), batch_minor_forward_kernel[float], batch_minor_forward_kernel[double], data(x), data(W), data(b), N, L, I, O,
+        data(y))
 
 
-def lanes_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, Py_ssize_t N, cnp.ndarray gx not None):
+def batch_minor_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, Py_ssize_t N, cnp.ndarray gx not None):
     """gx = W^T gy for the first N samples."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = gy.shape[1]
     dispatch(
-        floats(gy), lanes_backward_input_kernel[float], lanes_backward_input_kernel[double], data(gy), data(W), N, L, I, O,
+        floats(gy), batch_minor_backward_input_kernel[float], batch_minor_backward_input_kernel[double], data(gy), data(W), N, L, I, O,
         data(gx))
 
 
-def lanes_backward_weight(
+def batch_minor_backward_weight(
     cnp.ndarray gy not None, cnp.ndarray x not None, Py_ssize_t N, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
 ):
     """gW = gy x^T [+ gW] and gb = the sum of each row of gy [+ gb], over the first N samples; either may be None."""
     cdef Py_ssize_t O = gy.shape[0], I = x.shape[0], L = gy.shape[1]
-    cdef void* scratch = scratch_for(lanes_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
+    cdef void* scratch = scratch_for(batch_minor_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
     dispatch(
-        floats(gy), lanes_backward_weight_kernel[float], lanes_backward_weight_kernel[double], data(gy), data(x), N, L, I, O,
-        accumulate, data(gW), data(gb), untyped(scratch))
+        floats(gy), batch_minor_backward_weight_kernel[float], batch_minor_backward_weight_kernel[double], data(gy), data(x), N, L, I,
+        O, accumulate, data(gW), data(gb), untyped(scratch))
 
 
 # Inputs and outputs of a layer; 0 where x and y only change their layout.
-cdef struct LanesAttributes:
+cdef struct BatchMinorAttributes:
     Py_ssize_t I, O
 
 
 def _linear_attributes(dict fields):
-    cdef LanesAttributes attributes = fields
+    cdef BatchMinorAttributes attributes = fields
     return (<char*>&attributes)[:sizeof(attributes)]
 
 
@@ -163,53 +165,53 @@ def _no_attributes(dict fields):
 
 
 cdef Py_ssize_t scratch_of(const Operation* op, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
-    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
-    return lanes_scratch(N, a.I, a.O)
+    cdef const BatchMinorAttributes* a = <const BatchMinorAttributes*>op.attributes
+    return batch_minor_scratch(N, a.I, a.O)
 
 
-cdef void forward_to_lanes(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
-    to_lanes_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.y_length, <real*>place(&op.y, batch))
+cdef void forward_to_batch_minor(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    to_batch_minor_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.y_length, <real*>place(&op.y, batch))
 
 
-cdef void backward_to_lanes(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
-    from_lanes_kernel(<const real*>g.gy, batch.N, op.x_size, op.y_length, <real*>g.gx)
+cdef void backward_to_batch_minor(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    from_batch_minor_kernel(<const real*>g.gy, batch.N, op.x_size, op.y_length, <real*>g.gx)
 
 
-cdef void forward_from_lanes(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
-    from_lanes_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.x_length, <real*>place(&op.y, batch))
+cdef void forward_from_batch_minor(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
+    from_batch_minor_kernel(<const real*>place(&op.x, batch), batch.N, op.x_size, op.x_length, <real*>place(&op.y, batch))
 
 
-cdef void backward_from_lanes(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
-    to_lanes_kernel(<const real*>g.gy, batch.N, op.x_size, op.x_length, <real*>g.gx)
+cdef void backward_from_batch_minor(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
+    to_batch_minor_kernel(<const real*>g.gy, batch.N, op.x_size, op.x_length, <real*>g.gx)
 
 
 cdef void forward_linear(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
-    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
-    lanes_forward_kernel(
+    cdef const BatchMinorAttributes* a = <const BatchMinorAttributes*>op.attributes
+    batch_minor_forward_kernel(
         <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
         batch.N, op.x_length, a.I, a.O, <real*>place(&op.y, batch))
 
 
 cdef void backward_linear(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:
-    cdef const LanesAttributes* a = <const LanesAttributes*>op.attributes
+    cdef const BatchMinorAttributes* a = <const BatchMinorAttributes*>op.attributes
     cdef const real* gy = <const real*>g.gy
     if g.parameters[0] != NULL or g.parameters[1] != NULL:
-        lanes_backward_weight_kernel(
+        batch_minor_backward_weight_kernel(
             gy, <const real*>place(&op.x, batch), batch.N, op.x_length, a.I, a.O, g.accumulate, <real*>g.parameters[0],
             <real*>g.parameters[1], scratch)
     if g.gx != NULL:
-        lanes_backward_input_kernel(
+        batch_minor_backward_input_kernel(
             gy, <const real*>place(op.parameters, batch), batch.N, op.x_length, a.I, a.O, <real*>g.gx)
 
 
 cdef OperationKernels kernels
-kernels.forward_float, kernels.forward_double = forward_to_lanes[float], forward_to_lanes[double]
-kernels.backward_float, kernels.backward_double = backward_to_lanes[float], backward_to_lanes[double]
-describe(Descriptor("to_lanes", _no_attributes), &kernels)
-kernels.forward_float, kernels.forward_double = forward_from_lanes[float], forward_from_lanes[double]
-kernels.backward_float, kernels.backward_double = backward_from_lanes[float], backward_from_lanes[double]
-describe(Descriptor("from_lanes", _no_attributes), &kernels)
+kernels.forward_float, kernels.forward_double = forward_to_batch_minor[float], forward_to_batch_minor[double]
+kernels.backward_float, kernels.backward_double = backward_to_batch_minor[float], backward_to_batch_minor[double]
+describe(Descriptor("to_batch_minor", _no_attributes), &kernels)
+kernels.forward_float, kernels.forward_double = forward_from_batch_minor[float], forward_from_batch_minor[double]
+kernels.backward_float, kernels.backward_double = backward_from_batch_minor[float], backward_from_batch_minor[double]
+describe(Descriptor("from_batch_minor", _no_attributes), &kernels)
 kernels.scratch = scratch_of
 kernels.forward_float, kernels.forward_double = forward_linear[float], forward_linear[double]
 kernels.backward_float, kernels.backward_double = backward_linear[float], backward_linear[double]
-describe(Descriptor("lanes_linear", _linear_attributes, parameters=("W", "b"), reads="x"), &kernels)
+describe(Descriptor("batch_minor_linear", _linear_attributes, parameters=("W", "b"), reads="x"), &kernels)
