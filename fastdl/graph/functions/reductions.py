@@ -69,8 +69,10 @@ def var(
 def std(
     a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False, **rest: Any
 ) -> Value:
-    """The root of the variance."""
-    return e("sqrt", var(a, axis, dtype, out, ddof, keepdims, **rest))
+    """The root of the variance; the gradient at 0 is 0, as in torch."""
+    variance = var(a, axis, dtype, out, ddof, keepdims, **rest)
+    still = e("equal", variance, 0.0)
+    return op.where_of(still, 0.0, e("sqrt", op.where_of(still, 1.0, variance)))
 
 
 def _position(name: str) -> Callable[..., Value]:
