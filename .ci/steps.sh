@@ -1,6 +1,5 @@
-# What .ci/run and .ci/nightly share: the checkout as the working folder, data sets, a folder for their files, steps with times.
+# What .ci/run and .ci/nightly share: the checkout as the working folder, a folder for their files, steps with times.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-[ -d ../shared/data ] && export FASTDL_DATA="$PWD/../shared/data"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
