@@ -265,11 +265,12 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state, by parameter number, and the groups' options (torch's layout)."""
         state, names = {}, self._active_state(self.param_groups)
-        for number, (parameter, start) in enumerate(zip(self._parameters, self._offsets, strict=False)):
-            entry: dict[str, Any] = {"step": self._steps[number]}
-            for name in names:
-                entry[name] = self._state[name][start : start + parameter.size].reshape(parameter.shape).copy()
-            state[number] = entry
+        with self._stepping:  # one whole state, also while a fit in another thread takes steps
+            for number, (parameter, start) in enumerate(zip(self._parameters, self._offsets, strict=False)):
+                entry: dict[str, Any] = {"step": self._steps[number]}
+                for name in names:
+                    entry[name] = self._state[name][start : start + parameter.size].reshape(parameter.shape).copy()
+                state[number] = entry
         groups, first = [], 0
         for group in self.param_groups:
             count = len(group["params"])

@@ -261,6 +261,25 @@ def test_a_copy_beside_a_fit_has_one_whole_set_of_weights(criterion, look):
 
 
 @pytest.mark.parametrize("criterion", [nn.MSELoss, PythonLoss])
+def test_a_state_of_an_optimizer_beside_a_fit_is_whole(criterion):
+    # As above: the buffers of all weights hold the same value after each step.
+    model = nn.Sequential(*(nn.Linear(400, 400, bias=False, weight_init=nn.init.ones()) for _ in range(3)))
+    optimizer, seen = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01, momentum=0.9), []
+
+    def look():
+        for _ in range(10):
+            state = optimizer.state_dict()["state"].values()
+            seen.append((ends(entry["momentum_buffer"] for entry in state), {entry["step"] for entry in state}))
+
+    x = np.zeros((60, 400), np.float32)
+    Trainer(model, criterion(), optimizer).fit(x, x, epochs=6, batch_size=1, callbacks=[Rounds(look, 6)])
+    assert len(seen) == 60
+    for found, steps in seen:
+        assert len({value for each in found for value in each}) == 1
+        assert len(steps) == 1
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss, PythonLoss])
 def test_each_parameter_of_a_pickle_beside_a_fit_is_whole(criterion):
     model, seen = nn.Sequential(nn.Linear(512, 512, bias=False, weight_init=nn.init.ones())), []
     trainer = Trainer(model, criterion(), optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01))
