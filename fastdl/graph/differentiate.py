@@ -112,6 +112,21 @@ def jacobian(function: Callable[..., Any], argnums: int = 0) -> Callable[..., An
     return all_derivatives
 
 
+def weighed_gradient(function: Callable[[Any], Any], x: Any, weights: Any = None) -> Any:
+    """The gradient with respect to x of the sum of a function's result, each element times its weight (1 where None).
+
+    The function is traced at each call, so that it may read what changes in between.
+    """
+    (value,), graph, inputs = _traced((x,))
+    output = function(value)
+    if not isinstance(output, Value) or output.dtype.kind != "f":
+        return np.zeros_like(x)
+    seed = None
+    if weights is not None:
+        seed, inputs["weights"] = graph.input("weights", output.shape, graph.dtype), weights
+    return run(graph, gradient(output, [value], seed), inputs)[0]
+
+
 def stop_gradient(x: Any) -> Any:
     """Return x itself, which no gradient goes through where it is a traced value.
 

@@ -22,11 +22,15 @@ class Activation(Layer):
 
     Args:
         function: takes an array x, returns f(x) of the same shape.
-        derivative: takes x, returns f'(x).
+        derivative: takes x, returns f'(x); None takes the derivative of the function, see `fastdl.grad`.
 
-    Either give both, or define them as methods of a subclass.
+    Either give them, or define them as methods of a subclass. A function without a derivative is traced in every backward, which
+    takes longer than a given one.
 
     Example:
+        >>> swish = Activation(lambda x: x / (1 + np.exp(-x)))
+        >>> swish(np.zeros(2)), swish.backward(np.ones(2))
+        (array([0., 0.]), array([0.5, 0.5]))
         >>> sine = Activation(np.sin, np.cos)
         >>> sine(np.zeros(2)), sine.backward(np.ones(2))
         (array([0., 0.]), array([1., 1.]))
@@ -36,14 +40,15 @@ class Activation(Layer):
     """
 
     _keeps_shape = True
+    derivative: Callable[[NDArray[Any]], NDArray[Any]] | None = None
 
     def __init__(
         self,
         function: Callable[[NDArray[Any]], NDArray[Any]],
-        derivative: Callable[[NDArray[Any]], NDArray[Any]],
+        derivative: Callable[[NDArray[Any]], NDArray[Any]] | None = None,
     ) -> None:
         for name, value in (("function", function), ("derivative", derivative)):
-            if not callable(value):
+            if not callable(value) and not (name == "derivative" and value is None):
                 raise InvalidTypeError("Activation", "a callable", shown(value), argument=name)
         self.function, self.derivative = function, derivative
 
@@ -55,6 +60,10 @@ class Activation(Layer):
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """gy f'(x)."""
         gy = self._gradient(grad_output, saved.shape, saved.dtype)
+        if self.derivative is None:
+            from fastdl.graph.differentiate import weighed_gradient
+
+            return weighed_gradient(self.function, saved, gy)
         return gy * self._checked(self.derivative(saved), saved, "derivative")
 
     def _checked(self, y: Any, x: NDArray[Any], name: str) -> NDArray[Any]:
@@ -69,7 +78,8 @@ class Activation(Layer):
             return super().spec()
         if "function" not in vars(self):
             return f"{type(self).__name__}()"
-        names = (getattr(f, "__name__", repr(f)) for f in (self.function, self.derivative))
+        functions = (self.function, self.derivative) if self.derivative else (self.function,)
+        names = (getattr(f, "__name__", repr(f)) for f in functions)
         return f"{type(self).__name__}({', '.join(names)})"
 
 

@@ -21,10 +21,11 @@ REDUCTIONS = ("mean", "sum", "batchmean", "none")
 
 
 class Loss(Layer):
-    """A loss over elements, for a function of one's own; a subclass defines two methods.
+    """A loss over elements, for a function of one's own; a subclass defines one method or two.
 
     `function(output, target)` returns the loss of each element (or sample), `derivative(output, target)` its derivative with
-    respect to output, of output's shape.
+    respect to output, of output's shape. Without the latter the function is traced and differentiated in every backward, see
+    `fastdl.grad`; that takes longer than a derivative that is given.
 
     Args:
         reduction: "mean" over all that `function` returns, "sum", "batchmean" (the sum over the length of the first axis),
@@ -36,7 +37,7 @@ class Loss(Layer):
         ...         return np.log(np.cosh(output - target))
         ...     def derivative(self, output, target):
         ...         return np.tanh(output - target)
-        >>> criterion = LogCosh()
+        >>> criterion = LogCosh()  # which needs no derivative, but is faster with one
         >>> criterion(np.zeros((2, 1)), np.zeros((2, 1))), criterion.backward()
         (0.0, array([[0.],
                [0.]]))
@@ -52,8 +53,10 @@ class Loss(Layer):
         raise TypeError(f"{type(self).__name__} has no function: define function(self, output, target)")
 
     def derivative(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
-        """Return the derivative of function with respect to output; defined by the subclass."""
-        raise TypeError(f"{type(self).__name__} has no derivative: define derivative(self, output, target)")
+        """Return the derivative of the sum of function's losses with respect to output; a subclass may define it."""
+        from fastdl.graph.differentiate import weighed_gradient
+
+        return weighed_gradient(lambda traced: self.function(traced, target), output)
 
     def __call__(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.forward(output, target)
