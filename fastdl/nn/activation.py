@@ -40,7 +40,7 @@ class Activation(Layer):
     """
 
     _keeps_shape = True
-    derivative: Callable[[NDArray[Any]], NDArray[Any]] | None = None
+    derivative: Any = None
 
     def __init__(
         self,
