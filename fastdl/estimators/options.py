@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
+from functools import update_wrapper
 from textwrap import dedent, indent
 from typing import Any, TypedDict, TypeVar, get_type_hints
 
@@ -130,7 +131,15 @@ def with_options(estimator: type[T]) -> type[T]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=kinds[name])
         for name, value in DEFAULTS.items()
     ]
-    constructor.__signature__ = inspect.Signature([*own, *shared])
+
+    def __init__(self: Any, *arguments: Any, **options: Any) -> None:  # noqa: N807 - it becomes the class's
+        constructor(self, *arguments, **options)
+
+    # Sphinx would look for the defaults of a signature in the source that `__wrapped__` leads to.
+    named: Any = update_wrapper(__init__, constructor)
+    del named.__wrapped__
+    named.__signature__ = inspect.Signature([*own, *shared])
+    estimator.__init__ = named
     if estimator.__doc__:
         estimator.__doc__ = re.sub(r"^( *)\{(\w+)\}\n", _worded, estimator.__doc__, flags=re.MULTILINE)
     return estimator

@@ -29,6 +29,8 @@ LONGEST_MODEL = 1_000_000
 LONGEST_FILE = 10_000_000
 # An argument of the innermost layer may be a tuple of numbers with signs.
 DEEPEST = walk.DEEPEST + 3
+# How often a text is parsed before an error is believed that may be another parser's.
+TRIES = 20
 # Entries that come again and again are short.
 SHORT = 200
 VALUES = {"inf": math.inf, "nan": math.nan, "float32": np.float32, "float64": np.float64}
@@ -109,12 +111,26 @@ def to_spec(model: Module) -> list[str] | str:
 def _spelled(layer: Module) -> str:
     text = layer.spec()
     try:
-        names = {node.id for node in ast.walk(ast.parse(text, mode="eval")) if isinstance(node, ast.Name)}
+        names = {node.id for node in ast.walk(_tree(text)) if isinstance(node, ast.Name)}
     except SyntaxError:
         names = {""}
     if not names <= {*LAYERS, *INITIALIZERS, *VALUES}:
         raise InvalidTypeError("to_spec", "arguments that can be written as a string", short(text))
     return text
+
+
+def _tree(text: str) -> ast.Expression:
+    """The syntax tree of an expression.
+
+    Some versions of CPython count its depth where a parser in another thread or a signal handler counts, too, and raise
+    SystemError then, which says nothing of the text: it is parsed again.
+    """
+    for _ in range(TRIES):
+        try:
+            return ast.parse(text, mode="eval")
+        except SystemError:
+            continue
+    return ast.parse(text, mode="eval")
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -175,7 +191,7 @@ def _called(text: str) -> ast.expr:
 @lru_cache(maxsize=1000)
 def _parsed(text: str) -> ast.expr:
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = _tree(text.strip()).body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise InvalidValueError(None, "a layer written as in Python, like Linear(2, 25)") from None
     name = node.func if isinstance(node, ast.Call) else node

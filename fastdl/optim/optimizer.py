@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from copy import deepcopy
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
 from fastdl.validation import as_array, real_number, true_or_false
 
+_Self = TypeVar("_Self", bound="Optimizer")
 # Each parameter starts on a cache line of the flat buffer; the elements between stay zero.
 LINE = 64
 
@@ -355,11 +357,19 @@ class Optimizer:
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the flat buffers, which are made anew around the parameters."""
         views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
-        state = {name: value for name, value in vars(self).copy().items() if name not in views}
-        groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
-        with self._stepping:  # one whole state, also while a fit in another thread takes steps
-            arrays = {name: self._state[name].copy() for name in self._active_state(groups)}
+        with self._stepping:  # one whole state, also while another thread takes steps or lays it out anew
+            # In one go, for a signal handler may lay out anew, too.
+            state = {name: value for name, value in vars(self).copy().items() if name not in views}
+            groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
+            arrays = {name: state["_state"][name].copy() for name in self._active_state(groups)}
             return {**state, "_state": arrays, "_steps": self._steps.copy(), "param_groups": groups}
+
+    def __deepcopy__(self: _Self, memo: dict[int, Any]) -> _Self:
+        """An optimizer of parameters of its own, all of one moment also while another thread changes them."""
+        twin = memo[id(self)] = object.__new__(type(self))
+        with self._stepping:
+            twin.__setstate__(deepcopy(self.__getstate__(), memo))
+        return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

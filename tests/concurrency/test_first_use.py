@@ -279,6 +279,33 @@ def test_a_state_of_an_optimizer_beside_a_fit_is_whole(criterion):
         assert len(steps) == 1
 
 
+def test_a_copy_of_an_optimizer_beside_changes_of_its_layout():
+    # Parameters begin on cache lines, so they stand at other places in another dtype.
+    model = nn.Sequential(*(nn.Linear(5, 3) for _ in range(4)))
+    optimizer = optim.Adam(model.parameters())
+    for parameter in model.parameters():
+        parameter.grad = np.ones(parameter.shape)
+    optimizer.step()
+    running = threading.Event()
+
+    def change():
+        while not running.is_set():
+            for dtype in (np.float64, np.float32):
+                model.astype(dtype)
+                optimizer.zero_grad()  # which lays out anew
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for _ in range(300):
+            for each in (copy.deepcopy(optimizer), optimizer):
+                for entry in each.state_dict()["state"].values():
+                    np.testing.assert_allclose(entry["exp_avg"], 0.1, rtol=1e-6)
+    finally:
+        running.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("criterion", [nn.MSELoss, PythonLoss])
 def test_each_parameter_of_a_pickle_beside_a_fit_is_whole(criterion):
     model, seen = nn.Sequential(nn.Linear(512, 512, bias=False, weight_init=nn.init.ones())), []
