@@ -101,7 +101,7 @@ CONSTRUCTORS = {
     ),
     "Activation derivative": (
         lambda v: nn.Activation(np.sin, v),
-        [("cos", TypeError), (None, TypeError), (1.0, TypeError)],
+        [("cos", TypeError), ([np.cos], TypeError), (1.0, TypeError)],
     ),
     "Sequential": (nn.Sequential, [(v, e) for v, e in MODULES if v != {}]),
     "Sequential mapping": (lambda v: nn.Sequential({"a": v}), MODULES),
