@@ -195,7 +195,7 @@ cdef class TrainOptions:
         updates: the optimizer's.
         counts: the steps that its parameters have taken, which the call goes on from and counts.
         access: a turn to take steps.
-        watch: tells whether the model is what was planned.
+        watch: whether the model is what was planned.
         goes_on: called after Python code has run amid an epoch; returns whether to go on, and may change the options of updates.
         ended: called after each epoch with the sum of its losses, what their mean divides it by, and its seconds; returns the
             number of the next epoch's first draw, or None to end the call, and may change the options of updates.
