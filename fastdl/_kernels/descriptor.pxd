@@ -166,7 +166,8 @@ cdef enum:
     MOST_STATES = 4
 
 # A stretch of parameters p with gradient g that one step covers. Where they are the weights of one operation (its number, else -1),
-# its backward may take the step part by part, with gradients that are never stored: whether it has `taken` it, and whether any part `failed`.
+# its backward may take the step part by part, with gradients that are never stored: whether it has `taken` it, and whether any part
+# `failed`.
 cdef struct Update:
     const OptimizerKernels* kernels
     const void* options
