@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready, ready_gradient
-from fastdl._kernels.program.call import Call, Kept
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
@@ -24,6 +23,7 @@ from fastdl.nn.walk import TRANSIENT, dictionaries
 from fastdl.random import stream
 
 if TYPE_CHECKING:
+    from fastdl._kernels.program.call import Call, Kept
     from fastdl.nn.module import Module
 
 # The call at which a container is planned: a plan costs as much as some dozens of calls.
@@ -43,6 +43,10 @@ class Flat:
     """A container's programs, for calls with and without backward: made after some calls, and anew after changes."""
 
     def __init__(self) -> None:
+        # As in Trainer: not with fastdl, and as a rule before there are signal handlers that call the container.
+        import fastdl._kernels.program.call
+        import fastdl.plan  # noqa: F401
+
         self.calls: list[Call | None] = [None, None]
         self._waited, self._patience = 0, PATIENCE
         self._turns: tuple[Watch, Turn, Turn] | None = None
@@ -84,8 +88,8 @@ class Flat:
 
     @staticmethod
     def kept(value: Any) -> bool:
-        """Whether this is what a program's forward has kept."""
-        return type(value) is Kept
+        """Whether this is what a program's forward has kept; layer by layer a forward keeps a list."""
+        return not isinstance(value, list)
 
     def backward(self, module: Module, kept: Kept, grad_output: Any, with_input: bool) -> Any:
         """What a container's backward does with what its program has kept."""
@@ -117,6 +121,7 @@ def watch(
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
+    from fastdl._kernels.program.call import Call
     from fastdl.plan import Plan
 
     unchanged = watch(module)  # first: what another thread changes while the module is planned is noticed in the call

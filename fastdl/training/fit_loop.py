@@ -20,7 +20,6 @@ from fastdl.training.batch_source import Feed
 from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
 from fastdl.training.inference import outputs, training_mode
 from fastdl.training.measuring import measured
-from fastdl.training.native_engine import engine_for
 from fastdl.training.resume_state import Position
 
 if TYPE_CHECKING:
@@ -244,3 +243,10 @@ class Fitting:
         got = f"{error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where}"
         hint = f"write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
         return DivergenceError("Trainer.fit", got, hint)
+
+
+def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
+    """The native engine where all parts are fastdl's own, else the plain one."""
+    from fastdl.training import native_engine
+
+    return native_engine.engine_for(task, x, y, batch_size)

@@ -90,6 +90,10 @@ class Trainer(Running):
         clip_value: float | None = None,
         metrics: Iterable[Metric] | Mapping[str, Metric] = (),
     ) -> None:
+        # Not with fastdl, for it takes a while; not in a fit, whose signal handlers cannot import what is half imported.
+        import fastdl._kernels.program.call
+        import fastdl.training.native_engine  # noqa: F401
+
         if not isinstance(model, Module):
             raise InvalidTypeError("Trainer", "a fastdl Module", type(model).__name__, argument="model")
         if not (callable(criterion) and callable(getattr(criterion, "backward", None))):
