@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +16,10 @@ from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.summary import Summarizing
 from fastdl.validation import as_array, as_float_dtype
+
+if TYPE_CHECKING:
+    from fastdl.nn.summary import Summary
 
 _Self = TypeVar("_Self", bound="Module")
 # fastdl's own layers and containers by name, which a spec may hold; the package enters them.
@@ -31,7 +33,7 @@ class IncompatibleKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module(Copying, Summarizing):
+class Module(Copying):
     """A function of arrays with parameters, and its gradient written out.
 
     A subclass defines `forward(x)` and `backward(grad_output)`, which returns the gradient of the loss with respect to x
@@ -64,6 +66,8 @@ class Module(Copying, Summarizing):
     _keeps_shape: bool = False
     # Whether forward stores in attributes what backward reads; else it returns it (Layer).
     _stateful: bool = True
+    # Whether such a module is called itself: a list of modules is not.
+    _is_called: bool = True
 
     def forward(self, x: Any) -> Any:
         """Return the output for input x; defined by the subclass."""
@@ -231,6 +235,33 @@ class Module(Copying, Summarizing):
                     if array.dtype.kind == "f":
                         setattr(module, name, cast(array, dtype))
         return self
+
+    def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
+        """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
+
+        fastdl's own layers tell their outputs' shapes. For modules in Python a copy of the model is run once on a sample of
+        zeros, in evaluation mode. The model itself stays as it is.
+
+        Args:
+            input_shape: the shape of one sample, without the batch axis; of at most 1 GiB where the model is run.
+
+        Raises:
+            TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.
+
+        Example:
+            >>> from fastdl import nn
+            >>> nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2)).summary(2)
+            name   layer          output  parameters  multiply-adds
+                   Sequential     (2,)             0              0
+            0      Linear(2, 25)  (25,)           75             50
+            1      ReLU()         (25,)            0              0
+            2      Linear(25, 2)  (2,)            52             50
+            total                                127            100
+            127 parameters; 508 bytes
+        """
+        from fastdl.nn.summary import summarize
+
+        return summarize(self, input_shape)
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """The multiplications of a forward, each with its addition, for the summary; a layer that multiplies defines it.

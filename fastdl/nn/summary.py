@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from fastdl.messages import shown
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import Parts, weights_dtype
+from fastdl.nn.walk import weights_dtype
 from fastdl.validation import sample_shape
 
 if TYPE_CHECKING:
@@ -76,38 +76,6 @@ class Summary:
         ]
         frozen = f", {self.parameters - self.trainable:,} of them frozen" if self.trainable < self.parameters else ""
         return "\n".join([*table, f"{self.parameters:,} parameters{frozen}; {self.nbytes:,} bytes"])
-
-
-class Summarizing(Parts):
-    """Models that give a table of their layers."""
-
-    # Whether such a module is called itself: a list of modules is not.
-    _is_called: ClassVar[bool] = True
-
-    def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
-        """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
-
-        fastdl's own layers tell their outputs' shapes. For modules in Python a copy of the model is run once on a sample of
-        zeros, in evaluation mode. The model itself stays as it is.
-
-        Args:
-            input_shape: the shape of one sample, without the batch axis; of at most 1 GiB where the model is run.
-
-        Raises:
-            TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.
-
-        Example:
-            >>> from fastdl import nn
-            >>> nn.Sequential(nn.Linear(2, 25), nn.ReLU(), nn.Linear(25, 2)).summary(2)
-            name   layer          output  parameters  multiply-adds
-                   Sequential     (2,)             0              0
-            0      Linear(2, 25)  (25,)           75             50
-            1      ReLU()         (25,)            0              0
-            2      Linear(25, 2)  (2,)            52             50
-            total                                127            100
-            127 parameters; 508 bytes
-        """
-        return summarize(self, input_shape)  # pyright: ignore[reportArgumentType]
 
 
 def summarize(model: Module, input_shape: int | Shape) -> Summary:
