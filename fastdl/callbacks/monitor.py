@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from fastdl.training import Trainer
 
 
-@dataclass
 class Monitor:
     """The best value so far of one quantity, and the epoch that it came from.
 
@@ -36,21 +34,20 @@ class Monitor:
         ([True, False, True], 3)
     """
 
-    name: str
-    mode: Literal["min", "max"] | None
-    min_delta: float
-    owner: str
-    best: float | None = None
-    best_epoch: int | None = None
+    def __init__(self, name: str, mode: Literal["min", "max"] | None, min_delta: float, owner: str) -> None:
+        if not isinstance(name, str):
+            raise InvalidTypeError(owner, "a name of the history", shown(name), argument="monitor")
+        if mode is None:
+            mode = _usual_mode(name, owner)
+        if mode not in ("min", "max"):
+            raise InvalidValueError(owner, "mode 'min' or 'max'", shown(mode))
+        self.name, self.mode, self.owner = name, mode, owner
+        self.min_delta = real_number(min_delta, "min_delta", owner, low=0)
+        self.best: float | None = None
+        self.best_epoch: int | None = None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str):
-            raise InvalidTypeError(self.owner, "a name of the history", shown(self.name), argument="monitor")
-        if self.mode is None:
-            self.mode = _usual_mode(self.name, self.owner)
-        if self.mode not in ("min", "max"):
-            raise InvalidValueError(self.owner, "mode 'min' or 'max'", shown(self.mode))
-        self.min_delta = real_number(self.min_delta, "min_delta", self.owner, low=0)
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
 
     def forget(self) -> None:
         """Start afresh."""

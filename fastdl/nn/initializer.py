@@ -7,8 +7,7 @@ import inspect
 import math
 import numbers
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Concatenate, Literal, ParamSpec, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Concatenate, Literal, NoReturn, ParamSpec, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +26,6 @@ P = ParamSpec("P")
 INITIALIZERS: dict[str, Callable[..., Initializer]] = {}
 
 
-@dataclass(frozen=True, repr=False)
 class Initializer:
     """A distribution with its arguments; the functions of `fastdl.nn.init` make them.
 
@@ -55,8 +53,31 @@ class Initializer:
 
     name: str
     arguments: tuple[tuple[str, object], ...]
-    factory: Callable[..., Initializer] = field(compare=False)
-    draw: Callable[..., np.ndarray] = field(compare=False)
+    factory: Callable[..., Initializer]
+    draw: Callable[..., np.ndarray]
+
+    def __init__(
+        self,
+        name: str,
+        arguments: tuple[tuple[str, object], ...],
+        factory: Callable[..., Initializer],
+        draw: Callable[..., np.ndarray],
+    ) -> None:
+        vars(self).update(name=name, arguments=arguments, factory=factory, draw=draw)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"cannot assign to {name!r} of {self}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"cannot delete {name!r} of {self}")
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return (self.name, self.arguments) == (other.name, other.arguments)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.arguments))
 
     def __call__(
         self, shape: int | Shape, rng: int | np.random.Generator | None = None, dtype: npt.DTypeLike = np.float32

@@ -202,6 +202,15 @@ def test_equality_goes_by_name_and_arguments():
     assert init.lecun_normal() != init.xavier_normal()
 
 
+def test_what_an_initializer_is_cannot_be_assigned():
+    initializer = init.normal(std=2)
+    with pytest.raises(AttributeError, match="cannot assign to 'name'"):
+        initializer.name = "uniform"
+    with pytest.raises(AttributeError, match="cannot delete 'draw'"):
+        del initializer.draw
+    assert initializer == init.normal(std=2)
+
+
 @pytest.mark.parametrize("initializer", ALL, ids=str)
 def test_pickle_and_deepcopy_give_an_equal_one(initializer):
     for twin in (pickle.loads(pickle.dumps(initializer)), copy.deepcopy(initializer)):
