@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Mapping
-from string import Formatter
 
 from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
@@ -32,6 +31,8 @@ class FileName:
     """
 
     def __init__(self, path: str, names: Iterable[str], owner: str) -> None:
+        from string import Formatter  # whose module takes a while to import
+
         self._path = path
         self.fields: set[str] = set()
         known = ("epoch", *names)

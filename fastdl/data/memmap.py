@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import mmap
+import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -61,7 +61,8 @@ def lies_in_file(array: Array) -> bool:
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
-    return isinstance(base.obj if isinstance(base, memoryview) else base, mmap.mmap)
+    mapped = getattr(sys.modules.get("mmap"), "mmap", ())  # one can only come where its module is imported
+    return isinstance(base.obj if isinstance(base, memoryview) else base, mapped)
 
 
 def blocks(array: Array | Mapped) -> Iterator[tuple[int, Array]]:

@@ -121,5 +121,7 @@ class Layer(Module):
 
 def _depth(kind: type, name: str) -> int:
     """How far up from a class the one is that defines a method; beyond all of them where there is none."""
-    bases = kind.__mro__
-    return next((depth for depth, base in enumerate(bases) if name in vars(base)), len(bases))
+    for depth, base in enumerate(kind.__mro__):
+        if name in base.__dict__:
+            return depth
+    return len(kind.__mro__)
