@@ -40,13 +40,27 @@ cdef void from_batch_minor_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_
 
 
 cdef void batch_minor_forward_kernel(
-    const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y) noexcept nogil:
+    const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y,
+    real* scratch) noexcept nogil:
     cdef Py_ssize_t chunk
+    if N == 1:
+        forward_of_sample(x, W, b, L, I, O, y, scratch)
+        return
     if N <= CHUNK:
         product(x, W, I, 1, b, N, L, O, I, y)
         return
     for chunk in prange(chunks_of(N), num_threads=threads_for(2.0 * N * I * O), schedule="static"):
         product(x + chunk * CHUNK, W, I, 1, b, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, O, I, y + chunk * CHUNK)
+
+
+cdef void forward_of_sample(
+    const real* x, const real* W, const real* b, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y, real* scratch) noexcept nogil:
+    """A sample alone is multiplied as linear_forward_kernel multiplies it, whose dot products sum in another order."""
+    cdef FlushDenormals flush
+    flush.on()
+    from_batch_minor_kernel(x, 1, I, L, scratch)
+    entries(table, x).multiply_vector(W, I, O, I, scratch, False, b, scratch + I)
+    to_batch_minor_kernel(scratch + I, 1, O, L, y)
 
 
 cdef void batch_minor_backward_input_kernel(
@@ -71,7 +85,8 @@ cdef void product(
 
 
 cdef Py_ssize_t batch_minor_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
-    return chunks_of(N) * O * (I + 1) if N > CHUNK else 0
+    """The number of elements of scratch that each of the kernels needs at most."""
+    return max(I + O, chunks_of(N) * O * (I + 1) if N > CHUNK else 0)
 
 
 cdef void batch_minor_backward_weight_kernel(
@@ -126,9 +141,10 @@ def from_batch_minor(cnp.ndarray x not None, cnp.ndarray y not None):
 def batch_minor_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b, Py_ssize_t N, cnp.ndarray y not None):
     """y = W x + b for the first N samples."""
     cdef Py_ssize_t O = W.shape[0], I = W.shape[1], L = x.shape[1]
+    cdef void* scratch = scratch_for(batch_minor_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(x))
     dispatch(
         floats(x), batch_minor_forward_kernel[float], batch_minor_forward_kernel[double], data(x), data(W), data(b), N, L, I, O,
-        data(y))
+        data(y), untyped(scratch))
 
 
 def batch_minor_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, Py_ssize_t N, cnp.ndarray gx not None):
@@ -189,7 +205,7 @@ cdef void forward_linear(const Operation* op, const Batch* batch, real* scratch)
     cdef const BatchMinorAttributes* a = <const BatchMinorAttributes*>op.attributes
     batch_minor_forward_kernel(
         <const real*>place(&op.x, batch), <const real*>place(op.parameters, batch), <const real*>place(op.parameters + 1, batch),
-        batch.N, op.x_length, a.I, a.O, <real*>place(&op.y, batch))
+        batch.N, op.x_length, a.I, a.O, <real*>place(&op.y, batch), scratch)
 
 
 cdef void backward_linear(const Operation* op, const Batch* batch, const Gradients* g, real* scratch) noexcept nogil:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastdl
-from fastdl._kernels import batch_minor, shuffle
+from fastdl._kernels import batch_minor, linear, shuffle
 from fastdl.random import permutation
 from fastdl.reference import batch_minor as naive
 from fastdl.reference import shuffle as naive_shuffle
@@ -48,6 +48,19 @@ def test_batch_minor_are_their_loops(level, dtype, N, I, O):
         naive.batch_minor_backward_weight(turned_gy, turned, N, accumulate, *wanted)
         for one, other in zip(got, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=tolerance["rtol"], atol=N * tolerance["atol"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("N", "I", "O"), [*SIZES, (1, 9, 5), (1, 64, 64), (2, 20, 17)])
+def test_the_outputs_are_those_of_the_other_layout_by_the_bit(level, dtype, N, I, O):
+    rng = np.random.default_rng(N + I)
+    x, turned = samples_by_features(rng, N, I, dtype)
+    W, b = rng.standard_normal((O, I)).astype(dtype), rng.standard_normal(O).astype(dtype)
+    y, turned_y = np.empty((N, O), dtype), np.full((O, turned.shape[1]), np.nan, dtype)
+    for bias in (b, None):
+        linear.linear_forward(x, W, bias, y)
+        batch_minor.batch_minor_forward(turned, W, bias, N, turned_y)
+        np.testing.assert_array_equal(turned_y[:, :N], y.T)
 
 
 def test_zeros_stand_behind_the_last_sample(level):

@@ -92,3 +92,17 @@ def test_parameters_frozen_and_moved_between_the_backwards_of_two_forwards(model
     model.zero_grad()
     gx = other.backward(np.ones_like(other.y), True)
     same([other.y, gx, *gradients(model)], expected(BATCHES[1]))
+
+
+def test_an_output_does_not_depend_on_the_batches_before():
+    def narrow():
+        layers = [nn.Linear(6, 5, rng=0, dtype=np.float64), nn.SiLU(), nn.Linear(5, 9, rng=1, dtype=np.float64)]
+        return nn.Sequential(*layers, nn.Tanh(), nn.Linear(9, 3, rng=2, dtype=np.float64))
+
+    x = RNG.standard_normal((40, 6))
+    after_many = narrow()
+    for _ in range(3):
+        after_many(x)  # which makes a program that computes batch-minor
+    for n in (1, 2, 15, 16, 40):
+        np.testing.assert_array_equal(after_many(x[:n]), narrow()(x[:n]))
+    assert after_many._flat.calls[True] is not None
