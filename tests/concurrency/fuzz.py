@@ -175,6 +175,8 @@ def child(first, count, repeat, limit):
     import fastdl.training.native_engine
     import fastdl.training.training_state  # noqa: F401 - Python itself cannot import in a handler what its thread is importing
 
+    tempfile.TemporaryDirectory().cleanup()  # the first one imports, too
+
     sys.setswitchinterval(1e-4)
     for seed in [seed for seed in range(first, first + count) for _ in range(repeat)]:
         os.write(1, f"{seed}\n".encode())
