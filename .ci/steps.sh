@@ -1,7 +1,8 @@
-# What .ci/run and .ci/nightly share: the checkout as the working folder, a folder for their files, steps with times.
+# What .ci/run and .ci/nightly share: the checkout as the working folder, a folder for their files, data sets, steps with times.
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+[ -d ../shared/data ] && export FASTDL_DATA="$PWD/../shared/data"
 
 step() {  # begin the step NAME; say how long the one before took
     [ -z "${begun:-}" ] || printf -- '--- %d s\n' "$((SECONDS - begun))"
