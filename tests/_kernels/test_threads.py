@@ -96,6 +96,7 @@ def test_the_environment_sets_the_number_of_threads(python):
     assert "FASTDL_NUM_THREADS: expected a positive integer, got 'many'" in refused.stderr
 
 
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer takes terabytes of addresses")
 def test_a_number_of_threads_that_no_machine_has_is_not_taken_over(python):
     code = """
 import os, resource, numpy as np, fastdl
