@@ -114,30 +114,32 @@ def run_round(seed, folder, only=None):
     modes, layers = world.modes(), list(world.model.modules())
     for each in threads:
         each.start()
-    found = None
-    try:
-        for key in seeds:
-            if key[0] == "signal":
-                signal.signal(signal.SIGALRM, acting(key, 1.0))
-                often = draws.choice([0.001, 0.01, 0.05])
-                signal.setitimer(signal.ITIMER_REAL, often, often)
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            found = result(world, callbacks)
-    except (Disturbed, KeyboardInterrupt):
-        pass
-    except BaseException as error:
-        if pure or not expected(error, world):
-            world.faults.append(traceback.format_exc())
-    finally:
-        while True:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-                signal.signal(signal.SIGALRM, signal.SIG_IGN)
-                break
-            except (Disturbed, KeyboardInterrupt):
-                pass
-        over.set()  # a handler's error amid it would leave its lock held
+    found = raised = None
+    with suppress(Disturbed, KeyboardInterrupt):  # a handler may also come between the lines here
+        try:
+            for key in seeds:
+                if key[0] == "signal":
+                    signal.signal(signal.SIGALRM, acting(key, 1.0))
+                    often = draws.choice([0.001, 0.01, 0.05])
+                    signal.setitimer(signal.ITIMER_REAL, often, often)
+            with warnings.catch_warnings(), np.errstate(all="ignore"):
+                warnings.simplefilter("ignore")
+                found = result(world, callbacks)
+        except BaseException as error:
+            raised = error
+        finally:
+            while True:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+                    break
+                except (Disturbed, KeyboardInterrupt):
+                    pass
+    over.set()  # a handler's error amid it would leave its lock held
+    disturbed = raised is None or isinstance(raised, (Disturbed, KeyboardInterrupt))
+    if not disturbed and (pure or not expected(raised, world)):
+        world.faults.append("".join(traceback.format_exception(raised)))
+    raised = None  # with it go the frames
     for each in threads:
         each.join()
     Own.act = None
