@@ -14,7 +14,7 @@ from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate,
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
-from fastdl.nn.parameter import accumulates, learning_grad
+from fastdl.nn.parameter import accumulates, learning_grads
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
@@ -155,7 +155,10 @@ class _BatchNorm(Normalization):
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
         gx = empty_like(x) if with_input else None
-        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
+        grads = learning_grads(weight, bias, x.dtype, (channels,), (channels,)) if with_parameters else (None, None)
+        if grads is None:
+            raise self._moved()
+        gW, gb = grads
         if not (gx is gW is gb is None):
             adds = with_parameters and accumulates(weight, bias)
             batch_norm_backward(gy, x, W, mean, inverse, by_batch, adds, gx, gW, gb)

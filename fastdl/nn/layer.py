@@ -96,6 +96,10 @@ class Layer(Module):
             "call the model on a batch first, outside no_grad()",
         )
 
+    def _moved(self) -> RuntimeError:
+        """The error of a backward amid which the parameters have moved."""
+        return RuntimeError(f"{shown(self)}: weights became others in the midst of a backward; call the model again")
+
     def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         """The gradient with respect to the output as kernels take it."""
         gy = ready(grad_output, dtype, self, "grad_output")

@@ -13,7 +13,7 @@ from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import Normalization
-from fastdl.nn.parameter import accumulates, learning_grad
+from fastdl.nn.parameter import accumulates, learning_grads
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
@@ -116,7 +116,10 @@ class LayerNorm(Normalization):
         gy = self._checked(grad_output, x)
         weight, bias = self.weight, self.bias
         gx = empty_like(x) if with_input else None
-        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
+        grads = learning_grads(weight, bias, x.dtype, shape, shape) if with_parameters else (None, None)
+        if grads is None:
+            raise self._moved()
+        gW, gb = grads
         if not (gx is gW is gb is None):
             adds = with_parameters and accumulates(weight, bias)
             rows = x.reshape(len(mean), prod(shape))

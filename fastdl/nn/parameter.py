@@ -196,6 +196,20 @@ def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
     return parameter._grad if parameter is not None and parameter._requires_grad else None
 
 
+def learning_grads(
+    weight: Parameter | None, bias: Parameter | None, dtype: np.dtype[Any], *shapes: tuple[int, ...]
+) -> tuple[NDArray[Any] | None, NDArray[Any] | None] | None:
+    """The gradients of both that a backward writes; None where they are not of the weights that it has read.
+
+    Python code runs between the two looks: a signal handler may have moved the parameters to another dtype.
+    """
+    grads = learning_grad(weight), learning_grad(bias)
+    for grad, shape in zip(grads, shapes, strict=True):
+        if grad is not None and (grad.dtype != dtype or grad.shape != shape):
+            return None
+    return grads
+
+
 def _flag(value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise InvalidTypeError("Parameter", "True or False", shown(value), argument="requires_grad")

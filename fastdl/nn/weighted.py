@@ -15,7 +15,7 @@ from fastdl.messages import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.layer import Layer
-from fastdl.nn.parameter import Parameter, accumulates, learning_grad
+from fastdl.nn.parameter import Parameter, accumulates, learning_grads
 from fastdl.random import as_generator
 from fastdl.validation import as_float_dtype, true_or_false
 
@@ -102,7 +102,10 @@ class Weighted(Layer):
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
         gy = self._gradient(grad_output, shape, x.dtype)
-        gW, gb = (learning_grad(weight), learning_grad(bias)) if with_parameters else (None, None)
+        grads = learning_grads(weight, bias, x.dtype, W.shape, W.shape[:1]) if with_parameters else (None, None)
+        if grads is None:
+            raise self._moved()
+        gW, gb = grads
         if gW is not None or gb is not None:
             self._backward_weight(gy, x, *geometry, accumulates(weight, bias), gW, gb)
         return x, gy, W, geometry
