@@ -1,6 +1,7 @@
 """Functions that answer with infinity and NaN, as IEEE 754 does, where Python's raise."""
 
 import math
+from collections.abc import Callable
 
 
 def exp(x: float) -> float:
@@ -35,3 +36,17 @@ def divide(x: float, y: float) -> float:
     if y == 0:
         return math.nan if x == 0 else x * math.copysign(math.inf, y)
     return x / y
+
+
+def raised(function: Callable[[float], float], overflow: float = math.nan) -> Callable[[float], float]:
+    """A function that answers where Python's raises: NaN outside of its domain, and what is beyond the largest double."""
+
+    def answer(x: float) -> float:
+        try:
+            return function(x)
+        except ValueError:
+            return math.nan
+        except OverflowError:
+            return overflow
+
+    return answer

@@ -27,6 +27,7 @@ NO_KERNELS = {
     "replaced",
     "declarations",
     "descriptor",
+    "node",
 }
 # Bindings that describe kernels or choose among them, and compute nothing.
 COMPUTING_NOTHING = {

@@ -15,12 +15,17 @@ using fastdl::Size;
 
 #include "gemm.hpp"
 #include "batch_minor.hpp"
+#include "elementwise.hpp"
+#include "gather.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
 #include "patches.hpp"
 #include "philox.hpp"
 #include "planes.hpp"
 #include "pool.hpp"
+#include "reduce.hpp"
+#include "scan.hpp"
+#include "sort.hpp"
 #include "update.hpp"
 #include "winograd.hpp"
 
@@ -31,6 +36,10 @@ namespace fastdl::FASTDL_LEVEL {
 #define ROW(Function, name) name,
 static constexpr const char* activation_names[] = {FASTDL_ACTIVATIONS(ROW) nullptr};
 static constexpr const char* loss_names[] = {FASTDL_LOSSES(ROW) nullptr};
+#undef ROW
+#define ROW(name, function) name,
+static constexpr const char* instruction_names[] = {FASTDL_INSTRUCTIONS(ROW) nullptr};
+static constexpr const char* whole_instruction_names[] = {FASTDL_WHOLE_INSTRUCTIONS(ROW) nullptr};
 #undef ROW
 #define ROW(Function, name) Function::keeps == Keeps::output,
 static constexpr bool keeps_output[] = {FASTDL_ACTIVATIONS(ROW)};
@@ -65,5 +74,5 @@ template <class T> constexpr Entries<T> make_entries() {
 }
 
 extern const Table table;
-const Table table = {FASTDL_NAME(FASTDL_LEVEL), activation_names, keeps_output, loss_names, philox, make_entries<float>(), make_entries<double>()};
+const Table table = {FASTDL_NAME(FASTDL_LEVEL), activation_names, keeps_output, loss_names, instruction_names, whole_instruction_names, philox, make_entries<float>(), make_entries<double>()};
 }  // namespace

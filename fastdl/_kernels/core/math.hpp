@@ -91,36 +91,40 @@ template <class V> inline V tanh(V x) {
     return copy_sign(quotient(m, m + 2), x);
 }
 
-// 1 / (1 + exp(-x)), written with exp(-|x|), which cannot overflow.
-template <class V> inline V sigmoid(V x) {
-    V e = lifted_exp(saturated(minus_abs(x))) * lowered<V>;
-    return quotient(x < 0 ? e : splat<V>(1), 1 + e);
-}
-// The same of x log 2, and 1 less that, for x from -126 (-1022) on, where the exponential is a normal number:
-// 2^r = 1 + r log 2 + r^2 P(r).
-template <class V> struct Sigmoid2 { V value, rest; };
-template <class V> inline Sigmoid2<V> sigmoid_of_two(V x) {
-    typedef Element<V> T;
+// (2^r - 1) / r for |r| <= 1/2, which is log 2 + r P(r).
+template <class V> inline V power_of_two_ratio(V r) {
     constexpr double log_2 = 0.69314718055994530942;
-    V a = at_least(minus_abs(x), T(is_float<V> ? -126.0 : -1022.0));
-    V n = a + Register<T>::round_magic - Register<T>::round_magic, r = a - n, q;
     if constexpr (is_float<V>) {
         constexpr double P[] = {0.0001544489223531530147, 0.001338131210261626008, 0.009618103242679848866, 0.05550381001841134677,
                                 0.2402265069591007123,    log_2};
-        q = polynomial(r, P);
+        return polynomial(r, P);
     } else {
         constexpr double P[] = {2.572508991439403222e-11,   4.454962484633212292e-10,  7.054899951703475986e-9,
                                 1.017806243641276537e-7,    0.000001321548680291159207, 0.00001525273382985159561,
                                 0.0001540353039337590876,   0.001333355814641692610,   0.009618129107628477874,
                                 0.05550410866482159435,     0.2402265069591007123,     log_2};
-        q = polynomial(r, P);
+        return polynomial(r, P);
     }
+}
+
+// 1 / (1 + exp(-x)), written with exp(-|x|), which cannot overflow.
+template <class V> inline V sigmoid(V x) {
+    V e = lifted_exp(saturated(minus_abs(x))) * lowered<V>;
+    return quotient(x < 0 ? e : splat<V>(1), 1 + e);
+}
+// The same of x log 2, and 1 less that, for x from -126 (-1022) on, where the exponential is a normal number.
+template <class V> struct Sigmoid2 { V value, rest; };
+template <class V> inline Sigmoid2<V> sigmoid_of_two(V x) {
+    typedef Element<V> T;
+    V a = at_least(minus_abs(x), T(is_float<V> ? -126.0 : -1022.0));
+    V n = a + Register<T>::round_magic - Register<T>::round_magic, r = a - n, q = power_of_two_ratio(r);
     V e = (r * q + 1) * power_of_two(n), one = splat<V>(1), large = quotient(one, 1 + e);
     return {(x < 0 ? e : one) * large, (x < 0 ? one : e) * large};
 }
 
 // m 2^e = x with m in [sqrt(1/2), sqrt(2)); log m = 2 s + s^3 P(s^2), s = (m - 1) / (m + 1).
-template <class V> inline V log(V x) {
+template <class V> struct ReducedLog { V e, s, rest; };
+template <class V> inline ReducedLog<V> reduce_log(V x) {
     typedef Element<V> T;
     typedef Register<T> R;
     constexpr T smallest = T(is_float<V> ? 1.17549435082228750797e-38 : 2.22507385850720138309e-308);
@@ -140,13 +144,22 @@ template <class V> inline V log(V x) {
                                 0.222222223925810451,  0.2857142857079978503, 0.4000000000000088324, 0.6666666666666666646};
         p = polynomial(z, P);
     }
+    return {e, s, s * z * p};
+}
+// What is not a finite logarithm: of 0, of negative numbers, of infinity and NaN, which are their own.
+template <class V> inline V log_of_all(V x, V y) {
+    typedef Element<V> T;
+    y = x == 0 ? splat<V>(-T(__builtin_inf())) : y;
+    y = x < 0 ? splat<V>(T(__builtin_nan(""))) : y;
+    return x < T(__builtin_inf()) ? y : x;
+}
+template <class V> inline V log(V x) {
+    typedef Element<V> T;
     // log 2 in two parts, so that e times the first is exact.
     constexpr T high = is_float<V> ? T(0.693359375) : T(0.693147180369123816490);
     constexpr T low = is_float<V> ? T(-2.12194440054690583e-4) : T(1.90821492927058770002e-10);
-    V y = e * high + (2 * s + (s * z * p + e * low));
-    y = x == 0 ? splat<V>(-T(__builtin_inf())) : y;
-    y = x < 0 ? splat<V>(T(__builtin_nan(""))) : y;
-    return x < T(__builtin_inf()) ? y : x;  // +inf and NaN are their own logarithms
+    auto [e, s, rest] = reduce_log(x);
+    return log_of_all(x, e * high + (2 * s + (rest + e * low)));
 }
 
 // log(1 + u) for u >= 0: the rounding of 1 + u is made good to first order.

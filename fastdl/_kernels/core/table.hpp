@@ -1,10 +1,8 @@
 // The table of entry points into the core: one per CPU level, one of them chosen at import.
 #pragma once
-#include <cstddef>
-#include <cstdint>
+#include "arrays.hpp"
 
 namespace fastdl {
-typedef ptrdiff_t Size;
 
 // What an optimizer's options come to in the loops of update.hpp.
 template <class T> struct SGDFactors { T sign, decay, shrink, keep, gain, from_velocity, from_gradient, lr; };
@@ -36,6 +34,8 @@ struct Table {
     const char* const* activation_names;  // ends with a null
     const bool* activation_keeps_output;
     const char* const* loss_names;  // ends with a null
+    const char* const* instruction_names;  // ends with a null, as the next
+    const char* const* whole_instruction_names;
     void (*philox)(uint64_t seed, uint64_t call, uint64_t first, uint32_t* words, Size n);
     Entries<float> of_float;
     Entries<double> of_double;

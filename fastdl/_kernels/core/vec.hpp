@@ -326,6 +326,21 @@ template <class V> inline bool any_below(V v, Element<V> low) {
 #endif
 }
 
+// Whether a comparison holds in any lane.
+template <class V> inline bool any_true(Mask<Element<V>> mask) {
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask);
+#elif defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask);
+#elif defined(__x86_64__)
+    return _mm_movemask_ps((__m128)mask);
+#else
+    bool found = false;
+    for (int i = 0; i < lanes<Element<V>>; ++i) found |= mask[i] != 0;
+    return found;
+#endif
+}
+
 // Numbers 0 to N - 1 as a type, for shuffles.
 template <int... I> struct Lanes {};
 template <int N, int... I> struct CountUp : CountUp<N - 1, N - 1, I...> {};

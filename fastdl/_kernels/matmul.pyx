@@ -1,0 +1,129 @@
+"""Nodes of matrix products: axes (*batch, m, n, k); c (*batch, m, n), a (*batch, m, k), b (*batch, k, n)."""
+
+from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
+from fastdl._kernels.node cimport DONE, MOST_AXES, Arrays, NodeDescriptor, NodeKernels, describe_node
+from fastdl._kernels.table cimport real
+
+
+def _attributes(dict fields):
+    return b""
+
+
+# A matrix whose element (i, j) sits at row i + column j.
+cdef struct Layout:
+    Py_ssize_t row, column
+
+
+# How the product goes: rows of c taken in the batch where they continue, matrices copied that gemm_kernel does not read as they lie.
+cdef struct Product:
+    Py_ssize_t m, n, k, batch
+    Layout a, b
+    bint turned, copies_a, copies_b, copies_c
+
+
+cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
+    cdef Py_ssize_t axis = arrays.axes - 3, swapped_size
+    cdef Layout swapped
+    p.m, p.n, p.k, p.batch = arrays.sizes[axis], arrays.sizes[axis + 1], arrays.sizes[axis + 2], axis
+    p.a.row, p.a.column = arrays.operands[1].strides[axis], arrays.operands[1].strides[axis + 2]
+    p.b.row, p.b.column = arrays.operands[2].strides[axis + 2], arrays.operands[2].strides[axis + 1]
+    # A stack of matrices times one matrix is one product.
+    while (p.batch > 0 and p.n > 0 and arrays.operands[2].strides[p.batch - 1] == 0
+            and arrays.operands[1].strides[p.batch - 1] == p.m * p.a.row
+            and arrays.operands[0].strides[p.batch - 1] == p.m * arrays.operands[0].strides[axis]):
+        p.batch -= 1
+        p.m *= arrays.sizes[p.batch]
+    # A strip of one column is the transposed product of one row, for which there is a kernel.
+    p.turned = p.n == 1 and p.m > 1 and arrays.operands[0].strides[axis] == 1
+    if p.turned:
+        swapped.row, swapped.column = p.b.column, p.b.row
+        p.b.row, p.b.column = p.a.column, p.a.row
+        p.a = swapped
+        swapped_size = p.m
+        p.m, p.n = p.n, swapped_size
+    if p.k == 1:
+        p.a.column, p.b.row = 1, p.n
+    if p.m == 1:
+        p.a.row = p.k
+    if p.n == 1:
+        p.b.column = 1
+    # What repeats would be taken for packed.
+    p.copies_a, p.copies_b = p.a.row == 0, p.b.row == 0
+    p.copies_c = not p.turned and p.m > 1 and arrays.operands[0].strides[axis] != p.n
+
+
+cdef Py_ssize_t scratch_of(const Arrays* a, Py_ssize_t itemsize) noexcept nogil:
+    cdef Product p
+    plan(a, &p)
+    return (gemm_scratch(p.m, p.n, p.k) + p.copies_a * p.m * p.k + p.copies_b * p.k * p.n + p.copies_c * p.m * p.n)
+
+
+cdef void copy(const real* x, Layout layout, Py_ssize_t rows, Py_ssize_t columns, real* y) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(columns):
+            y[i * columns + j] = x[i * layout.row + j * layout.column]
+
+
+cdef void product(const Product* p, const real* a, const real* b, real* c, Py_ssize_t c_row, real* scratch) noexcept nogil:
+    cdef Layout of_a = p.a, of_b = p.b
+    cdef const real* no_bias = NULL
+    cdef real* result = c
+    cdef Py_ssize_t i, j
+    if p.copies_a:
+        copy(a, of_a, p.m, p.k, scratch)
+        a, of_a.row, of_a.column = scratch, p.k, 1
+        scratch += p.m * p.k
+    if p.copies_b:
+        copy(b, of_b, p.k, p.n, scratch)
+        b, of_b.row, of_b.column = scratch, p.n, 1
+        scratch += p.k * p.n
+    if p.copies_c:
+        result = scratch
+        scratch += p.m * p.n
+    gemm_kernel(
+        p.m, p.n, p.k, a, of_a.row, of_a.column, b, of_b.row, of_b.column, no_bias, False, 0, 0, 0, result, scratch)
+    if p.copies_c:
+        for i in range(p.m):
+            for j in range(p.n):
+                c[i * c_row + j] = result[i * p.n + j]
+
+
+cdef int run(const Arrays* arrays, real* scratch) noexcept nogil:
+    cdef Product p
+    cdef Py_ssize_t place[MOST_AXES]
+    cdef Py_ssize_t i, axis, rows = arrays.axes - 3, c_row = arrays.operands[0].strides[rows]
+    cdef real* c = <real*>arrays.operands[0].at
+    cdef const real* a = <const real*>arrays.operands[1].at
+    cdef const real* b = <const real*>arrays.operands[2].at
+    plan(arrays, &p)
+    for i in range(p.batch):
+        if arrays.sizes[i] == 0:
+            return DONE
+        place[i] = 0
+    while True:
+        if p.turned:
+            product(&p, b, a, c, c_row, scratch)
+        else:
+            product(&p, a, b, c, c_row, scratch)
+        axis = p.batch - 1
+        while axis >= 0:
+            c += arrays.operands[0].strides[axis]
+            a += arrays.operands[1].strides[axis]
+            b += arrays.operands[2].strides[axis]
+            place[axis] += 1
+            if place[axis] < arrays.sizes[axis]:
+                break
+            c -= arrays.operands[0].strides[axis] * place[axis]
+            a -= arrays.operands[1].strides[axis] * place[axis]
+            b -= arrays.operands[2].strides[axis] * place[axis]
+            place[axis] = 0
+            axis -= 1
+        if axis < 0:
+            return DONE
+
+
+cdef NodeKernels kernels
+kernels.run_float, kernels.run_double = run[float], run[double]
+kernels.scratch = scratch_of
+describe_node(NodeDescriptor("matmul", _attributes), &kernels)
