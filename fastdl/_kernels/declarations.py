@@ -150,6 +150,7 @@ def parameter(argument: str) -> str:
     if name.startswith("*"):
         return f"{name}: Any"
     known = PYTHON.get(kind, kind or "Any")
-    if kind in ("cnp.ndarray", "cnp.dtype", "tuple", "list", "str") and not never:
+    maybe = kind in ("cnp.ndarray", "cnp.dtype", "tuple", "list", "str") or default.strip() == "None"
+    if maybe and not never and known != "Any":
         known += " | None"
     return f"{name}: {known}" + (f" = {default.strip()}" if default else "")

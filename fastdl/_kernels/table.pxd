@@ -2,6 +2,8 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libcpp cimport bool as boolean
 
+from fastdl._kernels.arrays cimport Arrays, Elementwise
+
 ctypedef fused real:
     float
     double
@@ -40,6 +42,8 @@ cdef extern from "core/table.hpp" namespace "fastdl" nogil:
         const char** activation_names
         const boolean* activation_keeps_output
         const char** loss_names
+        const char** instruction_names
+        const char** whole_instruction_names
         void (*philox)(uint64_t, uint64_t, uint64_t, uint32_t*, Size) noexcept
 
     const Entries[float]& entries(const Table*, const float*)

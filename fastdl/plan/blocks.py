@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from fastdl.plan.arena import Storage, placed
+from fastdl.graph.arena import Storage, placed
 from fastdl.plan.operations import Operation
 
 # Elements of all values of a block: what a core's second cache holds beside weights and gradients.

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fastdl._kernels.batch_minor import batch_minor_length
 from fastdl._kernels.descriptor import DESCRIPTORS
-from fastdl.plan.arena import Storage
+from fastdl.graph.arena import Storage
 from fastdl.plan.operations import Operation, Value
 
 # Linear layers in a row compute batch-minor where all are as narrow as this, and samples fill some registers.

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from fastdl._kernels.descriptor import Descriptor, LossDescriptor
-from fastdl.plan.arena import Storage
+from fastdl._kernels.descriptor import Descriptor
+from fastdl.graph.arena import Storage
 
 if TYPE_CHECKING:
     from fastdl.nn.parameter import Parameter
 
 Shape = tuple[int, ...]
-
-# Where an operand stands: its base, bytes from there, bytes from one sample to the next; NOWHERE where there is none.
-Place = tuple[int, int, int]
-NOWHERE = (0, 0, 0)
 
 
 @dataclass(eq=False)
@@ -107,32 +103,6 @@ class Gradient:
     adds: bool = False
 
 
-class Record(NamedTuple):
-    """An operation as a program reads it; see Operation in _kernels/descriptor.pxd."""
-
-    descriptor: Descriptor
-    attributes: bytes
-    x_size: int
-    y_size: int
-    x_length: int
-    y_length: int
-    differentiated: bool
-    accumulates: bool
-    sums: int
-    activation: tuple[int, float, float, bool]
-    x: Place
-    y: Place
-    gy: Place
-    gx: Place
-    before: Place
-    total: Place
-    parameters: tuple[Place, ...]
-    gradients: tuple[Place, ...]
-    sizes: tuple[int, ...]
-    saved: tuple[Place, ...]
-    buffers: tuple[Place, ...]
-
-
 class Objective(NamedTuple):
     """A loss in a plan.
 
@@ -147,19 +117,3 @@ class Objective(NamedTuple):
     pos_weight: NDArray[Any] | None = None
     mean: bool = False
     batchmean: bool = False
-
-
-class ObjectiveRecord(NamedTuple):
-    """A loss as a program reads it; see Objective in _kernels/descriptor.pxd."""
-
-    descriptor: LossDescriptor
-    attributes: bytes
-    mean: bool
-    batchmean: bool
-    x: Place
-    gx: Place
-    target: Place
-    saved: Place
-    losses: Place
-    weight: Place
-    pos_weight: Place

@@ -30,22 +30,12 @@ from fastdl._kernels.descriptor import (
     LOSSES,
 )
 from fastdl._kernels.program.program import FEWEST_ALONE, Program
+from fastdl.graph.arena import Storage, placed
+from fastdl.graph.records import NOWHERE, ObjectiveRecord, Place, Record
 from fastdl.messages import shown
-from fastdl.plan.arena import Storage, placed
 from fastdl.plan.blocks import Blocks, in_blocks, live_in_blocks
 from fastdl.plan.chains import in_batch_minor
-from fastdl.plan.operations import (
-    NOWHERE,
-    Activation,
-    Gradient,
-    Objective,
-    ObjectiveRecord,
-    Operation,
-    Place,
-    Record,
-    Shape,
-    Value,
-)
+from fastdl.plan.operations import Activation, Gradient, Objective, Operation, Shape, Value
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -303,8 +293,12 @@ class Plan:
             None if objective is None else self._objective(objective, output, places, target),
             self.dtype.itemsize,
             self.nbytes,
-            places["input"].root().offset if places else 0,
-            places["target"].root().offset if places else 0,
+            [
+                (base, places[name].root().offset)
+                for base, name in ((BASE_INPUT, "input"), (BASE_TARGET, "target"))
+                if places
+            ],
+            [] if objective is None else [self._place(output.storage, output.size)],
             self.draws,
             LIGHT // max(1, sum(operation.work() for operation in operations)),
             self._sources,

@@ -5,11 +5,12 @@ from libc.math cimport isfinite
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from fastdl._kernels.descriptor cimport INPUT, TARGET, place
+from fastdl._kernels.descriptor cimport ARRAYS, place
 from fastdl._kernels.optim cimport take_step
 from fastdl._kernels.program.blocks cimport add_gradients, run_blocks, run_through_blocks
 from fastdl._kernels.program.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
 from fastdl._kernels.program.operation cimport backward_operation, forward_operation
+from fastdl._kernels.program.sequence cimport run_sequence
 from fastdl._kernels.program.update cimport clip_norm, clip_values
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -39,8 +40,8 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
 
 
 cdef bint run_steps(
-    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, Update* updates,
-    Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
+    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, const Sequence* sequence,
+    Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
     """Steps until the epoch's end, the patience's end, a pause before a step, or what is not finite (False).
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
@@ -51,13 +52,17 @@ cdef bint run_steps(
     flush.on()  # so that kernels find it done
     while e.done < e.rows:
         if not e.pending:
-            if not run_batch(operations, count, blocks, objective, e, batch, scratch):
+            find_batch(e, batch)
+            if sequence != NULL:
+                if not run_entries(sequence, e, batch, scratch):
+                    return False
+            elif not run_batch(operations, count, blocks, objective, e, batch, scratch):
                 return False
             e.pending = True
             if e.pauses:
                 return True
         e.pending = False
-        if not finish_step(objective, updates, runs, e, scratch):
+        if not finish_step(updates, runs, e, scratch):
             return False
         since += 1
         if since >= look:  # reading the clock takes a while, compared with the smallest steps
@@ -68,38 +73,70 @@ cdef bint run_steps(
     return True
 
 
+cdef void find_batch(Epoch* e, Batch* batch) noexcept nogil:
+    """Let a batch name its rows, gathered where they have an order."""
+    cdef Py_ssize_t i
+    cdef char* at
+    batch.N, batch.call = min(e.batch_size, e.rows - e.done), e.call
+    # A call leaves the gradients of its last step to whoever asks for them.
+    batch.steps = e.steps_in_backward and e.done + batch.N < e.rows
+    for i in range(e.input_count):
+        at = <char*>e.inputs[i].rows + e.done * e.inputs[i].row
+        if e.order != NULL:
+            at = e.inputs[i].gathered
+            gather(e.inputs[i].rows, e.inputs[i].row, e.order + e.done, batch.N, at)
+        if e.inputs[i].base < ARRAYS:
+            batch.bases[e.inputs[i].base] = at
+        else:
+            (<char**>batch.arrays)[e.inputs[i].base - ARRAYS] = at
+    e.samples, e.counts_as = batch.N, batch.N
+
+
+cdef void keep_outputs(const Epoch* e, const Batch* batch) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(e.output_count):
+        memcpy(e.outputs[i].rows + e.done * e.outputs[i].row, place(&e.outputs[i].place, batch), batch.N * e.outputs[i].row)
+
+
+cdef bint run_entries(const Sequence* s, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
+    """The batch forward and backward; False, and only forward, where its loss is not finite, or an entry fails."""
+    cdef double divisor = 1
+    e.failed = run_sequence(s, 0, s.backward, batch, scratch)
+    if e.failed >= 0:
+        return False
+    e.loss = (<real*>place(&s.loss, batch))[0]
+    if s.criterion >= 0:
+        divisor = objective_divisor(&s.criteria[s.criterion].objective, batch, scratch)
+        e.counts_as = objective_count(&s.criteria[s.criterion].objective, divisor, batch.N)
+    if not isfinite(e.loss) and divisor != 0:
+        return False
+    keep_outputs(e, batch)
+    e.failed = run_sequence(s, s.backward, s.count, batch, scratch)
+    return e.failed < 0
+
+
 cdef bint run_batch(
     const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, Epoch* e, Batch* batch,
     real* scratch) noexcept nogil:
-    """The next batch forward and backward; False, and only forward, where its loss is not finite."""
-    cdef double total
+    """The batch forward and backward; False, and only forward, where its loss is not finite."""
+    cdef double total, divisor = objective_divisor(objective, batch, scratch)
     cdef Py_ssize_t i
-    batch.N, batch.call = min(e.batch_size, e.rows - e.done), e.call
-    batch.bases[INPUT] = <char*>e.x + e.done * e.x_row
-    batch.bases[TARGET] = <char*>e.t + e.done * e.t_row
-    # A call leaves the gradients of its last step to whoever asks for them.
-    batch.steps = e.steps_in_backward and e.done + batch.N < e.rows
-    if e.order != NULL:
-        gather(e.x, e.x_row, e.order + e.done, batch.N, e.input)
-        gather(e.t, e.t_row, e.order + e.done, batch.N, e.target)
-        batch.bases[INPUT], batch.bases[TARGET] = e.input, e.target
-    e.samples, e.divisor = batch.N, objective_divisor(objective, batch, scratch)
+    e.counts_as = objective_count(objective, divisor, batch.N)
     if blocks.whole:
-        total = run_through_blocks(blocks, operations, objective, e.divisor, batch, scratch)
+        total = run_through_blocks(blocks, operations, objective, divisor, batch, scratch)
     else:
         if blocks.count:
             run_blocks(blocks, True, operations, batch, scratch)
         for i in range(blocks.count, count):
             forward_operation(operations + i, batch, scratch)
         total = objective_forward(objective, batch, scratch)
-    e.loss = total / e.divisor
+    e.loss = total / divisor
     # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
-    if not isfinite(e.loss) and not (total == 0 and e.divisor == 0):
+    if not isfinite(e.loss) and not (total == 0 and divisor == 0):
         return False
-    if e.outputs != NULL:
-        memcpy(e.outputs + e.done * e.output_row, place(&objective.x, batch), batch.N * e.output_row)
+    keep_outputs(e, batch)
     if not blocks.whole:
-        objective_backward(objective, batch, e.divisor, scratch)
+        objective_backward(objective, batch, divisor, scratch)
         for i in range(count - 1, blocks.count - 1, -1):
             if operations[i].differentiated:
                 backward_operation(operations + i, batch, scratch)
@@ -109,20 +146,17 @@ cdef bint run_batch(
     return True
 
 
-cdef bint finish_step(
-    const Objective* objective, Update* updates, Py_ssize_t runs, Epoch* e, real* _) noexcept nogil:
+cdef bint finish_step(Update* updates, Py_ssize_t runs, Epoch* e, real* _) noexcept nogil:
     """Clip the gradients of a batch and step; whether they were finite."""
     cdef bint finite
-    cdef double counted
     if e.limit_of_values > 0:
         clip_values(updates, runs, e.limit_of_values, _)
     if e.limit_of_norm > 0:
         clip_norm(updates, runs, e.limit_of_norm, _)
     finite = take_step(updates, runs, _)
-    counted = objective_count(objective, e.divisor, e.samples)
-    if counted != 0:
-        e.total += e.loss if e.sums else e.loss * counted
-        e.count += counted
+    if e.counts_as != 0:
+        e.total += e.loss if e.sums else e.loss * e.counts_as
+        e.count += e.counts_as
     e.call += e.draws
     e.done += e.samples
     e.steps += 1

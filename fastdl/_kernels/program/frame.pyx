@@ -61,6 +61,10 @@ cdef class Frame:
         self.moves, self.arrays = moves, arrays
         return 0
 
+    def bind_arrays(self):
+        """Let entries read and write the arrays that parameters live in now."""
+        self.bind()
+
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
         """A whole batch, of which no other array is outside of the arena."""
         cdef Batch batch
@@ -72,10 +76,10 @@ cdef class Frame:
 
 
 cdef array_of(source):
-    """An array itself, or a parameter's values or gradient; None for the gradient of a frozen one."""
+    """An array itself, or a parameter's values or gradient; None for the gradient of a frozen one, unless it is wanted ("always")."""
     if not isinstance(source, tuple):
         return source
     parameter, gradient = source
     if gradient:
-        return parameter._grad if parameter._requires_grad else None
+        return parameter._grad if parameter._requires_grad or gradient == "always" else None
     return parameter._data

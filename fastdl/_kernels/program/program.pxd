@@ -5,16 +5,18 @@ from libc.stdint cimport uint64_t
 from fastdl._kernels.descriptor cimport Batch, Objective, Operation
 from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.program.frame cimport Frame, Pace
+from fastdl._kernels.program.sequence cimport EntryList
 
 cdef class Program:
     cdef Operation* operations
     cdef Objective objective
-    cdef Py_ssize_t count, itemsize, light, input, target
+    cdef Py_ssize_t count, itemsize, light
     cdef readonly Py_ssize_t draws, nbytes
     cdef Blocks blocks
     cdef bint trains
     cdef bytes accumulates
-    cdef list sources
+    cdef list sources, inputs, outputs
+    cdef EntryList entries
     # What the operations' addresses point into.
     cdef object records
     # Whether a batch of N takes less time than giving the GIL away and taking it again.

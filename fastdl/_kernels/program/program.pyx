@@ -13,17 +13,18 @@ from libc.string cimport memset
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
 from fastdl._kernels.descriptor cimport (
-    BLOCK, GRAD_INPUT, GRAD_OUTPUT, MOST_BUFFERS, MOST_PARAMETERS, MOST_SAVED, OUTPUT, Descriptor, LossDescriptor, Operand, Update,
-    place,
+    ARRAYS, BLOCK, GRAD_INPUT, GRAD_OUTPUT, OUTPUT, Update, place,
 )
 from fastdl._kernels.dispatch cimport dispatch, dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
-from fastdl._kernels.program.epoch cimport Epoch, now, run_steps
+from fastdl._kernels.program.epoch cimport Epoch, Input, Output, now, run_steps
 from fastdl._kernels.program.objective cimport objective_scratch
 from fastdl._kernels.program.operation cimport (
     backward_operation, forward_operation, operation_scratch, planning_memory,
 )
+from fastdl._kernels.program.records cimport load_objective, load_operand, load_operation
+from fastdl._kernels.program.sequence cimport EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch
 from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
@@ -47,6 +48,13 @@ cdef void run_either(
             forward_operation(operations + i, batch, scratch)
         elif operations[count - 1 - i].differentiated:
             backward_operation(operations + count - 1 - i, batch, scratch)
+
+
+cdef Py_ssize_t run_entries_of(
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    return run_sequence(s, first, last, batch, scratch)
 
 
 cdef Py_ssize_t first_not_finite_of(
@@ -125,56 +133,17 @@ cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
         p.next_trial = p.calls + FIRST_TRIAL
 
 
-cdef int load_operand(Operand* operand, tuple given) except -1:
-    operand.base, operand.offset, operand.stride = given
+cdef int load_input(Input* to, cnp.ndarray array, tuple given, Frame frame) except -1:
+    cdef Py_ssize_t offset
+    to.base, offset = given
+    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
+    to.gathered = <char*>address(frame.arena) + offset
     return 0
 
 
-cdef int load_operands(Operand* operands, Py_ssize_t most, tuple given) except -1:
-    cdef Py_ssize_t i
-    if len(given) > most:
-        raise ValueError(f"Program: expected at most {most} operands of a kind, got {len(given)}")
-    for i in range(len(given)):
-        load_operand(operands + i, given[i])
-    return 0
-
-
-cdef int load_operation(Operation* op, Py_ssize_t number, record) except -1:
-    """Fill in an operation from a plan's record, which must outlive it."""
-    cdef Descriptor descriptor = record.descriptor
-    cdef bytes attributes = record.attributes
-    cdef Py_ssize_t i
-    op.kernels, op.attributes, op.number = &descriptor.kernels, <const void*><const char*>attributes, number
-    op.x_size, op.y_size, op.x_length, op.y_length = record.x_size, record.y_size, record.x_length, record.y_length
-    op.differentiated, op.sums = record.differentiated, record.sums
-    load_operand(&op.x, record.x)
-    load_operand(&op.y, record.y)
-    load_operand(&op.gy, record.gy)
-    load_operand(&op.gx, record.gx)
-    load_operand(&op.before, record.before)
-    load_operand(&op.total, record.total)
-    load_operands(op.parameters, MOST_PARAMETERS, record.parameters)
-    load_operands(op.gradients, MOST_PARAMETERS, record.gradients)
-    load_operands(op.saved, MOST_SAVED, record.saved)
-    load_operands(op.buffers, MOST_BUFFERS, record.buffers)
-    for i in range(len(record.sizes)):
-        op.sizes[i] = record.sizes[i]
-    op.activation.code, op.activation.alpha, op.activation.beta, op.activation.keeps_output = record.activation
-    return 0
-
-
-cdef int load_objective(Objective* o, record) except -1:
-    cdef LossDescriptor descriptor = record.descriptor
-    cdef bytes attributes = record.attributes
-    o.kernels, o.attributes = &descriptor.kernels, <const void*><const char*>attributes
-    load_operand(&o.x, record.x)
-    load_operand(&o.gx, record.gx)
-    load_operand(&o.target, record.target)
-    load_operand(&o.saved, record.saved)
-    load_operand(&o.losses, record.losses)
-    load_operand(&o.weight, record.weight)
-    load_operand(&o.pos_weight, record.pos_weight)
-    o.mean, o.batchmean = record.mean, record.batchmean
+cdef int load_output(Output* to, cnp.ndarray array, tuple given) except -1:
+    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
+    load_operand(&to.place, given)
     return 0
 
 
@@ -182,13 +151,13 @@ cdef class TrainOptions:
     """What a call of Program.train does.
 
     Args:
-        x, t: all rows of inputs and targets.
+        inputs: all rows of inputs and targets, as the program numbers them.
         rows: how many of them an epoch takes: the first that `order` names, or of their own.
         batch_size: of a step.
         epochs: at most so many.
         order: the rows' order, int64; None for their own.
         seeds: one for each epoch, which begins with an order shuffled by it; None leaves `order` as it is.
-        outputs: where the model's outputs of one epoch go, or None.
+        outputs: where the model's outputs of one epoch go, or an empty list.
         clip_value, clip_norm: the limits of gradients, 0 for none.
         sums: whether losses are sums, not means.
         seed, call: the stream and the number of its first draw.
@@ -203,7 +172,8 @@ cdef class TrainOptions:
             without Python between them, and those of large weights within backward.
     """
 
-    cdef cnp.ndarray x, t, order, seeds, outputs
+    cdef list inputs, outputs
+    cdef cnp.ndarray order, seeds
     cdef Py_ssize_t rows, batch_size, epochs
     cdef double clip_value, clip_norm
     cdef bint sums
@@ -215,13 +185,13 @@ cdef class TrainOptions:
     cdef object goes_on, ended, after_backward
 
     def __init__(
-        self, *, cnp.ndarray x not None, cnp.ndarray t not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t epochs,
-        cnp.ndarray order, cnp.ndarray seeds, cnp.ndarray outputs, double clip_value, double clip_norm, bint sums,
+        self, *, list inputs not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t epochs, cnp.ndarray order,
+        cnp.ndarray seeds, list outputs not None, double clip_value, double clip_norm, bint sums,
         uint64_t seed, uint64_t call, Updates updates not None, list counts not None, Access access not None,
         Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, float], int | None],
         after_backward: Callable[[], object] | None,
     ):
-        self.x, self.t, self.rows, self.batch_size, self.epochs = x, t, rows, batch_size, epochs
+        self.inputs, self.rows, self.batch_size, self.epochs = inputs, rows, batch_size, epochs
         self.order, self.seeds, self.outputs = order, seeds, outputs
         self.clip_value, self.clip_norm, self.sums, self.seed, self.call = clip_value, clip_norm, sums, seed, call
         self.updates, self.counts, self.access, self.watch = updates, counts, access, watch
@@ -239,16 +209,19 @@ cdef class Program:
         objective: the record of the loss, or None for a program that only predicts.
         itemsize: 4 for float32, 8 for float64.
         nbytes: of a frame's arena.
-        input, target: where in it a batch and its targets are gathered.
+        inputs: of each input and target its base and where in the arena a batch of it is gathered.
+        outputs: the places of the model's outputs.
         draws: calls of dropout's stream that a forward takes.
         light: so many samples take less time than giving the GIL away and taking it again.
         sources: the arrays outside of the arena, see Frame.
         blocks: how a batch in training is cut: the fields of Blocks but the last.
+        entries: what runs in which order, where the operations do not run in a row.
     """
 
     def __init__(
-        self, list operations not None, objective: object, Py_ssize_t itemsize, Py_ssize_t nbytes, Py_ssize_t input,
-        Py_ssize_t target, Py_ssize_t draws, Py_ssize_t light, list sources not None, blocks: tuple[int, ...],
+        self, list operations not None, objective: object, Py_ssize_t itemsize, Py_ssize_t nbytes,
+        list inputs not None, list outputs not None, Py_ssize_t draws, Py_ssize_t light, list sources not None,
+        blocks: tuple[int, ...], EntryList entries=None,
     ):
         cdef Py_ssize_t number
         if self.operations != NULL:
@@ -262,7 +235,10 @@ cdef class Program:
         if self.trains:
             load_objective(&self.objective, objective)
         self.itemsize, self.nbytes, self.draws, self.light = itemsize, nbytes, draws, light
-        self.input, self.target, self.sources = input, target, sources
+        self.inputs, self.outputs, self.sources, self.entries = inputs, outputs, sources, entries
+        if entries is not None:
+            entries.sequence.operations = self.operations
+            self.trains = entries.sequence.loss.base != 0
         self.accumulates = bytes([record.accumulates for record in operations])
         self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums, self.blocks.memory = blocks
         self.blocks.own = 0
@@ -286,6 +262,10 @@ cdef class Program:
         for i in range(self.count):
             planning = max(planning, planning_memory(self.operations + i))
         memory = scratch_for(planning)
+        if self.entries is not None:
+            most = max(sequence_scratch(&self.entries.sequence, N, self.itemsize, memory),
+                       sequence_scratch(&self.entries.sequence, last, self.itemsize, memory))
+            return most * self.itemsize
         for i in range(self.count):
             most = max(most, operation_scratch(self.operations + i, N, self.itemsize, memory))
             most = max(most, operation_scratch(self.operations + i, last, self.itemsize, memory))
@@ -294,7 +274,7 @@ cdef class Program:
                 blocks, self.operations, &self.objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
-    def train(self, Frame frame not None, TrainOptions o not None) -> tuple[bool, int, int, float, float, float, int]:
+    def train(self, Frame frame not None, TrainOptions o not None) -> tuple[bool, int, int, float, float, float, int, int]:
         """Take a step for each batch, epoch after epoch; see TrainOptions.
 
         Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
@@ -302,13 +282,15 @@ cdef class Program:
         are counted also when an exception ends the call.
 
         Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
-        that is divided by, the latest loss and draw; the step of a loss that is not finite is not taken.
+        that is divided by, the latest loss and draw, and the number of an entry that failed or -1; the step of a loss that is not
+        finite, or of a batch that fails, is not taken.
         """
         cdef Epoch e
         cdef Batch batch
         cdef Blocks blocks = self.blocks
         cdef bint fine = True, stands = True, counted = True, alone
-        cdef Py_ssize_t all_rows = cnp.PyArray_DIM(o.x, 0), N = min(o.batch_size, o.rows)
+        cdef Py_ssize_t N = min(o.batch_size, o.rows), i, ordered = 0 if o.order is None else cnp.PyArray_DIM(o.order, 0)
+        cdef const Sequence* sequence = &self.entries.sequence if self.entries is not None else NULL
         cdef Update* update = o.updates.update
         cdef Py_ssize_t runs = o.updates.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
@@ -318,16 +300,27 @@ cdef class Program:
         cdef Block block
         cdef void* scratch
         cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
-        if updates == NULL:
-            raise MemoryError()
-        block = take_scratch()
+        cdef Input* inputs = <Input*>PyMem_Calloc(len(o.inputs), sizeof(Input))
+        cdef Output* outputs = <Output*>PyMem_Calloc(len(o.outputs) + 1, sizeof(Output))
         memset(&e, 0, sizeof(e))
+        try:
+            if updates == NULL or inputs == NULL or outputs == NULL:
+                raise MemoryError()
+            if len(o.inputs) != len(self.inputs) or len(o.outputs) not in (0, len(self.outputs)):
+                raise ValueError(f"Program: expected {len(self.inputs)} inputs and targets, got {len(o.inputs)}")
+            for i in range(len(o.inputs)):
+                load_input(inputs + i, o.inputs[i], self.inputs[i], frame)
+            for i in range(len(o.outputs)):
+                load_output(outputs + i, o.outputs[i], self.outputs[i])
+        except BaseException:
+            PyMem_Free(updates)
+            PyMem_Free(inputs)
+            PyMem_Free(outputs)
+            raise
+        block = take_scratch()
+        e.inputs, e.outputs, e.input_count, e.output_count, e.failed = inputs, outputs, len(o.inputs), len(o.outputs), -1
         e.rows, e.batch_size = o.rows, o.batch_size
         e.order = <int64_t*>address(o.order)
-        e.x, e.t, e.outputs = <char*>address(o.x), <char*>address(o.t), <char*>address(o.outputs)
-        e.x_row, e.t_row = cnp.PyArray_NBYTES(o.x) // all_rows, cnp.PyArray_NBYTES(o.t) // all_rows
-        e.output_row = 0 if o.outputs is None else cnp.PyArray_NBYTES(o.outputs) // e.rows
-        e.input, e.target = <char*>address(frame.arena) + self.input, <char*>address(frame.arena) + self.target
         e.limit_of_values, e.limit_of_norm, e.sums = o.clip_value, o.clip_norm, o.sums
         e.pauses = o.after_backward is not None
         e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses)
@@ -342,7 +335,7 @@ cdef class Program:
                 e.total = e.count = 0
                 if shuffles != NULL:
                     with nogil:
-                        shuffle_kernel(shuffles[epoch], all_rows, e.order)
+                        shuffle_kernel(shuffles[epoch], ordered, e.order)
                 while e.done < e.rows:
                     enter(o.access)
                     try:
@@ -365,7 +358,7 @@ cdef class Program:
                         with nogil:
                             fine = dispatch_bint(
                                 self.itemsize == 4, run_steps[float], run_steps[double], self.operations, self.count, &blocks,
-                                &self.objective, update, runs, &e, &batch, untyped(scratch))
+                                &self.objective, sequence, update, runs, &e, &batch, untyped(scratch))
                         hold_threads(0)
                         if e.done > before:
                             note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
@@ -397,7 +390,9 @@ cdef class Program:
                 o.updates.count_steps(o.counts)
             give_scratch(block)
             PyMem_Free(updates)
-        return fine, e.done, e.steps, e.total, e.count, e.loss, e.call
+            PyMem_Free(inputs)
+            PyMem_Free(outputs)
+        return fine, e.done, e.steps, e.total, e.count, e.loss, e.call, e.failed
 
     def first_not_finite(self, Frame frame not None, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
@@ -413,6 +408,60 @@ cdef class Program:
             batch.first, batch.N = 0, N
             found = self.search(in_blocks, count, &batch)
         return found if found < count else -1
+
+    def run(
+        self, Frame frame not None, Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, list arrays not None, uint64_t seed=0,
+        uint64_t call=0,
+    ) -> int:
+        """Run entries from `first` to below `last` for a batch of N; return the number of one that failed, or -1.
+
+        `arrays` are the bases beside the frame's own and the arrays that they stand for.
+        """
+        cdef const Sequence* s = &self.entries.sequence
+        cdef Batch batch = frame.batch(N, NULL, seed, call)
+        cdef Blocks blocks = self.blocks
+        cdef Py_ssize_t base, failed
+        cdef cnp.ndarray array
+        cdef void* scratch
+        cdef int threads
+        if not 0 <= first <= last <= s.count:
+            raise IndexError(f"Program.run: expected entries of {s.count}, got {first} to {last}")
+        for base, array in arrays:
+            if base < ARRAYS:
+                batch.bases[base] = <char*>address(array)
+            else:
+                frame.table[base - ARRAYS] = <char*>address(array)
+        follow_threads()
+        threads = threads_for(INFINITY)
+        if N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
+            frame.latest_scratch = self.scratch_size(&blocks, N, N)
+            frame.latest_size, frame.latest_table, frame.latest_threads = N, table, threads
+        scratch = scratch_for(frame.latest_scratch)
+        if self.keeps_gil(N):
+            return dispatch_size(self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, &batch,
+                                 untyped(scratch))
+        hold_threads(threads)
+        with nogil:
+            failed = dispatch_size(self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, &batch,
+                                   untyped(scratch))
+        hold_threads(0)
+        return failed
+
+    def first_not_finite_entry(self, Frame frame not None, Py_ssize_t N, list arrays not None, uint64_t seed, uint64_t call) -> int:
+        """Run the forward entries once more; return the number of the first that yields what is not finite, or -1."""
+        cdef const Sequence* s = &self.entries.sequence
+        cdef Batch batch = frame.batch(N, NULL, seed, call)
+        cdef Blocks blocks = self.blocks
+        cdef Py_ssize_t base
+        cdef cnp.ndarray array
+        for base, array in arrays:
+            if base < ARRAYS:
+                batch.bases[base] = <char*>address(array)
+            else:
+                frame.table[base - ARRAYS] = <char*>address(array)
+        return dispatch_size(
+            self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, &batch,
+            untyped(scratch_for(self.scratch_size(&blocks, N, N))))
 
     cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
         cdef char* scratch = batch.bases[BLOCK] + self.blocks.memory

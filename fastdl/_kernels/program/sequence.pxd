@@ -1,0 +1,47 @@
+# The program of a traced graph: entries in the order in which they run; see sequence.pyx.
+from libc.stdint cimport uint64_t
+
+from fastdl._kernels.descriptor cimport Batch, Objective, Operand, Operation
+from fastdl._kernels.node cimport Extent, Node
+from fastdl._kernels.table cimport real
+
+# What an entry runs: a layer's operation forward or backward, a node, a loss forward or backward.
+cdef enum:
+    FORWARD
+    BACKWARD
+    NODE
+    LOSS
+    LOSS_BACKWARD
+
+# Its number among those of its kind, and the samples that a layer or a loss finds in a batch.
+cdef struct Entry:
+    Py_ssize_t what, number
+    Extent samples
+
+# A loss and where its value goes.
+cdef struct Criterion:
+    Objective objective
+    Operand y
+
+# `backward` is the number of the first entry that only gradients need. `loss` is the value that is trained on; where it is that of
+# `criterion` (else -1), batches count as this one counts.
+cdef struct Sequence:
+    Entry* entries
+    Node* nodes
+    Criterion* criteria
+    const Operation* operations
+    Py_ssize_t count, backward, criterion
+    Operand loss
+
+cdef class EntryList:
+    cdef Sequence sequence
+    # What the records' addresses point into.
+    cdef object records
+    cdef void* views
+
+# EntryList from `first` to below `last`; the number of one that fails, which ends the run, or -1.
+cdef Py_ssize_t run_sequence(
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
+# Elements of scratch for a batch of N, found with `memory`; the bytes of that memory.
+cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
+cdef Py_ssize_t first_not_finite_entry(const Sequence* s, const Batch* batch, real* scratch) noexcept nogil

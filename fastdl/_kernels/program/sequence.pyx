@@ -1,0 +1,234 @@
+"""The program of a traced graph: layers' operations, nodes and losses, forward and backward, in one order.
+
+Where a model is a row of layers, a program knows what follows what from the row itself; a graph's entries say it.
+"""
+
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
+from libc.math cimport NAN, isfinite
+from libc.string cimport memset
+
+from fastdl._kernels.descriptor cimport LossDescriptor, place
+from fastdl._kernels.node cimport (
+    DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, TRUTH, Arrays, NodeDescriptor, View, extent, resolve,
+)
+from fastdl._kernels.program.objective cimport objective_backward, objective_divisor, objective_forward, objective_scratch
+from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
+from fastdl._kernels.program.records cimport load_objective, load_operand
+
+# The kinds of entries, as a lowering writes them.
+RUN_FORWARD = FORWARD  # type: int
+RUN_BACKWARD = BACKWARD  # type: int
+RUN_NODE = NODE  # type: int
+RUN_LOSS = LOSS  # type: int
+RUN_LOSS_BACKWARD = LOSS_BACKWARD  # type: int
+
+
+cdef int load_extent(Extent* to, tuple given) except -1:
+    to.count, to.power = given
+    return 0
+
+
+cdef class EntryList:
+    """The entries of a program.
+
+    Args:
+        entries: (what, number, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
+        nodes: (descriptor, attributes, sizes, extents, views) of each; a view is (place, kind, offset, strides).
+        criteria: (record of the loss, place of its value) of each.
+        backward: the number of the first entry that only gradients need.
+        loss: the place of the value that is trained on, or None.
+        criterion: the number of the loss that has yielded it, or -1.
+    """
+
+    def __init__(
+        self, list entries not None, list nodes not None, list criteria not None, Py_ssize_t backward, tuple loss,
+        Py_ssize_t criterion,
+    ):
+        cdef Sequence* s = &self.sequence
+        cdef Py_ssize_t number, i, count = 0
+        cdef NodeDescriptor descriptor
+        cdef bytes attributes
+        cdef View* view
+        if s.entries != NULL:
+            raise TypeError("EntryList: expected to be made once; make another")
+        self.records = entries, nodes, criteria
+        s.entries = <Entry*>PyMem_Calloc(max(1, len(entries)), sizeof(Entry))
+        s.nodes = <Node*>PyMem_Calloc(max(1, len(nodes)), sizeof(Node))
+        s.criteria = <Criterion*>PyMem_Calloc(max(1, len(criteria)), sizeof(Criterion))
+        self.views = view = <View*>PyMem_Calloc(max(1, sum([len(record[4]) for record in nodes])), sizeof(View))
+        if s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL:
+            raise MemoryError()
+        s.count, s.backward, s.criterion = len(entries), backward, criterion
+        if loss is not None:
+            load_operand(&s.loss, loss)
+        for number in range(s.count):
+            s.entries[number].what, s.entries[number].number, samples = entries[number]
+            load_extent(&s.entries[number].samples, samples)
+        for number, (descriptor, attributes, sizes, extents, views) in enumerate(nodes):
+            if len(sizes) > MOST_AXES or len(views) > MOST_OPERANDS or len(extents) > MOST_EXTENTS:
+                raise ValueError(f"EntryList: expected at most {MOST_AXES} axes and {MOST_OPERANDS} operands, got more")
+            s.nodes[number].kernels, s.nodes[number].attributes = &descriptor.kernels, <const void*><const char*>attributes
+            s.nodes[number].axes, s.nodes[number].count, s.nodes[number].views = len(sizes), len(views), view
+            for i in range(len(sizes)):
+                load_extent(s.nodes[number].sizes + i, sizes[i])
+            for i in range(len(extents)):
+                load_extent(s.nodes[number].extents + i, extents[i])
+            for where, kind, offset, strides in views:
+                load_operand(&view.operand, where)
+                load_extent(&view.offset, offset)
+                view.kind, view.itemsize = kind
+                for i in range(len(strides)):
+                    load_extent(view.strides + i, strides[i])
+                view += 1
+        for number, (record, where) in enumerate(criteria):
+            load_objective(&s.criteria[number].objective, record)
+            load_operand(&s.criteria[number].y, where)
+
+    def __dealloc__(self):
+        PyMem_Free(self.sequence.entries)
+        PyMem_Free(self.sequence.nodes)
+        PyMem_Free(self.sequence.criteria)
+        PyMem_Free(self.views)
+
+    def __reduce__(self):
+        raise TypeError("EntryList: expected to stay in its process, for it holds addresses; trace the model again")
+
+
+cdef inline Batch of_samples(const Batch* batch, const Extent* samples) noexcept nogil:
+    """The batch as a layer sees it that finds another number of samples in it."""
+    cdef Batch own = batch[0]
+    own.N = extent(samples, batch.N)
+    return own
+
+
+cdef bint run_entry(const Sequence* s, const Entry* entry, const Batch* batch, real* scratch) noexcept nogil:
+    """Run an entry; whether it could."""
+    cdef Arrays arrays
+    cdef const Node* node
+    cdef Criterion* criterion
+    cdef double total, divisor
+    cdef real* y
+    if entry.what == NODE:
+        node = s.nodes + entry.number
+        resolve(node, batch, &arrays)
+        if real is float:
+            return node.kernels.run_float(&arrays, scratch) == DONE
+        else:
+            return node.kernels.run_double(&arrays, scratch) == DONE
+    elif entry.what == FORWARD:
+        forward_operation(s.operations + entry.number, batch, scratch)
+    elif entry.what == BACKWARD:
+        backward_operation(s.operations + entry.number, batch, scratch)
+    else:
+        criterion = s.criteria + entry.number
+        divisor = objective_divisor(&criterion.objective, batch, scratch)
+        if entry.what == LOSS:
+            total = objective_forward(&criterion.objective, batch, scratch)
+            y = <real*>place(&criterion.y, batch)
+            # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
+            y[0] = <real>(total / divisor) if divisor != 0 else <real>NAN
+        else:
+            objective_backward(&criterion.objective, batch, divisor, scratch)
+    return True
+
+
+cdef Py_ssize_t run_sequence(
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef Batch own
+    cdef const Entry* entry
+    for i in range(first, last):
+        entry = s.entries + i
+        if entry.what == NODE or (entry.samples.count == 1 and entry.samples.power == 1):
+            if not run_entry(s, entry, batch, scratch):
+                return i
+        else:
+            own = of_samples(batch, &entry.samples)
+            if not run_entry(s, entry, &own, scratch):
+                return i
+    return -1
+
+
+cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+    cdef Py_ssize_t i, most = 0, samples
+    cdef Batch batch
+    cdef Arrays arrays
+    cdef const Entry* entry
+    cdef const Node* node
+    memset(&batch, 0, sizeof(batch))
+    batch.N = N
+    for i in range(s.count):
+        entry = s.entries + i
+        samples = extent(&entry.samples, N)
+        if entry.what == NODE:
+            node = s.nodes + entry.number
+            if node.kernels.scratch != NULL:
+                shaped(node, N, &arrays)
+                most = max(most, node.kernels.scratch(&arrays, itemsize))
+        elif entry.what == FORWARD or entry.what == BACKWARD:
+            most = max(most, operation_scratch(s.operations + entry.number, samples, itemsize, memory))
+        else:
+            most = max(most, objective_scratch(&s.criteria[entry.number].objective))
+    return most
+
+
+cdef void shaped(const Node* node, Py_ssize_t N, Arrays* arrays) noexcept nogil:
+    """A node's arrays without their addresses."""
+    cdef Py_ssize_t i, axis
+    memset(arrays, 0, sizeof(Arrays))
+    arrays.axes, arrays.count, arrays.attributes = node.axes, node.count, node.attributes
+    for axis in range(node.axes):
+        arrays.sizes[axis] = extent(node.sizes + axis, N)
+    for i in range(node.count):
+        arrays.operands[i].kind = node.views[i].kind
+        for axis in range(node.axes):
+            arrays.operands[i].strides[axis] = extent(node.views[i].strides + axis, N)
+
+
+cdef Py_ssize_t first_not_finite_entry(const Sequence* s, const Batch* batch, real* scratch) noexcept nogil:
+    """The number of the first entry, before the backward ones, that yields what is not finite; else -1."""
+    cdef Py_ssize_t i
+    cdef Batch own
+    cdef const Entry* entry
+    for i in range(s.backward):
+        entry = s.entries + i
+        if run_sequence(s, i, i + 1, batch, scratch) >= 0:
+            return -1
+        own = of_samples(batch, &entry.samples)
+        if not finite_entry(s, entry, batch if entry.what == NODE else &own, scratch):
+            return i
+    return -1
+
+
+cdef bint finite_entry(const Sequence* s, const Entry* entry, const Batch* batch, real* _) noexcept nogil:
+    cdef Arrays arrays
+    cdef const Operation* op
+    cdef const real* y
+    cdef Py_ssize_t i, n = 1
+    if entry.what == NODE:
+        resolve(s.nodes + entry.number, batch, &arrays)
+        if arrays.operands[0].kind != FLOATING:
+            return True
+        return finite_along(&arrays, 0, <const real*>arrays.operands[0].at)
+    if entry.what == FORWARD:
+        op = s.operations + entry.number
+        if op.kernels.partial:
+            return True
+        y, n = <const real*>place(&op.y, batch), op.y_size * batch.N
+    else:
+        y = <const real*>place(&s.criteria[entry.number].y, batch)
+    for i in range(n):
+        if not isfinite(y[i]):
+            return False
+    return True
+
+
+cdef bint finite_along(const Arrays* arrays, Py_ssize_t axis, const real* at) noexcept nogil:
+    """Whether the output's elements, from an axis on, are finite."""
+    cdef Py_ssize_t i
+    if axis == arrays.axes:
+        return isfinite(at[0])
+    for i in range(arrays.sizes[axis] if arrays.operands[0].strides[axis] else min(arrays.sizes[axis], <Py_ssize_t>1)):
+        if not finite_along(arrays, axis + 1, at + i * arrays.operands[0].strides[axis]):
+            return False
+    return True
