@@ -9,11 +9,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl.casting import cast, first_rounded
 from fastdl.data.memmap import Mapped, blocks, lies_in_file
+from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.validation import as_array, non_finite_row
 
 Array = NDArray[Any]
 Rows: TypeAlias = Array | Mapped
+# What models take and yield that have several inputs or outputs.
+AnyRows: TypeAlias = Rows | Nested
 LARGEST = np.iinfo(np.int64).max
 
 
@@ -59,26 +62,50 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
     return _finite(_converted(array, dtype), "y", owner)
 
 
-def pair(x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], owner: str) -> tuple[Rows, Rows]:
+def pair(x: Any, y: Any, dtype: np.dtype[Any], owner: str) -> tuple[Any, Any]:
     """Inputs and targets of the same number of samples, at least one; those in files stay there.
 
     Raises:
         TypeError, ValueError: those of `inputs` and `targets`.
         ValueError: if there are no samples, or not as many in y as in x.
     """
-    samples, truth = inputs(x, dtype, owner), targets(y, dtype, owner)
-    if len(samples) != len(truth):
-        for name, value in (("x", x), ("y", y)):
-            if isinstance(value, tuple) and any(isinstance(part, np.ndarray) for part in value):
-                raise InvalidTypeError(owner, "one array", f"a tuple of {len(value)}", argument=name)
+    samples: Any = several(x, dtype, owner, "x") if is_nested(x) else inputs(x, dtype, owner)
+    truth: Any = y
+    if y is not NO_TARGETS:
+        truth = several(y, dtype, owner, "y") if is_nested(y) else targets(y, dtype, owner)
+    if truth is not NO_TARGETS and len(samples) != len(truth):
         raise InvalidValueError(owner, "as many rows in x as in y", f"{len(samples)} and {len(truth)}")
     if len(samples) == 0:
         raise InvalidValueError(owner, "at least one sample", "none")
     return samples, truth
 
 
-def in_memory(rows: Rows) -> Array:
-    """All of the rows as an array, read from their file where they lie in one."""
+def several(value: Any, dtype: np.dtype[Any], owner: str, name: str) -> Nested:
+    """A tuple or dictionary of arrays of as many rows each: floats in dtype, integers as int64, truth values as they are.
+
+    Raises:
+        TypeError: if one is not numeric, masked or sparse.
+        ValueError: if one has no rows, a value that is not finite in dtype, or others a different number of rows.
+    """
+    places = {id(array): place for place, array in leaves(value)}
+
+    def ready(array: Any) -> Rows:
+        rows = _rows(array, f"{name}[{places[id(array)]!r}]", owner)
+        if rows.dtype.kind == "b":
+            return np.ascontiguousarray(rows)
+        if rows.dtype.kind in "iu":
+            return _indices(rows, owner)
+        return _finite(_converted(rows, dtype), f"{name}[{places[id(array)]!r}]", owner)
+
+    found = Nested(mapped(value, ready))
+    found.refuse_unequal(owner)
+    return found
+
+
+def in_memory(rows: Any) -> Any:
+    """All of the rows as an array, read from their file where they lie in one; of several, of each."""
+    if isinstance(rows, Nested):
+        return Nested(rows.map(in_memory))
     return rows[:] if isinstance(rows, Mapped) else rows
 
 

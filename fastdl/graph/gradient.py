@@ -167,6 +167,9 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
     """x^p: p x^(p - 1), 0 where p is 0; log(x) x^p, 0 where x is 0 and p is not negative, as in torch."""
     x, p = inputs
+    exponent = op.number_of(p)
+    if exponent is not None:
+        return [e("multiply", gy, e("multiply", p, e("power", x, exponent - 1))) if exponent else None, None]
     to_x = op.where_of(e("equal", p, 0.0), 0.0, e("multiply", p, e("power", x, e("subtract", p, 1.0))))
     still = e("logical_and", e("equal", x, 0.0), e("greater_equal", p, 0.0))
     to_p = op.where_of(still, 0.0, e("multiply", y, e("log", op.where_of(still, 1.0, x))))

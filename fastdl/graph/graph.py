@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import local
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value, where
+
+
+class _Current(local):
+    """The graph that this thread traces, for what has no value to tell it."""
+
+    graph: Graph | None = None
+
+
+current = _Current()
 
 
 class Node(NamedTuple):
@@ -26,9 +38,13 @@ class Graph:
 
     Args:
         dtype: that of all floating values, float32 or float64.
+        capacity: the most samples that the symbol N may stand for.
     """
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, capacity: int = 1) -> None:
+        self.capacity = capacity
+        # The draws that layers take in a run, the fewest samples of a batch, and the layer that asks for them.
+        self.draws, self.least_samples, self.demanding = 0, 1, None
         self.dtype: np.dtype[Any] = np.dtype(dtype)
         self.nodes: list[Node] = []
         # The values of nodes that were made alike, by what they are: equal ones are computed once.
@@ -80,8 +96,13 @@ class Graph:
         if found is not None:
             return found[0]
         own = np.array(array, dtype=self.own(np.asarray(array).dtype))
+        number = ("constant", own.dtype, own.tobytes()) if own.shape == () else None
+        if number in self._known:
+            return self._known[number]
         ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
         value = self._new("constant", (), {"array": own}, own.shape, own.dtype, ones)
+        if number is not None:
+            self._known[number] = value
         if isinstance(array, np.ndarray):
             self._constants[id(array)] = value, array
         return value
@@ -94,6 +115,15 @@ class Graph:
             self._of_parameter[id(parameter)] = found
             self.parameters[found.number] = parameter
         return found
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Let this be the thread's graph inside the block."""
+        before, current.graph = current.graph, self
+        try:
+            yield
+        finally:
+            current.graph = before
 
     def own(self, dtype: Any) -> np.dtype[Any]:
         """The dtype that values of this kind have in the graph."""

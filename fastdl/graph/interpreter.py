@@ -17,6 +17,14 @@ from fastdl.graph.value import Value
 COMPUTE: dict[str, Callable[..., Any]] = {}
 
 
+class Symbols(dict[str, int]):
+    """What symbols stand for in a run, and what its layers and losses keep for backward, by their nodes' numbers."""
+
+    def __init__(self, values: Mapping[str, int]) -> None:
+        super().__init__(values)
+        self.kept: dict[Any, Any] = {}
+
+
 def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> list[Any]:
     """The arrays of some values of a graph.
 
@@ -26,7 +34,7 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
         inputs: arrays by the inputs' names; those that share a symbol agree in its size.
     """
     needed = _needed(graph, outputs)
-    values = symbols_of(graph, inputs)
+    values = Symbols(symbols_of(graph, inputs))
     arrays: dict[int, Any] = {}
     with np.errstate(all="ignore"):
         for number in sorted(needed):
@@ -85,7 +93,9 @@ def symbols_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:
     return values
 
 
-def _computes(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def computes(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter what computes these operations."""
+
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         COMPUTE.update(dict.fromkeys(names, function))
         return function
@@ -124,20 +134,20 @@ COMPUTE |= {
 }
 
 
-@_computes("argmax", "argmin")
+@computes("argmax", "argmin")
 def _(node: Node, values: Any, x: Any) -> Any:
     (axis,) = node.attributes["axes"]
     return getattr(np, node.operation)(x, axis=axis, keepdims=True)
 
 
-@_computes("put")
+@computes("put")
 def _(node: Node, values: Any, x: Any) -> Any:
     found = np.zeros(numbers(node.shape, values), x.dtype)
     found[_slices(node, values)] = x
     return found
 
 
-@_computes("put_along")
+@computes("put_along")
 def _(node: Node, values: Any, x: Any, index: Any) -> Any:
     found, axis = np.zeros(numbers(node.shape, values), x.dtype), node.attributes["axis"]
     shape = np.broadcast_shapes(x.shape, index.shape)
@@ -147,7 +157,7 @@ def _(node: Node, values: Any, x: Any, index: Any) -> Any:
     return found
 
 
-@_computes("put_taken")
+@computes("put_taken")
 def _(node: Node, values: Any, x: Any, index: Any) -> Any:
     found, axis = np.zeros(numbers(node.shape, values), x.dtype), node.attributes["axis"]
     np.add.at(found, (*[slice(None)] * axis, index), x)

@@ -85,7 +85,35 @@ def elementwise(name: str, *inputs: Any) -> Value:
     if name in COMPARING + LOGICAL + TESTING:
         dtype = np.dtype(np.bool_)
     shape, deliberate = broadcast(values, name)
-    return graph.add(name, tuple(values), shape, dtype, deliberate)
+    simpler = _simpler(name, values, shape, dtype)
+    return graph.add(name, tuple(values), shape, dtype, deliberate) if simpler is None else simpler
+
+
+def number_of(value: Value) -> Any:
+    """The number that a value is in each of its elements, where the trace knows it; else None."""
+    nodes = value.graph.nodes
+    node = nodes[value.number]
+    while node.operation == "broadcast_to":
+        node = nodes[node.inputs[0]]
+    return node.attributes["array"][()] if node.operation == "constant" and node.shape == () else None
+
+
+def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[Any]) -> Value | None:
+    """What a ufunc of numbers is, or one with a number that changes nothing; None where it is what it is."""
+    known = [number_of(value) for value in values]
+    if all(number is None for number in known):
+        return None
+    if all(value.shape == () for value in values) and None not in known:
+        with np.errstate(all="ignore"):
+            found = np.asarray(getattr(np, name)(*known))
+        return values[0].graph.constant(found) if found.dtype.kind == dtype.kind else None
+    if name == "power" and known[1] == 2:
+        return elementwise("square", values[0])
+    if name in ("multiply", "divide", "power") and known[-1] == 1 and same_shape(values[0].shape, shape):
+        return values[0]
+    if name == "multiply" and known[0] == 1 and same_shape(values[1].shape, shape):
+        return values[1]
+    return None
 
 
 def where_of(condition: Any, x: Any, y: Any) -> Value:
@@ -104,6 +132,10 @@ def cast(value: Value, dtype: Any) -> Value:
     dtype = value.graph.own(dtype)
     if value.dtype == dtype:
         return value
+    node = value.graph.nodes[value.number]
+    if node.operation == "constant":
+        with np.errstate(all="ignore"):
+            return value.graph.constant(node.attributes["array"].astype(dtype))
     return value.graph.add("cast", (value,), value.shape, dtype, value.deliberate, to=dtype.str)
 
 
@@ -284,9 +316,16 @@ def matmul(one: Value, other: Value) -> Value:
     return graph.add("matmul", (one, other), (*lead, one.shape[-2], other.shape[-1]), graph.dtype)
 
 
+def _whole(size: Dimension, start: Any, stop: Any, step: int) -> tuple[Any, Any, int]:
+    """A slice, in the form of one without ends where it is of all elements."""
+    fixed = not any(isinstance(each, Size) for each in (size, start, stop))
+    return (None, None, 1) if fixed and step == 1 and not start and stop == size else (start, stop, step)
+
+
 def cut(value: Value, slices: Sequence[tuple[Any, Any, int]]) -> Value:
     """Elements from start to stop, which are sizes or None for an end, in steps, along each axis."""
     shape = []
+    slices = [_whole(size, *each) for size, each in zip(value.shape, slices, strict=True)]
     for size, (start, stop, step) in zip(value.shape, slices, strict=True):
         if start is None and stop is None and abs(step) == 1:
             shape.append(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.size import Shape, Size, total
 
-PACKAGE = str(Path(__file__).parent.parent)
+PACKAGE, NUMPY = str(Path(__file__).parent.parent), f"{os.sep}numpy{os.sep}"
 # NumPy's functions by what they become of Values; functions/ fills them, and adds ndarray's methods to the class.
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 REDUCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -119,7 +120,7 @@ def where() -> str:
     frame: Any = sys._getframe(1)
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(PACKAGE) and f"{Path('/numpy/')}" not in file and not file.startswith("<"):
-            return f"{Path(file).name}:{frame.f_lineno}"
+        if not file.startswith(PACKAGE) and NUMPY not in file and not file.startswith("<"):
+            return f"{file.rpartition(os.sep)[2]}:{frame.f_lineno}"
         frame = frame.f_back
     return "traced code"

@@ -51,6 +51,7 @@ from fastdl.nn.softmax import LogSoftmax as LogSoftmax
 from fastdl.nn.softmax import Softmax as Softmax
 
 if TYPE_CHECKING:
+    from fastdl.nn import functional as functional
     from fastdl.nn.spec import from_spec as from_spec
     from fastdl.nn.spec import to_spec as to_spec
 
@@ -65,7 +66,11 @@ del _LAYERS["Module"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the parser of specs when it is first asked for."""
+    """Import the parser of specs, and functional, when they are first asked for."""
+    if name == "functional":
+        from importlib import import_module
+
+        return import_module("fastdl.nn.functional")
     if name in ("from_spec", "to_spec"):
         from fastdl.nn import spec
 

@@ -103,6 +103,13 @@ class Sequential(Layer):
             raise
         return x, places
 
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """See Module._apply."""
+        (x,) = inputs
+        for layer in self._layers.copy().values():
+            x = layer(x)
+        return x
+
     def _plan(self, plan: Any, x: Any) -> Any:
         for name, layer in self._layers.copy().items():
             x = plan.through(layer, x, name)
@@ -184,6 +191,11 @@ class Residual(Layer):
             )
         return y + around, (saved, saved_around)
 
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """See Module._apply."""
+        (x,) = inputs
+        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+
     def _plan(self, plan: Any, x: Any) -> Any:
         x = x.for_several()
         ways = [plan.through(self.body, x, "body").for_several()]
@@ -226,6 +238,11 @@ class Parallel(Layer):
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """The branches' outputs side by side."""
         return side_by_side([run_forward(branch, x) for branch in self.branches], self)
+
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """See Module._apply."""
+        (x,) = inputs
+        return np.concatenate([branch(x) for branch in self.branches], axis=1)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         x = x.for_several()
@@ -281,6 +298,12 @@ class Siamese(Layer):
         inputs = [x[:, i] for i in range(x.shape[1])] if stacked else x
         y, saved = side_by_side([run_forward(self.body, each) for each in inputs], self)
         return y, (stacked, *saved)
+
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """See Module._apply."""
+        given = list(inputs)
+        parts = given if len(given) > 1 else [given[0][:, number] for number in range(given[0].shape[1])]
+        return np.concatenate([self.body(part) for part in parts], axis=1)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         if not prod(x.shape[:1]):

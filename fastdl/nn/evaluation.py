@@ -23,7 +23,7 @@ def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:
     unchanged = watch(model, passing={"training"})  # first: another thread may change the model while it is copied
     modules = list(model.modules())
     copy = copy_of(model, False)
-    if not all(map(is_own, modules)):
+    if not all(is_own(module) or (module._forward_only and module.traced) for module in modules):
         return copy, nullcontext()
     access = Access(reads=[*model.parameters(), *modules])
     vars(model)["_evaluation"] = unchanged, copy, access

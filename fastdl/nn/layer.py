@@ -54,6 +54,12 @@ class Layer(Module):
         elif hasattr(cls, "_forward"):
             cls._run_forward, cls._run_backward = cls._forward, cls._backward
 
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """See Module._apply."""
+        from fastdl.graph.layers import layer
+
+        return layer(self, *inputs, **named)
+
     def forward(self, x: Any) -> Any:
         """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
         y, saved = self._run_forward(x)

@@ -12,6 +12,7 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
@@ -59,7 +60,24 @@ class Loss(Layer):
         return weighed_gradient(lambda traced: self.function(traced, target), output)
 
     def __call__(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if type(output) is Value:
+            return self._apply(output, target)
         return self.forward(output, target)
+
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """The reduced loss of traced values; losses that are not reduced for reduction "none"."""
+        from fastdl.graph import layers
+
+        output, target = inputs
+        if hasattr(self, "_objective") and self.reduction != "none":
+            return layers.loss(self, output, target)
+        losses = self.function(output, target)
+        if self.reduction == "none":
+            return losses
+        total: Any = np.sum(losses)
+        if self.reduction == "sum":
+            return total
+        return total / (losses.size if self.reduction == "mean" else losses.shape[0])
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.value import Value
 from fastdl.messages import listed, shown
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
@@ -74,7 +75,15 @@ class Module(Copying):
         raise TypeError(f"{type(self).__name__} has no forward: define forward(self, x)")
 
     def backward(self, grad_output: Any) -> Any:
-        """Return the gradient with respect to the latest forward's input; defined by the subclass."""
+        """Return the gradient with respect to the latest forward's input; defined by the subclass, or derived from forward alone.
+
+        A derived one takes a gradient for each output, in a tuple or dictionary as forward returns them, and gives one for each
+        input.
+        """
+        if self._forward_only and self.traced:
+            from fastdl.nn.forward_only import backward
+
+            return backward(self, grad_output)
         raise TypeError(f"{type(self).__name__} has no backward: define backward(self, grad_output)")
 
     def backward_parameters(self, grad_output: Any) -> None:
@@ -84,8 +93,30 @@ class Module(Copying):
         """
         self.backward(grad_output)
 
-    def __call__(self, *inputs: Any) -> Any:
-        return self.forward(inputs[0]) if len(inputs) == 1 else self.forward(*inputs)
+    # Whether the class defines forward alone, which is traced then.
+    _forward_only: bool = False
+    # Assign False to run forward as it is written, without a trace, for prints and breakpoints.
+    traced: bool = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = "_forward" not in dir(cls) and "_plan" not in dir(cls)
+        cls._forward_only = own and cls.forward is not Module.forward and cls.backward is Module.backward
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        if len(inputs) == 1 and type(inputs[0]) is not Value and not named and not self._forward_only:
+            return self.forward(inputs[0])
+        return self._call_traced(inputs, named)
+
+    def _call_traced(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """A call within a trace, or of a module that defines forward alone."""
+        from fastdl.nn.forward_only import called
+
+        return called(self, inputs, named)
+
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """The output for traced values; a layer adds its operation to their graph."""
+        return self.forward(*inputs, **named)
 
     def vjp(self, *inputs: Any) -> tuple[Any, Callable[..., Any]]:
         """Return the output for the inputs, and a function for its gradients, the pullback.

@@ -12,10 +12,11 @@ from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
+from fastdl.nn.traced_operators import TracedOperators
 from fastdl.validation import as_array, as_float_dtype
 
 
-class Parameter:
+class Parameter(TracedOperators):
     """An array that an optimizer changes, beside the gradient of the loss with respect to it.
 
     Args:
@@ -23,7 +24,8 @@ class Parameter:
         requires_grad: False freezes the parameter: it is neither differentiated nor updated.
 
     `data` and `grad` keep their place in memory for the parameter's life (an optimizer lays both out in one flat buffer):
-    assigning to them copies the values in. `grad` starts as zeros.
+    assigning to them copies the values in. `grad` starts as zeros. In a forward that is traced, NumPy's operators and
+    functions take the parameter itself.
 
     Raises:
         TypeError: if data is not of dtype float32 or float64.

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def run_forward(module: Module, x: Any) -> tuple[Any, Any]:
     """A module's output for x, and what `run_backward` needs."""
     if module._stateful or "forward" in module.__dict__:
-        return stateful.run_forward(module, x)
+        return _run_in_python(module, x)
     return module._run_forward(x)  # pyright: ignore[reportAttributeAccessIssue]
 
 
@@ -23,13 +23,24 @@ def run_forward_of(module: Module, inputs: Sequence[Any]) -> tuple[Any, Any]:
     if len(inputs) == 1:
         return run_forward(module, inputs[0])
     if module._stateful or "forward" in module.__dict__:
-        return stateful.run_forward(module, *inputs)
+        return _run_in_python(module, *inputs)
     return module._run_forward(*inputs)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _run_in_python(module: Module, *inputs: Any) -> tuple[Any, Any]:
+    """A module's own forward, or its program where that is all that it defines."""
+    if not (module._forward_only and module.traced):
+        return stateful.run_forward(module, *inputs)
+    from fastdl.nn.forward_only import recorded
+
+    return recorded(module, inputs)
 
 
 def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
     """The gradient with respect to the input of the forward that saved this; see Layer."""
     own = module.__dict__
+    if hasattr(saved, "pull"):
+        return saved.pull(module, grad_output, with_parameters)
     if module._stateful or isinstance(saved, stateful.Left) or "backward" in own or "backward_parameters" in own:
         return stateful.run_backward(module, saved, grad_output, with_input, with_parameters)
     return module._run_backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]

@@ -152,6 +152,7 @@ class _Trace:
         self.running: list[tuple[_Call, dict[int, list[str]]]] = []
         for _, module in self.names.values():
             vars(module)["forward"] = self._noting(module, module.forward)
+            vars(module)["traced"] = False
 
     def _noting(self, module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*inputs: Any) -> Any:

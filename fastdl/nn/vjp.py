@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
     """See Module.vjp. A copy that shares parameters and buffers runs, so that the module itself keeps what it had."""
+    if module._forward_only and module.traced:
+        from fastdl.nn import forward_only
+
+        return forward_only.vjp(module, inputs)
     modules = list(module.modules())
     for part, name in product(modules, ("forward", "backward", "backward_parameters")):
         if name in vars(part):  # it would call the part, not its copy

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
 from fastdl.data.memmap import Mapped
+from fastdl.data.nested import NO_TARGETS, Nested, is_nested
 from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.messages import shown
 from fastdl.nn.module import Module
@@ -22,7 +23,7 @@ from fastdl.training.history import Metric
 from fastdl.validation import positive_integer, refuse_special, true_or_false
 
 Array = NDArray[Any]
-Pair: TypeAlias = tuple[Array, Array]
+Pair: TypeAlias = tuple[Any, Any]
 # What `fit` takes as batches: pairs (x, y), or a function of no arguments that returns them.
 Source: TypeAlias = Iterable[tuple[ArrayLike, ArrayLike]] | Callable[[], Iterable[tuple[ArrayLike, ArrayLike]]]
 AGAIN = "write a function that makes them anew for each epoch, as in fit(lambda: batches(...), epochs=...)"
@@ -71,6 +72,13 @@ class Feed(Protocol):
         ...
 
 
+def lies_in_file(rows: Any) -> bool:
+    """Whether rows, or one of several arrays of them, are read from a file batch by batch."""
+    if isinstance(rows, Nested):
+        return any(isinstance(array, Mapped) for _, array in rows.arrays())
+    return isinstance(rows, Mapped)
+
+
 class Samples:
     """Arrays of samples, in memory or in files, dealt into batches."""
 
@@ -111,7 +119,7 @@ class Samples:
     def whole(self) -> tuple[Array, Array, Array | None, int] | None:
         """See Feed."""
         x, y, rows = self._x, self._y, self._rows
-        if isinstance(x, Mapped) or isinstance(y, Mapped):
+        if lies_in_file(x) or lies_in_file(y):
             return None
         if self._order is None:
             return x[:rows], y[:rows], None, self._batch_size
@@ -227,6 +235,8 @@ class Batches:
             count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise InvalidTypeError(place, "a pair (x, y)", f"{type(batch).__name__}{count}")
         x, y = map(input_validation.in_memory, input_validation.pair(batch[0], batch[1], self._dtype, place))
+        if isinstance(x, Nested) or isinstance(y, Nested):
+            return (x.copy(), y.copy()) if own else (x, y)
         found = x.shape[1:], y.shape[1:], y.dtype
         wanted = self._samples = self._samples or found
         for name, one, other in zip("xy", wanted, found, strict=False):
@@ -246,8 +256,9 @@ def feed_of(
     batch_size: int | None,
     shuffle: bool | None,
     drop_last: bool,
+    without_targets: bool = False,
 ) -> Feed:
-    """What `fit` is fed with, as its arguments say.
+    """What `fit` is fed with, as its arguments say; `without_targets` allows an array x alone.
 
     Raises:
         TypeError: if an argument is of another kind, or does not go with an iterable of batches.
@@ -264,7 +275,9 @@ def feed_of(
     shuffle = None if shuffle is None else true_or_false(shuffle, "shuffle", "Trainer.fit")
     drop_last = true_or_false(drop_last, "drop_last", "Trainer.fit")
     refuse_special(x, "x", "Trainer.fit")
-    array = hasattr(x, "__array__") or hasattr(x, "__array_interface__")
+    array = hasattr(x, "__array__") or hasattr(x, "__array_interface__") or is_nested(x)
+    if y is None and array and without_targets:
+        y = NO_TARGETS  # pyright: ignore[reportAssignmentType]
     if y is None and array:
         raise InvalidTypeError(
             "Trainer.fit", "y beside x", f"{type(x).__name__} alone", "write fit(x, y, ...) or fit(batches, ...)"

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl.data.input_validation import Rows, in_memory
+from fastdl.data.input_validation import AnyRows, Rows, in_memory
 from fastdl.data.memmap import blocks
+from fastdl.data.nested import Nested, bare
 from fastdl.errors import FastdlError, InvalidTypeError
+from fastdl.graph.trace import call
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -19,7 +21,7 @@ from fastdl.nn.walk import weights_dtype
 from fastdl.random import Stream, drawing_from
 from fastdl.training.history import Metric
 from fastdl.training.inference import outputs
-from fastdl.training.measuring import try_metrics
+from fastdl.training.measuring import loss_value, try_metrics
 
 Array = NDArray[Any]
 
@@ -34,19 +36,19 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
         ValueError: what model and criterion say of them, with the numbers of the rows where it is the criterion.
         Exception: what a metric raises, of these rows and of all.
     """
-    rows = sorted({*range(min(len(y), 2)), *_rows_of_extremes(y)})
+    rows = sorted({*range(min(len(x), 2)), *_rows_of_extremes(y)})
     with no_grad(), np.errstate(all="ignore"):
         output = outputs(model, x[rows])
         try:
             with explained_dtype(model, output):
-                criterion(output, y[rows])
+                loss_value(criterion, output, bare(y[rows]), model)
         except ValueError as error:
             note = f"tried on rows {', '.join(map(str, rows))}"
             if not isinstance(error, FastdlError):
                 raise ValueError(f"{error} ({note})") from error
             error.note = note
             raise
-        try_metrics(metrics, criterion, output, y[rows], lambda: (outputs(model, x), in_memory(y)))
+        try_metrics(metrics, criterion, output, bare(y[rows]), lambda: (outputs(model, x), bare(in_memory(y))))
 
 
 @contextmanager
@@ -56,7 +58,7 @@ def explained_dtype(model: Module, output: Array) -> Iterator[None]:
         yield
     except TypeError as error:
         wanted = weights_dtype(model)
-        if output.dtype == wanted:
+        if not isinstance(output, np.ndarray) or output.dtype == wanted:
             raise
         expected = f"{type(model).__name__}.forward to return {wanted}, the dtype of the weights"
         explained = InvalidTypeError(None, expected, output.dtype, "write .astype(x.dtype) behind what it returns")
@@ -72,10 +74,12 @@ def try_row_alone(model: Module, x: Rows) -> None:
     """
     copy = copy_of(model, None if model.training else True, buffers=True)
     with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))):
-        copy(x[:1])
+        call(copy, bare(x[:1]))
 
 
-def _rows_of_extremes(y: Rows) -> set[int]:
+def _rows_of_extremes(y: AnyRows) -> set[int]:
+    if isinstance(y, Nested):
+        return set().union(*(_rows_of_extremes(array) for _, array in y.arrays() if array.dtype.kind != "b"))
     if not y.size:
         return set()
     each = y.size // len(y)

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from fastdl import optim
+from fastdl.data.nested import bare
+from fastdl.graph.trace import call
 from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.training.derived_loss import DerivedLoss
 
 Array = NDArray[Any]
 
@@ -67,6 +70,9 @@ class Engine(Protocol):
     """Trains on batches; `name` says which engine it is and why; a native one also runs epochs in a row (NativeEngine.epochs)."""
 
     native: bool
+    in_a_row: bool
+    # Whether a later fit may go on with it.
+    lasts: bool
     name: str
     task: Task
 
@@ -77,6 +83,10 @@ class Engine(Protocol):
 
     def current(self) -> bool:
         """Whether the model still is what the engine was made for."""
+        ...
+
+    def suits(self, x: Any, y: Any) -> bool:
+        """Whether it may run on such rows."""
         ...
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
@@ -92,7 +102,7 @@ class Engine(Protocol):
 class PlainEngine:
     """A Python loop over modules: for every model."""
 
-    native = False
+    native = in_a_row = lasts = False
     most = math.inf
 
     def __init__(self, task: Task, why: str) -> None:
@@ -102,17 +112,23 @@ class PlainEngine:
         """See Engine."""
         return True
 
+    def suits(self, x: Any, y: Any) -> bool:
+        """See Engine."""
+        return True
+
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm, after_backward = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
+        if not hasattr(criterion, "backward"):
+            criterion = DerivedLoss(criterion, model)
         rows = len(x) if order is None else len(order)
         for step, start in enumerate(range(0, rows, batch_size), 1):
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
-            output = model(xb)
-            loss = float(criterion(output, yb))
+            output = call(model, bare(xb))
+            loss = float(criterion(output, bare(yb)))
             counted = criterion._counted(len(yb)) if isinstance(criterion, Loss) else len(yb)
             # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
+from fastdl.data.nested import bare, joined
 from fastdl.errors import DivergenceError
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
@@ -57,7 +57,7 @@ class Fitting:
         self.trainer, self.feed, self.position, self.rng = trainer, feed, position, position.rng
         self.validation, self.augment, self.callbacks = validation, augment, callbacks
         self._watching_steps = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
-        self._latest_engine: Engine | None = None
+        self._latest_engine: Engine | None = trainer._latest_engine
         self._task = trainer.task()
 
     def run(self, epochs: int, resumed: bool) -> None:
@@ -135,7 +135,8 @@ class Fitting:
             raise self._diverged(error) from None
         record = {"loss": losses.of_epoch(self._task.sums)}
         if seen is not None:
-            record |= measured(trainer.metrics, trainer.criterion, *map(np.concatenate, seen))
+            output, target = joined(seen[0]), bare(joined([bare(each) for each in seen[1]]))
+            record |= measured(trainer.metrics, trainer.criterion, output, target)
         if self.validation is not None:
             x, y = self.validation
             record |= {f"val_{name}": value for name, value in trainer.judge(outputs(trainer.model, x), y).items()}
@@ -147,7 +148,7 @@ class Fitting:
         They are recorded and watched as if they had been run one by one; the generator goes on from the latest that was begun.
         """
         engine = self._current_engine()
-        if engine is None or not engine.native:
+        if engine is None or not engine.in_a_row:
             return False
         trainer, records, position = self.trainer, self.trainer.history.records, self.position
         before = self.rng.bit_generator.state
@@ -233,9 +234,10 @@ class Fitting:
     def _engine(self, x: Array, y: Array, rows: int) -> Engine:
         """The engine of this fit, made anew for larger batches or when the model is not what it was."""
         engine = self._current_engine()
-        if engine is None or engine.most < rows:
+        if engine is None or engine.most < rows or not engine.suits(x, y):
             engine = self._latest_engine = engine_for(self._task, x, y, rows)
-            self.trainer.history.engine = engine.name
+            self.trainer._latest_engine = engine if engine.lasts else None
+        self.trainer.history.engine = engine.name
         return engine
 
     def _diverged(self, error: NotFiniteError) -> DivergenceError:
@@ -247,6 +249,6 @@ class Fitting:
 
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
     """The native engine where all parts are fastdl's own, else the plain one."""
-    from fastdl.training import native_engine
+    from fastdl.training import engine_choice
 
-    return native_engine.engine_for(task, x, y, batch_size)
+    return engine_choice.engine_for(task, x, y, batch_size)

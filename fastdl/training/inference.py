@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
+from fastdl.data.nested import bare, is_nested, leaves, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.trace import call
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -50,10 +52,13 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
     if not isinstance(model, Module):
         raise InvalidTypeError("predict", "a fastdl Module", type(model).__name__, argument="model")
     batch_size = positive_integer(batch_size, "batch_size", "predict")
-    return outputs(model, input_validation.inputs(x, weights_dtype(model), "predict"), batch_size)
+    dtype = weights_dtype(model)
+    if is_nested(x):
+        return outputs(model, input_validation.several(x, dtype, "predict", "x"), batch_size)
+    return outputs(model, input_validation.inputs(x, dtype, "predict"), batch_size)
 
 
-def outputs(model: Module, rows: input_validation.Rows, batch_size: int = 1024) -> Array:
+def outputs(model: Module, rows: input_validation.AnyRows, batch_size: int = 1024) -> Any:
     """What `predict` gives, for validated rows."""
     found = []
     with no_grad():
@@ -61,22 +66,33 @@ def outputs(model: Module, rows: input_validation.Rows, batch_size: int = 1024) 
             batch = rows[first : first + batch_size] if len(rows) > batch_size else input_validation.in_memory(rows)
             copy, turn = evaluated(model)
             with turn:
-                output = _array(copy(batch), model)
-            if found and output.shape[1:] != found[0].shape[1:]:
+                output = mapped(call(copy, bare(batch)), lambda each: _array(each, model))
+            found.append(output)
+    return found[0] if len(found) == 1 else _joined(found, model)
+
+
+def _joined(outputs: list[Any], model: Module) -> Any:
+    """The outputs of several batches as those of one."""
+    parts = [[array for _, array in leaves(output)] for output in outputs]
+    for arrays in zip(*parts, strict=True):
+        for array in arrays[1:]:
+            if array.shape[1:] != arrays[0].shape[1:]:
                 raise InvalidValueError(
                     "predict",
                     f"outputs of one shape from {type(model).__name__}",
-                    f"samples of {found[0].shape[1:]} and of {output.shape[1:]}",
+                    f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}",
                 )
-            found.append(output)
-    return np.asarray(found[0]) if len(found) == 1 else np.concatenate(found)
+    whole = map(np.concatenate, zip(*parts, strict=True))
+    return mapped(outputs[0], lambda _: next(whole))
 
 
 def _array(output: Any, model: Module) -> Array:
     if isinstance(output, np.ndarray) or np.isscalar(output):
         return np.asarray(output)
     name = type(model).__name__
-    raise InvalidTypeError(None, f"{name}.forward to return one array", kind_of(output))
+    raise InvalidTypeError(
+        None, f"{name}.forward to return an array, or a tuple or dictionary of them", kind_of(output)
+    )
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError
+from fastdl.training.derived_loss import DerivedLoss
 from fastdl.training.history import Metric
 
 Array = NDArray[Any]
@@ -32,6 +33,13 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
         return {}
     output, target = _counted(getattr(criterion, "ignore_index", None), output, target)
     return {name: _number(name, metric, output, target) for name, metric in metrics.items()}
+
+
+def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> float:
+    """The loss of outputs and targets: what the criterion returns, or the mean of one for each sample."""
+    if hasattr(criterion, "backward"):
+        return float(criterion(output, target))
+    return DerivedLoss(criterion, model).value(output, target)
 
 
 def try_metrics(
@@ -57,14 +65,19 @@ def _works(name: str, metric: Metric, criterion: Any, output: Array, target: Arr
 
 def _counted(ignored: Any, output: Array, target: Array) -> tuple[Array, Array]:
     """Scores (N, C, d1, ...) and classes (N, d1, ...) as they are where all count, else those that do, as (M, C) and (M,)."""
-    if ignored is None or target.dtype.kind not in "iu" or output.shape[:1] + output.shape[2:] != target.shape:
+    if (
+        ignored is None
+        or not isinstance(target, np.ndarray)
+        or target.dtype.kind not in "iu"
+        or output.shape[:1] + output.shape[2:] != target.shape
+    ):
         return output, target
     counts = target != ignored
     return (output, target) if counts.all() else (np.moveaxis(output, 1, -1)[counts], target[counts])
 
 
 def _number(name: str, metric: Metric, output: Array, target: Array) -> float:
-    if not len(target):
+    if isinstance(target, np.ndarray) and not len(target):
         return math.nan
     value = metric(output, target)
     try:

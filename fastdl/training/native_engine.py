@@ -20,7 +20,7 @@ from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.random import stream
-from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
+from fastdl.training.engine import Losses, NotFiniteError, Task
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
@@ -33,6 +33,9 @@ class NativeEngine:
     """A model's operations, its loss and its optimizer as one native program."""
 
     native = True
+    # Whether epochs may follow one another in one call.
+    in_a_row = True
+    lasts = False
 
     def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
         """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
@@ -61,11 +64,16 @@ class NativeEngine:
         self._program = plan.program(output, objective, y[:1].nbytes, self._foreign)
         self._frame = self._program.frame()
         self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
-        self._own = own
-        self.name = f"native: one program over {plan.nbytes:,} bytes of planned memory"
-        # Their gradients are zeros in every step.
-        self._idle = [parameter for parameter in own if id(parameter) not in plan.learning]
         self._weights = [(w._data, number) for number, w in plan.alone()]
+        self._begin_with(plan.nbytes, plan.learning)
+
+    def _begin_with(self, nbytes: int, learning: set[int]) -> None:
+        """What a planned program has beside it: the optimizer's updates and turns."""
+        model, own = self.task.model, self.task.parameters()
+        self._own = own
+        self.name = f"native: one program over {nbytes:,} bytes of planned memory"
+        # Their gradients are zeros in every step.
+        self._idle = [parameter for parameter in own if id(parameter) not in learning]
         self._runs: list[Run] | None = None
         self._options: list[bytes] = []
         self._updates = Updates([])
@@ -79,6 +87,10 @@ class NativeEngine:
         _, criterion, optimizer, *_ = self.task
         return self._watch.stands() and self._contents == contents(criterion) and not STEPPING & vars(optimizer).keys()
 
+    def suits(self, x: Any, y: Any) -> bool:
+        """See Engine."""
+        return True
+
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
         x, y = self._as_planned(x, y)
@@ -89,11 +101,23 @@ class NativeEngine:
         rows = len(x) if order is None else len(order)
         if not rows:
             return Losses()
-        found = None if outputs is None else np.empty((rows, *self._output.shape), x.dtype)
+        found = [] if outputs is None else self._room(rows)
         losses = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
-        if outputs is not None and found is not None:
-            outputs.append(found[: losses.rows])
+        if outputs is not None:
+            outputs.append(self._structured([each[: losses.rows] for each in found]))
         return losses
+
+    def _room(self, rows: int) -> list[Array]:
+        """Arrays for the model's outputs of so many rows."""
+        return [np.empty((rows, *self._output.shape), self._rows[0])]
+
+    def _structured(self, outputs: list[Array]) -> Any:
+        """The model's outputs as it returns them."""
+        return outputs[0]
+
+    def _arrays(self, x: Any, y: Any) -> list[Array]:
+        """All inputs and targets, as the program numbers them."""
+        return [x, y]
 
     def epochs(
         self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
@@ -108,7 +132,7 @@ class NativeEngine:
         """
         x, y = self._as_planned(x, y)
         order = None if seeds is None else np.empty(len(x), np.int64)
-        losses = self._run(x, y, order, rows, seeds, epochs, batch_size, None, ended)
+        losses = self._run(x, y, order, rows, seeds, epochs, batch_size, [], ended)
         return losses, np.arange(losses.rows, rows) if order is None else order[losses.rows : rows]
 
     def _as_planned(self, x: Array, y: Array) -> tuple[Array, Array]:
@@ -127,7 +151,7 @@ class NativeEngine:
         seeds: Array | None,
         epochs: int,
         batch_size: int,
-        outputs: Array | None,
+        outputs: list[Array],
         ended: Ended,
     ) -> Losses:
         """Epochs in one call, see Program.train; returns the latest one's losses."""
@@ -159,8 +183,7 @@ class NativeEngine:
             return goes
 
         options = TrainOptions(
-            x=x,
-            t=y,
+            inputs=self._arrays(x, y),
             rows=rows,
             batch_size=batch_size,
             epochs=epochs,
@@ -180,14 +203,17 @@ class NativeEngine:
             ended=between,
             after_backward=task.after_backward,
         )
-        fine, done, steps, total, count, loss, call = program.train(self._frame, options)
+        fine, done, steps, total, count, loss, call, failed = program.train(self._frame, options)
+        self._refuse_failed(failed)
         if not fine:
             if math.isfinite(loss):
                 raise NotFiniteError(f"the gradient of {self._non_finite_gradient()} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
-            raise NotFiniteError(f"the loss is {loss}", steps + 1, self._non_finite_layer(x[batch], seed, call))
+            raise NotFiniteError(
+                f"the loss is {loss}", steps + 1, self._non_finite_place(x[batch], y[batch], seed, call)
+            )
         if draws and done < rows:
             stream().put_back(call, first + draws)
         return Losses(total, count, done)
@@ -238,7 +264,10 @@ class NativeEngine:
         with no_grad():
             self.task.criterion(output, target)
 
-    def _non_finite_layer(self, x: Array, seed: int, call: int) -> str:
+    def _refuse_failed(self, entry: int) -> None:
+        """Raise the error of an entry that failed."""
+
+    def _non_finite_place(self, x: Array, y: Array, seed: int, call: int) -> str:
         """Words for the first layer whose output for this batch is not finite."""
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
         number = self._program.first_not_finite(self._frame, x, seed, call)
@@ -309,16 +338,10 @@ def _as_read(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
-def contents(criterion: Loss) -> list[bytes]:
+def contents(criterion: Any) -> list[bytes]:
     """A loss' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
     return [
-        value.tobytes() for name, value in vars(criterion).items() if name != "_kept" and isinstance(value, np.ndarray)
+        value.tobytes()
+        for name, value in getattr(criterion, "__dict__", {}).items()
+        if name != "_kept" and isinstance(value, np.ndarray)
     ]
-
-
-def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:
-    """The native engine where all parts are fastdl's own, else the plain one."""
-    try:
-        return NativeEngine(task, x, y, batch_size)
-    except NotPlannedError as error:
-        return PlainEngine(task, str(error))

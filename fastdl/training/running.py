@@ -16,6 +16,9 @@ class Running:
 
     # The process and the thread of the fit that runs.
     _runner: tuple[int | None, int | None] = (None, None)
+    # What the latest fit of a traced model ran in, which serves the next one, and what single steps run in, by their criterion.
+    _latest_engine: Any = None
+    _step_engines: dict[int, Any] | None = None
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -42,4 +45,5 @@ class Running:
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).copy().items() if name != "_runner"}
+        own = vars(self).copy().items()
+        return {name: value for name, value in own if name not in ("_runner", "_latest_engine", "_step_engines")}

@@ -13,9 +13,11 @@ from fastdl.callbacks import Callback, listed
 from fastdl.data import input_validation
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows, in_memory
+from fastdl.data.nested import bare
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
+from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
@@ -27,7 +29,7 @@ from fastdl.training.history import History as History
 from fastdl.training.history import Metric, named_metrics
 from fastdl.training.inference import outputs
 from fastdl.training.inference import predict as predict
-from fastdl.training.measuring import measured
+from fastdl.training.measuring import loss_value, measured
 from fastdl.training.resume_state import Position
 from fastdl.training.running import Running
 from fastdl.validation import kind_of, limit, positive_integer, true_or_false
@@ -92,12 +94,13 @@ class Trainer(Running):
     ) -> None:
         # Not with fastdl, for it takes a while; not in a fit, whose signal handlers cannot import what is half imported.
         import fastdl._kernels.program.call
-        import fastdl.training.native_engine  # noqa: F401
+        import fastdl.training.engine_choice  # noqa: F401
 
         if not isinstance(model, Module):
             raise InvalidTypeError("Trainer", "a fastdl Module", type(model).__name__, argument="model")
-        if not (callable(criterion) and callable(getattr(criterion, "backward", None))):
-            raise InvalidTypeError("Trainer", "a loss with backward()", kind_of(criterion), argument="criterion")
+        if not callable(criterion) or isinstance(criterion, type):
+            got = f"the class {criterion.__name__}" if isinstance(criterion, type) else kind_of(criterion)
+            raise InvalidTypeError("Trainer", "a loss, or a function of outputs and targets", got, argument="criterion")
         if getattr(criterion, "reduction", "mean") == "none":
             raise InvalidValueError("Trainer", "a criterion that gives one number", "reduction='none'", "write 'mean'")
         if not all(hasattr(optimizer, name) for name in ("param_groups", "zero_grad", "step")):
@@ -241,7 +244,16 @@ class Trainer(Running):
         epochs = positive_integer(epochs, "epochs", "Trainer.fit", or_zero=True)
         callbacks = listed(callbacks, progress)
         dtype = weights_dtype(self.model)
-        feed = feed_of(x, y, dtype, epochs=epochs, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last)
+        feed = feed_of(
+            x,
+            y,
+            dtype,
+            epochs=epochs,
+            batch_size=batch_size,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            without_targets=not isinstance(self.criterion, Loss),
+        )
         if augment is not None and not callable(augment):
             raise InvalidTypeError(
                 "Trainer.fit", "a function of (x, generator) or None", shown(augment), argument="augment"
@@ -281,6 +293,35 @@ class Trainer(Running):
         self.history.interrupted = False
         Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
         return self.history
+
+    def step(self, x: Any, y: Any = None, *, loss: Any = None) -> float:
+        """Take one step on one batch, and return its loss before the step.
+
+        The call for reinforcement learning and streams of data: a step of `fit`, without its looks at all of the data.
+        The model is in training mode meanwhile. Dropout draws from fastdl's default generator.
+
+        Args:
+            x, y: a batch, as for `fit`; y is left out where the loss takes outputs alone.
+            loss: a criterion in the place of the trainer's.
+
+        Raises:
+            TypeError, ValueError: as `fit`; nothing is changed.
+            FloatingPointError: if the loss or a gradient is not finite.
+            RuntimeError: if a fit of this trainer runs.
+
+        Example:
+            >>> from fastdl import nn, optim
+            >>> model = nn.Sequential(nn.Linear(2, 1, rng=0))
+            >>> trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+            >>> x, y = np.ones((4, 2), np.float32), np.ones((4, 1), np.float32)
+            >>> first = trainer.step(x, y)
+            >>> trainer.step(x, y) < first
+            True
+        """
+        from fastdl.training.single_step import single_step
+
+        with self._running():
+            return single_step(self, x, y, self.criterion if loss is None else loss)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model itself is not changed.
@@ -404,7 +445,7 @@ class Trainer(Running):
 
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""
-        target = in_memory(y)
+        target = bare(in_memory(y))
         with no_grad(), explained_dtype(self.model, output):
-            loss = float(self.criterion(output, target))
+            loss = loss_value(self.criterion, output, target, self.model)
         return {"loss": loss} | measured(self.metrics, self.criterion, output, target)

@@ -17,6 +17,7 @@ from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
 from fastdl._kernels.program.program import TrainOptions
+from fastdl._kernels.program.sequence import EntryList
 from fastdl._kernels.program.update import Updates
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
 from fastdl.data import augment
@@ -352,11 +353,11 @@ def in_a_process():
     """One of each class that holds addresses."""
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
     call, layer = model._flat.calls[True], called(nn.Linear(6, 3))
-    nothing = dict.fromkeys(("order", "seeds", "outputs", "after_backward"))
+    nothing = dict.fromkeys(("order", "seeds", "after_backward"))
     numbers = dict.fromkeys(("rows", "batch_size", "epochs", "clip_value", "clip_norm", "sums", "seed", "call"), 0)
     options = TrainOptions(
-        x=np.ones(1),
-        t=np.ones(1),
+        inputs=[np.ones(1)],
+        outputs=[],
         updates=Updates([]),
         counts=[],
         access=Access(),
@@ -367,6 +368,7 @@ def in_a_process():
         **numbers,
     )
     found = [Access(), layer._turns, call, model._kept, call.watch, call.program, Updates([]), options]
+    found.append(EntryList([], [], [], 0, None, -1))
     return [*found, call.idle[0] if call.idle else another(model, call)]
 
 
@@ -390,6 +392,8 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Descriptor",
         "LossDescriptor",
         "OptimizerDescriptor",
+        "NodeDescriptor",
+        "TracedOperators",
         "Size",
         "Value",
         "Entries",

@@ -526,8 +526,16 @@ def test_a_module_without_forward_or_backward_says_which_to_define():
         Module()(np.ones(1))
     half = Half()
     assert half(np.ones(1)) == 0.5
-    with pytest.raises(TypeError, match="Half has no backward: define backward"):
-        half.backward(np.ones(1))
+    np.testing.assert_array_equal(half.backward(np.ones(1)), [0.5])  # derived from forward
+
+    class OfLists(Module):
+        traced = False
+
+        def forward(self, x):
+            return x.tolist()
+
+    with pytest.raises(TypeError, match="OfLists has no backward: define backward"):
+        OfLists().backward(np.ones(1))
 
 
 def test_a_weight_of_another_shape_between_forward_and_backward_is_refused():

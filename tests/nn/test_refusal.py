@@ -30,6 +30,8 @@ class Image(nn.Module):
 
 
 class Hinting(nn.Module):
+    traced = False
+
     def forward(self, x):
         raise InvalidShapeError("Hinting()", "input of another shape", x.shape, "write another")
 

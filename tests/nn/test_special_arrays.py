@@ -118,12 +118,14 @@ class Own(nn.Module):
         return self.body.backward(gradient.astype(np.float32))
 
 
-@pytest.mark.parametrize("returned", [lambda y: (y, 1), lambda y: [y], lambda y: {"y": y}, lambda y: None])
+@pytest.mark.parametrize("returned", [lambda y: [y], lambda y: print, lambda y: None])
 def test_a_model_that_returns_no_array_is_named(returned):
     model = Own(returned)
     fit = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1)).fit
     for call in (lambda: fit(X, X, epochs=1, batch_size=4), lambda: predict(model, X)):
-        with pytest.raises(TypeError, match=r"^expected Own\.forward to return one array, got \w+$"):
+        with pytest.raises(
+            TypeError, match=r"^expected Own\.forward to return an array, or a tuple or dictionary of them, got \w+$"
+        ):
             call()
 
 
@@ -148,5 +150,5 @@ def test_the_argument_that_is_wrong_is_named():
         nn.MSELoss()(X.astype(int), X)
     with pytest.raises(TypeError, match=r"for target, got list; write np\.asarray\(target, dtype=np\.float32\)"):
         nn.MSELoss()(X, X.tolist())
-    with pytest.raises(TypeError, match=r"expected one array for x, got a tuple of 2"):
+    with pytest.raises(TypeError, match=r"^Linear\.forward: expected inputs for its arguments \(x\), got 2"):
         trainer().fit((X, X), Y, epochs=1, batch_size=4)

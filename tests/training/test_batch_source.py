@@ -11,7 +11,7 @@ from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training import fit_loop
 from fastdl.training.engine import PlainEngine
-from fastdl.training.native_engine import engine_for
+from fastdl.training.engine_choice import engine_for
 from tests.training.engine.twins import assert_same, left
 
 PERMUTATION = "fastdl.training.batch_source.permutation"

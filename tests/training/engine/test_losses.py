@@ -8,7 +8,7 @@ import pytest
 from fastdl import nn, optim
 from fastdl.testing import LOSS_CASES, make_target
 from fastdl.training.engine import NotFiniteError, PlainEngine, Task
-from fastdl.training.native_engine import engine_for
+from fastdl.training.engine_choice import engine_for
 from tests.training.engine.twins import Parts, compare
 
 ROWS = 7

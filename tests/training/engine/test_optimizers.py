@@ -6,7 +6,7 @@ import pytest
 from fastdl import nn, optim
 from fastdl.testing import OPTIMIZER_CASES
 from fastdl.training.engine import PlainEngine, Task
-from fastdl.training.native_engine import engine_for
+from fastdl.training.engine_choice import engine_for
 from tests.training.engine.twins import Parts, compare
 
 RNG = np.random.default_rng(0)

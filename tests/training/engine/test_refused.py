@@ -6,7 +6,8 @@ import pytest
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.engine import PlainEngine, Task
-from fastdl.training.native_engine import NativeEngine, engine_for
+from fastdl.training.engine_choice import engine_for
+from fastdl.training.native_engine import NativeEngine
 from tests.training.engine.twins import Parts, assert_same, fit, left
 
 F = np.float64

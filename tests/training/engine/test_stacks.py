@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastdl import nn, optim
+from fastdl.graph.arena import LINE, placed
 from fastdl.plan import Plan
 from fastdl.plan import plan as plan_room
-from fastdl.plan.arena import LINE, placed
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
 from tests.training.engine.twins import Parts, compare

@@ -1,0 +1,100 @@
+"""Tracing: a model's forward and its loss, run once on symbolic arrays, as a graph."""
+
+from __future__ import annotations
+
+from inspect import Parameter as Argument
+from inspect import signature
+from itertools import count
+from typing import Any, NamedTuple
+
+import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
+from fastdl.data.nested import mapped
+from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph import operations as op
+from fastdl.graph.graph import Graph
+from fastdl.graph.size import Shape, Size, same
+from fastdl.graph.value import Value
+
+
+class Trace(NamedTuple):
+    """A traced model: its graph, its outputs as forward returns them, and the loss where there is one."""
+
+    graph: Graph
+    output: Any
+    loss: Value | None
+
+
+def inputs_of(graph: Graph, prefix: str, value: Any, samples: Any) -> Any:
+    """Traced values in the place of arrays; `samples` is the size of their first axis, None for what it is."""
+    number = count()
+
+    def made(array: Any) -> Value:
+        first = array.shape[0] if samples is None else samples
+        return graph.input(f"{prefix}{next(number)}", (first, *array.shape[1:]), array.dtype)
+
+    return mapped(value, made)
+
+
+def call(model: Any, x: Any) -> Any:
+    """A model's forward: a tuple gives its arguments, a dictionary those of these names."""
+    if not isinstance(x, (tuple, dict)):
+        return model(x)
+    places, names = (x, {}) if isinstance(x, tuple) else ((), x)
+    try:
+        signature(model.forward).bind(*places, **names)
+    except TypeError:
+        wanted = ", ".join(signature(model.forward).parameters)
+        got = f"{len(x)}" if isinstance(x, tuple) else ", ".join(map(str, x))
+        raise InvalidTypeError(f"{type(model).__name__}.forward", f"inputs for its arguments ({wanted})", got) from None
+    return model(*places, **names)
+
+
+def loss_of(criterion: Any, output: Any, target: Any, model: Any, samples: Any) -> Value:
+    """The loss that is trained on: one number, the mean of losses (N,) where the criterion returns these."""
+    name = getattr(criterion, "__name__", type(criterion).__name__)
+    arguments = [output] if target is None else [output, target]
+    found = criterion(*arguments, model) if takes_model(criterion, len(arguments)) else criterion(*arguments)
+    if not isinstance(found, Value) or found.dtype.kind != "f":
+        got = f"{found.dtype} values" if isinstance(found, Value) else type(found).__name__
+        raise InvalidTypeError(name, "to return a loss computed from its arguments", got)
+    if found.shape == ():
+        return found
+    if len(found.shape) != 1 or not same(found.shape[0], samples):
+        raise InvalidValueError(
+            name, "one number, or one loss for each sample", f"shape {_spelled(found.shape)}", "write np.mean(...)"
+        )
+    return op.elementwise("divide", op.reduce("sum", found, (0,), False), found.size)
+
+
+def takes_model(criterion: Any, given: int) -> bool:
+    """Whether a criterion has an argument for the model behind those of outputs and targets."""
+    try:
+        arguments = list(signature(criterion).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    positional = [a for a in arguments if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > given and positional[given].default is Argument.empty
+
+
+def _spelled(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+SAMPLES = Size(1, ("N",))
+
+
+def trace(model: Any, given: tuple[Any, Any], dtype: Any, capacity: int, samples: Any = SAMPLES) -> Trace:
+    """A model's forward as a graph, for arguments by place and by name like these."""
+    graph = Graph(dtype, capacity)
+    with graph.traced():
+        inputs, named = inputs_of(graph, "x", given, samples)
+        return Trace(graph, model(*inputs, **named), None)
+
+
+def trace_loss(model: Any, criterion: Any, x: Any, y: Any, dtype: Any, capacity: int, samples: Any = SAMPLES) -> Trace:
+    """A model's forward and its loss as a graph; y is None where the criterion takes outputs alone."""
+    graph = Graph(dtype, capacity)
+    with graph.traced():
+        output = call(model, inputs_of(graph, "x", x, samples))
+        target = None if y is None else inputs_of(graph, "y", y, samples)
+        return Trace(graph, output, loss_of(criterion, output, target, model, samples))

@@ -1,0 +1,308 @@
+"""Modules that define forward alone: traced once, run and differentiated as native programs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.access import Access
+from fastdl._kernels.program.frame import Frame
+from fastdl.casting import cast
+from fastdl.data.nested import leaves, mapped
+from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
+from fastdl.graph.execution import read, refuse_failed
+from fastdl.graph.gradient import gradient
+from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.size import ObservedSizeError
+from fastdl.graph.trace import SAMPLES, trace
+from fastdl.graph.value import Value
+from fastdl.messages import shown
+from fastdl.nn.flat import watch
+from fastdl.nn.grad_mode import mode
+from fastdl.nn.walk import first_parameter
+from fastdl.random import stream
+from fastdl.validation import true_or_false
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+Array = NDArray[Any]
+# The most programs of a module that are kept, for shapes, dtypes and modes; and the idle frames of each.
+MOST_PROGRAMS = 8
+MOST_IDLE = 2
+
+
+class NotTracedError(ValueError):
+    """A module that a trace cannot go through, and why."""
+
+
+def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """What a module's call returns: for traced values others, for arrays the output of its program."""
+    if any(type(each) is Value for _, each in leaves((*inputs, named))):
+        return _apply(module, inputs, named)
+    if not module._forward_only or not module.traced:
+        return module.forward(*inputs, **named)
+    record = Programs.of(module).forward(module, inputs, named, mode.enabled)
+    if mode.enabled:
+        vars(module)["_kept"] = record
+    return record.output
+
+
+def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    if not module.traced:
+        raise NotTracedError(f"{type(module).__name__} has traced = False")
+    if not module._forward_only and (module._stateful or "forward" in vars(module)):
+        raise NotTracedError(f"{type(module).__name__} has a backward in Python")
+    return module._apply(*inputs, **named)
+
+
+class Programs:
+    """A module's programs by the shapes and dtypes of its inputs."""
+
+    def __init__(self, module: Module) -> None:
+        self._programs: OrderedDict[Any, _Program] = OrderedDict()
+        self._unchanged = watch(module, passing={"training"})
+        self._modules, self._parameters = list(module.modules()), list(module.parameters())
+
+    @staticmethod
+    def of(module: Module) -> Programs:
+        """The module's."""
+        found = vars(module).get("_flat")
+        if not isinstance(found, Programs) or not found._unchanged.stands():
+            found = vars(module)["_flat"] = Programs(module)
+        return found
+
+    def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
+        """The record of a forward, with its output."""
+        dtype = _dtype(module, (inputs, named))
+        given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
+        arrays = [array for _, array in leaves(given)]
+        if not arrays:
+            raise InvalidTypeError(shown(module), "arrays as inputs", "none")
+        samples = len(arrays[0])
+        shapes = tuple((name, array.shape[1:], array.dtype) for name, array in leaves(given))
+        state = (
+            keeps,
+            tuple([each.training for each in self._modules]),
+            tuple([p._requires_grad for p in self._parameters]),
+        )
+        equal = all(len(array) == samples for array in arrays)
+        for key in ((shapes, state, equal), (shapes, state, tuple(map(len, arrays)))):
+            program = self._programs.get(key)
+            if program is not None and program.suits(samples):
+                self._programs.move_to_end(key)
+                return program.forward(module, arrays, samples)
+        program = _Program(module, given, dtype, samples, keeps, equal)
+        key = (shapes, state, equal if program.open else tuple(map(len, arrays)))
+        self._programs[key] = program
+        while len(self._programs) > MOST_PROGRAMS:
+            self._programs.popitem(last=False)
+        return program.forward(module, arrays, samples)
+
+
+class _Program:
+    """A module's program for inputs like some, and as the module is now."""
+
+    def __init__(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, equal: bool) -> None:
+        self.capacity, self.open, self.given = samples, equal, given
+        try:
+            sizes = SAMPLES if equal else None
+            self._trace(module, given, dtype, samples, keeps, sizes)
+        except ObservedSizeError:
+            self.open = False
+            self._trace(module, given, dtype, samples, keeps, None)
+
+    def _trace(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, sizes: Any) -> None:
+        traced = trace(module, given, dtype, samples, sizes)
+        graph, self.structure = traced.graph, traced.output
+        self.outputs = _values(module, traced.output)
+        self.inputs = [
+            Value(graph, number, node.shape, node.dtype, frozenset())
+            for number, node in enumerate(graph.nodes)
+            if node.operation == "input"
+        ]
+        self.floating = [value for value in self.inputs if value.dtype.kind == "f"]
+        self.parameters = [p for p in graph.parameters.values() if p._requires_grad] if keeps else []
+        numbers = {id(p): n for n, p in graph.parameters.items()}
+        found: list[Value] = []
+        self.seeds: list[int] = []
+        if keeps:
+            wanted = [Value(graph, numbers[id(p)], p.shape, graph.dtype, frozenset()) for p in self.parameters]
+            wanted += self.floating
+            for number, output in enumerate(self.outputs):
+                if output.dtype.kind != "f":
+                    continue
+                self.seeds.append(number)
+                seed = graph.input(f"g{number}", output.shape, graph.dtype)
+                parts = gradient(output, wanted, seed)
+                found = parts if not found else [_sum(a, b) for a, b in zip(found, parts, strict=True)]
+        count = len(self.parameters)
+        self.input_gradients = found[count:]
+        lowering = Lowering(
+            graph,
+            self.outputs,
+            gradients=list(zip(self.parameters, found[:count], strict=True)) if found else [],
+            added=self.parameters,
+            results=self.input_gradients,
+        )
+        self.lowered: Lowered = lowering.lowered()
+        self.graph, self.idle = graph, [self.lowered.program.frame()]
+        parameters, modules = list(module.parameters()), list(module.modules())
+        moved = [each for each in modules if each.training and each._buffer_names]
+        self.forward_access = Access(reads=[*parameters, *modules], writes=moved)
+        self.backward_access = Access(reads=parameters, writes_gradients=parameters)
+
+    def suits(self, samples: int) -> bool:
+        """Whether it is for such a batch."""
+        return samples <= self.capacity or not self.open
+
+    def forward(self, module: Module, arrays: list[Array], samples: int) -> Record:
+        """Run the forward entries in a frame."""
+        graph, program = self.graph, self.lowered.program
+        if graph.demanding is not None and samples < graph.least_samples:
+            raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
+        frame = self.idle.pop() if self.idle else program.frame()
+        seed, draw = stream().take(program.draws) if program.draws else (0, 0)
+        bases = [
+            (self.lowered.inputs[name], array)
+            for name, array in ((f"x{n}", array) for n, array in enumerate(arrays))
+            if name in self.lowered.inputs
+        ]
+        with self.forward_access:
+            frame.bind_arrays()
+            failed = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
+        refuse_failed(failed, self.lowered.entries)
+        values = iter(read(frame, self.lowered.outputs, self.outputs, samples))
+        return Record(self, frame, bases, samples, mapped(self.structure, lambda _: next(values)), (seed, draw))
+
+
+class Record:
+    """A forward: its output, and the frame that holds what backward reads; backward may run again."""
+
+    def __init__(
+        self, program: _Program, frame: Frame, bases: list[Any], samples: int, output: Any, draws: tuple[int, int]
+    ) -> None:
+        self.program, self.frame, self.bases, self.samples = program, frame, bases, samples
+        self.output, self.draws = output, draws
+        self.versions = [parameter.version for parameter in program.parameters]
+
+    def __del__(self) -> None:
+        program = getattr(self, "program", None)
+        if program is not None and len(program.idle) < MOST_IDLE:
+            program.idle.append(self.frame)
+
+    def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
+        """The gradients with respect to the inputs; those of parameters are added to theirs."""
+        program, lowered = self.program, self.program.lowered
+        for parameter, version in zip(program.parameters, self.versions, strict=True):
+            if parameter.version != version:
+                raise InvalidStateError(
+                    shown(module),
+                    "the parameters' values of the forward",
+                    "others: they were changed since",
+                    "call again",
+                )
+        given = [each for _, each in leaves(grad_output)]
+        wanted = [leaf for _, leaf in leaves(self.output)]
+        if len(given) != len(wanted):
+            raise InvalidValueError(shown(module), f"a gradient for each of {len(wanted)} outputs", len(given))
+        bases = list(self.bases)
+        for number in program.seeds:
+            array = np.ascontiguousarray(given[number], wanted[number].dtype)
+            if array.shape != wanted[number].shape:
+                raise InvalidValueError(shown(module), f"a gradient of shape {wanted[number].shape}", array.shape)
+            if f"g{number}" in lowered.inputs:
+                bases.append((lowered.inputs[f"g{number}"], array))
+        with program.backward_access:
+            # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
+            unwanted = [p for p in program.parameters if not (parameters and p._requires_grad)]
+            aside = [(p, p._grad, p._forgotten) for p in unwanted]
+            for parameter in unwanted:
+                parameter._grad, parameter._forgotten = np.zeros_like(parameter._grad), False
+            for parameter in program.parameters:
+                if parameter._forgotten:
+                    parameter._grad.fill(0)
+                    parameter._forgotten = False
+            try:
+                self.frame.bind_arrays()
+                failed = lowered.program.run(
+                    self.frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws
+                )
+            finally:
+                for parameter, grad, forgotten in aside:
+                    parameter._grad, parameter._forgotten = grad, forgotten
+        refuse_failed(failed, lowered.entries)
+        found = read(self.frame, lowered.results, program.input_gradients, self.samples)
+        kinds = iter(program.inputs)
+        inputs, named = mapped(program.given, lambda _: next(found) if next(kinds).dtype.kind == "f" else None)
+        return named if named else inputs[0] if len(inputs) == 1 else inputs
+
+
+def recorded(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Record | None]:
+    """The output, and the record whose `pull` gives gradients; None inside no_grad."""
+    record = Programs.of(module).forward(module, inputs, {}, mode.enabled)
+    return record.output, record if mode.enabled else None
+
+
+def backward(module: Module, grad_output: Any) -> Any:
+    """What Module.backward does for a module that defines forward alone: it uses up the latest forward's record."""
+    record = vars(module).get("_kept")
+    if not isinstance(record, Record):
+        raise InvalidStateError(
+            shown(module),
+            "a forward before each backward",
+            "none since the latest backward",
+            "call the model on a batch first, outside no_grad(), or use vjp",
+        )
+    gradients = record.pull(module, grad_output)
+    vars(module)["_kept"] = None
+    return gradients
+
+
+def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+    """See Module.vjp."""
+    record = Programs.of(module).forward(module, inputs, {}, True)
+
+    def pullback(grad_output: Any, parameters: bool = True) -> Any:
+        """Return the gradient with respect to the inputs; add to the parameters' gradients if `parameters`."""
+        return record.pull(module, grad_output, true_or_false(parameters, "parameters", "pullback"))
+
+    return record.output, pullback
+
+
+def _dtype(module: Module, given: Any) -> np.dtype[Any]:
+    """The dtype that a module computes in: its weights', or that of its first floating input where it has none."""
+    first = first_parameter(module)
+    if first is not None:
+        return first.dtype
+    kinds = [getattr(each, "dtype", None) for _, each in leaves(given)]
+    return next((kind for kind in kinds if kind in (np.float32, np.float64)), np.dtype(np.float32))
+
+
+def _ready(value: Any, dtype: Any, module: Module) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" or not array.ndim:
+        raise InvalidTypeError(shown(module), "arrays of numbers with rows as inputs", f"{array.dtype} {array.shape}")
+    if array.dtype.kind == "f":
+        return np.ascontiguousarray(cast(array, dtype, copy=False))
+    return np.ascontiguousarray(array, np.bool_ if array.dtype.kind == "b" else np.int64)
+
+
+def _values(module: Module, output: Any) -> list[Value]:
+    found = [each for _, each in leaves(output)]
+    for each in found:
+        if not isinstance(each, Value):
+            raise InvalidTypeError(
+                f"{type(module).__name__}.forward", "to return what is computed of its inputs", type(each).__name__
+            )
+    return found
+
+
+def _sum(one: Value, other: Value) -> Value:
+    from fastdl.graph.operations import elementwise
+
+    return elementwise("add", one, other)

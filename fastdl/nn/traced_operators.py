@@ -1,0 +1,70 @@
+"""NumPy's operators, functions and methods on parameters in traced code, where a parameter is a value of the graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastdl.errors import InvalidTypeError
+from fastdl.graph.graph import current
+from fastdl.graph.value import Value
+
+OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge")
+REVERSED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+
+
+class TracedOperators:
+    """What lets a parameter stand in traced code; outside of it, `data` is the array."""
+
+    __slots__ = ()
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        return _value(self).__array_ufunc__(ufunc, method, *map(_traced, inputs), **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        return _value(self).__array_function__(function, types, _traced(args), _traced(kwargs))
+
+    def __getattr__(self, name: str) -> Any:
+        if current.graph is None or name.startswith("_") or not hasattr(Value, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(_value(self), name)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _value(self)[index]
+
+    def __neg__(self) -> Any:
+        return -_value(self)
+
+    def __abs__(self) -> Any:
+        return abs(_value(self))
+
+
+def _value(parameter: Any) -> Any:
+    """The parameter in the graph that is traced."""
+    if current.graph is None:
+        raise InvalidTypeError(
+            "Parameter", "traced code for NumPy's functions on it", "a call outside of a trace", "write parameter.data"
+        )
+    return current.graph.parameter(parameter)
+
+
+def _traced(given: Any) -> Any:
+    """Arguments with values in the place of parameters."""
+    if isinstance(given, TracedOperators):
+        return _value(given)
+    if isinstance(given, (tuple, list)):
+        return type(given)([_traced(each) for each in given])
+    return {key: _traced(each) for key, each in given.items()} if isinstance(given, dict) else given
+
+
+def _operator(name: str) -> Any:
+    def operate(self: Any, other: Any) -> Any:
+        return getattr(_value(self), name)(_traced(other))
+
+    operate.__name__ = name
+    return operate
+
+
+for _name in OPERATORS:
+    setattr(TracedOperators, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in REVERSED:
+    setattr(TracedOperators, f"__r{_name}__", _operator(f"__r{_name}__"))

@@ -1,0 +1,50 @@
+"""A trainer's single steps: one batch, one call of the native engine, which stays from step to step."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+from fastdl.data import input_validation
+from fastdl.data.input_validation import in_memory
+from fastdl.data.nested import NO_TARGETS
+from fastdl.errors import DivergenceError, InvalidTypeError
+from fastdl.nn.loss import Loss
+from fastdl.nn.walk import weights_dtype
+from fastdl.training.engine import NotFiniteError
+from fastdl.training.inference import training_mode
+
+if TYPE_CHECKING:
+    from fastdl.training.trainer import Trainer
+
+# The engines that a trainer keeps for its steps: one for each criterion.
+MOST_ENGINES = 4
+
+
+def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
+    """See Trainer.step."""
+    from fastdl.training.engine_choice import engine_for
+
+    if y is None:
+        if isinstance(criterion, Loss):
+            raise InvalidTypeError("Trainer.step", "y beside x", "x alone", "write step(x, y)")
+        y = NO_TARGETS
+    x, y = map(in_memory, input_validation.pair(x, y, weights_dtype(trainer.model), "Trainer.step"))
+    task = trainer.task()._replace(criterion=criterion)
+    engines, model = trainer._step_engines, trainer.model
+    if engines is None:
+        engines = trainer._step_engines = {}
+    with training_mode(model, True) if not model.training else nullcontext():
+        engine = engines.get(id(criterion))
+        if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
+            engine = engine_for(task, x, y, len(x))
+            engines.pop(id(criterion), None)
+            while len(engines) >= MOST_ENGINES:
+                engines.pop(next(iter(engines)))
+            engines[id(criterion)] = engine
+        try:
+            losses = engine.epoch(x, y, None, len(x), None)
+        except NotFiniteError as error:
+            got = f"{error.what}{error.where}"
+            raise DivergenceError("Trainer.step", got, "write a smaller lr, or clip_norm=1.0") from None
+    return losses.of_epoch(task.sums)

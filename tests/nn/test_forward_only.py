@@ -1,0 +1,286 @@
+"""Modules that define forward alone: their calls, gradients and pullbacks are those of a native program."""
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import nn, optim
+from fastdl.nn import functional
+
+F32 = np.float32
+
+
+class Net(nn.Module):
+    """Two outputs, a tied weight, a batch norm, a dropout and a parameter of its own."""
+
+    def __init__(self, p=0.0, dtype=F32):
+        self.body = nn.Sequential(
+            nn.Linear(4, 8, rng=1), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 8, rng=2), nn.Dropout(p), nn.ReLU()
+        )
+        self.second = nn.Linear(8, 8, rng=3)
+        self.second.weight = self.body[3].weight
+        self.policy, self.value = nn.Linear(8, 2, rng=4), nn.Linear(8, 1, rng=5)
+        self.scale = nn.Parameter(np.ones(1, F32))
+        self.astype(dtype)
+
+    def forward(self, x):
+        h = self.body(x)
+        h = h + 0.5 * np.tanh(self.second(h))
+        return self.policy(h) * self.scale, self.value(h)[:, 0]
+
+
+class Two(nn.Module):
+    """Two inputs by name, outputs in a dictionary."""
+
+    def __init__(self):
+        self.image, self.state, self.out = nn.Linear(3, 4, rng=1), nn.Linear(2, 4, rng=2), nn.Linear(4, 1, rng=3)
+
+    def forward(self, image, state):
+        h = np.tanh(self.image(image) + self.state(state))
+        return {"y": self.out(h), "h": h}
+
+
+X = np.random.default_rng(0).standard_normal((20, 4))
+
+
+def slope(function, x, direction, step):
+    return (function(x + step * direction) - function(x - step * direction)) / (2 * step)
+
+
+def weighed(outputs, weights):
+    return sum(float(np.sum(output * weight)) for output, weight in zip(outputs, weights, strict=True))
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["training", "evaluation"])
+def test_gradients_are_slopes(mode):
+    net = Net(dtype=np.float64).train(mode)
+    y = net(X)
+    assert [each.shape for each in y] == [(20, 2), (20,)]
+    rng = np.random.default_rng(1)
+    weights = [rng.standard_normal(each.shape) for each in y]
+    gx = net.backward(tuple(weights))
+    direction = rng.standard_normal(X.shape)
+    found = slope(lambda x: weighed(net(x), weights), X, direction, 1e-6)
+    assert np.sum(gx * direction) == pytest.approx(found, rel=1e-6)
+    for name, parameter in net.named_parameters():
+        at, direction = parameter.data.copy(), rng.standard_normal(parameter.shape)
+
+        def of(data, parameter=parameter):
+            parameter.data = data
+            return weighed(net(X), weights)
+
+        wanted = slope(of, at, direction, 1e-6)
+        parameter.data = at
+        assert np.sum(parameter.grad * direction) == pytest.approx(wanted, rel=1e-5, abs=1e-7), name
+
+
+def test_gradients_are_added_and_each_forward_serves_one_backward():
+    net, ones = Net(), (np.ones((20, 2), F32), np.ones(20, F32))
+    net(X.astype(F32))
+    net.backward(ones)
+    once = net.policy.weight.grad.copy()
+    net(X.astype(F32))
+    net.backward(ones)
+    np.testing.assert_allclose(net.policy.weight.grad, 2 * once, rtol=1e-6)
+    with pytest.raises(RuntimeError, match="a forward before each backward"):
+        net.backward(ones)
+    with nn.no_grad():
+        net(X.astype(F32))
+    with pytest.raises(RuntimeError, match="a forward before each backward"):
+        net.backward(ones)
+
+
+def test_pullbacks_in_any_order_again_and_beside_predictions():
+    net, x = Net(0.4), X.astype(F32)
+    parts = [x[:7], x[7:]]
+    first, second = net.vjp(parts[0]), net.vjp(parts[1])
+    net.eval()
+    predicted = net(x[:3]), fastdl.training.predict(net, x)
+    net.train()
+    ones = [(np.ones_like(y[0]), np.ones_like(y[1])) for y, _ in (first, second)]
+    of_second = second[1](ones[1], parameters=False)
+    of_first = first[1](ones[0], parameters=False)
+    assert not net.scale.grad.any()
+    np.testing.assert_array_equal(first[1](ones[0]), of_first)
+    np.testing.assert_array_equal(second[1](ones[1]), of_second)
+    assert net.scale.grad.any()
+    assert predicted[1][0].shape == (20, 2)
+    np.testing.assert_array_equal(predicted[0][0], predicted[1][0][:3])
+
+
+def test_a_pullback_after_a_step_is_refused():
+    net, x = Net(), X.astype(F32)
+    y, pullback = net.vjp(x)
+    net.scale.data = np.full(1, 2, F32)
+    with pytest.raises(RuntimeError, match="they were changed since"):
+        pullback((np.ones_like(y[0]), np.ones_like(y[1])))
+
+
+def test_frozen_parameters_keep_their_gradients_whenever_they_were_frozen():
+    net, x, ones = Net(), X.astype(F32), (np.ones((20, 2), F32), np.ones(20, F32))
+    net.policy.weight.requires_grad = False
+    net(x)
+    net.backward(ones)
+    assert not net.policy.weight.grad.any()
+    assert net.policy.bias.grad.any()
+    net.policy.weight.requires_grad = True
+    net(x)
+    net.policy.weight.requires_grad = False  # between forward and backward
+    net.backward(ones)
+    assert not net.policy.weight.grad.any()
+
+
+def test_inputs_by_place_and_by_name_and_outputs_in_a_dictionary():
+    net, rng = Two(), np.random.default_rng(2)
+    image, state = rng.standard_normal((5, 3)).astype(F32), rng.standard_normal((5, 2)).astype(F32)
+    by_name = net(image=image, state=state)
+    np.testing.assert_array_equal(by_name["y"], net(image, state)["y"])
+    gradients = net.backward({"y": np.ones((5, 1), F32), "h": np.zeros((5, 4), F32)})
+    assert [each.shape for each in gradients] == [(5, 3), (5, 2)]
+    net(image=image, state=state)
+    named = net.backward({"y": np.ones((5, 1), F32), "h": np.zeros((5, 4), F32)})
+    np.testing.assert_array_equal(named["state"], gradients[1])
+    net(image, state)
+    with pytest.raises(ValueError, match="a gradient for each of 2 outputs, got 1"):
+        net.backward({"y": np.ones((5, 1), F32)})
+
+
+def test_one_program_for_all_batches_up_to_the_largest_and_few_for_all():
+    net = Net().eval()
+    for samples in (20, 3, 1, 20, 7):
+        one = net(X[:samples].astype(F32))
+        np.testing.assert_allclose(one[0], net(X.astype(F32))[0][:samples], rtol=1e-5, atol=1e-6)
+    assert len(net._flat._programs) == 1
+    for samples in range(1, 30):
+        y = net(np.zeros((samples, 4), F32))
+        assert len(y[0]) == samples
+    assert len(net._flat._programs) == 1
+
+
+def test_in_containers_beside_layers():
+    class Double(nn.Module):
+        def forward(self, x):
+            return 2 * x + np.mean(x, axis=1, keepdims=True)
+
+    def stack(middle):
+        return nn.Sequential(nn.Linear(4, 6, rng=1), middle, nn.Tanh(), nn.Linear(6, 2, rng=2))
+
+    model, x = stack(Double()), X.astype(F32)
+    y = model(x)
+    gx = model.backward(np.ones_like(y))
+    alone = Double()
+    h = model[0](x)
+    np.testing.assert_allclose(y, model[3](model[2](alone(h))), rtol=1e-5)
+    wanted = model[0].backward(alone.backward(model[2].backward(model[3].backward(np.ones_like(y)))))
+    np.testing.assert_allclose(gx, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_a_length_that_forward_asks_for_is_traced_anew():
+    class Picks(nn.Module):
+        def __init__(self):
+            self.body = nn.Linear(4, 3, rng=0)
+
+        def forward(self, x, which):
+            scores = functional.log_softmax(self.body(x))
+            return scores[np.arange(len(which)), which]
+
+    net = Picks()
+    for samples in (5, 3, 5):
+        which = np.arange(samples) % 3
+        y = net(X[:samples].astype(F32), which)
+        scores = nn.LogSoftmax(1)(net.body(X[:samples].astype(F32)))
+        np.testing.assert_allclose(y, scores[np.arange(samples), which], rtol=1e-6)
+    gradients = net.backward(np.ones(5, F32))
+    assert gradients[0].shape == (5, 4)
+    assert gradients[1] is None  # whole numbers have no gradient
+
+
+def test_shapes_that_do_not_broadcast_name_the_line():
+    class Wrong(nn.Module):
+        def forward(self, x):
+            return x + np.ones(3)
+
+    with pytest.raises(ValueError, match=r"test_forward_only\.py:\d+: np\.add: expected shapes that broadcast"):
+        Wrong()(X)
+
+    class Outer(nn.Module):
+        def __init__(self):
+            self.value = nn.Linear(4, 1, rng=0)
+
+        def forward(self, x):
+            return self.value(x) - x[:, 0]
+
+    with pytest.raises(ValueError, match=r"expected one shape of both, got \(N,\) and \(N, 1\); write x\[:, 0\]"):
+        Outer()(X.astype(F32))
+
+
+@pytest.mark.parametrize(
+    ("forward", "message"),
+    [
+        (lambda self, x: x if x > 0 else -x, r"if, and, or or not, on a traced value; .*traced = False"),
+        (lambda self, x: np.linalg.inv(x), "np.inv, which traced code cannot use"),
+        (lambda self, x: np.add(x, 1, out=np.empty(4)), "with out="),
+        (lambda self, x: float(x[0, 0]), "a number, of a traced value"),
+        (lambda self, x: sum(x), "a loop, over an axis whose size is not fixed"),
+        (lambda self, x: print, "to return what is computed of its inputs"),
+    ],
+)
+def test_what_cannot_be_traced_is_said_in_one_sentence(forward, message):
+    module = type("Own", (nn.Module,), {"forward": forward})()
+    with pytest.raises(TypeError, match=message):
+        module(np.ones((3, 4), F32))
+
+
+def test_traced_false_runs_forward_as_it_is_written():
+    class Branches(nn.Module):
+        traced = False
+
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    np.testing.assert_array_equal(Branches()(-np.ones(2)), np.ones(2))
+
+
+def test_an_empty_batch_gives_empty_outputs():
+    net = Two()
+    y = net(np.zeros((0, 3), F32), np.zeros((0, 2), F32))
+    assert y["y"].shape == (0, 1)
+    gradients = net.backward({"y": np.zeros((0, 1), F32), "h": np.zeros((0, 4), F32)})
+    assert gradients[0].shape == (0, 3)
+    assert not net.out.weight.grad.any()
+
+
+def test_a_batch_norm_asks_for_two_samples_and_moves_its_statistics_once():
+    net = Net()
+    with pytest.raises(ValueError, match="at least 2 samples"):
+        net(X[:1].astype(F32))
+    before = net.body[1].num_batches_tracked.copy()
+    y = net(X.astype(F32))
+    net.backward((np.ones_like(y[0]), np.ones_like(y[1])))
+    assert net.body[1].num_batches_tracked == before + 1
+
+
+def test_copies_and_pickles_trace_for_themselves():
+    import copy
+    import pickle
+
+    net, x = Two(), (np.ones((2, 3), F32), np.ones((2, 2), F32))
+    y = net(*x)["y"]
+    for twin in (copy.deepcopy(net), copy.copy(net)):
+        np.testing.assert_array_equal(twin(*x)["y"], y)
+    with pytest.raises((AttributeError, pickle.PicklingError)):
+        pickle.dumps(lambda: net)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(net))(*x)["y"], y)
+
+
+def test_an_explicit_loop_learns():
+    net, x = Net(), X.astype(F32)
+    optimizer = optim.Adam(net.parameters(), lr=0.01)
+    target, losses = np.sin(x[:, 0]), []
+    for _ in range(60):
+        optimizer.zero_grad()
+        _, value = net(x)
+        losses.append(float(np.mean((value - target) ** 2)))
+        net.backward((np.zeros((20, 2), F32), 2 * (value - target) / 20))
+        optimizer.step()
+    assert losses[-1] < losses[0] / 2
