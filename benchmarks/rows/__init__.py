@@ -5,6 +5,7 @@ from benchmarks.rows import images as images
 from benchmarks.rows import loops as loops
 from benchmarks.rows import networks as networks
 from benchmarks.rows import package as package
+from benchmarks.rows import policies as policies
 from benchmarks.rows import products as products
 from benchmarks.rows import slices as slices
 from benchmarks.rows import stacks as stacks

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
-from itertools import cycle
+from itertools import cycle, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastdl
 from benchmarks.network import Network
+from benchmarks.policy import Policy
 from benchmarks.row import Reading, Timed, repeated
 from benchmarks.stack import LayerCall, Stack
 from fastdl import Trainer, nn, no_grad, optim
@@ -159,3 +161,51 @@ def several_fits(network: Network, models: int, at_once: bool, threads: int) -> 
     fits = [fit(network, threads).run for _ in range(models)]
     pool = ThreadPoolExecutor(models if at_once else 1)
     return Timed(lambda n: list(pool.map(lambda each: each(n), fits)))
+
+
+class ActorCritic(nn.Module):
+    """The policy's scores and its value, of one body."""
+
+    def __init__(self, policy: Policy) -> None:
+        sizes = policy.observed, *policy.widths
+        layers = [(nn.Linear(*pair, rng=n), nn.Tanh()) for n, pair in enumerate(pairwise(sizes))]
+        self.body = nn.Sequential(*(layer for pair in layers for layer in pair))
+        self.policy = nn.Linear(sizes[-1], policy.actions, rng=7)
+        self.value = nn.Linear(sizes[-1], 1, rng=8)
+
+    def forward(self, x: Any) -> Any:
+        h = self.body(x)
+        return self.policy(h), self.value(h)[:, 0]
+
+
+def clipped_loss(output: Any, batch: Any) -> Any:
+    """PPO's loss of the policy, of the value, and for entropy."""
+    scores, value = output
+    logp = nn.functional.log_softmax(scores)
+    ratio = np.exp(np.take_along_axis(logp, batch["action"][:, None], axis=1)[:, 0] - batch["logp"])
+    gain = np.minimum(ratio * batch["advantage"], np.clip(ratio, 0.8, 1.2) * batch["advantage"])
+    entropy = -np.mean(np.sum(np.exp(logp) * logp, axis=1))
+    return np.mean(-gain + 0.5 * (value - batch["returned"]) ** 2) - 0.01 * entropy
+
+
+def fit_policy(policy: Policy, threads: int) -> Timed:
+    """Epochs of updates in one fit; a unit is an update."""
+    fastdl.set_num_threads(threads)
+    model, (x, targets) = ActorCritic(policy), policy.data()
+    trainer = Trainer(model, clipped_loss, optim.Adam(model.parameters(), lr=policy.lr), clip_norm=policy.clip_norm)
+    return Timed(lambda n: trainer.fit(x, targets, epochs=n, batch_size=policy.batch), policy.rows // policy.batch)
+
+
+def observe(policy: Policy, threads: int) -> Timed:
+    """The scores for one observation, as a loop in an environment asks for them."""
+    fastdl.set_num_threads(threads)
+    sizes = policy.observed, *policy.widths
+    layers = [(nn.Linear(*pair, rng=n), nn.Tanh()) for n, pair in enumerate(pairwise(sizes))]
+    model = nn.Sequential(*(layer for pair in layers for layer in pair), nn.Linear(sizes[-1], policy.actions)).eval()
+    x = policy.data()[0][:1]
+
+    def call() -> None:
+        with nn.no_grad():
+            model(x)
+
+    return repeated(call)
