@@ -43,7 +43,7 @@ cdef extern from "core/arrays.hpp" namespace "fastdl" nogil:
         int32_t operation, y, a, b, c
 
     cdef struct Elementwise:
-        int32_t whole, count, registers, cost
+        int32_t whole, count, slots, cost
         Instruction instructions[MOST_INSTRUCTIONS]
 
     # What a node reduces.

@@ -2,7 +2,7 @@
 
 from cython.parallel cimport parallel, prange, threadid
 
-from fastdl._kernels.arrays cimport ELEMENTWISE_BLOCK, MOST_INSTRUCTIONS, Elementwise
+from fastdl._kernels.arrays cimport ELEMENTWISE_BLOCK, MOST_INSTRUCTIONS, MOST_OPERANDS, MOST_REGISTERS, Elementwise
 from fastdl._kernels.node cimport DONE, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -34,22 +34,24 @@ def _attributes(dict fields):
     cdef Py_ssize_t i
     cdef dict known = WHOLE_CODES if fields["registers"] == "whole" else CODES
     program.whole, program.count = fields["registers"] == "whole", len(fields["instructions"])
-    program.registers = program.cost = 0
+    program.slots = program.cost = 0
     if program.count > MOST_INSTRUCTIONS:
         raise ValueError(f"elementwise: expected at most {MOST_INSTRUCTIONS} instructions, got {program.count}")
     for i, (operation, y, a, b, c) in enumerate(fields["instructions"]):
         program.instructions[i].operation = known[operation]
         program.instructions[i].y, program.instructions[i].a = y, a
         program.instructions[i].b, program.instructions[i].c = b, c
-        program.registers = max(program.registers, <int>y + 1)
+        program.slots = max(program.slots, <int>y + 1)
         program.cost += 1 if operation in CHEAP else COST_OF_FUNCTION
+    if program.slots > MOST_OPERANDS - 1 + MOST_REGISTERS:
+        raise ValueError(f"elementwise: expected at most {MOST_REGISTERS} registers, got slot {program.slots - 1}")
     return (<char*>&program)[:sizeof(program)]
 
 
 # Registers are numbered from the inputs on; an input takes two blocks, a register one.
 cdef Py_ssize_t scratch_of_thread(const Arrays* a, Py_ssize_t itemsize) noexcept nogil:
     cdef const Elementwise* program = <const Elementwise*>a.attributes
-    cdef Py_ssize_t blocks = 2 * (a.count - 1) + program.registers - (a.count - 1)
+    cdef Py_ssize_t inputs = a.count - 1, blocks = 2 * inputs + program.slots - inputs
     return (blocks * ELEMENTWISE_BLOCK + 1) * (8 // itemsize if program.whole else 1)
 
 

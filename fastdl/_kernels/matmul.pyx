@@ -2,11 +2,17 @@
 
 from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
 from fastdl._kernels.node cimport DONE, MOST_AXES, Arrays, NodeDescriptor, NodeKernels, describe_node
-from fastdl._kernels.table cimport real
+from fastdl._kernels.table cimport entries, real, table
+from fastdl._kernels.threads cimport FlushDenormals
 
 
 def _attributes(dict fields):
     return b""
+
+
+# Products of a stack that take so few multiplications are done one by one.
+cdef enum:
+    FEW = 64
 
 
 # A matrix whose element (i, j) sits at row i + column j.
@@ -18,7 +24,7 @@ cdef struct Layout:
 cdef struct Product:
     Py_ssize_t m, n, k, batch
     Layout a, b
-    bint turned, copies_a, copies_b, copies_c
+    bint small, turned, copies_a, copies_b, copies_c
 
 
 cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
@@ -33,6 +39,10 @@ cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
             and arrays.operands[0].strides[p.batch - 1] == p.m * arrays.operands[0].strides[axis]):
         p.batch -= 1
         p.m *= arrays.sizes[p.batch]
+    p.small = p.batch > 0 and p.m * p.n * p.k <= FEW
+    if p.small:
+        p.turned = p.copies_a = p.copies_b = p.copies_c = False
+        return
     # A strip of one column is the transposed product of one row, for which there is a kernel.
     p.turned = p.n == 1 and p.m > 1 and arrays.operands[0].strides[axis] == 1
     if p.turned:
@@ -55,6 +65,8 @@ cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
 cdef Py_ssize_t scratch_of(const Arrays* a, Py_ssize_t itemsize) noexcept nogil:
     cdef Product p
     plan(a, &p)
+    if p.small:
+        return 0
     return (gemm_scratch(p.m, p.n, p.k) + p.copies_a * p.m * p.k + p.copies_b * p.k * p.n + p.copies_c * p.m * p.n)
 
 
@@ -70,6 +82,9 @@ cdef void product(const Product* p, const real* a, const real* b, real* c, Py_ss
     cdef const real* no_bias = NULL
     cdef real* result = c
     cdef Py_ssize_t i, j
+    if p.small:
+        entries(table, c).multiply_small(p.m, p.n, p.k, a, of_a.row, of_a.column, b, of_b.row, of_b.column, c, c_row)
+        return
     if p.copies_a:
         copy(a, of_a, p.m, p.k, scratch)
         a, of_a.row, of_a.column = scratch, p.k, 1
@@ -90,12 +105,14 @@ cdef void product(const Product* p, const real* a, const real* b, real* c, Py_ss
 
 
 cdef int run(const Arrays* arrays, real* scratch) noexcept nogil:
+    cdef FlushDenormals flush
     cdef Product p
     cdef Py_ssize_t place[MOST_AXES]
     cdef Py_ssize_t i, axis, rows = arrays.axes - 3, c_row = arrays.operands[0].strides[rows]
     cdef real* c = <real*>arrays.operands[0].at
     cdef const real* a = <const real*>arrays.operands[1].at
     cdef const real* b = <const real*>arrays.operands[2].at
+    flush.on()
     plan(arrays, &p)
     for i in range(p.batch):
         if arrays.sizes[i] == 0:

@@ -1,5 +1,6 @@
 """Nodes that reduce axes of arrays: sums, products, extremes, their places, any and all."""
 
+from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
 from fastdl._kernels.arrays cimport (
@@ -7,7 +8,7 @@ from fastdl._kernels.arrays cimport (
 )
 from fastdl._kernels.node cimport DONE, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 # Any and all are the largest and the smallest truth.
 cdef dict CODES = {
@@ -27,11 +28,26 @@ def _attributes(dict fields):
 
 
 cdef int run(const Arrays* a, real* scratch) noexcept nogil:
+    cdef double work = 1
+    cdef Py_ssize_t axis
+    cdef int share, shares
+    for axis in range(a.axes):
+        work *= a.sizes[axis]
+    shares = threads_for(work)
+    if shares == 1:
+        run_share(a, scratch, 0, 1)
+        return DONE
+    for share in prange(shares, num_threads=shares, schedule="static"):
+        run_share(a, scratch, share, shares)
+    return DONE
+
+
+cdef void run_share(const Arrays* a, const real* scratch, int share, int shares) noexcept nogil:
+    """The core chooses the order of sums before it takes the share, so that it does not depend on their number."""
     cdef FlushDenormals flush
     cdef const ReduceAttributes* attributes = <const ReduceAttributes*>a.attributes
     flush.on()
-    entries(table, scratch).reduce(a[0], attributes.operation, attributes.kept)
-    return DONE
+    entries(table, scratch).reduce(a[0], attributes.operation, attributes.kept, share, shares)
 
 
 cdef NodeKernels kernels

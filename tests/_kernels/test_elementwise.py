@@ -301,6 +301,24 @@ def test_threads_and_places_change_no_bit(level, dtype, threads):
             np.testing.assert_array_equal(apply(operation, x[0, start:stop], dtype=dtype), whole[start:stop])
 
 
+@pytest.mark.parametrize("n", [5, 5000])
+def test_the_longest_program(level, dtype, n):
+    """Nine inputs, eight registers and twenty-four instructions, in steps of one operation."""
+    inputs = [numbers(n, dtype, seed) for seed in range(9)]
+    slots = [each.astype(dtype) for each in inputs] + [None] * 8
+    steps = []
+    for i in range(24):
+        y, a, b = 9 + i % 8, i % 9 if i < 8 else 9 + (i + 3) % 8, (i + 1) % 9
+        steps.append((("add", "subtract", "maximum")[i % 3], y, a, b))
+        slots[y] = (np.add, np.subtract, np.maximum)[i % 3](slots[a], slots[b])
+    np.testing.assert_array_equal(program(instructions("float", *steps), inputs, dtype), slots[9 + 23 % 8])
+
+
+def test_too_many_registers_are_refused(dtype):
+    with pytest.raises(ValueError, match="at most 8 registers, got slot 17"):
+        program(instructions("float", ("exp", 17, 0)), (numbers(3, dtype),), dtype)
+
+
 def test_too_many_instructions_are_refused(dtype):
     with pytest.raises(ValueError, match="at most 24 instructions, got 25"):
         program(instructions("float", *[("exp", 1, 0)] * 25), (numbers(3, dtype),), dtype)

@@ -33,7 +33,7 @@ struct Arrays {
 enum { MOST_INSTRUCTIONS = 24, MOST_REGISTERS = 8, ELEMENTWISE_BLOCK = 512 };
 struct Instruction { int32_t operation, y, a, b, c; };
 struct Elementwise {
-    int32_t whole, count, registers, cost;  // whether registers hold int64; the cost is in scalar operations an element
+    int32_t whole, count, slots, cost;  // whether registers hold int64; the cost is in scalar operations an element
     Instruction instructions[MOST_INSTRUCTIONS];
 };
 

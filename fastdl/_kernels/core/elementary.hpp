@@ -85,11 +85,10 @@ inline ReducedAngle<Vec<float>> reduce_angle(Vec<float> x) {
     return {narrowed({low_n, high_n}), narrowed({low_r, high_r})};
 }
 
-// sin r = r + r^3 S(r^2) and cos r = 1 - r^2 / 2 + r^4 C(r^2); which of them, and its sign, says n.
-template <int quadrants, class V> inline V sine(V x) {
+// sin r = r + r^3 S(r^2) and cos r = 1 - r^2 / 2 + r^4 C(r^2)
+template <class V> struct SineAndCosine { V sine, cosine; };
+template <class V> inline SineAndCosine<V> of_reduced_angle(V r) {
     typedef Element<V> T;
-    typedef typename Register<T>::Integer Integer;
-    auto [n, r] = reduce_angle(x);
     V z = r * r, p, q;
     if constexpr (is_float<V>) {
         constexpr double S[] = {2.724980350123796045e-6, -0.0001984008579198555032, 0.008333331872963532478, -0.1666666666385079709};
@@ -102,9 +101,91 @@ template <int quadrants, class V> inline V sine(V x) {
                                 0.00002480158729876117683, -0.001388888888888739425, 0.04166666666666666539};
         p = polynomial(z, S), q = polynomial(z, C);
     }
-    V sine_r = r + r * z * p, cosine_r = 1 - (z * T(0.5) - z * z * q);
+    return {r + r * z * p, 1 - (z * T(0.5) - z * z * q)};
+}
+// sin(x + quadrants pi / 2)
+template <int quadrants, class V> inline V sine(V x) {
+    typedef Element<V> T;
+    typedef typename Register<T>::Integer Integer;
+    auto [n, r] = reduce_angle(x);
+    auto [sine_r, cosine_r] = of_reduced_angle(r);
     Mask<T> quadrant = bits(n + Register<T>::round_magic) + Integer(quadrants);
     V y = (quadrant & Integer(1)) != 0 ? cosine_r : sine_r;
     return (V)(bits(y) ^ ((quadrant & Integer(2)) << (8 * int(sizeof(T)) - 2)));
+}
+template <class V> inline V tangent(V x) {
+    typedef Element<V> T;
+    typedef typename Register<T>::Integer Integer;
+    auto [n, r] = reduce_angle(x);
+    auto [sine_r, cosine_r] = of_reduced_angle(r);
+    auto odd = (bits(n + Register<T>::round_magic) & Integer(1)) != 0;
+    V y = (odd ? -cosine_r : sine_r) / (odd ? sine_r : cosine_r);
+    return abs(x) < T(is_float<V> ? 1e-4 : 1e-9) ? x : y;
+}
+
+// arctan |x| = the angle of a corner (0, pi / 4 or pi / 2) + arctan t with |t| <= tan(pi / 8), and arctan t = t + t^3 P(t^2).
+template <class V> inline V arc_tangent(V x) {
+    typedef Element<V> T;
+    constexpr T near = T(0.41421356237309504880), far = T(2.41421356237309504880);
+    constexpr T quarter = T(0.78539816339744830962), quarter_low = T(is_float<V> ? -2.1855694e-8 : 3.0616169978683830e-17);
+    V a = abs(x), above = a - 1, below = a + 1;
+    V t = (a > far ? splat<V>(-1) : a > near ? above : a) / (a > far ? a : a > near ? below : splat<V>(1)), z = t * t, p;
+    V corners = a > far ? splat<V>(2) : a > near ? splat<V>(1) : V{};
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {-0.06447741047112403937, 0.1074246684909075442, -0.1426383847613100223, 0.199995370998240874,
+                                -0.3333333174643151379};
+        p = polynomial(z, P);
+    } else {
+        constexpr double P[] = {-0.01914724896461176532, 0.03920743321261196149, -0.05084610357631765136, 0.05857988350245762191,
+                                -0.06664492945806264124, 0.07692181876036845531, -0.09090904521471690746, 0.111111110138606878,
+                                -0.1428571428464917351,  0.1999999999999543734,  -0.3333333333333333009};
+        p = polynomial(z, P);
+    }
+    return copy_sign(corners * quarter + (t + (t * z * p + corners * quarter_low)), x);
+}
+
+// arcsin s = s + s^3 P(s^2) for s <= 1/2; else arcsin a = pi / 2 - 2 arcsin s with s^2 = (1 - a) / 2. Of a = |x|.
+template <class V> struct ReducedArcSine { V arc; Mask<Element<V>> near; };
+template <class V> inline ReducedArcSine<V> reduce_arc_sine(V a) {
+    typedef Element<V> T;
+    auto near = a <= T(0.5);
+    V z = near ? a * a : (1 - a) * T(0.5), s = near ? a : sqrt(z), p;
+    if constexpr (is_float<V>) {
+        constexpr double P[] = {0.03370072632136513158, 0.01714371681925356854, 0.03110172782906716667, 0.04459931916287113813,
+                                0.07500094761172901133, 0.1666666633654048985};
+        p = polynomial(z, P);
+    } else {
+        constexpr double P[] = {0.02877844261259304085, -0.01488140939281806664, 0.01741935796488485717, 0.005450878187720549948,
+                                0.01032431828874411205, 0.01147895269025738674,  0.01397123530112453915, 0.01735239126590922786,
+                                0.02237217300200559739, 0.0303819441370852143,   0.04464285714637338088, 0.0749999999999842426,
+                                0.1666666666666666783};
+        p = polynomial(z, P);
+    }
+    return {s + s * z * p, near};
+}
+template <class V> inline constexpr auto right_angle = Element<V>(1.57079632679489661923);
+template <class V> inline constexpr auto right_angle_low = Element<V>(is_float<V> ? -4.3711388e-8 : 6.1232339957367660e-17);
+template <class V> inline V arc_sine(V x) {
+    auto [arc, near] = reduce_arc_sine(abs(x));
+    return copy_sign(near ? arc : right_angle<V> - (2 * arc - right_angle_low<V>), x);
+}
+template <class V> inline V arc_cosine(V x) {
+    auto [arc, near] = reduce_arc_sine(abs(x));
+    V signed_arc = copy_sign(arc, x), twice = 2 * arc;
+    V far = x < 0 ? 2 * right_angle<V> - (twice - 2 * right_angle_low<V>) : twice;
+    return near ? right_angle<V> - (signed_arc - right_angle_low<V>) : far;
+}
+
+// (e + e / (1 + e)) / 2 with e = exp |x| - 1; and exp(|x| / 2)^2 / 2 where the rest is nothing.
+template <class V> inline V hyperbolic_sine(V x) {
+    typedef Element<V> T;
+    V a = abs(x), e = exp_minus_one(at_most(a, 20)), root = exp(a * T(0.5));
+    V y = a < 20 ? (e + e / (1 + e)) * T(0.5) : root * T(0.5) * root;
+    return a < linear_below<V> ? x : copy_sign(y, x);
+}
+template <class V> inline V hyperbolic_cosine(V x) {
+    typedef Element<V> T;
+    V a = abs(x), e = exp(at_most(a, 20)), root = exp(a * T(0.5));
+    return a < 20 ? (e + 1 / e) * T(0.5) : root * T(0.5) * root;
 }
 }  // namespace

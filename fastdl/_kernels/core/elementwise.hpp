@@ -96,6 +96,11 @@ struct Exp2 { template <class V> static V value(V a) { return exp_of_two(a); } }
 struct Log1p { template <class V> static V value(V a) { return log_of_one_more(a); } };
 struct Log2 { template <class V> static V value(V a) { return log_to_two(a); } };
 struct Log10 { template <class V> static V value(V a) { return log_to_ten(a); } };
+struct Arctan { template <class V> static V value(V a) { return arc_tangent(a); } };
+struct Arcsin { template <class V> static V value(V a) { return arc_sine(a); } };
+struct Arccos { template <class V> static V value(V a) { return arc_cosine(a); } };
+struct Sinh { template <class V> static V value(V a) { return hyperbolic_sine(a); } };
+struct Cosh { template <class V> static V value(V a) { return hyperbolic_cosine(a); } };
 struct LogAddExp { template <class V> static V value(V a, V b) { return log_add_exp(a, b); } };
 
 // The C library's functions.
@@ -111,12 +116,7 @@ struct LogAddExp { template <class V> static V value(V a, V b) { return log_add_
     };
 LIBM(FarSin, sin)
 LIBM(FarCos, cos)
-LIBM(Tan, tan)
-LIBM(Sinh, sinh)
-LIBM(Cosh, cosh)
-LIBM(Arctan, atan)
-LIBM(Arcsin, asin)
-LIBM(Arccos, acos)
+LIBM(FarTan, tan)
 LIBM(Floor, floor)
 LIBM(Ceil, ceil)
 LIBM(Rint, rint)
@@ -140,6 +140,7 @@ struct Sin {
     }
 };
 struct Cos { template <class V> static V value(V a) { return with_far_angles<FarCos>(a, sine<1>(a)); } };
+struct Tan { template <class V> static V value(V a) { return with_far_angles<FarTan>(a, tangent(a)); } };
 
 struct Power {
     template <class V> static V value(V a, V b) {
@@ -248,13 +249,13 @@ struct Integers {
     ROW("reciprocal", (unary<Reciprocal, T>))           \
     ROW("sin", (formula<Sin, T>))                        \
     ROW("cos", (formula<Cos, T>))                        \
-    ROW("tan", (scalar<Tan, T>))                        \
+    ROW("tan", (formula<Tan, T>))                        \
     ROW("tanh", (formula<Tanh_, T>))                    \
-    ROW("sinh", (scalar<Sinh, T>))                      \
-    ROW("cosh", (scalar<Cosh, T>))                      \
-    ROW("arctan", (scalar<Arctan, T>))                  \
-    ROW("arcsin", (scalar<Arcsin, T>))                  \
-    ROW("arccos", (scalar<Arccos, T>))                  \
+    ROW("sinh", (formula<Sinh, T>))                      \
+    ROW("cosh", (formula<Cosh, T>))                      \
+    ROW("arctan", (formula<Arctan, T>))                  \
+    ROW("arcsin", (formula<Arcsin, T>))                  \
+    ROW("arccos", (formula<Arccos, T>))                  \
     ROW("arctan2", (scalar_of_two<Arctan2, T>))         \
     ROW("logaddexp", (formula_of_two<LogAddExp, T>))     \
     ROW("floor", (scalar<Floor, T>))                    \
@@ -356,17 +357,24 @@ template <class From, class To> inline void convert_to(const From* x, Size n, To
         for (Size i = 0; i < n; ++i) y[i * stride] = Stored<To>::value(x[i]);
 }
 
-// Whole lines of fewer elements than a register has lanes. More is written than is there, and overwritten by the next line: y has
-// room behind.
+// Whole lines of a few elements. Whole registers are written, what is too much overwritten by the next line: y has room behind.
 template <class From, class To> inline void load_short_lines(const From* x, Size n, Size stride, Size lines, Size line_stride, To* y) {
     if constexpr (is_floating<To>) {
         if (stride == 0) {
-            for (Size i = 0; i < lines; ++i) store(y + i * n, splat<Vec<To>>(To(x[i * line_stride])));
+            for (Size i = 0; i < lines; ++i) {
+                const Vec<To> element = splat<Vec<To>>(To(x[i * line_stride]));
+                for (Size j = 0; j < n; j += lanes<To>) store(y + i * n + j, element);
+            }
             return;
         }
         if constexpr (sizeof(From) == sizeof(To) && is_floating<From>) {
             if (stride == 1) {
-                for (Size i = 0; i < lines; ++i) store(y + i * n, load_partial(x + i * line_stride, int(n)));
+                for (Size i = 0; i < lines; ++i) {
+                    const From* line = x + i * line_stride;
+                    Size j = 0;
+                    for (; j + lanes<To> <= n; j += lanes<To>) store(y + i * n + j, load(line + j));
+                    if (j < n) store(y + i * n + j, load_partial(line + j, int(n - j)));
+                }
                 return;
             }
         }
@@ -387,7 +395,7 @@ template <class From, class To> void load_lines(const char* at, const Axes<1>& a
         return;
     }
     const Size size = axes.sizes[0], stride = axes.strides[0][0];
-    const bool short_lines = axes.count > 1 && size <= FASTDL_REGISTER_BYTES / Size(sizeof(To));
+    const bool short_lines = axes.count > 1 && size <= 128;
     Walk<1> walk(axes, first);
     while (n > 0) {
         if (short_lines && walk.place[0] == 0 && n >= size) {
@@ -479,7 +487,7 @@ template <class T, class E> void run_elementwise(const Arrays& a, const Elementw
     for (int i = 0; i < inputs; ++i, memory += 2 * block) input[i].prepare(a, i + 1, first, last, memory);
     const E* slots[1 + MOST_OPERANDS - 1 + MOST_REGISTERS] = {};
     const E** slot = slots + 1;  // slot[-1] is none
-    for (int i = 0; i < program.registers; ++i, memory += block) slot[inputs + i] = memory;
+    for (int i = inputs; i < program.slots; ++i, memory += block) slot[i] = memory;
     const Strided& out = a.operands[0];
     const int number[] = {0};
     const Axes<1> axes = axes_of(a, 0, a.axes, number);

@@ -217,6 +217,18 @@ template <class T> void multiply_vector(const T* w, Size row, Size n, Size k, co
     }
 }
 
+// A product of a few elements, whose tiles would be mostly empty: the same sums one by one.
+template <class T>
+void multiply_small(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, const T* b, Size b_row, Size b_column, T* c,
+                    Size c_row) {
+    for (Size i = 0; i < m; ++i)
+        for (Size j = 0; j < n; ++j) {
+            T sum = 0;
+            for (Size p = 0; p < k; ++p) sum = fused(a[i * a_row + p * a_column], b[p * b_row + j * b_column], sum);
+            c[i * c_row + j] = sum;
+        }
+}
+
 // What one row of gradients comes to, in one pass over the weights: gW (O, I) = gy x [+ gW], gb = gy [+ gb], gx = gy W. Each may be
 // null.
 template <class T>

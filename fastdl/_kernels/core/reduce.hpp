@@ -39,30 +39,33 @@ template <class Op, int S, class V> inline V combined_lanes(V v) {
     else return v;
 }
 
-// n contiguous elements: four registers of partial results, then their lanes.
+// n contiguous elements. Few are combined in one register, then its lanes, as fold_short_runs does for several runs; more in four.
+template <class T> constexpr Size short_run = 16 * lanes<T>;
+template <class Op, class T> Vec<T> fold_to_register(const T* x, Size n) {
+    const Vec<T> nothing = splat<Vec<T>>(Op::template identity<T>);
+    Vec<T> found = nothing;
+    Size i = 0;
+    for (; i + lanes<T> <= n; i += lanes<T>) found = Op::combined(found, load(x + i));
+    return i < n ? Op::combined(found, first_or(load_partial(x + i, int(n - i)), nothing, int(n - i))) : found;
+}
 template <class Op, class T> T fold_stretch(const T* x, Size n) {
+    if (n <= short_run<T>) return combined_lanes<Op, lanes<T> / 2>(fold_to_register<Op>(x, n))[0];
     const Vec<T> nothing = splat<Vec<T>>(Op::template identity<T>);
     Vec<T> part[4] = {nothing, nothing, nothing, nothing};
     Size i = 0;
     for (; i + 4 * lanes<T> <= n; i += 4 * lanes<T>)
         for (int j = 0; j < 4; ++j) part[j] = Op::combined(part[j], load(x + i + j * lanes<T>));
-    for (; i + lanes<T> <= n; i += lanes<T>) part[0] = Op::combined(part[0], load(x + i));
-    if (i < n) part[1] = Op::combined(part[1], first_or(load_partial(x + i, int(n - i)), nothing, int(n - i)));
-    return combined_lanes<Op, lanes<T> / 2>(Op::combined(Op::combined(part[0], part[1]), Op::combined(part[2], part[3])))[0];
+    const Vec<T> rest = fold_to_register<Op>(x + i, n - i);
+    const Vec<T> found = Op::combined(Op::combined(part[0], part[1]), Op::combined(part[2], part[3]));
+    return combined_lanes<Op, lanes<T> / 2>(Op::combined(found, rest))[0];
 }
-// Long sums in stretches, whose sums are added in double precision.
+// Long ones in stretches; sums of floats are added in double precision.
 template <class Op, class T> T fold_run(const T* x, Size n) {
     constexpr Size stretch = 2048;
     if (n <= stretch) return fold_stretch<Op>(x, n);
-    if constexpr (sizeof(T) == 4) {
-        double y = Op::template identity<double>;
-        for (Size i = 0; i < n; i += stretch) y = Op::combined(y, double(fold_stretch<Op>(x + i, n - i < stretch ? n - i : stretch)));
-        return T(y);
-    } else {
-        T y = Op::template identity<T>;
-        for (Size i = 0; i < n; i += stretch) y = Op::combined(y, fold_stretch<Op>(x + i, n - i < stretch ? n - i : stretch));
-        return y;
-    }
+    double y = Op::template identity<double>;
+    for (Size i = 0; i < n; i += stretch) y = Op::combined(y, double(fold_stretch<Op>(x + i, n - i < stretch ? n - i : stretch)));
+    return T(y);
 }
 template <class Op> int64_t fold_run(const int64_t* x, Size n) {
     int64_t y = Op::template identity<int64_t>;
@@ -122,11 +125,7 @@ template <class Op, class T> void fold_short_runs(const T* x, const Plane& p, bo
 #pragma GCC unroll 16
         for (int j = 0; j < W; ++j) {
             const T* run = x + (i + j) * p.kept_stride;
-            r[j] = nothing;
-            if (j >= count) continue;
-            Size k = 0;
-            for (; k + W <= p.n; k += W) r[j] = Op::combined(r[j], load(run + k));
-            if (k < p.n) r[j] = Op::combined(r[j], first_or(load_partial(run + k, int(p.n - k)), nothing, int(p.n - k)));
+            r[j] = j < count ? fold_to_register<Op>(run, p.n) : nothing;
         }
         combine_each<Op, T>(r);
         put_register<Op, T>(r[0], count, combine, y + i * p.y_stride, p.y_stride);
@@ -197,15 +196,25 @@ template <class Op, class E> void fold_lines(const E* x, const Plane& p, bool co
     for (; row < p.n; ++row) fold_line<Op>(x + row * p.stride, p.kept, y);
 }
 
-// y = the results, or combined with what is there.
-template <class Op, class E> void fold_plane(const E* x, const Plane& p, bool combine, E* y) {
+// How a plane is gone through; the order of sums follows from it.
+enum class Way { pairs, short_runs, narrow_lines, lines, runs };
+template <class E> inline Way way_through(const Plane& p) {
     if constexpr (is_floating<E>) {
         constexpr Size W = lanes<E>;
-        if (p.stride == 1 && p.n == 2 && p.kept_stride == 2) return fold_pairs<Op>(x, p, combine, y);
-        if (p.stride == 1 && p.n <= 16 * W && p.kept > 1) return fold_short_runs<Op>(x, p, combine, y);
-        if (p.kept_stride == 1 && p.stride == p.kept && p.kept <= W && p.n >= 2 * W) return fold_narrow_lines<Op>(x, p, combine, y);
+        if (p.stride == 1 && p.n == 2 && p.kept_stride == 2) return Way::pairs;
+        if (p.stride == 1 && p.n <= short_run<E> && p.kept > 1) return Way::short_runs;
+        if (p.kept_stride == 1 && p.stride == p.kept && p.kept <= W && p.n >= 2 * W) return Way::narrow_lines;
     }
-    if (p.stride != 1 && p.kept_stride == 1 && p.y_stride == 1 && p.kept > 1) return fold_lines<Op>(x, p, combine, y);
+    return p.stride != 1 && (p.kept == 1 || (p.kept_stride == 1 && p.y_stride == 1)) ? Way::lines : Way::runs;
+}
+// y = the results, or combined with what is there.
+template <class Op, class E> void fold_plane(Way way, const E* x, const Plane& p, bool combine, E* y) {
+    if constexpr (is_floating<E>) {
+        if (way == Way::pairs) return fold_pairs<Op>(x, p, combine, y);
+        if (way == Way::short_runs) return fold_short_runs<Op>(x, p, combine, y);
+        if (way == Way::narrow_lines) return fold_narrow_lines<Op>(x, p, combine, y);
+    }
+    if (way == Way::lines) return fold_lines<Op>(x, p, combine, y);
     for (Size i = 0; i < p.kept; ++i) {
         const E* run = x + i * p.kept_stride;
         E found = Op::template identity<E>;
@@ -296,52 +305,67 @@ template <int P> inline int contiguous_axis(const Axes<P>& axes) {
     return 0;
 }
 
-template <class Op, class E, bool find> void fold(const Arrays& a, Size kept) {
+// One share of the results: of those of each plane where they are many, else of the planes.
+template <class Op, class E, bool find> void fold(const Arrays& a, Size kept, Size share, Size shares) {
+    constexpr Size together = 64;
     const int both[] = {1, 0}, one[] = {1};
     const Axes<2> outer = axes_of(a, 0, kept, both);
     const Axes<1> inner = axes_of(a, kept, a.axes, one);
     const E* x = reinterpret_cast<const E*>(a.operands[1].at);
-    E* y = reinterpret_cast<E*>(a.operands[0].at);
-    if (outer.total() == 0) return;
+    char* out = a.operands[0].at;
     const int line = contiguous_axis(outer), run = contiguous_axis(inner);
     Plane p = {1, 0, 1, 0, 1};
     if (outer.count) p.kept = outer.sizes[line], p.kept_stride = outer.strides[0][line], p.y_stride = outer.strides[1][line];
     if (inner.count) p.n = inner.sizes[run], p.stride = inner.strides[0][run];
-    const Axes<2> other_outer = outer.without(line);
-    const Axes<1> other_inner = inner.without(run);
+    const Way way = way_through<E>(p);
+    const Axes<2> planes = outer.without(line);
+    const Axes<1> parts = inner.without(run);
     const bool nothing = inner.total() == 0;
-    Walk<2> place(other_outer);
-    do {
+    Size from = 0, to = p.kept, first = 0, last = planes.total();
+    if (way != Way::narrow_lines && p.kept >= together * shares) {
+        const Size groups = (p.kept + together - 1) / together;
+        from = groups * share / shares * together, to = groups * (share + 1) / shares * together;
+        if (to > p.kept) to = p.kept;
+    } else {
+        first = last * share / shares, last = last * (share + 1) / shares;
+    }
+    if (first >= last || from >= to) return;
+    x += from * p.kept_stride;
+    out += from * p.y_stride * Size(find ? sizeof(int64_t) : sizeof(E));
+    p.kept = to - from;
+    Walk<2> place(planes, first);
+    for (; first < last; ++first, place.step()) {
         if constexpr (find) {
-            find_plane<Op>(x + place.at[0], p, reinterpret_cast<int64_t*>(a.operands[0].at) + place.at[1]);
-            continue;
+            find_plane<Op>(x + place.at[0], p, reinterpret_cast<int64_t*>(out) + place.at[1]);
+        } else {
+            E* y = reinterpret_cast<E*>(out) + place.at[1];
+            if (nothing) {
+                for (Size i = 0; i < p.kept; ++i) y[i * p.y_stride] = Op::template identity<E>;
+                continue;
+            }
+            Walk<1> part(parts);
+            bool combine = false;
+            do {
+                fold_plane<Op>(way, x + place.at[0] + part.at[0], p, combine, y);
+                combine = true;
+            } while (part.step());
         }
-        if (nothing) {
-            for (Size i = 0; i < p.kept; ++i) y[place.at[1] + i * p.y_stride] = Op::template identity<E>;
-            continue;
-        }
-        Walk<1> part(other_inner);
-        bool combine = false;
-        do {
-            fold_plane<Op>(x + place.at[0] + part.at[0], p, combine, y + place.at[1]);
-            combine = true;
-        } while (part.step());
-    } while (place.step());
+    }
 }
 
-template <class E> void reduce_kind(const Arrays& a, int operation, Size kept) {
-    if (operation == REDUCE_SUM) fold<SumOf, E, false>(a, kept);
-    else if (operation == REDUCE_PRODUCT) fold<ProductOf, E, false>(a, kept);
-    else if (operation == REDUCE_LARGEST) fold<LargestOf, E, false>(a, kept);
-    else if (operation == REDUCE_SMALLEST) fold<SmallestOf, E, false>(a, kept);
-    else if (operation == REDUCE_FIND_LARGEST) fold<LargestOf, E, true>(a, kept);
-    else fold<SmallestOf, E, true>(a, kept);
+template <class E> void reduce_kind(const Arrays& a, int operation, Size kept, Size share, Size shares) {
+    if (operation == REDUCE_SUM) fold<SumOf, E, false>(a, kept, share, shares);
+    else if (operation == REDUCE_PRODUCT) fold<ProductOf, E, false>(a, kept, share, shares);
+    else if (operation == REDUCE_LARGEST) fold<LargestOf, E, false>(a, kept, share, shares);
+    else if (operation == REDUCE_SMALLEST) fold<SmallestOf, E, false>(a, kept, share, shares);
+    else if (operation == REDUCE_FIND_LARGEST) fold<LargestOf, E, true>(a, kept, share, shares);
+    else fold<SmallestOf, E, true>(a, kept, share, shares);
 }
 // Any and all are the largest and smallest truth.
-template <class T> void reduce(const Arrays& a, int operation, Size kept) {
+template <class T> void reduce(const Arrays& a, int operation, Size kept, Size share, Size shares) {
     const Size kind = a.operands[1].kind;
-    if (kind == FLOATING) reduce_kind<T>(a, operation, kept);
-    else if (kind == WHOLE) reduce_kind<int64_t>(a, operation, kept);
-    else reduce_kind<uint8_t>(a, operation, kept);
+    if (kind == FLOATING) reduce_kind<T>(a, operation, kept, share, shares);
+    else if (kind == WHOLE) reduce_kind<int64_t>(a, operation, kept, share, shares);
+    else reduce_kind<uint8_t>(a, operation, kept, share, shares);
 }
 }  // namespace

@@ -24,9 +24,15 @@ template <class E> Numbered<E>* sort_run(Numbered<E>* x, Size n, Numbered<E>* ot
     for (Size length = few; length < n; length *= 2) {
         for (Size start = 0; start < n; start += 2 * length) {
             const Size middle = n - start < length ? n : start + length, end = n - start < 2 * length ? n : start + 2 * length;
-            Size i = start, j = middle;
-            for (Size to = start; to < end; ++to)
-                other[to] = i < middle && (j == end || !before(x[j].value, x[i].value)) ? x[i++] : x[j++];
+            Size i = start, j = middle, to = start;
+            for (; i < middle && j < end; ++to) {  // without a branch, which random elements would mislead
+                const bool second = before(x[j].value, x[i].value);
+                other[to] = x[second ? j : i];
+                i += !second;
+                j += second;
+            }
+            __builtin_memcpy(static_cast<void*>(other + to), x + i, size_t(middle - i) * sizeof(Numbered<E>));
+            __builtin_memcpy(static_cast<void*>(other + to + middle - i), x + j, size_t(end - j) * sizeof(Numbered<E>));
         }
         Numbered<E>* sorted = other;
         other = x;

@@ -228,6 +228,11 @@ inline Vec<double> fused(Vec<double> a, Vec<double> b, Vec<double> c) {
 template <class V> inline V fused(V a, V b, V c) { return a * b + c; }
 #endif
 
+#if defined(__FMA__) || (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF))
+inline float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+inline double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#endif
+
 // What rounding has taken from p = a b, exactly.
 template <class V> inline V product_error(V a, V b, V p) {
 #if defined(__AVX512F__) || defined(__FMA__) || (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF))
