@@ -9,8 +9,8 @@ cdef struct Extent:
     Py_ssize_t count, power
 
 cdef inline Py_ssize_t extent(const Extent* given, Py_ssize_t N) noexcept nogil:
-    cdef Py_ssize_t value = given.count, i
-    for i in range(given.power):
+    cdef Py_ssize_t value = given.count, _
+    for _ in range(given.power):
         value *= N
     return value
 

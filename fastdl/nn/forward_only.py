@@ -279,7 +279,7 @@ def _dtype(module: Module, given: Any) -> np.dtype[Any]:
     first = first_parameter(module)
     if first is not None:
         return first.dtype
-    kinds = [getattr(each, "dtype", None) for _, each in leaves(given)]
+    kinds: list[Any] = [getattr(each, "dtype", None) for _, each in leaves(given)]
     return next((kind for kind in kinds if kind in (np.float32, np.float64)), np.dtype(np.float32))
 
 

@@ -117,7 +117,7 @@ def wrapped(x: int) -> int:
     return (x + 2**63) % 2**64 - 2**63
 
 
-WHOLE_OPERATIONS: dict[str, Callable[..., int]] = {
+WHOLE_OPERATIONS: dict[str, Callable[..., Any]] = {
     name: OPERATIONS[name]
     for name in OPERATIONS
     if name.startswith(("logical", "is", "less", "greater", "equal", "not_", "sign", "absolute", "negative", "square"))

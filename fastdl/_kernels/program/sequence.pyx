@@ -7,9 +7,9 @@ from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport NAN, isfinite
 from libc.string cimport memset
 
-from fastdl._kernels.descriptor cimport LossDescriptor, place
+from fastdl._kernels.descriptor cimport place
 from fastdl._kernels.node cimport (
-    DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, TRUTH, Arrays, NodeDescriptor, View, extent, resolve,
+    DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, Arrays, NodeDescriptor, View, extent, resolve,
 )
 from fastdl._kernels.program.objective cimport objective_backward, objective_divisor, objective_forward, objective_scratch
 from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
@@ -45,7 +45,7 @@ cdef class EntryList:
         Py_ssize_t criterion,
     ):
         cdef Sequence* s = &self.sequence
-        cdef Py_ssize_t number, i, count = 0
+        cdef Py_ssize_t number, i
         cdef NodeDescriptor descriptor
         cdef bytes attributes
         cdef View* view
