@@ -280,7 +280,7 @@ def _dtype(module: Module, given: Any) -> np.dtype[Any]:
     if first is not None:
         return first.dtype
     kinds: list[Any] = [getattr(each, "dtype", None) for _, each in leaves(given)]
-    return next((kind for kind in kinds if kind in (np.float32, np.float64)), np.dtype(np.float32))
+    return next((np.dtype(kind) for kind in kinds if kind in (np.float32, np.float64)), np.dtype(np.float32))
 
 
 def _ready(value: Any, dtype: Any, module: Module) -> Array:
