@@ -185,6 +185,55 @@ def test_powers_are_good_to_four_units_in_the_last_place(level, dtype):
     assert units_off(got, x.astype(np.longdouble) ** y.astype(np.longdouble), dtype) <= 4
 
 
+@pytest.mark.parametrize("operation", ["sin", "cos", "tan"])
+def test_angles_far_away(level, dtype, operation):
+    x = np.array([1.1e6, -3e6, 1e7, 12345678.0, -1e10, 1e15, 1e22, 1e30, -3e37], dtype)
+    want = getattr(np, operation)(x.astype(np.longdouble))
+    assert units_off(apply(operation, x, dtype=dtype), want, dtype) <= 4
+    beside = np.concatenate([x, numbers(100, dtype)])
+    np.testing.assert_array_equal(apply(operation, beside, dtype=dtype)[: len(x)], apply(operation, x, dtype=dtype))
+
+
+ODD = [
+    "expm1",
+    "log1p",
+    "sqrt",
+    "sin",
+    "tan",
+    "tanh",
+    "sinh",
+    "arctan",
+    "arcsin",
+    "negative",
+    "floor",
+    "ceil",
+    "rint",
+    "trunc",
+]
+
+
+@pytest.mark.parametrize("operation", ODD)
+def test_a_zero_keeps_its_sign(level, dtype, operation):
+    x = np.array([0.0, -0.0] * 20, dtype)
+    want = getattr(np, operation)(x)
+    got = apply(operation, x, dtype=dtype)
+    np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+
+
+@pytest.mark.parametrize("operation", ["exp", "expm1", "exp2", "sinh", "cosh"])
+def test_what_is_too_large_is_infinite_and_what_is_tiny_is_0(level, dtype, operation):
+    x = np.array([-1e30, -2000.0, 2000.0, 1e30] * 5, dtype)
+    np.testing.assert_array_equal(apply(operation, x, dtype=dtype), getattr(np, operation)(x))
+
+
+def test_a_denormal_number_counts_as_0(level, dtype):
+    tiny = np.full(20, np.finfo(dtype).smallest_subnormal)
+    np.testing.assert_array_equal(apply("add", tiny, tiny, dtype=dtype), 0)
+    np.testing.assert_array_equal(apply("log", tiny, dtype=dtype), -np.inf)
+    np.testing.assert_array_equal(apply("cast", tiny, dtype=dtype), tiny)  # which only moves
+
+
 def test_powers_of_two_and_ten_have_whole_logarithms(level, dtype):
     n = np.arange(-30, 31)
     np.testing.assert_array_equal(apply("log2", np.exp2(n).astype(dtype), dtype=dtype), n)
