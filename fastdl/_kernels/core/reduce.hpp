@@ -25,12 +25,18 @@ struct ProductOf {
 // A NaN stays.
 struct LargestOf {
     template <class E> static constexpr E identity = LimitsOf<E>::lowest;
-    template <class V> static V combined(V a, V b) { return a != a ? a : a >= b ? a : b; }
+    template <class V> static V combined(V a, V b) {
+        if constexpr (sizeof(V) == FASTDL_REGISTER_BYTES) return larger_or_nan(a, b);
+        else return a != a ? a : a >= b ? a : b;
+    }
     template <class V> static auto better(V v, V best) { return (v > best) | ((v != v) & (best == best)); }
 };
 struct SmallestOf {
     template <class E> static constexpr E identity = LimitsOf<E>::highest;
-    template <class V> static V combined(V a, V b) { return a != a ? a : a <= b ? a : b; }
+    template <class V> static V combined(V a, V b) {
+        if constexpr (sizeof(V) == FASTDL_REGISTER_BYTES) return -larger_or_nan(-a, -b);
+        else return a != a ? a : a <= b ? a : b;
+    }
     template <class V> static auto better(V v, V best) { return (v < best) | ((v != v) & (best == best)); }
 };
 
