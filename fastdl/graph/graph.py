@@ -100,7 +100,9 @@ class Graph:
         if number in self._known:
             return self._known[number]
         ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
-        value = self._new("constant", (), {"array": own}, own.shape, own.dtype, ones)
+        # What was given is compared between traces: a number that differs may not differ when it is cast.
+        given = {} if number is None else {"given": repr(array)}
+        value = self._new("constant", (), {"array": own, **given}, own.shape, own.dtype, ones)
         if number is not None:
             self._known[number] = value
         if isinstance(array, np.ndarray):

@@ -33,6 +33,11 @@ class LayerRecord:
         self.activation: tuple[int, float, float, bool] | None = rest["activation"]
         self.shapes: tuple[tuple[int, ...], tuple[int, ...]] = rest["shapes"]
 
+    def facts(self) -> tuple[Any, ...]:
+        """What two traces of one layer have in common."""
+        held = [id(each) for each in (*self.parameters.values(), *self.buffers.values())]
+        return held, self.descriptor.name, self.attributes, self.saved, self.activation, self.shapes
+
     @property
     def name(self) -> str:
         """The layer's class."""
@@ -49,6 +54,11 @@ class LossRecord:
         self.pos_weight: Any = rest.get("pos_weight")
         self.mean: bool = rest.get("mean", False)
         self.batchmean: bool = rest.get("batchmean", False)
+
+    def facts(self) -> tuple[Any, ...]:
+        """What two traces of one loss have in common."""
+        arrays = self.weight, self.pos_weight
+        return self.descriptor.name, self.attributes, self.losses, self.mean, self.batchmean, arrays
 
 
 class Sample:

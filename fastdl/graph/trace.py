@@ -12,6 +12,7 @@ from fastdl.data.nested import mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.graph import Graph
+from fastdl.graph.purity import Surroundings, traced_alike
 from fastdl.graph.size import Shape, Size, same
 from fastdl.graph.value import Value
 
@@ -83,18 +84,48 @@ def _spelled(shape: Shape) -> str:
 SAMPLES = Size(1, ("N",))
 
 
-def trace(model: Any, given: tuple[Any, Any], dtype: Any, capacity: int, samples: Any = SAMPLES) -> Trace:
-    """A model's forward as a graph, for arguments by place and by name like these."""
-    graph = Graph(dtype, capacity)
-    with graph.traced():
-        inputs, named = inputs_of(graph, "x", given, samples)
-        return Trace(graph, model(*inputs, **named), None)
+def trace(
+    model: Any,
+    given: tuple[Any, Any],
+    dtype: Any,
+    capacity: int,
+    samples: Any = SAMPLES,
+    passing: frozenset[str] = frozenset(),
+) -> Trace:
+    """A model's forward as a graph, for arguments by place and by name like these; attributes named in `passing` may change."""
+
+    def once() -> tuple[Graph, Trace]:
+        graph = Graph(dtype, capacity)
+        with graph.traced():
+            inputs, named = inputs_of(graph, "x", given, samples)
+            return graph, Trace(graph, model(*inputs, **named), None)
+
+    return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
 
 
-def trace_loss(model: Any, criterion: Any, x: Any, y: Any, dtype: Any, capacity: int, samples: Any = SAMPLES) -> Trace:
+def trace_loss(
+    model: Any,
+    criterion: Any,
+    x: Any,
+    y: Any,
+    dtype: Any,
+    capacity: int,
+    samples: Any = SAMPLES,
+    passing: frozenset[str] = frozenset(),
+) -> Trace:
     """A model's forward and its loss as a graph; y is None where the criterion takes outputs alone."""
-    graph = Graph(dtype, capacity)
-    with graph.traced():
-        output = call(model, inputs_of(graph, "x", x, samples))
-        target = None if y is None else inputs_of(graph, "y", y, samples)
-        return Trace(graph, output, loss_of(criterion, output, target, model, samples))
+
+    def once() -> tuple[Graph, Trace]:
+        graph = Graph(dtype, capacity)
+        with graph.traced():
+            output = call(model, inputs_of(graph, "x", x, samples))
+            target = None if y is None else inputs_of(graph, "y", y, samples)
+            return graph, Trace(graph, output, loss_of(criterion, output, target, model, samples))
+
+    return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
+
+
+def surroundings(model: Any, *criteria: Any) -> Surroundings:
+    """What a model's forward functions and criteria read of globals and closures."""
+    kinds = dict.fromkeys(type(module) for module in model.modules() if module._forward_only)
+    return Surroundings([*(kind.forward for kind in kinds), *criteria])

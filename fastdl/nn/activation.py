@@ -52,6 +52,10 @@ class Activation(Layer):
                 raise InvalidTypeError("Activation", "a callable", shown(value), argument=name)
         self.function, self.derivative = function, derivative
 
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """The function of traced values."""
+        return self.function(*inputs, **named)
+
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """f(x)."""
         x = ready(x, None, self)

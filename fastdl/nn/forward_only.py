@@ -18,12 +18,12 @@ from fastdl.graph.execution import read, refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.size import ObservedSizeError
-from fastdl.graph.trace import SAMPLES, trace
+from fastdl.graph.trace import SAMPLES, surroundings, trace
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
-from fastdl.nn.walk import first_parameter
+from fastdl.nn.walk import TRANSIENT, first_parameter
 from fastdl.random import stream
 from fastdl.validation import true_or_false
 
@@ -65,14 +65,14 @@ class Programs:
 
     def __init__(self, module: Module) -> None:
         self._programs: OrderedDict[Any, _Program] = OrderedDict()
-        self._unchanged = watch(module, passing={"training"})
+        self._unchanged, self._surroundings = watch(module, passing={"training"}), surroundings(module)
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
 
     @staticmethod
     def of(module: Module) -> Programs:
         """The module's."""
         found = vars(module).get("_flat")
-        if not isinstance(found, Programs) or not found._unchanged.stands():
+        if not isinstance(found, Programs) or not (found._unchanged.stands() and found._surroundings.stand()):
             found = vars(module)["_flat"] = Programs(module)
         return found
 
@@ -117,7 +117,7 @@ class _Program:
             self._trace(module, given, dtype, samples, keeps, None)
 
     def _trace(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, sizes: Any) -> None:
-        traced = trace(module, given, dtype, samples, sizes)
+        traced = trace(module, given, dtype, samples, sizes, TRANSIENT)
         graph, self.structure = traced.graph, traced.output
         self.outputs = _values(module, traced.output)
         self.inputs = [

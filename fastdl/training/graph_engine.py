@@ -15,13 +15,13 @@ from fastdl.graph.execution import refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering, needed
 from fastdl.graph.size import ObservedSizeError, numbers
-from fastdl.graph.trace import SAMPLES, trace_loss
+from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.forward_only import NotTracedError
 from fastdl.nn.loss import Loss
-from fastdl.nn.walk import weights_dtype
+from fastdl.nn.walk import TRANSIENT, weights_dtype
 from fastdl.plan import NotPlannedError
 from fastdl.training.engine import Losses, Task
 from fastdl.training.native_engine import NativeEngine, contents, is_native
@@ -61,6 +61,7 @@ class GraphEngine(NativeEngine):
         own = task.parameters()
         watched = [criterion] if hasattr(criterion, "__dict__") else []
         self._watch, self._contents = watch(model, *watched, in_place=own), contents(criterion)
+        self._surroundings = surroundings(model, criterion)
         self.most = min(batch_size, len(x))
         dtype = weights_dtype(model)
         if any(parameter.dtype != dtype for parameter in own):
@@ -84,7 +85,7 @@ class GraphEngine(NativeEngine):
         """Trace, differentiate and lower."""
         model, criterion = self.task.model, self.task.criterion
         x, y = bare(x), bare(y)
-        graph, output, loss = trace_loss(model, criterion, x, y, dtype, self.most, samples)
+        graph, output, loss = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
         assert loss is not None
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
@@ -112,6 +113,10 @@ class GraphEngine(NativeEngine):
         self._begin_with(self._lowered.nbytes, {id(p) for _, p in learning})
         written = list({id(p): p for p in (*self._own, *model.parameters())}.values())
         self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
+
+    def current(self) -> bool:
+        """See Engine."""
+        return super().current() and self._surroundings.stand()
 
     def suits(self, x: Any, y: Any) -> bool:
         """See Engine."""

@@ -1,0 +1,183 @@
+"""Purity: a trace stands for all later calls, so what is traced has to compute the same each time and change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+
+from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.graph import Graph, Node
+from fastdl.graph.size import Size
+from fastdl.graph.value import Value
+
+_ABSENT: Any = object()
+# Kinds whose objects are compared by value: a number that is computed anew may be the same.
+PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
+
+
+def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any], passing: frozenset[str]) -> Any:
+    """What a trace gives, which is made twice and compared; attributes of modules are as they were.
+
+    Args:
+        trace: makes a trace, and returns its graph and anything else.
+        modules: those that it may run.
+        passing: names of attributes that may change.
+
+    Raises:
+        ValueError: if the traces differ, with the line.
+        TypeError: if a module's attribute is another, or a traced value.
+    """
+    held = [(module, vars(module).copy()) for module in modules]
+    try:
+        graph, found = trace()
+        changed = next(_changes(held, passing), None)
+        again, _ = trace() if changed is None else (graph, None)
+    finally:
+        for module, before in held:
+            own = vars(module)
+            for name in own.keys() - before.keys() - passing:
+                del own[name]
+            own.update({name: value for name, value in before.items() if name not in passing})
+    if changed is not None:
+        module, name, value = changed
+        what = "a traced value" if isinstance(value, Value) else "another value"
+        raise InvalidTypeError(
+            f"{type(module).__name__}.forward",
+            "to leave the module's attributes as they are",
+            f"{what} in {name}",
+            "return what is computed, or set traced = False",
+        )
+    _refuse_difference(graph, again)
+    return found
+
+
+def _changes(held: list[tuple[Any, dict[str, Any]]], passing: frozenset[str]) -> Iterator[tuple[Any, str, Any]]:
+    """The attributes that are others than before."""
+    for module, before in held:
+        for name, value in vars(module).items():
+            if (
+                name not in passing
+                and before.get(name, _ABSENT) is not value
+                and not same(before.get(name, _ABSENT), value)
+            ):
+                yield module, name, value
+
+
+def _refuse_difference(one: Graph, other: Graph) -> None:
+    for node, again in zip(one.nodes, other.nodes, strict=False):
+        if not _alike(node, again):
+            _refuse(node, again)
+    if len(one.nodes) != len(other.nodes):
+        longer = one if len(one.nodes) > len(other.nodes) else other
+        _refuse(longer.nodes[min(len(one.nodes), len(other.nodes))], None)
+
+
+def _refuse(node: Node, again: Node | None) -> None:
+    got = (
+        node.operation
+        if again is None or again.operation == node.operation
+        else f"{node.operation}, then {again.operation}"
+    )
+    raise InvalidValueError(
+        f"{node.line}: traced code",
+        "to compute the same each time",
+        f"another {got}" if again is not None and again.operation == node.operation else got,
+        "let numbers that change from step to step be inputs, and draw random ones in nn.Dropout",
+    )
+
+
+def _alike(one: Node, other: Node) -> bool:
+    if (one.operation, one.inputs, one.dtype, len(one.shape)) != (
+        other.operation,
+        other.inputs,
+        other.dtype,
+        len(other.shape),
+    ):
+        return False
+    if not all(same(a, b) for a, b in zip(one.shape, other.shape, strict=True)):
+        return False
+    return one.attributes.keys() == other.attributes.keys() and all(
+        same(value, other.attributes[name]) for name, value in one.attributes.items()
+    )
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two things that a trace holds are equal, arrays by value."""
+    if one is other:
+        return True
+    if isinstance(one, Size) or isinstance(other, Size):
+        return (
+            isinstance(one, Size)
+            and isinstance(other, Size)
+            and (one.count, one.symbols) == (other.count, other.symbols)
+        )
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    if hasattr(one, "facts") and type(one) is type(other):
+        return same(one.facts(), other.facts())
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return isinstance(one, PLAIN) and (one == other or one != one)
+
+
+class Surroundings:
+    """What some functions read of their module's globals and of closures: numbers by value, others by identity."""
+
+    def __init__(self, functions: Iterable[Any]) -> None:
+        self._read = [(place, name, place.get(name, _ABSENT)) for place, name in _globals(functions)]
+        self._cells = [(cell, _content(cell)) for cell in _cells(functions)]
+
+    def stand(self) -> bool:
+        """Whether all is as it was."""
+        return all(_unchanged(value, place.get(name, _ABSENT)) for place, name, value in self._read) and all(
+            _unchanged(value, _content(cell)) for cell, value in self._cells
+        )
+
+
+def _unchanged(before: Any, now: Any) -> bool:
+    return before is now or (
+        type(before) is type(now) and isinstance(before, PLAIN) and (before == now or before != before)
+    )
+
+
+def _functions(given: Iterable[Any]) -> Iterator[FunctionType]:
+    for each in given:
+        function = each.__func__ if isinstance(each, MethodType) else each
+        if isinstance(function, FunctionType):
+            yield function
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of functions in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
+
+
+def _globals(functions: Iterable[Any]) -> list[tuple[dict[str, Any], str]]:
+    return [
+        (function.__globals__, name)
+        for function in _functions(functions)
+        for code in _codes(function.__code__)
+        for name in code.co_names
+        if name in function.__globals__
+    ]
+
+
+def _cells(functions: Iterable[Any]) -> list[Any]:
+    return [cell for function in _functions(functions) for cell in function.__closure__ or ()]
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet set
+        return _ABSENT

@@ -1,0 +1,133 @@
+"""A trace stands for later calls: what would make it wrong is an error, or traced anew."""
+
+import time
+
+import numpy as np
+import pytest
+
+from fastdl import Trainer, nn, optim
+from fastdl.nn import functional
+
+X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
+FACTOR = 2.0
+
+
+def module(forward, **attributes):
+    made = type("Own", (nn.Module,), {"forward": forward})()
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        lambda self, x: x + np.random.standard_normal(3),
+        lambda self, x: x * time.perf_counter(),
+        lambda self, x: np.exp(x) if next(self.counts) % 2 else np.tanh(x),
+        lambda self, x: sum([x] * next(self.counts)) + x,
+    ],
+    ids=["random numbers", "time", "another function", "more operations"],
+)
+def test_a_forward_that_computes_another_thing_each_time_is_refused(forward):
+    with pytest.raises(ValueError, match=r"test_purity\.py:\d+: traced code: expected to compute the same each time"):
+        module(forward, counts=iter(range(1, 100)))(X)
+
+
+def test_a_loss_that_computes_another_thing_each_time_is_refused():
+    model = nn.Linear(3, 1, rng=0)
+    trainer = Trainer(model, lambda output: np.mean(output * np.random.random()), optim.SGD(model.parameters()))
+    before = model.weight.data.copy()
+    with pytest.raises(ValueError, match="to compute the same each time"):
+        trainer.step(X)
+    np.testing.assert_array_equal(model.weight.data, before)
+
+
+def test_a_forward_leaves_attributes_as_they_are():
+    def counting(self, x):
+        self.calls += 1
+        return x
+
+    def storing(self, x):
+        self.latest = np.tanh(x)
+        return self.latest
+
+    counted, stored = module(counting, calls=0), module(storing)
+    with pytest.raises(TypeError, match=r"Own\.forward: expected to leave .* got another value in calls"):
+        counted(X)
+    assert counted.calls == 0
+    with pytest.raises(TypeError, match="got a traced value in latest"):
+        stored(X)
+    assert not hasattr(stored, "latest")
+
+
+def test_what_a_trace_has_read_is_looked_at_in_each_call():
+    global FACTOR
+    factor = 3.0
+
+    def forward(self, x):
+        return FACTOR * factor * self.own * x
+
+    model = module(forward, own=5.0)
+    np.testing.assert_allclose(model(X), 30 * X, rtol=1e-6)
+    model.own = 7.0
+    np.testing.assert_allclose(model(X), 42 * X, rtol=1e-6)
+    try:
+        FACTOR = 4.0
+        np.testing.assert_allclose(model(X), 84 * X, rtol=1e-6)
+    finally:
+        FACTOR = 2.0
+    factor = 1.0
+    np.testing.assert_allclose(model(X), 14 * X, rtol=1e-6)
+
+
+def test_a_loss_of_other_globals_is_traced_anew():
+    global FACTOR
+    model = nn.Linear(3, 1, bias=False, rng=0)
+    trainer = Trainer(model, lambda output: FACTOR * np.mean(output), optim.SGD(model.parameters(), lr=1e-9))
+    first = trainer.step(X)
+    try:
+        FACTOR = 6.0
+        assert trainer.step(X) == pytest.approx(3 * first, rel=1e-5)
+    finally:
+        FACTOR = 2.0
+
+
+def test_branches_on_the_mode_and_loops_over_modules_are_traced_for_each():
+    class Own(nn.Module):
+        def __init__(self):
+            self.layers = nn.ModuleList(nn.Linear(3, 3, rng=n) for n in range(3))
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = np.tanh(layer(x))
+            return 2 * x if self.training else x
+
+    model = Own()
+    trained = model(X)
+    np.testing.assert_allclose(model.eval()(X), trained / 2, rtol=1e-6)
+    np.testing.assert_array_equal(model.train()(X), trained)
+    model.layers.append(nn.Linear(3, 2, rng=9))
+    assert model(X).shape == (6, 2)
+
+
+def test_activations_and_losses_of_ones_own_are_traced():
+    class Squared(nn.Loss):
+        def function(self, output, target):
+            return (output - target) ** 2
+
+    class Own(nn.Module):
+        def __init__(self):
+            self.body, self.cube = nn.Linear(3, 2, rng=0), nn.Activation(lambda x: x**3)
+
+        def forward(self, x):
+            return self.cube(self.body(x)), functional.softmax(x)
+
+    model, y = Own(), np.zeros((6, 2), np.float32)
+    np.testing.assert_allclose(model(X)[0], model.body(X) ** 3, rtol=1e-5)
+    np.testing.assert_allclose(model(X)[1], nn.Softmax(1)(X), rtol=1e-6)
+    square = Squared()
+    trainer = Trainer(model, lambda output, target: square(output[0], target), optim.SGD(model.parameters(), lr=0.1))
+    history = trainer.fit(X, y, epochs=3, batch_size=3, seed=0)
+    assert history.engine.startswith("native")
+    assert history["loss"][-1] < history["loss"][0]
