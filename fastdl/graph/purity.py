@@ -116,8 +116,9 @@ def same(one: Any, other: Any) -> bool:
         )
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
         return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-    if hasattr(one, "facts") and type(one) is type(other):
-        return same(one.facts(), other.facts())
+    facts: Any = getattr(one, "facts", None)
+    if facts is not None and type(one) is type(other):
+        return same(facts(), other.facts())
     if type(one) is not type(other):
         return False
     if isinstance(one, dict):
