@@ -40,13 +40,28 @@ class NotTracedError(ValueError):
     """A module that a trace cannot go through, and why."""
 
 
+def cannot_be_derived(module: Module, why: NotTracedError) -> InvalidTypeError:
+    """The error of a module whose gradient is asked for, but which cannot be traced."""
+    return InvalidTypeError(
+        type(module).__name__,
+        "modules that define forward alone, or fastdl's layers, in a forward whose gradient is derived",
+        str(why),
+        f"write that module's forward in NumPy alone, or give {type(module).__name__} a backward, too",
+    )
+
+
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """What a module's call returns: for traced values others, for arrays the output of its program."""
     if any(type(each) is Value for _, each in leaves((*inputs, named))):
         return _apply(module, inputs, named)
     if not module._forward_only or not module.traced:
         return module.forward(*inputs, **named)
-    record = Programs.of(module).forward(module, inputs, named, mode.enabled)
+    try:
+        record = Programs.of(module).forward(module, inputs, named, mode.enabled)
+    except NotTracedError as error:  # it runs as it is written, and has no gradient
+        if mode.enabled:
+            vars(module)["_kept"] = error
+        return module.forward(*inputs, **named)
     if mode.enabled:
         vars(module)["_kept"] = record
     return record.output
@@ -251,6 +266,8 @@ def recorded(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Record | Non
 def backward(module: Module, grad_output: Any) -> Any:
     """What Module.backward does for a module that defines forward alone: it uses up the latest forward's record."""
     record = vars(module).get("_kept")
+    if isinstance(record, NotTracedError):
+        raise cannot_be_derived(module, record)
     if not isinstance(record, Record):
         raise InvalidStateError(
             shown(module),
