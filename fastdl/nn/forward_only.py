@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.frame import Frame
+from fastdl._kernels.watch import Watch
 from fastdl.casting import cast
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
@@ -23,6 +25,7 @@ from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
+from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, first_parameter
 from fastdl.random import stream
 from fastdl.validation import true_or_false
@@ -52,12 +55,16 @@ def cannot_be_derived(module: Module, why: NotTracedError) -> InvalidTypeError:
 
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """What a module's call returns: for traced values others, for arrays the output of its program."""
-    if any(type(each) is Value for _, each in leaves((*inputs, named))):
+    one_array = len(inputs) == 1 and type(inputs[0]) is np.ndarray and not named
+    if not one_array and any(type(each) is Value for _, each in leaves((*inputs, named))):
         return _apply(module, inputs, named)
     if not module._forward_only or not module.traced:
         return module.forward(*inputs, **named)
     try:
-        record = Programs.of(module).forward(module, inputs, named, mode.enabled)
+        programs = Programs.of(module)
+        record = programs.like_the_latest(module, inputs[0], mode.enabled) if one_array else None
+        if record is None:
+            record = programs.forward(module, inputs, named, mode.enabled)
     except NotTracedError as error:  # it runs as it is written, and has no gradient
         if mode.enabled:
             vars(module)["_kept"] = error
@@ -82,6 +89,8 @@ class Programs:
         self._programs: OrderedDict[Any, _Program] = OrderedDict()
         self._unchanged, self._surroundings = watch(module, passing={"training"}), surroundings(module)
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
+        self._latest: _Latest | None = None
+        self._lock = RLock()
 
     @staticmethod
     def of(module: Module) -> Programs:
@@ -91,8 +100,33 @@ class Programs:
             found = vars(module)["_flat"] = Programs(module)
         return found
 
+    def like_the_latest(self, module: Module, x: Array, keeps: bool) -> Record | None:
+        """The record of a forward of one array, where the latest was of another such one; else None."""
+        latest = self._latest
+        if (
+            latest is None
+            or latest.keeps is not keeps
+            or latest.changes is not Parameter.changes
+            or x.dtype != latest.dtype
+            or x.shape[1:] != latest.shape
+            or len(x) > latest.program.capacity
+            or not x.flags.c_contiguous
+            or not latest.modes.stands()
+        ):
+            return None
+        return latest.program.forward(module, [x], len(x))
+
     def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
         """The record of a forward, with its output."""
+        with self._lock:
+            program, arrays = self._program(module, inputs, named, keeps)
+        return program.forward(module, arrays, len(arrays[0]))
+
+    def _program(
+        self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
+    ) -> tuple[_Program, list[Array]]:
+        """The program for these inputs, made where there is none, and their arrays as it reads them."""
+        changes, modes = Parameter.changes, watch(module)
         dtype = _dtype(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]
@@ -110,13 +144,37 @@ class Programs:
             program = self._programs.get(key)
             if program is not None and program.suits(samples):
                 self._programs.move_to_end(key)
-                return program.forward(module, arrays, samples)
+                break
+        else:
+            program = self._new(module, given, dtype, keeps, shapes, state)
+        latest = None
+        if len(arrays) == 1 and not named and program.open and arrays[0] is inputs[0]:
+            latest = _Latest(program, keeps, changes, arrays[0].dtype, arrays[0].shape[1:], modes)
+        self._latest = latest
+        return program, arrays
+
+    def _new(self, module: Module, given: Any, dtype: Any, keeps: bool, shapes: Any, state: Any) -> _Program:
+        """A program for arrays like these."""
+        arrays = [array for _, array in leaves(given)]
+        samples = len(arrays[0])
+        equal = all(len(array) == samples for array in arrays)
         program = _Program(module, given, dtype, samples, keeps, equal)
         key = (shapes, state, equal if program.open else tuple(map(len, arrays)))
         self._programs[key] = program
         while len(self._programs) > MOST_PROGRAMS:
             self._programs.popitem(last=False)
-        return program.forward(module, arrays, samples)
+        return program
+
+
+class _Latest(NamedTuple):
+    """What the latest call of one array was like, and what of the module it depends on."""
+
+    program: _Program
+    keeps: bool
+    changes: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    modes: Watch
 
 
 class _Program:
@@ -180,7 +238,10 @@ class _Program:
         graph, program = self.graph, self.lowered.program
         if graph.demanding is not None and samples < graph.least_samples:
             raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
-        frame = self.idle.pop() if self.idle else program.frame()
+        try:
+            frame = self.idle.pop()
+        except IndexError:
+            frame = program.frame()
         seed, draw = stream().take(program.draws) if program.draws else (0, 0)
         bases = [
             (self.lowered.inputs[name], array)
@@ -188,7 +249,7 @@ class _Program:
             if name in self.lowered.inputs
         ]
         with self.forward_access:
-            frame.bind_arrays()
+            frame.bind_arrays(Parameter.changes)
             failed = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
         refuse_failed(failed, self.lowered.entries)
         values = iter(read(frame, self.lowered.outputs, self.outputs, samples))
@@ -243,7 +304,7 @@ class Record:
                     parameter._grad.fill(0)
                     parameter._forgotten = False
             try:
-                self.frame.bind_arrays()
+                self.frame.bind_arrays(None if aside else Parameter.changes)
                 failed = lowered.program.run(
                     self.frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws
                 )
