@@ -14,6 +14,8 @@ from fastdl.graph.size import Size
 from fastdl.graph.value import Value
 
 _ABSENT: Any = object()
+# A trace is made so often at most, until two in a row agree.
+MOST_TRACES = 3
 # Kinds whose objects are compared by value: a number that is computed anew may be the same.
 PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 
@@ -31,18 +33,19 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
         TypeError: if a module's attribute is another, or a traced value.
     """
     held = [(module, vars(module).copy()) for module in modules]
-    try:
-        graph, found = trace()
-        changed = next(_changes(held, passing), None)
-        again, _ = trace() if changed is None else (graph, None)
-    finally:
-        for module, before in held:
-            own = vars(module)
-            for name in own.keys() - before.keys() - passing:
-                del own[name]
-            own.update({name: value for name, value in before.items() if name not in passing})
-    if changed is not None:
-        module, name, value = changed
+    latest: list[tuple[Graph, Any]] = []
+    changes: list[tuple[Any, str, Any]] = []
+    # Once more, where another thread or a signal handler may have changed the model between the first two.
+    for _ in range(MOST_TRACES):
+        try:
+            latest.append(trace())
+        finally:
+            changes = list(_changes(held, passing))
+            _put_back(changes, held)
+        if changes or (len(latest) > 1 and _difference(latest[-2][0], latest[-1][0]) is None):
+            break
+    if changes:
+        module, name, value = changes[0]
         what = "a traced value" if isinstance(value, Value) else "another value"
         raise InvalidTypeError(
             f"{type(module).__name__}.forward",
@@ -50,38 +53,50 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
             f"{what} in {name}",
             "return what is computed, or set traced = False",
         )
-    _refuse_difference(graph, again)
-    return found
+    difference = _difference(latest[-2][0], latest[-1][0])
+    if difference is not None:
+        raise difference
+    return latest[-1][1]
+
+
+def _put_back(changes: list[tuple[Any, str, Any]], held: list[tuple[Any, dict[str, Any]]]) -> None:
+    """Let attributes that a trace has changed be what they were."""
+    before = {id(module): attributes for module, attributes in held}
+    for module, name, _ in changes:
+        if name in before[id(module)]:
+            vars(module)[name] = before[id(module)][name]
+        else:
+            vars(module).pop(name, None)
 
 
 def _changes(held: list[tuple[Any, dict[str, Any]]], passing: frozenset[str]) -> Iterator[tuple[Any, str, Any]]:
-    """The attributes that are others than before."""
+    """The attributes that are others than before; modules, parameters and modes are changed by others than a trace."""
     for module, before in held:
-        for name, value in vars(module).items():
-            if (
-                name not in passing
-                and before.get(name, _ABSENT) is not value
-                and not same(before.get(name, _ABSENT), value)
-            ):
+        for name, value in vars(module).copy().items():
+            was = before.get(name, _ABSENT)
+            part = hasattr(value, "_forward_only") or hasattr(value, "_requires_grad")
+            if name not in passing and name != "training" and not part and was is not value and not same(was, value):
                 yield module, name, value
 
 
-def _refuse_difference(one: Graph, other: Graph) -> None:
+def _difference(one: Graph, other: Graph) -> InvalidValueError | None:
+    """The error of two traces that differ."""
     for node, again in zip(one.nodes, other.nodes, strict=False):
         if not _alike(node, again):
-            _refuse(node, again)
+            return _error(node, again)
     if len(one.nodes) != len(other.nodes):
         longer = one if len(one.nodes) > len(other.nodes) else other
-        _refuse(longer.nodes[min(len(one.nodes), len(other.nodes))], None)
+        return _error(longer.nodes[min(len(one.nodes), len(other.nodes))], None)
+    return None
 
 
-def _refuse(node: Node, again: Node | None) -> None:
+def _error(node: Node, again: Node | None) -> InvalidValueError:
     got = (
         node.operation
         if again is None or again.operation == node.operation
         else f"{node.operation}, then {again.operation}"
     )
-    raise InvalidValueError(
+    return InvalidValueError(
         f"{node.line}: traced code",
         "to compute the same each time",
         f"another {got}" if again is not None and again.operation == node.operation else got,

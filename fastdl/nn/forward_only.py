@@ -223,6 +223,7 @@ class _Program:
             results=self.input_gradients,
         )
         self.lowered: Lowered = lowering.lowered()
+        self.shapes = [(parameter, parameter._data.shape) for parameter in graph.parameters.values()]
         self.graph, self.idle = graph, [self.lowered.program.frame()]
         parameters, modules = list(module.parameters()), list(module.modules())
         moved = [each for each in modules if each.training and each._buffer_names]
@@ -232,6 +233,19 @@ class _Program:
     def suits(self, samples: int) -> bool:
         """Whether it is for such a batch."""
         return samples <= self.capacity or not self.open
+
+    def bind(self, module: Module, frame: Frame, changes: int | None) -> None:
+        """Let a frame name the arrays that parameters live in now, within a turn; an error where they are of another kind."""
+        if not frame.bind_arrays(changes):
+            return
+        for parameter, shape in self.shapes:
+            if parameter._data.dtype != self.graph.dtype or parameter._data.shape != shape:
+                raise InvalidStateError(
+                    shown(module),
+                    f"parameters of {self.graph.dtype}, as when it was called",
+                    f"others, of {parameter._data.dtype}",
+                    "call it again",
+                )
 
     def forward(self, module: Module, arrays: list[Array], samples: int) -> Record:
         """Run the forward entries in a frame."""
@@ -249,7 +263,7 @@ class _Program:
             if name in self.lowered.inputs
         ]
         with self.forward_access:
-            frame.bind_arrays(Parameter.changes)
+            self.bind(module, frame, Parameter.changes)
             failed = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
         refuse_failed(failed, self.lowered.entries)
         values = iter(read(frame, self.lowered.outputs, self.outputs, samples))
@@ -304,7 +318,7 @@ class Record:
                     parameter._grad.fill(0)
                     parameter._forgotten = False
             try:
-                self.frame.bind_arrays(None if aside else Parameter.changes)
+                program.bind(module, self.frame, None if aside else Parameter.changes)
                 failed = lowered.program.run(
                     self.frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws
                 )

@@ -110,11 +110,8 @@ def one_hot(x: Any, num_classes: int) -> Any:
         array([[0, 0, 1],
                [1, 0, 0]])
     """
-    return (
-        op.cast(x[..., None] == np.arange(num_classes), np.int64)
-        if isinstance(x, Value)
-        else (np.asarray(np.asarray(x)[..., None] == np.arange(num_classes), np.int64))
-    )
+    values: Any = x if isinstance(x, Value) else np.asarray(x)
+    return (values[..., None] == np.arange(num_classes)).astype(np.int64)
 
 
 def dropout(x: Any, p: float = 0.5, training: bool = True) -> Any:

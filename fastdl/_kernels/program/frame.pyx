@@ -61,10 +61,12 @@ cdef class Frame:
         self.moves, self.arrays = moves, arrays
         return 0
 
-    def bind_arrays(self, moves=None):
-        """Let entries read and write the arrays that parameters live in now; nothing is done where `moves` is that of before."""
-        if moves is None or self.moves is not moves:
-            self.bind(moves)
+    def bind_arrays(self, moves=None) -> bool:
+        """Let entries read and write the arrays that parameters live in now; False, and nothing, where `moves` is that of before."""
+        if moves is not None and self.moves is moves:
+            return False
+        self.bind(moves)
+        return True
 
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
         """A whole batch, of which no other array is outside of the arena."""
