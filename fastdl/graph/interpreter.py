@@ -33,11 +33,11 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
         outputs: the values.
         inputs: arrays by the inputs' names; those that share a symbol agree in its size.
     """
-    needed = _needed(graph, outputs)
+    wanted = needed(graph, [value.number for value in outputs])
     values = Symbols(symbols_of(graph, inputs))
     arrays: dict[int, Any] = {}
     with np.errstate(all="ignore"):
-        for number in sorted(needed):
+        for number in sorted(wanted):
             node = graph.nodes[number]
             if node.operation == "input":
                 array = np.asarray(inputs[node.attributes["name"]])
@@ -51,26 +51,27 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
 
 def first_not_finite(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> tuple[str, str] | None:
     """The operation and the user's line of the first value among those that the outputs need that is not finite."""
-    needed = [
+    values = [
         Value(graph, n, graph.nodes[n].shape, graph.nodes[n].dtype, frozenset())
-        for n in sorted(_needed(graph, outputs))
+        for n in sorted(needed(graph, [value.number for value in outputs]))
     ]
-    for value, array in zip(needed, run(graph, needed, inputs), strict=True):
+    for value, array in zip(values, run(graph, values, inputs), strict=True):
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             node = graph.nodes[value.number]
             return node.operation, node.line
     return None
 
 
-def _needed(graph: Graph, outputs: Sequence[Value]) -> set[int]:
-    needed: set[int] = set()
-    waiting = [value.number for value in outputs]
+def needed(graph: Graph, these: Sequence[int]) -> set[int]:
+    """The nodes that these depend on, and themselves, by their numbers."""
+    found: set[int] = set()
+    waiting = list(these)
     while waiting:
         number = waiting.pop()
-        if number not in needed:
-            needed.add(number)
+        if number not in found:
+            found.add(number)
             waiting += graph.nodes[number].inputs
-    return needed
+    return found
 
 
 def symbols_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, int]:

@@ -28,6 +28,7 @@ from fastdl.errors import InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.arena import Storage, placed
 from fastdl.graph.graph import Graph, Node
+from fastdl.graph.interpreter import needed
 from fastdl.graph.layers import LayerRecord, LossRecord
 from fastdl.graph.layout import (
     Layout,
@@ -127,17 +128,16 @@ class Lowering:
         forward = needed(graph, [value.number for value in wanted])
         everything = needed(graph, [*forward, *(value.number for value in (*results, *(v for _, v in gradients)))])
         self._results_wanted = frozenset(value.number for value in results)
-        self._asked = everything
         own = {id(parameter): value.number for parameter, value in gradients}
         adding = {id(parameter) for parameter in added}
-        readers = _readers(graph, everything)
+        self._readers = _readers(graph, everything)
         # The gradients that a layer may write where the parameter has it: nothing else reads them.
         self._direct = {
             value.number: parameter
             for parameter, value in gradients
             if id(parameter) not in adding
             and graph.nodes[value.number].operation == "layer_gradient"
-            and not readers.get(value.number)
+            and not self._readers.get(value.number)
             and list(own.values()).count(value.number) == 1
         }
         for number in sorted(forward):
@@ -584,7 +584,7 @@ class Lowering:
         record: LayerRecord = node.attributes["record"]
         x, y = self._dense(self._value(forward.inputs[0])), self._layouts[of]
         gy = self._dense(self._value(node.inputs[1]))
-        readers = self._readers_of(number)
+        readers = self._readers.get(number, [])
         gx = None
         if (
             any(self.graph.nodes[each].operation != "layer_gradient" for each in readers)
@@ -613,16 +613,6 @@ class Lowering:
         self._work += 2 * self._layer_work(record)
         made = self._layer_record(record, x, y, self._saved[of], gy, gx, gradients)
         self._entries.append((RUN_BACKWARD, record.samples, made, node))
-
-    def _readers_of(self, number: int) -> list[int]:
-        return self._all_readers.get(number, [])
-
-    @property
-    def _all_readers(self) -> dict[int, list[int]]:
-        found = self.__dict__.get("_found_readers")
-        if found is None:
-            found = self.__dict__["_found_readers"] = _readers(self.graph, self._asked)
-        return found
 
     def _lower_layer_gradient(self, number: int, node: Node) -> None:
         """The layer's backward has written it."""
@@ -744,18 +734,6 @@ class Lowering:
     def _gathered(self, name: str) -> tuple[int, int]:
         given = self._inputs[name]
         return given.number, given.gathered.root().offset if given.gathered is not None else 0
-
-
-def needed(graph: Graph, numbers_of: Sequence[int]) -> set[int]:
-    """The nodes that these depend on, and themselves."""
-    found: set[int] = set()
-    waiting = list(numbers_of)
-    while waiting:
-        number = waiting.pop()
-        if number not in found:
-            found.add(number)
-            waiting += graph.nodes[number].inputs
-    return found
 
 
 def _readers(graph: Graph, among: set[int]) -> dict[int, list[int]]:

@@ -13,7 +13,8 @@ from fastdl.data.nested import Nested, bare, leaves, mapped
 from fastdl.errors import InvalidValueError
 from fastdl.graph.execution import refuse_failed
 from fastdl.graph.gradient import gradient
-from fastdl.graph.lowering import Lowered, Lowering, needed
+from fastdl.graph.interpreter import needed
+from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value

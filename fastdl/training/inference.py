@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
-from fastdl.data.nested import bare, is_nested, leaves, mapped
+from fastdl.data.nested import bare, is_nested, joined, leaves, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.trace import call
 from fastdl.nn.evaluation import evaluated
@@ -82,8 +82,7 @@ def _joined(outputs: list[Any], model: Module) -> Any:
                     f"outputs of one shape from {type(model).__name__}",
                     f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}",
                 )
-    whole = map(np.concatenate, zip(*parts, strict=True))
-    return mapped(outputs[0], lambda _: next(whole))
+    return joined(outputs)
 
 
 def _array(output: Any, model: Module) -> Array:
