@@ -5,9 +5,11 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
-from fastdl.data.nested import NO_TARGETS
+from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves
 from fastdl.errors import DivergenceError, InvalidTypeError
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
@@ -21,6 +23,35 @@ if TYPE_CHECKING:
 MOST_ENGINES = 4
 
 
+def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
+    """A batch of arrays that need no conversion, as steps take it; None where some do. A NaN in them makes the loss one."""
+    rows, found = -1, []
+    for value, alone in ((x, "f"), (y, "fi")):
+        arrays = (
+            [value] if type(value) is np.ndarray else [array for _, array in leaves(value)] if is_nested(value) else []
+        )
+        kinds = alone if arrays and arrays[0] is value else "fib"
+        for array in arrays:
+            if (
+                type(array) is not np.ndarray
+                or array.dtype.kind not in kinds
+                or not array.ndim
+                or not array.flags.c_contiguous
+            ):
+                return None
+            if (array.dtype.kind == "f" and array.dtype != dtype) or (
+                array.dtype.kind == "i" and array.dtype != np.int64
+            ):
+                return None
+            if rows not in (-1, len(array)) or not array.size:
+                return None
+            rows = len(array)
+        if not arrays and value is not NO_TARGETS:
+            return None
+        found.append(Nested(value) if isinstance(value, (dict, tuple)) else value)
+    return found[0], found[1]
+
+
 def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     """See Trainer.step."""
     from fastdl.training.engine_choice import engine_for
@@ -29,7 +60,11 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
         if isinstance(criterion, Loss):
             raise InvalidTypeError("Trainer.step", "y beside x", "x alone", "write step(x, y)")
         y = NO_TARGETS
-    x, y = map(in_memory, input_validation.pair(x, y, weights_dtype(trainer.model), "Trainer.step"))
+    dtype = weights_dtype(trainer.model)
+    ready = _as_they_are(x, y, dtype)
+    if ready is None:
+        ready = map(in_memory, input_validation.pair(x, y, dtype, "Trainer.step"))
+    x, y = ready
     task = trainer.task()._replace(criterion=criterion)
     engines, model = trainer._step_engines, trainer.model
     if engines is None:
