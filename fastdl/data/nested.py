@@ -95,9 +95,18 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Nested) or (hasattr(value, "__array__") and bool(np.ndim(value)))
 
 
-def joined(parts: list[Any]) -> Any:
-    """Arrays, or tuples and dictionaries of them, one behind the other."""
+def joined(parts: list[Any], owner: str, expected: str) -> Any:
+    """Arrays, or tuples and dictionaries of them, one behind the other.
+
+    Raises:
+        ValueError: if samples differ in shape, with these words.
+    """
     if len(parts) == 1:
         return parts[0]
-    whole = map(np.concatenate, zip(*([array for _, array in leaves(part)] for part in parts), strict=True))
+    columns = list(zip(*([array for _, array in leaves(part)] for part in parts), strict=True))
+    for arrays in columns:
+        for array in arrays[1:]:
+            if array.shape[1:] != arrays[0].shape[1:]:
+                raise InvalidValueError(owner, expected, f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}")
+    whole = map(np.concatenate, columns)
     return mapped(parts[0], lambda _: next(whole))

@@ -135,7 +135,9 @@ class Fitting:
             raise self._diverged(error) from None
         record = {"loss": losses.of_epoch(self._task.sums)}
         if seen is not None:
-            output, target = joined(seen[0]), bare(joined([bare(each) for each in seen[1]]))
+            name = type(trainer.model).__name__
+            output = joined(seen[0], "Trainer.fit", f"outputs of one shape from {name} in an epoch with metrics")
+            target = joined([bare(each) for each in seen[1]], "Trainer.fit", "targets of one shape")
             record |= measured(trainer.metrics, trainer.criterion, output, target)
         if self.validation is not None:
             x, y = self.validation

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
-from fastdl.data.nested import bare, is_nested, joined, leaves, mapped
-from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.data.nested import bare, is_nested, joined, mapped
+from fastdl.errors import InvalidTypeError
 from fastdl.graph.trace import call
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
@@ -68,21 +68,7 @@ def outputs(model: Module, rows: input_validation.AnyRows, batch_size: int = 102
             with turn:
                 output = mapped(call(copy, bare(batch)), lambda each: _array(each, model))
             found.append(output)
-    return found[0] if len(found) == 1 else _joined(found, model)
-
-
-def _joined(outputs: list[Any], model: Module) -> Any:
-    """The outputs of several batches as those of one."""
-    parts = [[array for _, array in leaves(output)] for output in outputs]
-    for arrays in zip(*parts, strict=True):
-        for array in arrays[1:]:
-            if array.shape[1:] != arrays[0].shape[1:]:
-                raise InvalidValueError(
-                    "predict",
-                    f"outputs of one shape from {type(model).__name__}",
-                    f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}",
-                )
-    return joined(outputs)
+    return joined(found, "predict", f"outputs of one shape from {type(model).__name__}")
 
 
 def _array(output: Any, model: Module) -> Array:

@@ -505,6 +505,19 @@ def test_a_copied_trainer_trains_on_alike_and_apart(copied):
     assert ahead["lr"] == history["lr"]
 
 
+def test_a_model_whose_outputs_change_their_shape_amid_an_epoch_has_no_metrics():
+    class Widening(Callback):
+        def on_step_end(self, trainer, step, loss):
+            if len(trainer.model) == 2:
+                trainer.model.append(nn.Linear(4, 5, rng=0))
+
+    model = nn.Sequential(nn.Linear(2, 8, rng=0), nn.Linear(8, 4, rng=1))
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()), metrics=[accuracy])
+    x, y = np.zeros((6, 2), np.float32), np.zeros(6, int)
+    with pytest.raises(ValueError, match=r"expected outputs of one shape .* got samples of \(4,\) and of \(5,\)"):
+        trainer.fit(x, y, epochs=1, batch_size=2, callbacks=[Widening()])
+
+
 def test_a_model_whose_samples_change_their_shape_between_batches_cannot_predict():
     class Growing(nn.Module):
         widths = (2, 2, 3)
