@@ -42,6 +42,8 @@ class Parameter(TracedOperators):
     # How often any parameter has moved or has been frozen or released: an optimizer looks at its parameters anew
     # when this has changed, and not in every step.
     changes: ClassVar[int] = 0
+    # How often the version of any parameter was bound to the turns of another fit or optimizer.
+    refits: ClassVar[int] = 0
 
     def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         array = as_array(data, "data", "Parameter")
@@ -69,6 +71,7 @@ class Parameter(TracedOperators):
         """Let the version grow with each of these turns from now on."""
         if self._fit is not turns:
             self._changed, self._fit = self.version + 1, turns
+            Parameter.refits += 1
 
     @property
     def data(self) -> NDArray[Any]:

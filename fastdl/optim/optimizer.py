@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from fastdl._kernels.access import Access, busy
+from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast_into
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import listed, shown
@@ -144,6 +144,10 @@ class Optimizer:
         """Move parameters, gradients and state into flat buffers of the parameters' dtype."""
         # Turns to step, and to move.
         self._stepping = Access(writes=self._parameters, reads_gradients=self._parameters)
+        # The turns of steps alone, by which parameters count their versions, and since which runs and number of refits they do.
+        self._step_turn = Access(writes=self._parameters, reads_gradients=self._parameters)
+        self._counted: list[Run] | None = None
+        self._refits: int | None = None
         self._moving = Access(writes=self._parameters, writes_gradients=self._parameters)
         with self._moving:
             self._lay_out_buffers()
@@ -239,20 +243,30 @@ class Optimizer:
 
     def step(self) -> None:
         """Change every trainable parameter by its gradient."""
-        with self._stepping:
+        with self._step_turn:
             self._step()
 
     def _step(self) -> None:
         runs = self._current_runs()
+        if self._counted is not runs or self._refits is not Parameter.refits:
+            self._count_versions(runs)
         for parameter in self._parameters:
             if parameter._forgotten:
                 parameter.zero_grad()
         for data, grad, state, group, members in runs:
-            for parameter in self._parameters[members]:
-                parameter._changed += 1
             step = self._steps[members.start] + 1
             self.update(data, grad, state, group, step)
             self._steps[members] = [step] * (members.stop - members.start)
+
+    def _count_versions(self, runs: list[Run]) -> None:
+        """Let the versions of parameters that steps change grow with each of them, and only theirs."""
+        stepped = {id(p) for run in runs for p in self._parameters[run.members]}
+        for parameter in self._parameters:
+            if id(parameter) in stepped:
+                parameter._fitted_in(self._step_turn.entries)
+            elif parameter._fit is self._step_turn.entries:
+                parameter._fitted_in(Entries())
+        self._counted, self._refits = runs, Parameter.refits
 
     def update(
         self, data: NDArray[Any], grad: NDArray[Any], state: dict[str, NDArray[Any]], group: dict[str, Any], step: int
@@ -356,7 +370,18 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the flat buffers, which are made anew around the parameters."""
-        views = ("_data", "_grad", "_homes", "_runs", "_seen", "_stepping", "_moving")
+        views = (
+            "_data",
+            "_grad",
+            "_homes",
+            "_runs",
+            "_seen",
+            "_stepping",
+            "_moving",
+            "_step_turn",
+            "_counted",
+            "_refits",
+        )
         with self._stepping:  # one whole state, also while another thread takes steps or lays it out anew
             # In one go, for a signal handler may lay out anew, too.
             state = {name: value for name, value in vars(self).copy().items() if name not in views}
