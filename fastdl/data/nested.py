@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.errors import InvalidValueError
+from fastdl.errors import InvalidTypeError, InvalidValueError
 
 
 class Nested:
@@ -110,3 +110,19 @@ def joined(parts: list[Any], owner: str, expected: str) -> Any:
                 raise InvalidValueError(owner, expected, f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}")
     whole = map(np.concatenate, columns)
     return mapped(parts[0], lambda _: next(whole))
+
+
+def call(model: Any, x: Any) -> Any:
+    """A model's forward: a tuple gives its arguments, a dictionary those of these names."""
+    if not isinstance(x, (tuple, dict)):
+        return model(x)
+    from inspect import signature
+
+    places, names = (x, {}) if isinstance(x, tuple) else ((), x)
+    try:
+        signature(model.forward).bind(*places, **names)
+    except TypeError:
+        wanted = ", ".join(signature(model.forward).parameters)
+        got = f"{len(x)}" if isinstance(x, tuple) else ", ".join(map(str, x))
+        raise InvalidTypeError(f"{type(model).__name__}.forward", f"inputs for its arguments ({wanted})", got) from None
+    return model(*places, **names)

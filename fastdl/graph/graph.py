@@ -4,22 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import local
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastdl.graph.size import Shape
-from fastdl.graph.value import Value, where
-
-
-class _Current(local):
-    """The graph that this thread traces, for what has no value to tell it."""
-
-    graph: Graph | None = None
-
-
-current = _Current()
+from fastdl.graph.value import Value, current, where
 
 
 class Node(NamedTuple):

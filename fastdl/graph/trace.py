@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
-from fastdl.data.nested import mapped
+from fastdl.data.nested import call, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.graph import Graph
@@ -34,20 +34,6 @@ def inputs_of(graph: Graph, prefix: str, value: Any, samples: Any) -> Any:
         return graph.input(f"{prefix}{next(number)}", (first, *array.shape[1:]), array.dtype)
 
     return mapped(value, made)
-
-
-def call(model: Any, x: Any) -> Any:
-    """A model's forward: a tuple gives its arguments, a dictionary those of these names."""
-    if not isinstance(x, (tuple, dict)):
-        return model(x)
-    places, names = (x, {}) if isinstance(x, tuple) else ((), x)
-    try:
-        signature(model.forward).bind(*places, **names)
-    except TypeError:
-        wanted = ", ".join(signature(model.forward).parameters)
-        got = f"{len(x)}" if isinstance(x, tuple) else ", ".join(map(str, x))
-        raise InvalidTypeError(f"{type(model).__name__}.forward", f"inputs for its arguments ({wanted})", got) from None
-    return model(*places, **names)
 
 
 def loss_of(criterion: Any, output: Any, target: Any, model: Any, samples: Any) -> Value:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,15 @@ PACKAGE, NUMPY = str(Path(__file__).parent.parent), f"{os.sep}numpy{os.sep}"
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 REDUCTIONS: dict[Any, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+
+
+class _Current(local):
+    """The graph that this thread traces, for what has no value to tell it."""
+
+    graph: Any = None
+
+
+current = _Current()
 
 
 class Value:

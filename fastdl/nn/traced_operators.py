@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastdl.errors import InvalidTypeError
-from fastdl.graph.graph import current
-from fastdl.graph.value import Value
+from fastdl.graph.value import Value, current
 
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge")
 REVERSED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")

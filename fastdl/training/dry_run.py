@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from fastdl.data.input_validation import AnyRows, Rows, in_memory
 from fastdl.data.memmap import blocks
-from fastdl.data.nested import Nested, bare
+from fastdl.data.nested import Nested, bare, call
 from fastdl.errors import FastdlError, InvalidTypeError
-from fastdl.graph.trace import call
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module

@@ -9,12 +9,10 @@ from typing import Any, NamedTuple, Protocol
 from numpy.typing import NDArray
 
 from fastdl import optim
-from fastdl.data.nested import bare
-from fastdl.graph.trace import call
+from fastdl.data.nested import bare, call
 from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
-from fastdl.training.derived_loss import DerivedLoss
 
 Array = NDArray[Any]
 
@@ -121,6 +119,8 @@ class PlainEngine:
         model, criterion, optimizer, clip_value, clip_norm, after_backward = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         if not hasattr(criterion, "backward"):
+            from fastdl.training.derived_loss import DerivedLoss
+
             criterion = DerivedLoss(criterion, model)
         rows = len(x) if order is None else len(order)
         for step, start in enumerate(range(0, rows, batch_size), 1):

@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
-from fastdl.data.nested import bare, is_nested, joined, mapped
+from fastdl.data.nested import bare, call, is_nested, joined, mapped
 from fastdl.errors import InvalidTypeError
-from fastdl.graph.trace import call
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module

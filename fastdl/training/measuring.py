@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError
-from fastdl.training.derived_loss import DerivedLoss
 from fastdl.training.history import Metric
 
 Array = NDArray[Any]
@@ -39,6 +38,8 @@ def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> float:
     """The loss of outputs and targets: what the criterion returns, or the mean of one for each sample."""
     if hasattr(criterion, "backward"):
         return float(criterion(output, target))
+    from fastdl.training.derived_loss import DerivedLoss
+
     return DerivedLoss(criterion, model).value(output, target)
 
 
