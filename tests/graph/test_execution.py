@@ -119,3 +119,10 @@ def test_a_size_that_the_trace_asks_for_is_said():
     x = graph.input("x", (Size(1, ("N",)), 2), F32)
     with pytest.raises(ObservedSizeError):
         len(x)
+
+
+def test_axes_are_joined_only_where_elements_follow_one_another():
+    x = np.arange(16.0).reshape(4, 4)
+    graph = Graph(np.float64)
+    value = graph.input("x", (4, 4), np.float64)
+    compare(graph, [np.tanh(value[:, :3]), np.sum(value[:, :3]), np.exp(-value[:, 1:].T)], {"x": x})

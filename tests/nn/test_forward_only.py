@@ -323,3 +323,22 @@ def test_an_explicit_loop_learns():
         net.backward((np.zeros((20, 2), F32), 2 * (value - target) / 20))
         optimizer.step()
     assert losses[-1] < losses[0] / 2
+
+
+def test_a_call_outside_of_no_grad_keeps_what_backward_reads():
+    net, x = Net(), X.astype(F32)
+    with nn.no_grad():
+        net(x)
+        net(x)
+    net(x)
+    net.backward((np.ones((20, 2), F32), np.ones(20, F32)))
+    assert net.scale.grad.any()
+
+
+def test_a_frame_does_not_name_arrays_of_another_kind():
+    net, x = Net(), X.astype(F32)
+    net(x)
+    (program,) = net._flat._programs.values()
+    net.astype(np.float64)
+    with pytest.raises(RuntimeError, match="expected parameters of float32"):
+        program.forward(net, [x], len(x))

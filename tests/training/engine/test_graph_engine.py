@@ -321,3 +321,24 @@ def test_modules_in_python_leave_the_rest_to_the_plain_engine():
     assert history.engine == "plain: a Python loop, because Doubling has a backward in Python"
     assert history["loss"][-1] < history["loss"][0]
     assert bare(None) is None
+
+
+def test_gradients_of_parameters_that_are_not_the_optimizers_add_up():
+    model, (x, _) = nn.Sequential(nn.Linear(4, 3, rng=0), nn.Linear(3, 1, rng=1)), episodes(F32)
+    trainer = Trainer(model, lambda output: np.mean(output), optim.SGD(model[1].parameters(), lr=1e-12))
+    trainer.step(x)
+    once = model[0].weight.grad.copy()
+    trainer.step(x)
+    np.testing.assert_allclose(model[0].weight.grad, 2 * once, rtol=1e-5)
+
+
+def test_a_later_fit_may_have_targets_of_another_kind():
+    model, (x, y) = nn.Sequential(nn.Linear(4, 2, rng=0)), episodes(F32)
+
+    def loss(output, target):
+        return np.mean((output[:, 0] - target) ** 2)
+
+    trainer = Trainer(model, loss, optim.SGD(model.parameters(), lr=1e-12))
+    found = [trainer.fit(x, t, epochs=1, batch_size=25)["loss"][0] for t in (y["return"], y["action"])]
+    wanted = [np.mean((model(x)[:, 0] - t) ** 2) for t in (y["return"], y["action"])]
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
