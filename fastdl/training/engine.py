@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import optim
@@ -140,10 +141,34 @@ class PlainEngine:
                 optim.clip_grad_value(parameters, clip_value)
             if clip_norm is not None:
                 optim.clip_grad_norm(parameters, clip_norm)
+            finite = _gradients_finite(optimizer, parameters)
             optimizer.step()
+            if not finite and (name := not_finite_gradient(self.task)):
+                raise NotFiniteError(f"the gradient of {name} is not finite", step)
             if counted:
                 total += loss if sums else loss * counted
                 count += counted
             if outputs is not None:
                 outputs.append(output)
         return Losses(total, count, rows)
+
+
+def _gradients_finite(optimizer: Any, parameters: list[Parameter]) -> bool:
+    """Whether all gradients are finite, those of frozen parameters too where they lie between others."""
+    if isinstance(optimizer, optim.Optimizer) and optimizer._seen == Parameter.changes:
+        return bool(np.isfinite(optimizer._grad).all())
+    return all(np.isfinite(parameter._grad).all() for parameter in parameters)
+
+
+def not_finite_gradient(task: Task, stepped: Container[int] = ()) -> str | None:
+    """The name of the parameter, nearest to the loss, whose gradient is not finite; None where all are.
+
+    Args:
+        stepped: the parameters, by id, whose gradients may have gone into their values at once.
+    """
+    found, trained = None, {id(p) for p in task.parameters() if p.requires_grad}
+    for name, p in task.model.named_parameters():
+        looked_at = [p._grad, p._data] if id(p) in stepped else [p._grad]
+        if id(p) in trained and not all(np.isfinite(array).all() for array in looked_at):
+            found = name
+    return found

@@ -20,7 +20,7 @@ from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
 from fastdl.plan import NotPlannedError, Plan, as_defined
 from fastdl.random import stream
-from fastdl.training.engine import Losses, NotFiniteError, Task
+from fastdl.training.engine import Losses, NotFiniteError, Task, not_finite_gradient
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
@@ -207,7 +207,10 @@ class NativeEngine:
         self._refuse_failed(failed)
         if not fine:
             if math.isfinite(loss):
-                raise NotFiniteError(f"the gradient of {self._non_finite_gradient()} is not finite", steps)
+                alone = {id(w) for w, _ in self._weights}
+                stepped = {id(p) for p in self.task.parameters() if id(p._data) in alone}
+                name = not_finite_gradient(task, stepped) or "a parameter"
+                raise NotFiniteError(f"the gradient of {name} is not finite", steps)
             optimizer.forget_gradients()
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
             self._explain(y[batch])
@@ -274,17 +277,6 @@ class NativeEngine:
         for buffer, values in before:
             buffer[...] = values
         return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
-
-    def _non_finite_gradient(self) -> str:
-        """The name of the parameter, nearest to the loss, whose gradient is not finite."""
-        # The gradients of some weights may have gone into these at once.
-        alone = {id(w) for w, _ in self._weights}
-        found = [
-            name
-            for name, p in self.task.model.named_parameters()
-            if not np.isfinite(p._grad).all() or (id(p._data) in alone and not np.isfinite(p._data).all())
-        ]
-        return found[-1] if found else "a parameter"
 
     def _current_updates(self) -> Updates:
         """The optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.

@@ -108,8 +108,10 @@ cdef bint run_entries(const Sequence* s, Epoch* e, Batch* batch, real* scratch) 
     if s.criterion >= 0:
         divisor = objective_divisor(&s.criteria[s.criterion].objective, batch, scratch)
         e.counts_as = objective_count(&s.criteria[s.criterion].objective, divisor, batch.N)
-    if not isfinite(e.loss) and divisor != 0:
-        return False
+    if not isfinite(e.loss):
+        if divisor != 0:
+            return False
+        e.loss = 0  # the mean over nothing
     keep_outputs(e, batch)
     e.failed = run_sequence(s, s.backward, s.count, batch, scratch)
     return e.failed < 0
@@ -131,9 +133,10 @@ cdef bint run_batch(
             forward_operation(operations + i, batch, scratch)
         total = objective_forward(objective, batch, scratch)
     e.loss = total / divisor
-    # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
-    if not isfinite(e.loss) and not (total == 0 and divisor == 0):
-        return False
+    if not isfinite(e.loss):
+        if total != 0 or divisor != 0:
+            return False
+        e.loss = 0  # the mean over nothing, where all targets are ignored
     keep_outputs(e, batch)
     if not blocks.whole:
         objective_backward(objective, batch, divisor, scratch)

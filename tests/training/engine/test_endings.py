@@ -292,3 +292,34 @@ def test_a_gradient_that_is_not_finite_is_named(optimizer, momentum):
     with pytest.raises(FloatingPointError, match=r"the gradient of 0.weight is not finite in epoch 1, step 1; write a"):
         trainer.fit(x, Y, epochs=1, batch_size=8, shuffle=False)
     assert trainer.optimizer.state_dict()["state"][0]["step"] == 1
+
+
+class Traced(nn.Module):
+    """Runs natively by its graph."""
+
+    def __init__(self, *layers):
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class InPython(Traced):
+    """Runs in Python."""
+
+    def backward(self, grad_output):
+        return self.layers.backward(grad_output)
+
+
+@pytest.mark.parametrize("classes", [3, 200])
+@pytest.mark.parametrize("kind", [nn.Sequential, Traced, InPython])
+def test_so_is_that_of_a_batch_whose_targets_are_all_ignored(kind, classes):
+    first, second = nn.Linear(4, 8, rng=0, dtype=F), nn.Linear(8, classes, rng=1, dtype=F)
+    first.weight.data = np.full((8, 4), 100.0)
+    model = kind(first, second)
+    trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=1e-9))
+    x, target = np.ones((40, 4)), np.arange(40) % 3
+    x[30:], target[30:] = 1e308, -100
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"the gradient of .*weight is not finite"):
+        trainer.fit(x, target, epochs=1, batch_size=10, shuffle=False)
+    assert trainer.optimizer.state_dict()["state"][0]["step"] == 4
