@@ -283,12 +283,21 @@ cdef void sum_of_output(Py_ssize_t o, const real* gy, const Convolution& s, bint
     gb[o] = <real>total
 
 
+cdef Py_ssize_t rows(cnp.ndarray image) noexcept:
+    """The rows of images, or of filters; a sequence is an image of one."""
+    return image.shape[2] if cnp.PyArray_NDIM(image) == 4 else 1
+
+
+cdef Py_ssize_t columns(cnp.ndarray image) noexcept:
+    return image.shape[cnp.PyArray_NDIM(image) - 1]
+
+
 cdef Convolution described(
     cnp.ndarray x, cnp.ndarray W, cnp.ndarray y, tuple stride, tuple padding, tuple dilation, Py_ssize_t groups) except *:
     cdef Convolution s
-    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-    s.O, s.OH, s.OW = y.shape[1], y.shape[2], y.shape[3]
-    s.KH, s.KW = W.shape[2], W.shape[3]
+    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], rows(x), columns(x)
+    s.O, s.OH, s.OW = y.shape[1], rows(y), columns(y)
+    s.KH, s.KW = rows(W), columns(W)
     s.SH, s.SW = stride
     s.PH, s.PW = padding
     s.DH, s.DW = dilation
@@ -347,8 +356,8 @@ def conv_backward_weight(
 cdef Convolution without_kernel(cnp.ndarray x, cnp.ndarray gy, Py_ssize_t groups):
     """What the sum of gy needs to know."""
     cdef Convolution s
-    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
-    s.O, s.OH, s.OW = gy.shape[1], gy.shape[2], gy.shape[3]
+    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], rows(x), columns(x)
+    s.O, s.OH, s.OW = gy.shape[1], rows(gy), columns(gy)
     s.KH = s.KW = s.SH = s.SW = s.DH = s.DW = 1
     s.PH = s.PW = 0
     s.G = groups

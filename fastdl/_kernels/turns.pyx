@@ -1,6 +1,17 @@
-"""A layer's forward and backward in a turn: what they read and write stays whole while the kernels run."""
+"""A layer's kernels, each called in a turn where other threads have one: what it reads and writes stays whole while it runs.
 
-from fastdl._kernels.access cimport Access, enter, leave
+No Python code runs between the look at other threads' turns, or at the parameters, and the kernel's end.
+"""
+
+cimport numpy as cnp
+from libc.string cimport memset
+
+from fastdl._kernels.access cimport Access, anyone, enter, leave
+
+cnp.import_array()
+
+cdef extern from "numpy/arrayobject.h":
+    bint PyArray_SAMESHAPE(cnp.ndarray one, cnp.ndarray other)
 
 
 cdef class Turns:
@@ -40,24 +51,74 @@ cdef Turns turns_of(layer):
     return turns
 
 
-def forward_in_turn(self, x) -> tuple[Any, Any]:
-    """The layer's `_forward`."""
-    cdef Turns turns = turns_of(self)
-    cdef Access access = turns.evaluation
-    if turns.training is not access and self.training:
-        access = turns.training
+def run(layer, kernel, *arguments):
+    """Call a kernel that reads a layer's parameters and, in training, moves its buffers."""
+    cdef Turns turns
+    cdef Access access
+    if not anyone():
+        kernel(*arguments)
+        return
+    turns = turns_of(layer)
+    access = turns.training if layer.training else turns.evaluation
     enter(access)
     try:
-        return self._forward(x)
+        kernel(*arguments)
     finally:
         leave(access)
 
 
-def backward_in_turn(self, saved, grad_output, with_input: bool, with_parameters: bool):
-    """The layer's `_backward`."""
-    cdef Access access = turns_of(self).backward
+def run_backward(layer, kernel, tuple before not None, tuple after not None, bint with_parameters, W, b):
+    """Call kernel(*before, accumulate, *after, gW, gb) with the gradients of a layer's weight and bias, if `with_parameters`.
+
+    Either is None where the parameter is missing or frozen. W and b are the arrays that the layer has read of the two.
+    """
+    cdef Access access
+    if not anyone():
+        call_backward(layer, kernel, before, after, with_parameters, W, b)
+        return
+    access = turns_of(layer).backward
     enter(access)
     try:
-        return self._backward(saved, grad_output, with_input, with_parameters)
+        call_backward(layer, kernel, before, after, with_parameters, W, b)
     finally:
         leave(access)
+
+
+cdef int call_backward(layer, kernel, tuple before, tuple after, bint with_parameters, W, b) except -1:
+    cdef bint adds = False
+    gW = gb = None
+    if with_parameters:
+        weight, bias = layer.weight, layer.bias
+        gW, gb = gradient_of(layer, weight, W), gradient_of(layer, bias, b)
+        adds = accumulates((weight, bias))
+    kernel(*before, adds, *after, gW, gb)
+    return 0
+
+
+cdef cnp.ndarray gradient_of(layer, parameter, cnp.ndarray values):
+    """The gradient that a backward writes; a signal handler may have moved the parameter to another dtype since it was read."""
+    cdef cnp.ndarray grad
+    if parameter is None or not parameter._requires_grad:
+        return None
+    grad = parameter._grad
+    if values is None or cnp.PyArray_TYPE(grad) != cnp.PyArray_TYPE(values) or not PyArray_SAMESHAPE(grad, values):
+        raise layer._moved()
+    return grad
+
+
+cdef bint accumulates(tuple parameters) except -1:
+    """Whether a backward that writes the gradients of these (None is passed over) adds to them or stores.
+
+    It adds as soon as one of them holds a gradient; the others are zeros then. Their gradients count as written from now on.
+    """
+    cdef bint adds = False
+    cdef cnp.ndarray grad
+    for parameter in parameters:
+        adds = adds or parameter is not None and parameter._requires_grad and not parameter._forgotten
+    for parameter in parameters:
+        if parameter is not None and parameter._requires_grad and parameter._forgotten:
+            if adds:
+                grad = parameter._grad
+                memset(cnp.PyArray_DATA(grad), 0, cnp.PyArray_NBYTES(grad))
+            parameter._forgotten = False
+    return adds

@@ -19,6 +19,27 @@ PACKAGE, NUMPY = str(Path(__file__).parent.parent), f"{os.sep}numpy{os.sep}"
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 REDUCTIONS: dict[Any, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+# ndarray's methods that a value has, defined in functions/methods.py: those of functions of the same names, and some more.
+OF_FUNCTIONS = (
+    *(
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "any",
+        "all",
+        "mean",
+        "var",
+        "std",
+        "argmax",
+        "argmin",
+        "cumsum",
+        "ravel",
+        "squeeze",
+    ),
+    *("swapaxes", "take", "repeat", "argsort", "dot", "round"),
+)
+METHODS = (*OF_FUNCTIONS, "astype", "reshape", "transpose", "flatten", "clip")
 
 
 class _Current(local):

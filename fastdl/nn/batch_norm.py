@@ -11,10 +11,10 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
+from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
-from fastdl.nn.parameter import accumulates, learning_grads
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
@@ -116,9 +116,10 @@ class _BatchNorm(Normalization):
             if not (self.training and self.track_running_stats):
                 running_mean = running_var = batches = None
             momentum = -1.0 if self.momentum is None else self.momentum
-            batch_norm_forward(x, W, b, self.eps, momentum, running_mean, running_var, batches, mean, inverse, y)
+            running = running_mean, running_var, batches
+            run(self, batch_norm_forward, x, W, b, self.eps, momentum, *running, mean, inverse, y)
         else:
-            batch_norm_evaluate(x, W, b, running_mean, running_var, self.eps, mean, inverse, y)
+            run(self, batch_norm_evaluate, x, W, b, running_mean, running_var, self.eps, mean, inverse, y)
         return y, (x, mean, inverse, by_batch)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -149,19 +150,13 @@ class _BatchNorm(Normalization):
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""
         x, mean, inverse, by_batch = saved
-        channels, W, *_ = self._arrays()
+        channels, W, b, *_ = self._arrays()
         if x.shape[1] != channels:
             raise RuntimeError(f"{shown(self)}: the latest forward was of {x.shape[1]} channels; call the model again")
         gy = self._checked(grad_output, x)
-        weight, bias = self.weight, self.bias
         gx = empty_like(x) if with_input else None
-        grads = learning_grads(weight, bias, x.dtype, (channels,), (channels,)) if with_parameters else (None, None)
-        if grads is None:
-            raise self._moved()
-        gW, gb = grads
-        if not (gx is gW is gb is None):
-            adds = with_parameters and accumulates(weight, bias)
-            batch_norm_backward(gy, x, W, mean, inverse, by_batch, adds, gx, gW, gb)
+        read = gy, x, W, mean, inverse, by_batch
+        run_backward(self, batch_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
 
     def _argument(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
+from fastdl._kernels.turns import run
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.initializer import Initializer
@@ -53,6 +54,7 @@ class _Convolution(Weighted):
     """A convolution over the axes behind the channels; to the kernels an image has two."""
 
     _axes: ClassVar[str]
+    _backward_weight = staticmethod(conv_backward_weight)
 
     def __init__(
         self,
@@ -136,7 +138,7 @@ class _Convolution(Weighted):
         x = ready(x, W.dtype, self)
         y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
         geometry = sizes.geometry()
-        conv_forward(as_image(x), as_image(W), b, *geometry, as_image(y))
+        run(self, conv_forward, x, W, b, *geometry, y)
         return y, (x, y.shape, W, geometry)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -152,27 +154,12 @@ class _Convolution(Weighted):
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""
-        x, gy, W, (stride, padding, dilation, groups) = self._add_gradients(saved, grad_output, with_parameters)
+        x, gy, W, geometry = self._add_gradients(saved, grad_output, with_parameters)
         if not with_input:
             return None
         gx = empty_like(x)
-        conv_backward_input(as_image(gy), as_image(W), stride, padding, dilation, groups, as_image(gx))
+        run(self, conv_backward_input, gy, W, *geometry, gx)
         return gx
-
-    @staticmethod
-    def _backward_weight(
-        gy: NDArray[Any],
-        x: NDArray[Any],
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        dilation: tuple[int, ...],
-        groups: int,
-        accumulate: bool,
-        gW: NDArray[Any] | None,
-        gb: NDArray[Any] | None,
-    ) -> None:
-        image_gW = None if gW is None else as_image(gW)
-        conv_backward_weight(as_image(gy), as_image(x), stride, padding, dilation, groups, accumulate, image_gW, gb)
 
     @classmethod
     def _shape_of(
@@ -295,8 +282,3 @@ class Conv1d(_Convolution):
     def _lengths(self, value: Any, name: str, least: int) -> tuple[int, ...]:
         value = value[0] if isinstance(value, (tuple, list)) and len(value) == 1 else value
         return (size(value, name, type(self).__name__, least),)
-
-
-def as_image(array: NDArray[Any]) -> NDArray[Any]:
-    """An array with two axes behind its channels: a sequence is an image of one row."""
-    return array if array.ndim == 4 else array[:, :, None]

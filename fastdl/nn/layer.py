@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready
-from fastdl._kernels.turns import Turns, backward_in_turn, forward_in_turn
+from fastdl._kernels.turns import Turns
 from fastdl.errors import InvalidStateError, InvalidValueError
+from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Module
@@ -27,7 +28,7 @@ class Layer(Module):
     A subclass that overrides `forward`, `backward` or `backward_parameters` is run by containers through these.
     """
 
-    # The attributes with parameters that kernels read: calls of the layer have a turn for them and for the buffers.
+    # The attributes with parameters that kernels read, in turns with whoever changes them: weight and bias, or nothing.
     _held: ClassVar[tuple[str, ...]] = ()
     # What the latest forward saved, until a backward has used it.
     _kept: Any = None
@@ -36,9 +37,6 @@ class Layer(Module):
     _origin: tuple[Module, ...] = ()
     _forward: ClassVar[Callable[..., tuple[Any, Any]]]
     _backward: ClassVar[Callable[..., Any]]
-    # The same, in a turn where there is one.
-    _run_forward: ClassVar[Callable[..., tuple[Any, Any]]]
-    _run_backward: ClassVar[Callable[..., Any]]
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -49,10 +47,11 @@ class Layer(Module):
         )
         if own_backward and _depth(cls, "backward") < _depth(cls, "backward_parameters"):
             cls.backward_parameters = Module.backward_parameters
-        if cls._held:
-            cls._run_forward, cls._run_backward = forward_in_turn, backward_in_turn
-        elif hasattr(cls, "_forward"):
-            cls._run_forward, cls._run_backward = cls._forward, cls._backward
+
+    def __call__(self, x: Any, *inputs: Any, **named: Any) -> Any:
+        if type(x) is not Value and not inputs and not named:
+            return self.forward(x)
+        return self._call_traced((x, *inputs), named)
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """See Module._apply."""
@@ -62,7 +61,7 @@ class Layer(Module):
 
     def forward(self, x: Any) -> Any:
         """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
-        y, saved = self._run_forward(x)
+        y, saved = self._forward(x)
         if mode.enabled:
             self._kept = saved
         return y
@@ -84,7 +83,7 @@ class Layer(Module):
         if saved is None:
             raise self._without_forward()
         try:
-            gx = self._run_backward(saved, grad_output, with_input, True)
+            gx = self._backward(saved, grad_output, with_input, True)
         except (TypeError, ValueError):
             raise
         except BaseException:

@@ -10,10 +10,10 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
+from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import Normalization
-from fastdl.nn.parameter import accumulates, learning_grads
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
 
 Array = NDArray[Any]
@@ -87,7 +87,7 @@ class LayerNorm(Normalization):
         n = prod(shape)
         N = x.size // n
         mean, inverse, y = empty((N,), x.dtype), empty((N,), x.dtype), empty_like(x)
-        layer_norm_forward(x.reshape(N, n), W, b, self.eps, mean, inverse, y)
+        run(self, layer_norm_forward, x.reshape(N, n), W, b, self.eps, mean, inverse, y)
         return y, (x, mean, inverse)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -112,18 +112,11 @@ class LayerNorm(Normalization):
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""
         x, mean, inverse = saved
-        shape, W, _ = self._arrays()
+        shape, W, b = self._arrays()
         gy = self._checked(grad_output, x)
-        weight, bias = self.weight, self.bias
         gx = empty_like(x) if with_input else None
-        grads = learning_grads(weight, bias, x.dtype, shape, shape) if with_parameters else (None, None)
-        if grads is None:
-            raise self._moved()
-        gW, gb = grads
-        if not (gx is gW is gb is None):
-            adds = with_parameters and accumulates(weight, bias)
-            rows = x.reshape(len(mean), prod(shape))
-            layer_norm_backward(gy, rows, W, mean, inverse, adds, gx, gW, gb)
+        read = gy, x.reshape(len(mean), prod(shape)), W, mean, inverse
+        run_backward(self, layer_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
 
     def _argument(self, name: str) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty_like, empty_rows, ready
 from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
+from fastdl._kernels.turns import run
 from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
 from fastdl.nn.initializer import Initializer
@@ -76,7 +77,7 @@ class Linear(Weighted):
         if not x.ndim or x.shape[-1] != I:
             raise InvalidShapeError(shown(self), f"input of shape (..., {I})", x.shape)
         y = empty_rows(x, O)
-        linear_forward(x, W, b, y)
+        run(self, linear_forward, x, W, b, y)
         return y, (x, y.shape, W, ())
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -92,5 +93,5 @@ class Linear(Weighted):
         if not with_input:
             return None
         gx = empty_like(x)
-        linear_backward_input(gy, W, gx)
+        run(self, linear_backward_input, gy, W, gx)
         return gx

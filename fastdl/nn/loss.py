@@ -81,7 +81,7 @@ class Loss(Layer):
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
-        loss, saved = self._run_forward(output, target)
+        loss, saved = self._forward(output, target)
         if mode.enabled:
             self._kept = saved
         return loss

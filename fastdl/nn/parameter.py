@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.value import current
 from fastdl.messages import shown
 from fastdl.nn.traced_operators import TracedOperators
 from fastdl.validation import as_array, as_float_dtype
@@ -136,8 +137,10 @@ class Parameter(TracedOperators):
             self._grad.fill(0)
             self._forgotten = False
 
-    def astype(self, dtype: Any) -> None:
-        """Change the dtype of values and gradient to float32 or float64."""
+    def astype(self, dtype: Any) -> Any:
+        """Change the dtype of values and gradient to float32 or float64; in traced code, return the values cast."""
+        if current.graph is not None:
+            return current.graph.parameter(self).astype(dtype)
         dtype = as_float_dtype(dtype, "Parameter.astype")
         with Access(writes=[self], writes_gradients=[self]):
             self.move_to(cast(self._data, dtype), cast(self.grad, dtype))
@@ -178,41 +181,6 @@ class Parameter(TracedOperators):
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
-
-
-def accumulates(*parameters: Parameter | None) -> bool:
-    """Tell whether a backward that writes the gradients of these (None is passed over) adds to them or stores.
-
-    It adds as soon as one of them holds a gradient; the others are zeros then. Their gradients count as written from now on.
-    """
-    learning = [p for p in parameters if p is not None and p._requires_grad]
-    adds = False
-    for parameter in learning:
-        adds = adds or not parameter._forgotten
-    for parameter in learning:
-        if parameter._forgotten and adds:
-            parameter.zero_grad()
-        parameter._forgotten = False
-    return adds
-
-
-def learning_grad(parameter: Parameter | None) -> NDArray[Any] | None:
-    """The gradient that a backward writes; None where there is no parameter or it is frozen."""
-    return parameter._grad if parameter is not None and parameter._requires_grad else None
-
-
-def learning_grads(
-    weight: Parameter | None, bias: Parameter | None, dtype: np.dtype[Any], *shapes: tuple[int, ...]
-) -> tuple[NDArray[Any] | None, NDArray[Any] | None] | None:
-    """The gradients of both that a backward writes; None where they are not of the weights that it has read.
-
-    Python code runs between the two looks: a signal handler may have moved the parameters to another dtype.
-    """
-    grads = learning_grad(weight), learning_grad(bias)
-    for grad, shape in zip(grads, shapes, strict=True):
-        if grad is not None and (grad.dtype != dtype or grad.shape != shape):
-            return None
-    return grads
 
 
 def _flag(value: Any) -> bool:

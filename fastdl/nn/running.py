@@ -15,7 +15,7 @@ def run_forward(module: Module, x: Any) -> tuple[Any, Any]:
     """A module's output for x, and what `run_backward` needs."""
     if module._stateful or "forward" in module.__dict__:
         return _run_in_python(module, x)
-    return module._run_forward(x)  # pyright: ignore[reportAttributeAccessIssue]
+    return module._forward(x)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def run_forward_of(module: Module, inputs: Sequence[Any]) -> tuple[Any, Any]:
@@ -24,7 +24,7 @@ def run_forward_of(module: Module, inputs: Sequence[Any]) -> tuple[Any, Any]:
         return run_forward(module, inputs[0])
     if module._stateful or "forward" in module.__dict__:
         return _run_in_python(module, *inputs)
-    return module._run_forward(*inputs)  # pyright: ignore[reportAttributeAccessIssue]
+    return module._forward(*inputs)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _run_in_python(module: Module, *inputs: Any) -> tuple[Any, Any]:
@@ -43,4 +43,4 @@ def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool,
         return saved.pull(module, grad_output, with_parameters)
     if module._stateful or isinstance(saved, stateful.Left) or "backward" in own or "backward_parameters" in own:
         return stateful.run_backward(module, saved, grad_output, with_input, with_parameters)
-    return module._run_backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return module._backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]

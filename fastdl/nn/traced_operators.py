@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastdl.errors import InvalidTypeError
-from fastdl.graph.value import Value, current
+from fastdl.graph.value import METHODS, current
 
 OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge")
 REVERSED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
@@ -21,11 +21,6 @@ class TracedOperators:
 
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         return _value(self).__array_function__(function, types, _traced(args), _traced(kwargs))
-
-    def __getattr__(self, name: str) -> Any:
-        if current.graph is None or name.startswith("_") or not hasattr(Value, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(_value(self), name)
 
     def __getitem__(self, index: Any) -> Any:
         return _value(self)[index]
@@ -63,6 +58,22 @@ def _operator(name: str) -> Any:
     return operate
 
 
+class _InTraces:
+    """An attribute of the parameter's value; there is none outside of a trace."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, parameter: Any, kind: Any) -> Any:
+        if parameter is None:
+            return self
+        if current.graph is None:
+            raise AttributeError(f"{type(parameter).__name__!r} object has no attribute {self.name!r}")
+        return getattr(_value(parameter), self.name)
+
+
+for _name in ("T", "ndim", "copy", *METHODS):
+    setattr(TracedOperators, _name, _InTraces(_name))
 for _name in OPERATORS:
     setattr(TracedOperators, f"__{_name}__", _operator(f"__{_name}__"))
 for _name in REVERSED:

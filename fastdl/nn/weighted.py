@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdl._kernels.turns import run_backward
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn import init
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.layer import Layer
-from fastdl.nn.parameter import Parameter, accumulates, learning_grads
+from fastdl.nn.parameter import Parameter
 from fastdl.random import as_generator
 from fastdl.validation import as_float_dtype, true_or_false
 
@@ -95,19 +96,14 @@ class Weighted(Layer):
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
         """Add to the gradients of W and b, if so; return x, gy, W and the forward's geometry."""
         x, shape, forward_W, geometry = saved
-        weight, bias = self.weight, self.bias
-        W, _ = self._weights(forward_W.shape)
+        W, b = self._weights(forward_W.shape)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
         gy = self._gradient(grad_output, shape, x.dtype)
-        grads = learning_grads(weight, bias, x.dtype, W.shape, W.shape[:1]) if with_parameters else (None, None)
-        if grads is None:
-            raise self._moved()
-        gW, gb = grads
-        if gW is not None or gb is not None:
-            self._backward_weight(gy, x, *geometry, accumulates(weight, bias), gW, gb)
+        if with_parameters:
+            run_backward(self, self._backward_weight, (gy, x, *geometry), (), True, W, b)
         return x, gy, W, geometry
 
     def _fit(self, W: NDArray[Any], b: NDArray[Any] | None, shape: tuple[int, ...]) -> None:

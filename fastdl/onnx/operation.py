@@ -24,7 +24,7 @@ class Operation(Layer):
 
     def forward(self, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the output for the inputs; outside no_grad, what backward needs is kept until the next forward."""
-        y, saved = self._run_forward(*inputs)
+        y, saved = self._forward(*inputs)
         if mode.enabled:
             self._kept = saved
         return y

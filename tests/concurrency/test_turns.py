@@ -180,6 +180,7 @@ LAYER = """
 import faulthandler, threading
 import numpy as np
 from fastdl import nn, optim
+from fastdl._kernels.access import Access
 
 faulthandler.dump_traceback_later(30, exit=True)
 
@@ -206,11 +207,12 @@ def held(kernel):
 
 
 def wait_for(call, change):
-    "Let a change begin while the kernel of a call runs."
+    "Let a change begin while the kernel of a call runs, in a turn because somebody has one."
     thread = threading.Thread(target=lambda: (in_kernel.wait(), change(), order.append("change")))
     thread.start()
     threading.Timer(0.2, release.set).start()
-    call()
+    with Access():
+        call()
     thread.join()
     print(order)
 
@@ -231,6 +233,46 @@ wait_for(lambda: model(x), lambda: {change})
 """
     done = python(LAYER + code)
     assert done.stdout == "['kernel', 'change']\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kernel", "changes"),
+    [
+        ("linear_forward", "writes=[layer.weight]"),
+        ("linear_backward_input", "writes=[layer.bias]"),
+        ("linear_backward_weight", "writes=[layer.weight]"),
+        ("linear_backward_weight", "writes_gradients=[layer.bias]"),
+    ],
+)
+def test_a_layer_waits_for_a_change_of_what_its_kernel_reads_or_writes(python, kernel, changes):
+    """What a turn writes may be half done, for it may belong to native code that runs without the interpreter's lock."""
+    code = f"""
+import fastdl.nn.linear as module
+release.set()
+for kind, name in ((module, "linear_forward"), (module, "linear_backward_input"), (nn.Linear, "_backward_weight")):
+    if "{kernel}".endswith(name):
+        setattr(kind, name, staticmethod(held(getattr(kind, name))))
+held_turn, begun = Access({changes}), threading.Event()
+
+
+def change():
+    with held_turn:
+        begun.set()
+        in_kernel.wait(0.3)
+        order.append("change")
+
+
+thread = threading.Thread(target=change)
+if "{kernel}" != "linear_forward":
+    layer(x)
+thread.start()
+begun.wait()
+layer(x) if "{kernel}" == "linear_forward" else layer.backward(x)
+thread.join()
+print(order)
+"""
+    done = python(LAYER + code)
+    assert done.stdout == "['change', 'kernel']\n", done.stderr
 
 
 def test_a_layer_with_another_parameter_takes_its_turn_at_that_one(python):

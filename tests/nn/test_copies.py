@@ -367,7 +367,7 @@ def in_a_process():
         **nothing,
         **numbers,
     )
-    found = [Access(), layer._turns, call, model._kept, call.watch, call.program, Updates([]), options]
+    found = [Access(), layer._make_turns(), call, model._kept, call.watch, call.program, Updates([]), options]
     found.append(EntryList([], [], [], 0, None, -1))
     return [*found, call.idle[0] if call.idle else another(model, call)]
 

@@ -5,6 +5,7 @@ import pytest
 
 import fastdl
 from fastdl import nn, optim
+from fastdl.graph.value import METHODS
 from fastdl.nn import functional
 
 F32 = np.float32
@@ -342,3 +343,32 @@ def test_a_frame_does_not_name_arrays_of_another_kind():
     net.astype(np.float64)
     with pytest.raises(RuntimeError, match="expected parameters of float32"):
         program.forward(net, [x], len(x))
+
+
+@pytest.mark.parametrize("name", ["T", "ndim", "copy", *METHODS])
+def test_parameters_have_arrays_methods_in_a_trace_and_only_there(name):
+    arguments = {
+        "take": ([0, 2],),
+        "repeat": (2,),
+        "swapaxes": (0, 1),
+        "reshape": (2, 6),
+        "clip": (-0.5, 0.5),
+        "astype": (F32,),
+        "dot": (np.ones(4, F32),),
+    }.get(name, ())
+    weight = nn.Parameter(np.random.default_rng(0).normal(size=(3, 4)).astype(F32))
+
+    class Uses(nn.Module):
+        def __init__(self):
+            self.weight = weight
+
+        def forward(self, x):
+            found = getattr(self.weight, name)
+            return x + np.sum(found(*arguments) if callable(found) else found)
+
+    found = getattr(weight.data, name)
+    want = np.sum(found(*arguments) if callable(found) else found)
+    np.testing.assert_allclose(Uses()(np.zeros(2, F32)), np.full(2, want), rtol=1e-5, atol=1e-5)
+    if name != "astype":  # which changes a parameter
+        with pytest.raises(AttributeError, match=f"'Parameter' object has no attribute '{name}'"):
+            getattr(weight, name)

@@ -29,6 +29,7 @@ from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
+from fastdl._kernels.turns cimport accumulates
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
@@ -78,21 +79,6 @@ cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexce
             if not isfinite(y[i * row + j]):
                 return False
     return True
-
-
-cdef bint accumulates(tuple parameters) except -1:
-    """Whether the gradients of these are added to; as nn.parameter.accumulates, without running Python code."""
-    cdef bint adds = False
-    cdef cnp.ndarray grad
-    for parameter in parameters:
-        adds = adds or parameter._requires_grad and not parameter._forgotten
-    for parameter in parameters:
-        if parameter._requires_grad and parameter._forgotten:
-            if adds:
-                grad = parameter._grad
-                memset(address(grad), 0, cnp.PyArray_NBYTES(grad))
-            parameter._forgotten = False
-    return adds
 
 
 # Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.

@@ -13,7 +13,7 @@ from fastdl.graph.functions.elements import clip
 from fastdl.graph.functions.indexing import getitem
 from fastdl.graph.functions.products import matmul
 from fastdl.graph.operations import elementwise as e
-from fastdl.graph.value import FUNCTIONS, Value
+from fastdl.graph.value import FUNCTIONS, OF_FUNCTIONS, Value
 
 for _name, _operation in {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
@@ -50,25 +50,7 @@ def _method_of(name: str) -> Any:
     return lambda self, *args, **options: function(self, *args, **options)
 
 
-for _name in (
-    *(
-        "sum",
-        "prod",
-        "max",
-        "min",
-        "any",
-        "all",
-        "mean",
-        "var",
-        "std",
-        "argmax",
-        "argmin",
-        "cumsum",
-        "ravel",
-        "squeeze",
-    ),
-    *("swapaxes", "take", "repeat", "argsort", "dot", "round"),
-):
+for _name in OF_FUNCTIONS:
     _METHODS[_name] = _method_of(_name)
 for _name, _method in _METHODS.items():
     setattr(Value, _name, _method)
