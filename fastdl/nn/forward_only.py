@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.program.frame import Frame
+from fastdl._kernels.program.frame import Frame, Loan
 from fastdl._kernels.watch import Watch
 from fastdl.casting import cast
 from fastdl.data.nested import leaves, mapped
@@ -278,12 +278,8 @@ class Record:
     ) -> None:
         self.program, self.frame, self.bases, self.samples = program, frame, bases, samples
         self.output, self.draws = output, draws
+        self._loan = Loan(frame, program.idle, MOST_IDLE)
         self.versions = [parameter.version for parameter in program.parameters]
-
-    def __del__(self) -> None:
-        program = getattr(self, "program", None)
-        if program is not None and len(program.idle) < MOST_IDLE:
-            program.idle.append(self.frame)
 
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""

@@ -16,6 +16,7 @@ import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
+from fastdl._kernels.program.frame import Loan
 from fastdl._kernels.program.program import TrainOptions
 from fastdl._kernels.program.sequence import EntryList
 from fastdl._kernels.program.update import Updates
@@ -369,7 +370,8 @@ def in_a_process():
     )
     found = [Access(), layer._make_turns(), call, model._kept, call.watch, call.program, Updates([]), options]
     found.append(EntryList([], [], [], 0, None, -1))
-    return [*found, call.idle[0] if call.idle else another(model, call)]
+    frame = call.idle[0] if call.idle else another(model, call)
+    return [*found, frame, Loan(frame, [], 1)]
 
 
 def another(model, call):

@@ -78,6 +78,31 @@ cdef class Frame:
         return batch
 
 
+cdef class Loan:
+    """Keeps a frame from the idle ones while it lives.
+
+    Its finalizer runs no Python code, in which CPython would call signal handlers amid a collection of garbage.
+
+    Args:
+        frame: the frame.
+        idle: where it goes in the end, unless these are `most` already.
+    """
+
+    cdef Frame frame
+    cdef list idle
+    cdef Py_ssize_t most
+
+    def __init__(self, Frame frame not None, list idle not None, Py_ssize_t most):
+        self.frame, self.idle, self.most = frame, idle, most
+
+    def __del__(self):
+        if self.frame is not None and len(self.idle) < self.most:
+            self.idle.append(self.frame)
+
+    def __reduce__(self):
+        raise TypeError("Loan: expected to stay in its process, for its frame holds addresses; call the model again")
+
+
 cdef array_of(source):
     """An array itself, or a parameter's values or gradient; None for the gradient of a frozen one, unless it is wanted ("always")."""
     if not isinstance(source, tuple):
