@@ -46,6 +46,7 @@ from fastdl.training import Trainer as Trainer
 _LATER = {
     **dict.fromkeys(("grad", "jacobian", "stop_gradient", "value_and_grad"), "graph.differentiate"),
     **dict.fromkeys(("Checkpoint", "load", "save"), "serialization.model_file"),
+    "eager": "nn.eager",
     "load_torch": "serialization.torch_weights",
 }
 
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from fastdl.graph.differentiate import jacobian as jacobian
     from fastdl.graph.differentiate import stop_gradient as stop_gradient
     from fastdl.graph.differentiate import value_and_grad as value_and_grad
+    from fastdl.nn.eager import eager as eager
     from fastdl.serialization.model_file import Checkpoint as Checkpoint
     from fastdl.serialization.model_file import load as load
     from fastdl.serialization.model_file import save as save

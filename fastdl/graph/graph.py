@@ -91,7 +91,7 @@ class Graph:
             return self._known[number]
         ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
         # What was given is compared between traces: a number that differs may not differ when it is cast.
-        given = {} if number is None else {"given": repr(array)}
+        given = {} if number is None else {"given": array.item() if isinstance(array, np.ndarray) else repr(array)}
         value = self._new("constant", (), {"array": own, **given}, own.shape, own.dtype, ones)
         if number is not None:
             self._known[number] = value
@@ -123,6 +123,10 @@ class Graph:
         if kind == "f":
             return self.dtype
         return np.dtype(np.bool_ if kind == "b" else np.int64)
+
+    def array_of(self, value: Value) -> Any:
+        """The elements of a value, where they are computed as it is traced (EagerGraph); else None."""
+        return None
 
     def line(self, value: Value) -> str:
         """Where a value comes from: file:line."""

@@ -20,9 +20,11 @@ COMPUTE: dict[str, Callable[..., Any]] = {}
 class Symbols(dict[str, int]):
     """What symbols stand for in a run, and what its layers and losses keep for backward, by their nodes' numbers."""
 
-    def __init__(self, values: Mapping[str, int]) -> None:
+    def __init__(self, values: Mapping[str, int], moves: bool = False) -> None:
         super().__init__(values)
         self.kept: dict[Any, Any] = {}
+        # Whether layers move their running statistics.
+        self.moves = moves
 
 
 def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> list[Any]:
@@ -44,9 +46,14 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
             elif node.operation == "parameter":
                 array = graph.parameters[number]._data
             else:
-                array = COMPUTE[node.operation](node, values, *(arrays[each] for each in node.inputs))
+                array = computed(node, values, [arrays[each] for each in node.inputs])
             arrays[number] = np.asarray(array, dtype=node.dtype)
     return [arrays[value.number] for value in outputs]
+
+
+def computed(node: Node, values: Symbols, inputs: Sequence[Any]) -> Any:
+    """What a node comes to for these inputs."""
+    return COMPUTE[node.operation](node, values, *inputs)
 
 
 def first_not_finite(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -196,7 +196,8 @@ def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
 @computes("layer")
 def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
     module = node.attributes["record"].module
-    before = [(getattr(module, name), getattr(module, name).copy()) for name in module._buffer_names]
+    buffers = () if values.moves else [getattr(module, name) for name in module._buffer_names]
+    before = [(buffer, buffer.copy()) for buffer in buffers]
     enabled, mode.enabled = mode.enabled, True
     try:
         y, saved = module._forward(x)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from threading import local
 from typing import Any
@@ -43,19 +44,24 @@ METHODS = (*OF_FUNCTIONS, "astype", "reshape", "transpose", "flatten", "clip")
 
 
 class _Current(local):
-    """The graph that this thread traces, for what has no value to tell it."""
+    """What this thread traces: the graph, for what has no value to tell it; whether all of it is computed at once (eager)."""
 
     graph: Any = None
+    eager: bool = False
 
 
 current = _Current()
+
+
+class NotTraceableError(InvalidTypeError):
+    """What a trace cannot follow, with the user's line."""
 
 
 class Value:
     """The result of a node in a graph.
 
     It has an array's operators, `shape`, `dtype`, `ndim`, `size`, `T` and methods, and NumPy's functions take it. What needs its
-    elements while the graph is traced (`if`, `float`, `np.asarray`) is refused.
+    elements (`if`, `float`, `np.asarray`) is refused, unless the graph is computed as it is traced.
     """
 
     __slots__ = ("__weakref__", "deliberate", "dtype", "graph", "number", "shape")
@@ -88,7 +94,17 @@ class Value:
         return self
 
     def __repr__(self) -> str:
+        array = self.graph.array_of(self)
+        if array is not None:
+            return f"Value({np.array2string(array, separator=', ', threshold=20)}, dtype={self.dtype})"
         return f"Value(shape=({', '.join(map(str, self.shape))}), dtype={self.dtype})"
+
+    def _array(self, what: str, circumstances: str, hint: str) -> Any:
+        """The elements, or the error where there are none yet."""
+        array = self.graph.array_of(self)
+        if array is None:
+            raise refused(what, circumstances, hint)
+        return array
 
     def __len__(self) -> int:
         if not self.shape:
@@ -114,16 +130,33 @@ class Value:
             raise refused(f"np.{function.__name__}", "which traced code cannot use")
         return known(*args, **kwargs)
 
-    def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise refused("an array", "made of a traced value", "use NumPy's functions on the value itself")
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        array = self._array("an array", "made of a traced value", "use NumPy's functions on the value itself")
+        return np.array(array, dtype)
 
     def __bool__(self) -> bool:
-        raise refused("if, and, or or not", "on a traced value", "write np.where, or set traced = False on the module")
+        hint = "write np.where, or set traced = False on the module"
+        return bool(self._array("if, and, or or not", "on a traced value", hint))
+
+    def item(self) -> Any:
+        """The element of a value that has one, as a Python number."""
+        return self._array("a number", "of a traced value", "keep it an array").item()
+
+    def tolist(self) -> Any:
+        """The elements as Python numbers, in lists."""
+        return self._array("a list", "of a traced value", "keep it an array").tolist()
 
     def __float__(self) -> float:
-        raise refused("a number", "of a traced value", "keep it an array")
+        return float(self.item())
 
-    __int__ = __index__ = __complex__ = __float__  # pyright: ignore[reportAssignmentType]
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
+    def __index__(self) -> int:
+        return self._array("a number", "of a traced value", "keep it an array").__index__()
 
     def __iter__(self) -> Any:
         if self.shape and isinstance(self.shape[0], int):
@@ -143,15 +176,22 @@ class Value:
 
 def refused(what: str, circumstances: str, hint: str = "see 'What tracing can and cannot do' in the docs") -> TypeError:
     """The error for what a trace cannot follow, with the user's line."""
-    return InvalidTypeError(where(), "NumPy functions that can be traced", f"{what}, {circumstances}", hint)
+    return NotTraceableError(where(), "NumPy functions that can be traced", f"{what}, {circumstances}", hint)
 
 
 def where() -> str:
     """The latest line outside of fastdl and NumPy: file:line."""
     frame: Any = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(PACKAGE) and NUMPY not in file and not file.startswith("<"):
-            return f"{file.rpartition(os.sep)[2]}:{frame.f_lineno}"
+        name = _users_file(frame.f_code.co_filename)
+        if name:
+            return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "traced code"
+
+
+@lru_cache(maxsize=10_000)
+def _users_file(file: str) -> str:
+    """The name of a file outside of fastdl and NumPy; nothing of one inside."""
+    inside = file.startswith((PACKAGE, "<")) or NUMPY in file
+    return "" if inside else file.rpartition(os.sep)[2]

@@ -21,11 +21,12 @@ from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.size import ObservedSizeError
 from fastdl.graph.trace import SAMPLES, surroundings, trace
-from fastdl.graph.value import Value
+from fastdl.graph.value import NotTraceableError, Value, current
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.records import check_versions, gradients_like, not_computed
 from fastdl.nn.walk import TRANSIENT, first_parameter
 from fastdl.random import stream
 from fastdl.validation import true_or_false
@@ -43,41 +44,56 @@ class NotTracedError(ValueError):
     """A module that a trace cannot go through, and why."""
 
 
-def cannot_be_derived(module: Module, why: NotTracedError) -> InvalidTypeError:
-    """The error of a module whose gradient is asked for, but which cannot be traced."""
-    return InvalidTypeError(
-        type(module).__name__,
-        "modules that define forward alone, or fastdl's layers, in a forward whose gradient is derived",
-        str(why),
-        f"write that module's forward in NumPy alone, or give {type(module).__name__} a backward, too",
-    )
-
-
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """What a module's call returns: for traced values others, for arrays the output of its program."""
     one_array = len(inputs) == 1 and type(inputs[0]) is np.ndarray and not named
     if not one_array and any(type(each) is Value for _, each in leaves((*inputs, named))):
         return _apply(module, inputs, named)
-    if not module._forward_only or not module.traced:
+    if not module._forward_only:
         return module.forward(*inputs, **named)
-    try:
-        programs = Programs.of(module)
-        record = programs.like_the_latest(module, inputs[0], mode.enabled) if one_array else None
-        if record is None:
-            record = programs.forward(module, inputs, named, mode.enabled)
-    except NotTracedError as error:  # it runs as it is written, and has no gradient
-        if mode.enabled:
-            vars(module)["_kept"] = error
-        return module.forward(*inputs, **named)
-    if mode.enabled:
+    keeps = mode.enabled
+    output, record = recorded(module, inputs, named, keeps, one_array)
+    if keeps:
         vars(module)["_kept"] = record
-    return record.output
+    return output
+
+
+def recorded(
+    module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool, one_array: bool = False
+) -> tuple[Any, Any]:
+    """The output, and the record whose `pull` gives gradients if `keeps`.
+
+    It is the output of the module's program, or, where it is not to be traced or cannot be, of a run node by node. Where that
+    cannot follow either, forward runs as it is written, and the record is the error of whoever asks for a gradient.
+    """
+    programs = Programs.of(module) if module.traced and not current.eager else None
+    if programs is not None and not programs.refused:
+        try:
+            record = programs.like_the_latest(module, inputs[0], keeps) if one_array else None
+            if record is None:
+                record = programs.forward(module, inputs, named, keeps)
+            return record.output, record if keeps else None
+        except NotTracedError:
+            programs.refused = True
+    from fastdl.nn import eager
+
+    try:
+        record = eager.run(module, inputs, named, _dtype(module, (inputs, named)))
+    except NotTraceableError as error:
+        return module.forward(*inputs, **named), error if keeps else None
+    return record.output, record if keeps else None
 
 
 def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    if not module.traced:
+    values = [each for _, each in leaves((*inputs, named)) if type(each) is Value]
+    at_once = values[0].graph.array_of(values[0]) is not None
+    if not module.traced and not at_once:
         raise NotTracedError(f"{type(module).__name__} has traced = False")
     if not module._forward_only and (module._stateful or "forward" in vars(module)):
+        if at_once and len(values) == len(inputs) and not named:
+            from fastdl.nn.eager import call_in_python
+
+            return call_in_python(module, inputs)
         raise NotTracedError(f"{type(module).__name__} has a backward in Python")
     return module._apply(*inputs, **named)
 
@@ -91,6 +107,8 @@ class Programs:
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
         self._latest: _Latest | None = None
         self._lock = RLock()
+        # Whether a module in it cannot be traced.
+        self.refused = False
 
     @staticmethod
     def of(module: Module) -> Programs:
@@ -284,25 +302,12 @@ class Record:
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""
         program, lowered = self.program, self.program.lowered
-        for parameter, version in zip(program.parameters, self.versions, strict=True):
-            if parameter.version != version:
-                raise InvalidStateError(
-                    shown(module),
-                    "the parameters' values of the forward",
-                    "others: they were changed since",
-                    "call again",
-                )
-        given = [each for _, each in leaves(grad_output)]
-        wanted = [leaf for _, leaf in leaves(self.output)]
-        if len(given) != len(wanted):
-            raise InvalidValueError(shown(module), f"a gradient for each of {len(wanted)} outputs", len(given))
+        check_versions(module, program.parameters, self.versions)
+        given = gradients_like(module, grad_output, self.output)
         bases = list(self.bases)
         for number in program.seeds:
-            array = np.ascontiguousarray(given[number], wanted[number].dtype)
-            if array.shape != wanted[number].shape:
-                raise InvalidValueError(shown(module), f"a gradient of shape {wanted[number].shape}", array.shape)
             if f"g{number}" in lowered.inputs:
-                bases.append((lowered.inputs[f"g{number}"], array))
+                bases.append((lowered.inputs[f"g{number}"], given[number]))
         with program.backward_access:
             # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
             unwanted = [p for p in program.parameters if not (parameters and p._requires_grad)]
@@ -328,18 +333,12 @@ class Record:
         return named if named else inputs[0] if len(inputs) == 1 else inputs
 
 
-def recorded(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Record | None]:
-    """The output, and the record whose `pull` gives gradients; None inside no_grad."""
-    record = Programs.of(module).forward(module, inputs, {}, mode.enabled)
-    return record.output, record if mode.enabled else None
-
-
 def backward(module: Module, grad_output: Any) -> Any:
     """What Module.backward does for a module that defines forward alone: it uses up the latest forward's record."""
     record = vars(module).get("_kept")
-    if isinstance(record, NotTracedError):
-        raise cannot_be_derived(module, record)
-    if not isinstance(record, Record):
+    if isinstance(record, NotTraceableError):
+        raise record
+    if record is None or not hasattr(record, "pull"):
         raise InvalidStateError(
             shown(module),
             "a forward before each backward",
@@ -353,13 +352,15 @@ def backward(module: Module, grad_output: Any) -> Any:
 
 def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
     """See Module.vjp."""
-    record = Programs.of(module).forward(module, inputs, {}, True)
+    output, record = recorded(module, inputs, {}, True)
 
     def pullback(grad_output: Any, parameters: bool = True) -> Any:
         """Return the gradient with respect to the inputs; add to the parameters' gradients if `parameters`."""
+        if isinstance(record, NotTraceableError):
+            raise record
         return record.pull(module, grad_output, true_or_false(parameters, "parameters", "pullback"))
 
-    return record.output, pullback
+    return output, pullback
 
 
 def _dtype(module: Module, given: Any) -> np.dtype[Any]:
@@ -384,9 +385,7 @@ def _values(module: Module, output: Any) -> list[Value]:
     found = [each for _, each in leaves(output)]
     for each in found:
         if not isinstance(each, Value):
-            raise InvalidTypeError(
-                f"{type(module).__name__}.forward", "to return what is computed of its inputs", type(each).__name__
-            )
+            raise not_computed(module, each)
     return found
 
 

@@ -80,7 +80,7 @@ class Module(Copying):
         A derived one takes a gradient for each output, in a tuple or dictionary as forward returns them, and gives one for each
         input.
         """
-        if self._forward_only and self.traced:
+        if self._forward_only:
             from fastdl.nn.forward_only import backward
 
             return backward(self, grad_output)
@@ -95,7 +95,7 @@ class Module(Copying):
 
     # Whether the class defines forward alone, which is traced then.
     _forward_only: bool = False
-    # Assign False to run forward as it is written, without a trace, for prints and breakpoints.
+    # Assign False to run forward node by node, without a trace, for branches on values, prints and breakpoints.
     traced: bool = True
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fastdl.nn import stateful
+from fastdl.nn.grad_mode import mode
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -28,17 +29,19 @@ def run_forward_of(module: Module, inputs: Sequence[Any]) -> tuple[Any, Any]:
 
 
 def _run_in_python(module: Module, *inputs: Any) -> tuple[Any, Any]:
-    """A module's own forward, or its program where that is all that it defines."""
-    if not (module._forward_only and module.traced):
+    """A module's own forward, or what records it where that is all that it defines."""
+    if not module._forward_only:
         return stateful.run_forward(module, *inputs)
     from fastdl.nn.forward_only import recorded
 
-    return recorded(module, inputs)
+    return recorded(module, inputs, {}, mode.enabled)
 
 
 def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
     """The gradient with respect to the input of the forward that saved this; see Layer."""
     own = module.__dict__
+    if isinstance(saved, Exception):
+        raise saved
     if hasattr(saved, "pull"):
         return saved.pull(module, grad_output, with_parameters)
     if module._stateful or isinstance(saved, stateful.Left) or "backward" in own or "backward_parameters" in own:

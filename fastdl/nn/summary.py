@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from fastdl.errors import InvalidValueError
+from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
@@ -208,4 +209,4 @@ def _title(module: Module) -> str:
 
 
 def _shape(array: Any) -> Shape | None:
-    return array.shape if isinstance(array, np.ndarray) else None
+    return array.shape if isinstance(array, (np.ndarray, Value)) else None

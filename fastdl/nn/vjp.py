@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
     """See Module.vjp. A copy that shares parameters and buffers runs, so that the module itself keeps what it had."""
-    if module._forward_only and module.traced:
+    if module._forward_only:
         from fastdl.nn import forward_only
 
         return forward_only.vjp(module, inputs)

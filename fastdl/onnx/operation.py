@@ -15,12 +15,16 @@ from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
+from fastdl.nn.module import Module
 
 Array = NDArray[Any]
 
 
 class Operation(Layer):
     """y = f(a, b, ...) of arrays."""
+
+    def __call__(self, *inputs: Any, **named: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return Module.__call__(self, *inputs, **named)
 
     def forward(self, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the output for the inputs; outside no_grad, what backward needs is kept until the next forward."""

@@ -1,4 +1,4 @@
-"""DerivedLoss: a criterion that is a function, with gradients from its trace, for the plain engine."""
+"""DerivedLoss: a criterion that is a function, run node by node with its gradients, for the plain engine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import numpy as np
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
 from fastdl.data.nested import leaves, mapped
+from fastdl.graph.eager import EagerGraph
 from fastdl.graph.gradient import gradient
-from fastdl.graph.graph import Graph
-from fastdl.graph.interpreter import run
 from fastdl.graph.trace import loss_of
 from fastdl.graph.value import Value
 
@@ -29,39 +28,30 @@ class DerivedLoss:
 
     def __call__(self, output: Any, target: Any) -> float:
         """Return the loss; backward gives its gradients."""
-        graph, outputs, loss, inputs = self._traced(output, target)
-        self._parameters = {n: p for n, p in graph.parameters.items() if p._requires_grad}
-        wanted = [value for _, value in leaves(outputs)]
-        wanted += [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in self._parameters.items()]
-        found, *gradients = run(graph, [loss, *gradient(loss, wanted)], inputs)
-        left = iter(gradients)
+        graph, outputs, loss = self._computed(output, target)
+        self._parameters = [p for p in graph.parameters.values() if p._requires_grad]
+        with graph.traced():
+            wanted = [*(value for _, value in leaves(outputs)), *map(graph.parameter, self._parameters)]
+            left = iter([graph.array_of(value) for value in gradient(loss, wanted)])
         self._gradients = mapped(outputs, lambda _: next(left))
         self._of_parameters = list(left)
-        return float(found)
+        return float(loss)
 
     def value(self, output: Any, target: Any) -> float:
         """Return the loss alone."""
-        graph, _, loss, inputs = self._traced(output, target)
-        return float(run(graph, [loss], inputs)[0])
+        return float(self._computed(output, target)[2])
 
-    def _traced(self, output: Any, target: Any) -> tuple[Graph, Any, Value, dict[str, Any]]:
-        """The graph of the loss, its values for the outputs, its result, and the arrays that it reads."""
+    def _computed(self, output: Any, target: Any) -> tuple[EagerGraph, Any, Value]:
+        """The graph of the loss, its values for the outputs, and its result."""
         first = np.asarray(next(array for _, array in leaves(output)))
-        graph, inputs = Graph(first.dtype if first.dtype.kind == "f" else np.float64), {}
-
-        def entered(array: Any) -> Value:
-            array = np.asarray(array)
-            name = str(len(inputs))
-            inputs[name] = array
-            return graph.input(name, array.shape, array.dtype)
-
-        outputs = mapped(output, entered)
-        targets = None if target is None else mapped(target, entered)
+        graph = EagerGraph(first.dtype if first.dtype.kind == "f" else np.float64)
+        outputs = mapped(output, graph.given)
+        targets = None if target is None else mapped(target, graph.given)
         with graph.traced():
-            return graph, outputs, loss_of(self.function, outputs, targets, self.model, len(first)), inputs
+            return graph, outputs, loss_of(self.function, outputs, targets, self.model, len(first))
 
     def backward(self) -> Any:
         """Return the gradients with respect to the outputs; add those of parameters that the criterion reads itself."""
-        for parameter, found in zip(self._parameters.values(), self._of_parameters, strict=True):
+        for parameter, found in zip(self._parameters, self._of_parameters, strict=True):
             parameter.grad += found
         return self._gradients

@@ -20,7 +20,7 @@ from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
-from fastdl.nn.forward_only import NotTracedError, cannot_be_derived
+from fastdl.nn.forward_only import NotTracedError
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import TRANSIENT, weights_dtype
 from fastdl.plan import NotPlannedError
@@ -80,8 +80,6 @@ class GraphEngine(NativeEngine):
             self.exact, self.in_a_row = True, False
             self._plan_for(x, y, dtype, self.most)
         except NotTracedError as error:
-            if model._forward_only:
-                raise cannot_be_derived(model, error) from None
             raise NotPlannedError(str(error)) from None
 
     def _plan_for(self, x: Any, y: Any, dtype: Any, samples: Any) -> None:

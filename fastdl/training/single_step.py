@@ -11,6 +11,7 @@ from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
 from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves
 from fastdl.errors import DivergenceError, InvalidTypeError
+from fastdl.graph.value import current
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
 from fastdl.training.engine import NotFiniteError
@@ -70,13 +71,14 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     if engines is None:
         engines = trainer._step_engines = {}
     with training_mode(model, True) if not model.training else nullcontext():
-        engine = engines.get(id(criterion))
+        engine = None if current.eager else engines.get(id(criterion))
         if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
             engine = engine_for(task, x, y, len(x))
-            engines.pop(id(criterion), None)
-            while len(engines) >= MOST_ENGINES:
-                engines.pop(next(iter(engines)))
-            engines[id(criterion)] = engine
+            if not current.eager:
+                engines.pop(id(criterion), None)
+                while len(engines) >= MOST_ENGINES:
+                    engines.pop(next(iter(engines)))
+                engines[id(criterion)] = engine
         try:
             losses = engine.epoch(x, y, None, len(x), None)
         except NotFiniteError as error:

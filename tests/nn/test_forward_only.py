@@ -232,55 +232,6 @@ def test_what_cannot_be_traced_is_said_in_one_sentence(forward, message):
         module(np.ones((3, 4), F32))
 
 
-def test_traced_false_runs_forward_as_it_is_written():
-    class Branches(nn.Module):
-        traced = False
-
-        def forward(self, x):
-            return x if x.sum() > 0 else -x
-
-    np.testing.assert_array_equal(Branches()(-np.ones(2)), np.ones(2))
-
-
-class Doubling(nn.Module):
-    """A layer in the papers' form."""
-
-    def forward(self, x):
-        return 2 * x
-
-    def backward(self, grad_output):
-        return 2 * grad_output
-
-
-class Branching(nn.Module):
-    traced = False
-
-    def forward(self, x):
-        return x if x.sum() > 0 else -x
-
-
-@pytest.mark.parametrize("inner", [Doubling, Branching])
-def test_a_model_around_modules_in_python_predicts_but_has_no_derived_gradient(inner):
-    class Around(nn.Module):
-        def __init__(self):
-            self.body, self.inner = nn.Linear(4, 2, rng=0), inner()
-
-        def forward(self, x):
-            return self.inner(self.body(x))
-
-    model, x = Around(), np.abs(X).astype(F32)
-    np.testing.assert_array_equal(model(x), model.inner(model.body(x)))
-    message = rf"Around: expected modules that define forward alone, .* got {inner.__name__} has .*; write that module's forward"
-    with pytest.raises(TypeError, match=message):
-        model.backward(np.ones((20, 2), F32))
-    before = model.body.weight.data.copy()
-    trainer = fastdl.Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
-    with pytest.raises(TypeError, match=message):
-        trainer.fit(x, np.zeros((20, 2)), epochs=1, batch_size=5)
-    np.testing.assert_array_equal(model.body.weight.data, before)
-    assert trainer.predict(x).shape == (20, 2)
-
-
 def test_an_empty_batch_gives_empty_outputs():
     net = Two()
     y = net(np.zeros((0, 3), F32), np.zeros((0, 2), F32))

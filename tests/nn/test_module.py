@@ -534,8 +534,12 @@ def test_a_module_without_forward_or_backward_says_which_to_define():
         def forward(self, x):
             return x.tolist()
 
-    with pytest.raises(TypeError, match="OfLists has no backward: define backward"):
-        OfLists().backward(np.ones(1))
+    of_lists = OfLists()
+    assert of_lists(np.ones(1)) == [1.0]
+    with pytest.raises(
+        TypeError, match=r"OfLists\.forward: expected to return what is computed of its inputs, got list"
+    ):
+        of_lists.backward(np.ones(1))
 
 
 def test_a_weight_of_another_shape_between_forward_and_backward_is_refused():

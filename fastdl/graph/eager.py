@@ -1,0 +1,128 @@
+"""EagerGraph: a graph that is computed as it is traced, node by node with NumPy, so that its values have elements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import fastdl.graph.layers  # noqa: F401 - enters what computes layers
+from fastdl.graph.gradient import rule
+from fastdl.graph.graph import Graph, Node
+from fastdl.graph.interpreter import Symbols, computed, computes
+from fastdl.graph.size import Shape
+from fastdl.graph.value import Value
+
+
+class EagerGraph(Graph):
+    """A graph of sizes that are known, in which `print`, `if` and breakpoints work.
+
+    Args:
+        dtype: as for Graph.
+    """
+
+    def __init__(self, dtype: Any) -> None:
+        super().__init__(dtype)
+        self._arrays: dict[int, Any] = {}
+        # Whether modules in Python add to the gradients of their parameters.
+        self.adds = True
+        self._symbols = Symbols({}, moves=True)
+
+    def given(self, array: Any) -> Value:
+        """An array as an input."""
+        array = np.asarray(array)
+        value = self.input("", array.shape, array.dtype)
+        self._arrays[value.number] = np.asarray(array, value.dtype)
+        return value
+
+    def parameter(self, parameter: Any) -> Value:
+        """See Graph."""
+        value = super().parameter(parameter)
+        self._arrays.setdefault(value.number, parameter._data)
+        return value
+
+    def array_of(self, value: Value) -> Any:
+        """See Graph."""
+        return self._arrays[value.number]
+
+    def _new(
+        self,
+        operation: str,
+        inputs: tuple[int, ...],
+        attributes: dict[str, Any],
+        shape: Shape,
+        dtype: Any,
+        deliberate: Any,
+    ) -> Value:
+        value = super()._new(operation, inputs, attributes, shape, dtype, deliberate)
+        if operation not in ("input", "parameter"):
+            with np.errstate(all="ignore"):
+                found = computed(self.nodes[value.number], self._symbols, [self._arrays[each] for each in inputs])
+            self._arrays[value.number] = np.asarray(found, value.dtype)
+        return value
+
+    def calls(self) -> list[Value]:
+        """The results of modules in Python."""
+        numbered = enumerate(self.nodes)
+        return [
+            Value(self, n, node.shape, node.dtype, frozenset()) for n, node in numbered if node.operation == "python"
+        ]
+
+    @contextmanager
+    def for_a_while(self) -> Iterator[None]:
+        """Forget the nodes that are added inside the block."""
+        count, known, constants = len(self.nodes), self._known.copy(), self._constants.copy()
+        try:
+            yield
+        finally:
+            for number in range(count, len(self.nodes)):
+                self._arrays.pop(number, None)
+                self._of_parameter.pop(id(self.parameters.pop(number, None)), None)
+            del self.nodes[count:]
+            self._known, self._constants = known, constants
+
+
+class PythonCall(NamedTuple):
+    """A call of a module in Python: what it has returned, and its backward."""
+
+    output: Any
+    backward: Callable[[Any], Any]
+
+    __hash__ = object.__hash__
+
+
+def python(output: Any, backward: Callable[[Any], Any], inputs: Sequence[Value]) -> Value:
+    """What a module in Python has returned for some inputs, as a value; `backward` gives a gradient for each of them."""
+    graph = inputs[0].graph
+    return graph.add("python", tuple(inputs), output.shape, graph.dtype, call=PythonCall(output, backward))
+
+
+@computes("python")
+def _(node: Node, values: Symbols, *inputs: Any) -> Any:
+    return node.attributes["call"].output
+
+
+@rule("python")
+def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
+    graph, call = y.graph, node.attributes["call"]
+    back = graph.add("python_backward", (gy,), (), np.bool_, call=call)
+    return [
+        graph.add("python_gradient", (back,), x.shape, graph.dtype, number=n, call=call)
+        if x.dtype.kind == "f"
+        else None
+        for n, x in enumerate(inputs)
+    ]
+
+
+@computes("python_backward")
+def _(node: Node, values: Symbols, gy: Any) -> Any:
+    call = node.attributes["call"]
+    values.kept[id(call)] = call.backward(gy)
+    return True
+
+
+@computes("python_gradient")
+def _(node: Node, values: Symbols, back: Any) -> Any:
+    return values.kept[id(node.attributes["call"])][node.attributes["number"]]

@@ -1,0 +1,142 @@
+"""Eager runs: a module that defines forward alone, computed node by node as Python comes to each line, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
+from fastdl._kernels.access import Access
+from fastdl.data.nested import leaves, mapped
+from fastdl.graph import operations as op
+from fastdl.graph.eager import EagerGraph, python
+from fastdl.graph.gradient import gradient
+from fastdl.graph.value import NotTraceableError, Value, current
+from fastdl.nn.records import check_versions, gradients_like, not_computed
+from fastdl.nn.stateful import gradients_aside, run_backward, run_forward
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+Array = NDArray[Any]
+
+
+@contextmanager
+def eager() -> Iterator[None]:
+    """Run forward functions and losses node by node inside the block, in the calling thread, where they are traced otherwise.
+
+    Python comes to each line at each call, and values have their elements: prints, breakpoints and branches on values work.
+    Gradients are the same to rounding; it takes longer, for there is no native program. `traced = False` on a module does so
+    for that one.
+
+    Example:
+        >>> import numpy as np
+        >>> from fastdl import nn
+        >>> class Steps(nn.Module):
+        ...     def forward(self, x):
+        ...         while np.max(x) > 1:
+        ...             x = x / 2
+        ...             print(x)
+        ...         return x
+        >>> steps = Steps()
+        >>> with eager():
+        ...     y = steps(np.array([3.0, 1.0]))
+        Value([1.5, 0.5], dtype=float64)
+        Value([0.75, 0.25], dtype=float64)
+        >>> steps.backward(np.ones(2))
+        array([0.25, 0.25])
+
+    Source: torch.compiler.disable, jax.disable_jit.
+    """
+    before, current.eager = current.eager, True
+    try:
+        yield
+    finally:
+        current.eager = before
+
+
+def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: np.dtype[Any]) -> EagerRecord:
+    """The record of a forward, with its output."""
+    graph = EagerGraph(dtype)
+    given = mapped((inputs, named), graph.given)
+    with graph.traced():
+        output = module.forward(*given[0], **given[1])
+    return EagerRecord(graph, given, output)
+
+
+def call_in_python(module: Module, inputs: tuple[Value, ...]) -> Value:
+    """A module in Python applied to values with elements."""
+    graph: Any = inputs[0].graph
+    with outside_of_traces():
+        y, saved = run_forward(module, *[graph.array_of(each) for each in inputs])
+    if not isinstance(y, np.ndarray):
+        kind = type(y).__name__
+        raise NotTraceableError(type(module).__name__, "one array from a module with a backward in Python", kind)
+
+    def backward(gy: Array) -> tuple[Any, ...]:
+        with outside_of_traces(), nullcontext() if graph.adds else gradients_aside(module):
+            gx = run_backward(module, saved, np.ascontiguousarray(gy), True, graph.adds)
+        return gx if isinstance(gx, tuple) else (gx,)
+
+    return python(y, backward, inputs)
+
+
+@contextmanager
+def outside_of_traces() -> Iterator[None]:
+    """Let parameters be no values inside the block, for code that reads their arrays."""
+    before, current.graph = current.graph, None
+    try:
+        yield
+    finally:
+        current.graph = before
+
+
+class EagerRecord:
+    """A forward that has run node by node: its output, and its graph, from which `pull` gives gradients, also again."""
+
+    def __init__(self, graph: EagerGraph, given: Any, output: Any) -> None:
+        self._graph, self._given, self._lock = graph, given, RLock()
+        self._outputs = [each for _, each in leaves(output)]
+        self.output = mapped(output, lambda each: graph.array_of(each).copy() if isinstance(each, Value) else each)
+        self._parameters = list(graph.parameters.values())
+        self._versions = [parameter.version for parameter in self._parameters]
+
+    def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
+        """The gradients with respect to the inputs; those of parameters are added to theirs."""
+        check_versions(module, self._parameters, self._versions)
+        for output in self._outputs:
+            if not isinstance(output, Value):
+                raise not_computed(module, output)
+        seeds, graph = gradients_like(module, grad_output, self.output), self._graph
+        inputs = [value for _, value in leaves(self._given)]
+        learning = [parameter for parameter in self._parameters if parameters and parameter._requires_grad]
+        with self._lock, graph.traced(), graph.for_a_while():
+            graph.adds = parameters
+            wanted = [*inputs, *map(graph.parameter, learning), *graph.calls()]
+            found: list[Value] = []
+            for output, seed in zip(self._outputs, seeds, strict=True):
+                if output.dtype.kind == "f":
+                    parts = gradient(output, wanted, graph.given(seed))
+                    found = (
+                        parts
+                        if not found
+                        else [op.elementwise("add", *pair) for pair in zip(found, parts, strict=True)]
+                    )
+            arrays = [graph.array_of(value) for value in found] or [
+                np.zeros(each.shape, graph.dtype) for each in wanted
+            ]
+        with Access(reads=self._parameters, writes_gradients=learning):
+            for parameter, array in zip(learning, arrays[len(inputs) :], strict=False):
+                parameter.grad += array
+        of_inputs = iter(zip(inputs, arrays, strict=False))
+        positional, named = mapped(self._given, lambda _: _of_input(*next(of_inputs)))
+        return named if named else positional[0] if len(positional) == 1 else positional
+
+
+def _of_input(value: Value, gradient: Array) -> Array | None:
+    return gradient.copy() if value.dtype.kind == "f" else None
