@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +38,51 @@ def write(tmp_path):
     return write
 
 
+class Each:
+    """Loops for many small cases that share a test, `for n in each(n=(1, 2))`: a failure names the values it came at."""
+
+    def __init__(self) -> None:
+        self.at: dict[str, object] = {}
+
+    def __call__(self, **axes: Iterable[Any]) -> Iterator[Any]:
+        """Go through the values of one name, or through the combinations of several."""
+        for values in product(*axes.values()):
+            self.at.update(zip(axes, values, strict=True))
+            yield values if len(axes) > 1 else values[0]
+        for name in axes:
+            self.at.pop(name, None)
+
+
+@pytest.fixture
+def each() -> Each:
+    """Loops in the place of parametrizations whose cases take less time than a test of their own."""
+    return Each()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Name the values at which the loops of a failed test stood."""
+    loops = getattr(item, "funcargs", {}).get("each")
+    if call.when == "call" and call.excinfo is not None and loops is not None and loops.at:
+        call.excinfo.value.add_note("at " + ", ".join(f"{name}={value}" for name, value in loops.at.items()))
+    return (yield)
+
+
+@pytest.fixture
+def each_level(each: Each) -> Iterator[Callable[[], Iterator[str]]]:
+    """A loop over the CPU levels of this machine, switched in this process: what they are compared with is computed once."""
+    before = fastdl.cpu_level()
+
+    def run() -> Iterator[str]:
+        for level in each(level=fastdl.cpu_levels()):
+            set_cpu_level(level)
+            yield level
+        set_cpu_level(before)
+
+    yield run
+    set_cpu_level(before)
+
+
 @pytest.fixture(params=fastdl.cpu_levels())
 def level(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each CPU level of this machine in turn, switched in this process."""
@@ -57,6 +104,12 @@ def threads() -> Iterator[None]:
 def dtype(request: pytest.FixtureRequest) -> type:
     """Both dtypes in turn."""
     return request.param
+
+
+@pytest.fixture
+def each_dtype(each: Each) -> Callable[[], Iterator[type]]:
+    """A loop over both dtypes."""
+    return lambda: each(dtype=(np.float32, np.float64))
 
 
 @pytest.fixture

@@ -35,18 +35,24 @@ ROWS = [(3, n) for n in (1, 2, 7, 15, 16, 17, 33, 64, 65, 100, 130)] + [
 ]
 
 
-def both(name, inputs, *outputs):
-    """Run kernel and reference on copies of the same outputs; return pairs of what they wrote."""
-    results = []
-    for module in (batch_norm, naive_batch_norm) if name.startswith("batch") else (layer_norm, naive_layer_norm):
-        results.append([None if o is None else o.copy() for o in outputs])
-        getattr(module, name)(*inputs, *results[-1])
-    return [pair for pair in zip(*results, strict=True) if pair[0] is not None]
+@pytest.fixture
+def assert_its_reference(each_level, dtype):
+    """A check that a kernel writes at each level what its reference does, on copies of the same outputs."""
 
+    def check(name, inputs, *outputs, tolerance):
+        kernels, reference = (
+            (batch_norm, naive_batch_norm) if name.startswith("batch") else (layer_norm, naive_layer_norm)
+        )
+        want = [None if output is None else output.copy() for output in outputs]
+        getattr(reference, name)(*inputs, *want)
+        for _ in each_level():
+            got = [None if output is None else output.copy() for output in outputs]
+            getattr(kernels, name)(*inputs, *got)
+            for one, other in zip(got, want, strict=True):
+                if other is not None:
+                    assert_close(one, other, tolerance, dtype, name)
 
-def assert_same(pairs, tolerance, dtype):
-    for got, want in pairs:
-        assert_close(got, want, tolerance, dtype)
+    return check
 
 
 def draw(rng, dtype, *shapes):
@@ -54,7 +60,7 @@ def draw(rng, dtype, *shapes):
 
 
 @pytest.mark.parametrize("shape", PLANES, ids=str)
-def test_batch_norm_is_its_loops(level, dtype, shape):
+def test_batch_norm_is_its_loops(dtype, shape, assert_its_reference):
     rng = np.random.default_rng(0)
     N, C, L = shape
     x, gy, W, b, gW, gb, mean, inverse = draw(rng, dtype, shape, shape, C, C, C, C, C, C)
@@ -68,10 +74,10 @@ def test_batch_norm_is_its_loops(level, dtype, shape):
             ((None, None, 0.5, -1.0), running),
             ((W, None, 1.0, 0.0), (None,) * 3),
         ):
-            assert_same(both("batch_norm_forward", (x, *options), *moved, mean, inverse, empty), 64, dtype)
+            assert_its_reference("batch_norm_forward", (x, *options), *moved, mean, inverse, empty, tolerance=64)
     inputs = x, W, b, *running[:2], 0.1
     if x.size:
-        assert_same(both("batch_norm_evaluate", inputs, mean, inverse, empty), 64, dtype)
+        assert_its_reference("batch_norm_evaluate", inputs, mean, inverse, empty, tolerance=64)
         naive_batch_norm.batch_norm_forward(x, W, b, 1e-3, 0.0, None, None, None, mean, inverse, empty.copy())
     cancelling = 1e5 if N * L < 4 else 64 * max(1, 32 / (N * L), N * L / 100) if x.size else 0
     for training, accumulate, gradients in (
@@ -83,18 +89,18 @@ def test_batch_norm_is_its_loops(level, dtype, shape):
     ):
         inputs = gy, x, W if gradients[1] is not None else None, mean, inverse, training, accumulate
         if N * L != 1 or not training:
-            assert_same(both("batch_norm_backward", inputs, *gradients), cancelling, dtype)
+            assert_its_reference("batch_norm_backward", inputs, *gradients, tolerance=cancelling)
 
 
 @pytest.mark.parametrize("shape", ROWS, ids=str)
-def test_layer_norm_is_its_loops(level, dtype, shape):
+def test_layer_norm_is_its_loops(dtype, shape, assert_its_reference):
     rng = np.random.default_rng(0)
     N, n = shape
     x, gy, W, b, gW, gb, mean, inverse = draw(rng, dtype, shape, shape, n, n, n, n, N, N)
     x += 3
     empty = np.full_like(x, np.nan)
     for options in ((W, b), (None, b), (W, None), (None, None)):
-        assert_same(both("layer_norm_forward", (x, *options, 0.1), mean, inverse, empty), 64, dtype)
+        assert_its_reference("layer_norm_forward", (x, *options, 0.1), mean, inverse, empty, tolerance=64)
     naive_layer_norm.layer_norm_forward(x, W, b, 0.1, mean, inverse, empty.copy())
     for weights, accumulate, gradients in (
         (W, False, (empty, gW, gb)),
@@ -103,8 +109,8 @@ def test_layer_norm_is_its_loops(level, dtype, shape):
         (None, False, (empty, None, None)),
         (W, True, (None, gW, gb)),
     ):
-        pairs = both("layer_norm_backward", (gy, x, weights, mean, inverse, accumulate), *gradients)
-        assert_same(pairs, 256, dtype)
+        inputs = gy, x, weights, mean, inverse, accumulate
+        assert_its_reference("layer_norm_backward", inputs, *gradients, tolerance=256)
 
 
 def placed(array, offset):
@@ -238,44 +244,45 @@ SCALES = {
 
 @pytest.mark.parametrize("eps", [1e-5, 0.0])
 @pytest.mark.parametrize("case", NORMALIZED)
-def test_values_from_the_least_to_the_largest_are_normalized(level, dtype, case, eps):
+def test_values_from_the_least_to_the_largest_are_normalized(each, each_level, dtype, case, eps):
     if np.finfo(np.longdouble).maxexp <= 1024:
         pytest.skip("no type of a wider range than float64")
     make, shape, axes = NORMALIZED[case]
     rng = np.random.default_rng(0)
     limits = np.finfo(dtype)
-    for scale in SCALES[dtype]:
+    for scale in each(scale=SCALES[dtype]):
         x = (np.clip(rng.standard_normal(shape), -3, 3) + 0.5) * scale
         ordinary = x[:, 1] if axes[0] == 0 else x[1]
         ordinary /= scale  # one channel, or row, stays ordinary beside the others
         x, gy = x.astype(dtype), rng.standard_normal(shape).astype(dtype)
-        layer = make(shape[1], eps=eps, dtype=dtype)
-        if axes[0] == 0:
-            layer.momentum = 1.0
-        y = layer(x)
-        gx = layer.backward(gy)
         z, mean, variance, want = normalized(x, axes, eps, gy)
-        tolerance = 1e-5 if dtype is np.float32 else 1e-13
-        np.testing.assert_allclose(y, z.astype(dtype), rtol=tolerance, atol=tolerance * float(np.abs(z).max()))
-        for channel in range(shape[1 - axes[0]]):
-            place = np.s_[:, channel] if axes[0] == 0 else np.s_[channel]
-            size = float(np.abs(want[place]).max())
-            if not limits.tiny * 1e4 < size < limits.max:
-                continue
-            np.testing.assert_allclose(gx[place] / size, (want[place] / size).astype(float), atol=8 * tolerance)
-        product = (gy * z).sum(axes)
-        if axes[0] == 0:
-            np.testing.assert_allclose(layer.weight.grad, product.astype(dtype), atol=100 * tolerance)
-            np.testing.assert_allclose(layer.bias.grad, gy.sum(axes), atol=100 * tolerance)
-            with np.errstate(over="ignore"):
-                moved = variance.ravel().astype(dtype)
-            np.testing.assert_allclose(
-                layer.running_mean, mean.ravel().astype(dtype), rtol=tolerance, atol=tolerance * scale
-            )
-            normal = (moved == 0) | (moved >= limits.tiny)
-            np.testing.assert_allclose(layer.running_var[normal], moved[normal], rtol=10 * tolerance)
-        else:
-            np.testing.assert_allclose(layer.weight.grad, (gy * z).sum(0).astype(dtype), atol=100 * tolerance)
+        for _ in each_level():
+            layer = make(shape[1], eps=eps, dtype=dtype)
+            if axes[0] == 0:
+                layer.momentum = 1.0
+            y = layer(x)
+            gx = layer.backward(gy)
+            tolerance = 1e-5 if dtype is np.float32 else 1e-13
+            np.testing.assert_allclose(y, z.astype(dtype), rtol=tolerance, atol=tolerance * float(np.abs(z).max()))
+            for channel in range(shape[1 - axes[0]]):
+                place = np.s_[:, channel] if axes[0] == 0 else np.s_[channel]
+                size = float(np.abs(want[place]).max())
+                if not limits.tiny * 1e4 < size < limits.max:
+                    continue
+                np.testing.assert_allclose(gx[place] / size, (want[place] / size).astype(float), atol=8 * tolerance)
+            product = (gy * z).sum(axes)
+            if axes[0] == 0:
+                np.testing.assert_allclose(layer.weight.grad, product.astype(dtype), atol=100 * tolerance)
+                np.testing.assert_allclose(layer.bias.grad, gy.sum(axes), atol=100 * tolerance)
+                with np.errstate(over="ignore"):
+                    moved = variance.ravel().astype(dtype)
+                np.testing.assert_allclose(
+                    layer.running_mean, mean.ravel().astype(dtype), rtol=tolerance, atol=tolerance * scale
+                )
+                normal = (moved == 0) | (moved >= limits.tiny)
+                np.testing.assert_allclose(layer.running_var[normal], moved[normal], rtol=10 * tolerance)
+            else:
+                np.testing.assert_allclose(layer.weight.grad, (gy * z).sum(0).astype(dtype), atol=100 * tolerance)
 
 
 def test_what_is_not_finite_stays_in_its_channel_or_row(level, dtype):

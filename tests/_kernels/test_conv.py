@@ -31,20 +31,22 @@ def every_option(kernel):
 
 
 @pytest.mark.parametrize("kernel", list(product(range(1, 6), repeat=2)), ids=str)
-def test_convolution_is_its_loops(level, dtype, kernel):
-    for geometry in every_option(kernel):
-        agree(geometry, by_loops(geometry), dtype, 64)
+def test_convolution_is_its_loops(each_level, dtype, kernel):
+    for _ in each_level():
+        for geometry in every_option(kernel):
+            agree(geometry, by_loops(geometry), dtype, 64)
 
 
 @pytest.mark.parametrize("kernel", [(2, 2), (4, 3), (2, 5), (4, 4)], ids=str)
 @pytest.mark.parametrize("dilation", [(1, 1), (2, 3), (3, 1)], ids=str)
-def test_one_more_zero_may_lie_below_and_to_the_right(level, dtype, kernel, dilation):
-    around = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
-    padding, behind = tuple(n // 2 for n in around), tuple(n - n // 2 for n in around)
-    for image in ((5, 4), (1, 1), (3, 18)):
-        geometry = Geometry(2, 2, 3, image, kernel, padding=padding, dilation=dilation, behind=behind)
-        assert geometry.out == image
-        agree(geometry, by_loops(geometry), dtype, 64)
+def test_one_more_zero_may_lie_below_and_to_the_right(each_level, dtype, kernel, dilation):
+    for _ in each_level():
+        around = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        padding, behind = tuple(n // 2 for n in around), tuple(n - n // 2 for n in around)
+        for image in ((5, 4), (1, 1), (3, 18)):
+            geometry = Geometry(2, 2, 3, image, kernel, padding=padding, dilation=dilation, behind=behind)
+            assert geometry.out == image
+            agree(geometry, by_loops(geometry), dtype, 64)
 
 
 LARGE = {
@@ -89,8 +91,9 @@ LARGE = {
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_larger_convolutions_are_numpys_windows(level, dtype, name):
-    agree(LARGE[name], by_windows(LARGE[name]), dtype, 500)
+def test_larger_convolutions_are_numpys_windows(each_level, dtype, name):
+    for _ in each_level():
+        agree(LARGE[name], by_windows(LARGE[name]), dtype, 500)
 
 
 def test_numpys_windows_are_the_loops():

@@ -48,61 +48,68 @@ def close(got, want, dtype, ulps=4):
 
 
 @pytest.mark.parametrize("operation", [*FLOATING, *NUMERIC, *COMPARING, *LOGICAL, *TESTING])
-def test_an_operation_is_numpys(level, dtype, operation):
-    count = 2 if operation in TWO else 1
-    inputs = [
-        np.concatenate([a, numbers(1000, dtype, n), 50 * numbers(1000, dtype, n + 7)])
-        for n, a in enumerate(special(count, dtype))
-    ]
-    if operation in LOGICAL:
-        inputs = [each > 0 for each in inputs]
-    want = getattr(np, operation)(*inputs)
-    got = apply(operation, *inputs, dtype=dtype, kind=want.dtype)
-    if want.dtype == np.bool_:
-        np.testing.assert_array_equal(got, want)
-    elif operation == "logaddexp":  # the larger and a logarithm may cancel
-        np.testing.assert_allclose(got, want, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
-    else:
-        close(got, want, dtype, 4)
+def test_an_operation_is_numpys(each_level, dtype, operation):
+    for _ in each_level():
+        count = 2 if operation in TWO else 1
+        inputs = [
+            np.concatenate([a, numbers(1000, dtype, n), 50 * numbers(1000, dtype, n + 7)])
+            for n, a in enumerate(special(count, dtype))
+        ]
+        if operation in LOGICAL:
+            inputs = [each > 0 for each in inputs]
+        want = getattr(np, operation)(*inputs)
+        got = apply(operation, *inputs, dtype=dtype, kind=want.dtype)
+        if want.dtype == np.bool_:
+            np.testing.assert_array_equal(got, want)
+        elif operation == "logaddexp":  # the larger and a logarithm may cancel
+            np.testing.assert_allclose(got, want, rtol=4 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+        else:
+            close(got, want, dtype, 4)
 
 
 @pytest.mark.parametrize("operation", [*NUMERIC, *COMPARING, *LOGICAL, *TESTING])
-def test_an_operation_of_whole_numbers_is_numpys(level, operation):
-    a, b = (each.ravel() for each in np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)))
-    if operation == "power":
-        b = np.abs(b)
-    if operation in LOGICAL:
-        a, b = a > 0, b > 0
-    inputs = (a, b) if operation in TWO else (a,)
-    want = getattr(np, operation)(*inputs)
-    np.testing.assert_array_equal(apply(operation, *inputs, dtype=np.float32, kind=want.dtype, registers="whole"), want)
+def test_an_operation_of_whole_numbers_is_numpys(each_level, operation):
+    for _ in each_level():
+        a, b = (each.ravel() for each in np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)))
+        if operation == "power":
+            b = np.abs(b)
+        if operation in LOGICAL:
+            a, b = a > 0, b > 0
+        inputs = (a, b) if operation in TWO else (a,)
+        want = getattr(np, operation)(*inputs)
+        np.testing.assert_array_equal(
+            apply(operation, *inputs, dtype=np.float32, kind=want.dtype, registers="whole"), want
+        )
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_is_the_references(level, dtype, operation):
-    count = {"where": 3, "multiply_add": 3}.get(operation, 2 if operation in TWO else 1)
-    every = [np.random.default_rng(n).permutation(SPECIAL * 3).astype(dtype) for n in range(count)]
-    if operation in LOGICAL:
-        every = [each > 0 for each in every]
-    kind = np.bool_ if operation in (*COMPARING, *LOGICAL, *TESTING) else dtype
-    want = np.empty(len(every[0]), kind)
-    attributes = instructions("float", (operation, count, *range(count)))
-    elementwise(attributes, every, want)
-    got = program(attributes, every, dtype, kind)
-    if kind == np.bool_:
-        np.testing.assert_array_equal(got, want)
-    else:
-        close(got, want, dtype, 8)
+def test_an_operation_is_the_references(each_level, each_dtype, operation):
+    for dtype in each_dtype():
+        for _ in each_level():
+            count = {"where": 3, "multiply_add": 3}.get(operation, 2 if operation in TWO else 1)
+            every = [np.random.default_rng(n).permutation(SPECIAL * 3).astype(dtype) for n in range(count)]
+            if operation in LOGICAL:
+                every = [each > 0 for each in every]
+            kind = np.bool_ if operation in (*COMPARING, *LOGICAL, *TESTING) else dtype
+            want = np.empty(len(every[0]), kind)
+            attributes = instructions("float", (operation, count, *range(count)))
+            elementwise(attributes, every, want)
+            got = program(attributes, every, dtype, kind)
+            if kind == np.bool_:
+                np.testing.assert_array_equal(got, want)
+            else:
+                close(got, want, dtype, 8)
 
 
 @pytest.mark.parametrize("operation", WHOLE_OPERATIONS)
-def test_an_operation_of_whole_numbers_is_the_references(level, operation):
-    count = {"where": 3}.get(operation, 2 if operation in TWO else 1)
-    every = [np.random.default_rng(n).integers(-9, 10, 100) for n in range(count)]
-    attributes = instructions("whole", (operation, count, *range(count)))
-    want = np.empty(100, np.int64)
-    elementwise(attributes, every, want)
-    np.testing.assert_array_equal(program(attributes, every, np.float32, np.int64), want)
+def test_an_operation_of_whole_numbers_is_the_references(each_level, operation):
+    for _ in each_level():
+        count = {"where": 3}.get(operation, 2 if operation in TWO else 1)
+        every = [np.random.default_rng(n).integers(-9, 10, 100) for n in range(count)]
+        attributes = instructions("whole", (operation, count, *range(count)))
+        want = np.empty(100, np.int64)
+        elementwise(attributes, every, want)
+        np.testing.assert_array_equal(program(attributes, every, np.float32, np.int64), want)
 
 
 def test_whole_numbers_wrap_around(level):
@@ -114,15 +121,16 @@ def test_whole_numbers_wrap_around(level):
     assert apply("power", np.array([3]), np.array([-1]), dtype=np.float64, kind=np.int64, registers="whole") == 0
 
 
-@pytest.mark.parametrize("n", SIZES)
-def test_every_size_is_filled_and_nothing_beyond(level, dtype, n):
-    x, y = numbers(n, dtype), numbers(n, dtype, 1)
-    for operation in ("add", "exp", "sin", "less"):
-        inputs = (x, y) if operation in TWO else (x,)
-        out = np.full(n + 3, 7, dtype)
-        apply(operation, *inputs, dtype=dtype, out=out[:n])
-        close(out[:n], getattr(np, operation)(*inputs).astype(dtype), dtype)
-        np.testing.assert_array_equal(out[n:], 7)
+def test_every_size_is_filled_and_nothing_beyond(each, each_level, dtype):
+    for n in each(n=SIZES):
+        for _ in each_level():
+            x, y = numbers(n, dtype), numbers(n, dtype, 1)
+            for operation in ("add", "exp", "sin", "less"):
+                inputs = (x, y) if operation in TWO else (x,)
+                out = np.full(n + 3, 7, dtype)
+                apply(operation, *inputs, dtype=dtype, out=out[:n])
+                close(out[:n], getattr(np, operation)(*inputs).astype(dtype), dtype)
+                np.testing.assert_array_equal(out[n:], 7)
 
 
 # Where a function is neither beyond the largest number nor denormal, for float32 and float64.
@@ -213,12 +221,13 @@ ODD = [
 
 
 @pytest.mark.parametrize("operation", ODD)
-def test_a_zero_keeps_its_sign(level, dtype, operation):
-    x = np.array([0.0, -0.0] * 20, dtype)
-    want = getattr(np, operation)(x)
-    got = apply(operation, x, dtype=dtype)
-    np.testing.assert_array_equal(got, want)
-    np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+def test_a_zero_keeps_its_sign(each_level, dtype, operation):
+    for _ in each_level():
+        x = np.array([0.0, -0.0] * 20, dtype)
+        want = getattr(np, operation)(x)
+        got = apply(operation, x, dtype=dtype)
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
 
 
 @pytest.mark.parametrize("operation", ["exp", "expm1", "exp2", "sinh", "cosh"])
@@ -258,35 +267,37 @@ WAYS = {
 SHAPES = [(1, 1, 1), (2, 3, 4), (5, 7, 33), (1, 64, 2), (3, 1, 700), (2, 600, 3), (4, 2, 512), (0, 3, 2), (3, 4, 0)]
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("way", WAYS)
-def test_inputs_in_every_layout(level, dtype, way, shape):
-    for make, kind in (
-        (lambda s: numbers(s, dtype), dtype),
-        (lambda s: whole_numbers(s), np.int64),
-        (lambda s: numbers(s, dtype) > 0, np.bool_),
-    ):
-        x, y = WAYS[way](shape, make), numbers(shape, dtype, 1)
-        np.testing.assert_array_equal(apply("add", x, y, dtype=dtype), np.add(x.astype(dtype), y))
-        np.testing.assert_array_equal(apply("multiply", y, x, dtype=dtype), np.multiply(y, x.astype(dtype)))
-        if kind != dtype:
-            z = whole_numbers(shape, 1)
-            got = apply("subtract", x, z, dtype=dtype, kind=np.int64, registers="whole")
-            np.testing.assert_array_equal(got, x.astype(np.int64) - z)
+def test_inputs_in_every_layout(each, each_level, dtype, way):
+    for shape in each(shape=SHAPES):
+        for _ in each_level():
+            for make, kind in (
+                (lambda s: numbers(s, dtype), dtype),
+                (lambda s: whole_numbers(s), np.int64),
+                (lambda s: numbers(s, dtype) > 0, np.bool_),
+            ):
+                x, y = WAYS[way](shape, make), numbers(shape, dtype, 1)
+                np.testing.assert_array_equal(apply("add", x, y, dtype=dtype), np.add(x.astype(dtype), y))
+                np.testing.assert_array_equal(apply("multiply", y, x, dtype=dtype), np.multiply(y, x.astype(dtype)))
+                if kind != dtype:
+                    z = whole_numbers(shape, 1)
+                    got = apply("subtract", x, z, dtype=dtype, kind=np.int64, registers="whole")
+                    np.testing.assert_array_equal(got, x.astype(np.int64) - z)
 
 
 @pytest.mark.parametrize("way", ["contiguous", "every other", "part of rows", "reversed", "transposed"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_outputs_in_every_layout(level, dtype, way, shape):
-    x = numbers(shape, dtype)
-    for kind in (dtype, np.int64, np.bool_):
-        out = WAYS[way](shape, lambda s, kind=kind: np.zeros(s, kind))
-        apply("cast", 3 * x, dtype=dtype, out=out)
-        np.testing.assert_array_equal(out, (3 * x).astype(kind))
-        z = whole_numbers(shape)
-        out = WAYS[way](shape, lambda s, kind=kind: np.zeros(s, kind))
-        apply("cast", z, dtype=dtype, out=out, registers="whole")
-        np.testing.assert_array_equal(out, z.astype(kind))
+def test_outputs_in_every_layout(each, each_level, dtype, way):
+    for shape in each(shape=SHAPES):
+        for _ in each_level():
+            x = numbers(shape, dtype)
+            for kind in (dtype, np.int64, np.bool_):
+                out = WAYS[way](shape, lambda s, kind=kind: np.zeros(s, kind))
+                apply("cast", 3 * x, dtype=dtype, out=out)
+                np.testing.assert_array_equal(out, (3 * x).astype(kind))
+                z = whole_numbers(shape)
+                out = WAYS[way](shape, lambda s, kind=kind: np.zeros(s, kind))
+                apply("cast", z, dtype=dtype, out=out, registers="whole")
+                np.testing.assert_array_equal(out, z.astype(kind))
 
 
 def test_where_takes_either(level, dtype):

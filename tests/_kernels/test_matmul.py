@@ -69,15 +69,16 @@ def test_products_are_numpys(level, dtype, sizes):
     np.testing.assert_array_equal(out[:, n:], 7)
 
 
-@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 4, 5), (1, 4, 5), (4, 1, 5), (8, 16, 8)], ids=str)
 @pytest.mark.parametrize(
     "batches", [((6,), (6,)), ((6,), ()), ((), (6,)), ((2, 3), (3,)), ((2, 1), (1, 3)), ((0,), ())], ids=str
 )
-def test_stacks_broadcast(level, dtype, batches, sizes):
-    m, n, k = sizes
-    for a in layouts(numbers((*batches[0], m, k), dtype)):
-        for b in layouts(numbers((*batches[1], k, n), dtype, 1)):
-            check(matmul(a, b, dtype), a, b, dtype)
+def test_stacks_broadcast(each, each_level, dtype, batches):
+    for sizes in each(sizes=[(1, 1, 1), (3, 4, 5), (1, 4, 5), (4, 1, 5), (8, 16, 8)]):
+        for _ in each_level():
+            m, n, k = sizes
+            for a in layouts(numbers((*batches[0], m, k), dtype)):
+                for b in layouts(numbers((*batches[1], k, n), dtype, 1)):
+                    check(matmul(a, b, dtype), a, b, dtype)
 
 
 def test_threads_change_no_bit(level, dtype, threads):

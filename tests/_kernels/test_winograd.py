@@ -70,15 +70,17 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_it_is_numpys_windows(level, setting, name):
+def test_it_is_numpys_windows(each_level, setting, name):
     fastdl.set_winograd(True)
-    agree(TAKEN[name], by_windows(TAKEN[name]), np.float32, 100)
+    for _ in each_level():
+        agree(TAKEN[name], by_windows(TAKEN[name]), np.float32, 100)
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_it_is_taken_and_can_be_forbidden(level, setting, name):
-    for fast, direct in zip(*ways(TAKEN[name]), strict=True):
-        assert (fast != direct).any()
+def test_it_is_taken_and_can_be_forbidden(each_level, setting, name):
+    for _ in each_level():
+        for fast, direct in zip(*ways(TAKEN[name]), strict=True):
+            assert (fast != direct).any()
 
 
 LEFT = {

@@ -4,8 +4,6 @@ import re
 import tomllib
 from pathlib import Path
 
-import pytest
-
 import fastdl
 
 ROOT = Path(__file__).parent.parent.parent
@@ -32,9 +30,9 @@ def faults(text):
     return [each for each in found if re.search(r"(?<!\\)[_^#%&]|\\[a-zA-Z]+", each)]
 
 
-@pytest.mark.parametrize("path", [*PAGES, *SOURCES], ids=lambda path: path.name)
-def test_text_in_formulas_is_nothing_but_text(path):
-    assert faults(path.read_text(encoding="utf-8")) == []
+def test_text_in_formulas_is_nothing_but_text(each):
+    for path in each(path=[*PAGES, *SOURCES]):
+        assert faults(path.read_text(encoding="utf-8")) == []
 
 
 def formulas(text):
@@ -44,13 +42,13 @@ def formulas(text):
     return re.findall(r"\0(.+?)\0", text, re.DOTALL) + re.findall(r"(?<![\\$\0])\$([^$\0\n]+)\$", text)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
-def test_braces_and_environments_of_formulas_match(path):
-    for formula in formulas(path.read_text(encoding="utf-8")):
-        braces = re.sub(r"\\.", "", formula, flags=re.DOTALL)
-        assert braces.count("{") == braces.count("}"), formula
-        assert len(re.findall(r"\\left\b", formula)) == len(re.findall(r"\\right\b", formula)), formula
-        assert re.findall(r"\\begin\{(\w+\*?)\}", formula) == re.findall(r"\\end\{(\w+\*?)\}", formula), formula
+def test_braces_and_environments_of_formulas_match(each):
+    for path in each(path=PAGES):
+        for formula in formulas(path.read_text(encoding="utf-8")):
+            braces = re.sub(r"\\.", "", formula, flags=re.DOTALL)
+            assert braces.count("{") == braces.count("}"), formula
+            assert len(re.findall(r"\\left\b", formula)) == len(re.findall(r"\\right\b", formula)), formula
+            assert re.findall(r"\\begin\{(\w+\*?)\}", formula) == re.findall(r"\\end\{(\w+\*?)\}", formula), formula
 
 
 def test_there_are_formulas_to_look_at():

@@ -201,15 +201,15 @@ def plain(value):
     return repr(value) if isinstance(value, ATOMS) else None
 
 
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
 @pytest.mark.parametrize("make", HOLDINGS.values(), ids=HOLDINGS)
-def test_a_copy_is_equal_and_shares_no_array(make, duplicate):
+def test_a_copy_is_equal_and_shares_no_array(each, make):
     thing = made(make)
-    twin = duplicate(thing)
-    assert type(twin) is type(thing)
-    assert described(twin) == described(thing)
-    for mine in arrays(thing):
-        assert not any(np.shares_memory(mine, other) for other in arrays(twin))
+    for kind in each(kind=COPIES):
+        twin = COPIES[kind](thing)
+        assert type(twin) is type(thing)
+        assert described(twin) == described(thing)
+        for mine in arrays(thing):
+            assert not any(np.shares_memory(mine, other) for other in arrays(twin))
 
 
 @pytest.mark.parametrize("make", HOLDINGS.values(), ids=HOLDINGS)

@@ -32,30 +32,34 @@ def test_the_generator_gives_the_known_answers(level, seed, call, group, words):
     assert tuple(filled) == words
 
 
-@pytest.mark.parametrize("n", [0, 1, 3, 4, 5, 31, 32, 33, 255, 256, 257, 1003])
 @pytest.mark.parametrize("first", [0, 7, 2**32 - 3, 2**64 - 5])
-def test_words_are_those_of_the_naive_generator(level, n, first):
-    got, want = np.zeros(n + 1, np.uint32), np.zeros(n + 1, np.uint32)
-    dropout.philox(2**63 + 5, 2**40 + 9, first, got[:n])
-    naive.philox(2**63 + 5, 2**40 + 9, first, want[:n])
-    np.testing.assert_array_equal(got, want)
+def test_words_are_those_of_the_naive_generator(each, each_level, first):
+    for n in each(n=[0, 1, 3, 4, 5, 31, 32, 33, 255, 256, 257, 1003]):
+        for _ in each_level():
+            got, want = np.zeros(n + 1, np.uint32), np.zeros(n + 1, np.uint32)
+            dropout.philox(2**63 + 5, 2**40 + 9, first, got[:n])
+            naive.philox(2**63 + 5, 2**40 + 9, first, want[:n])
+            np.testing.assert_array_equal(got, want)
 
 
 # Around registers and blocks of words, beyond what a thread takes at a time; whole channels.
 SIZES = [(n, 1) for n in (0, 1, 3, 4, 7, 15, 16, 17, 31, 33, 64, 100, 255, 256, 257)]
 SIZES += [(35, 5), (12, 3), (300 * 2, 2), (33 * 33, 33), (0, 0), (0, 3)]
-LARGE = [(9001, 1, 0.2), (3 * 5000, 5000, 0.5), (7 * 2100, 2100, 0.5)]
+LARGE = [(9001, 1, [0.2]), (3 * 5000, 5000, [0.5]), (7 * 2100, 2100, [0.5])]
 
 
-@pytest.mark.parametrize(("n", "run", "p"), [(*size, p) for size in SIZES for p in (0.0, 0.2, 1.0)] + LARGE)
-def test_dropout_is_its_loop(level, dtype, n, run, p):
-    x = np.random.default_rng(n).standard_normal(n).astype(dtype)
-    for name in ("dropout_forward", "dropout_backward"):
-        got, want = np.full_like(x, np.nan), np.full_like(x, np.nan)
-        getattr(dropout, name)(x, p, 2**64 - 7, 11, run, got)
-        getattr(naive, name)(x, p, 2**64 - 7, 11, run, want)
-        np.testing.assert_array_equal(got == 0, want == 0)
-        assert_close(got, want, 2, dtype)
+@pytest.mark.parametrize(("n", "run", "rates"), [(*size, (0.0, 0.2, 1.0)) for size in SIZES] + LARGE)
+def test_dropout_is_its_loop(each, each_level, dtype, n, run, rates):
+    for p in each(p=rates):
+        x = np.random.default_rng(n).standard_normal(n).astype(dtype)
+        for name in ("dropout_forward", "dropout_backward"):
+            want = np.full_like(x, np.nan)
+            getattr(naive, name)(x, p, 2**64 - 7, 11, run, want)
+            for _ in each_level():
+                got = np.full_like(x, np.nan)
+                getattr(dropout, name)(x, p, 2**64 - 7, 11, run, got)
+                np.testing.assert_array_equal(got == 0, want == 0)
+                assert_close(got, want, 2, dtype)
 
 
 @pytest.mark.parametrize(("shape", "run"), [((300_001,), 1), ((70, 30, 11, 13), 143), ((2, 3, 70_000), 70_000)])

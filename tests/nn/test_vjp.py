@@ -101,20 +101,21 @@ def same(got, want):
 
 
 @pytest.mark.parametrize("case", LAYER_CASES, ids=str)
-def test_each_layer_has_the_bits_of_backward(case, dtype):
-    layer = case.make(dtype)
-    x = make_input(case, case.shapes[0], np.random.default_rng(0), dtype)
-    twin = case.make(dtype)
-    want = twin(x)
-    gy = np.random.default_rng(1).standard_normal(want.shape).astype(dtype)
-    want_gx = twin.backward(gy)
-    y, pullback = layer.vjp(x)
-    np.testing.assert_array_equal(y, want)
-    np.testing.assert_array_equal(pullback(gy, parameters=False), want_gx)
-    assert not any(each.any() for each in grads(layer))
-    np.testing.assert_array_equal(pullback(gy), want_gx)
-    same(grads(layer), grads(twin))
-    same(layer.buffers(), twin.buffers())
+def test_each_layer_has_the_bits_of_backward(each_dtype, case):
+    for dtype in each_dtype():
+        layer = case.make(dtype)
+        x = make_input(case, case.shapes[0], np.random.default_rng(0), dtype)
+        twin = case.make(dtype)
+        want = twin(x)
+        gy = np.random.default_rng(1).standard_normal(want.shape).astype(dtype)
+        want_gx = twin.backward(gy)
+        y, pullback = layer.vjp(x)
+        np.testing.assert_array_equal(y, want)
+        np.testing.assert_array_equal(pullback(gy, parameters=False), want_gx)
+        assert not any(each.any() for each in grads(layer))
+        np.testing.assert_array_equal(pullback(gy), want_gx)
+        same(grads(layer), grads(twin))
+        same(layer.buffers(), twin.buffers())
 
 
 def test_pullbacks_are_called_in_any_order_and_again(model):

@@ -44,19 +44,19 @@ def draw(shape, dtype, seed=0, scale=2.0):
 
 
 @cases
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_activation(name, options, shape, dtype, agree):
-    x, gy = draw(shape, dtype), draw(shape, dtype, seed=1)
-    hold_together(getattr(nn, name)(**options), getattr(torch.nn, name)(**options), x, gy, agree)
+def test_activation(each, name, options, dtype, agree):
+    for shape in each(shape=SHAPES):
+        x, gy = draw(shape, dtype), draw(shape, dtype, seed=1)
+        hold_together(getattr(nn, name)(**options), getattr(torch.nn, name)(**options), x, gy, agree)
 
 
 @cases
-@pytest.mark.parametrize("reach", [1e-30, 1e-3, 1.0, 6.0, 30.0, 200.0, 2000.0])
-def test_activation_from_the_middle_to_the_tails(name, options, reach, dtype, agree):
-    x = np.linspace(-reach, reach, 401, dtype=dtype)
-    ours, theirs = getattr(nn, name)(**options), getattr(torch.nn, name)(**options)
-    # PyTorch's 1 + tanh, and its slope, lose digits in the tails: at -7.5 it has none left, where ours has 15.
-    hold_together(ours, theirs, x, np.ones_like(x), agree, cancelling=64 if "approximate" in options else 8)
+def test_activation_from_the_middle_to_the_tails(each, name, options, dtype, agree):
+    for reach in each(reach=[1e-30, 1e-3, 1.0, 6.0, 30.0, 200.0, 2000.0]):
+        x = np.linspace(-reach, reach, 401, dtype=dtype)
+        ours, theirs = getattr(nn, name)(**options), getattr(torch.nn, name)(**options)
+        # PyTorch's 1 + tanh, and its slope, lose digits in the tails: at -7.5 it has none left, where ours has 15.
+        hold_together(ours, theirs, x, np.ones_like(x), agree, cancelling=64 if "approximate" in options else 8)
 
 
 @cases
@@ -82,18 +82,11 @@ def test_activation_at_infinities(name, options, dtype, agree):
 
 
 @pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])
-@pytest.mark.parametrize(
-    ("shape", "dim"),
-    [
-        (shape, dim)
-        for shape in [(5,), (1, 1), (7, 3), (16, 65), (3, 4, 5), (2, 3, 4, 5), (2, 17, 1, 3)]
-        for dim in range(-len(shape), len(shape))
-    ],
-    ids=str,
-)
-def test_softmax_over_every_axis(name, shape, dim, dtype, agree):
+@pytest.mark.parametrize("shape", [(5,), (1, 1), (7, 3), (16, 65), (3, 4, 5), (2, 3, 4, 5), (2, 17, 1, 3)], ids=str)
+def test_softmax_over_every_axis(each, name, shape, dtype, agree):
     x, gy = draw(shape, dtype, scale=3), draw(shape, dtype, seed=1)
-    hold_together(getattr(nn, name)(dim=dim), getattr(torch.nn, name)(dim=dim), x, gy, agree)
+    for dim in each(dim=range(-len(shape), len(shape))):
+        hold_together(getattr(nn, name)(dim=dim), getattr(torch.nn, name)(dim=dim), x, gy, agree)
 
 
 @pytest.mark.parametrize("name", ["Softmax", "LogSoftmax"])

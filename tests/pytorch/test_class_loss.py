@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 SHAPES = [(1, 2), (6, 3), (17, 10), (4, 1), (5, 4, 3), (2, 3, 4, 5), (33, 65), (5, 1000)]
 shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
-reductions = pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+REDUCTIONS = ["mean", "sum", "none"]
+reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
 weights = pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
-smoothings = pytest.mark.parametrize("label_smoothing", [0.0, 0.1, 1.0])
+SMOOTHINGS = [0.0, 0.1, 1.0]
 
 
 def scores(shape, dtype):
@@ -63,25 +64,23 @@ def hold_together(name, options, reduction, x, t, agree):
 
 @pytest.mark.parametrize("ignore_index", [None, -100, -1, 1])
 @shapes
-@reductions
 @weights
-@smoothings
-def test_cross_entropy_of_classes(shape, weighted, ignore_index, label_smoothing, reduction, dtype, agree):
+def test_cross_entropy_of_classes(each, shape, weighted, ignore_index, dtype, agree):
     if shape[1] == 1 and ignore_index is not None and ignore_index >= 0:
         ignore_index = -1
-    options = {"label_smoothing": label_smoothing, **class_weights(shape, dtype, weighted)}
-    if ignore_index is not None:
-        options["ignore_index"] = ignore_index
-    hold_together("CrossEntropyLoss", options, reduction, scores(shape, dtype), classes(shape, ignore_index), agree)
+    for reduction, label_smoothing in each(reduction=REDUCTIONS, label_smoothing=SMOOTHINGS):
+        options = {"label_smoothing": label_smoothing, **class_weights(shape, dtype, weighted)}
+        if ignore_index is not None:
+            options["ignore_index"] = ignore_index
+        hold_together("CrossEntropyLoss", options, reduction, scores(shape, dtype), classes(shape, ignore_index), agree)
 
 
 @shapes
-@reductions
 @weights
-@smoothings
-def test_cross_entropy_of_probabilities(shape, weighted, label_smoothing, reduction, dtype, agree):
-    options = {"label_smoothing": label_smoothing, **class_weights(shape, dtype, weighted)}
-    hold_together("CrossEntropyLoss", options, reduction, scores(shape, dtype), distributions(shape, dtype), agree)
+def test_cross_entropy_of_probabilities(each, shape, weighted, dtype, agree):
+    for reduction, label_smoothing in each(reduction=REDUCTIONS, label_smoothing=SMOOTHINGS):
+        options = {"label_smoothing": label_smoothing, **class_weights(shape, dtype, weighted)}
+        hold_together("CrossEntropyLoss", options, reduction, scores(shape, dtype), distributions(shape, dtype), agree)
 
 
 @reductions
@@ -92,15 +91,17 @@ def test_cross_entropy_of_targets_that_do_not_sum_to_one(reduction, dtype, agree
 
 @pytest.mark.parametrize("ignore_index", [None, -100, -1, 1])
 @shapes
-@reductions
 @weights
-def test_negative_log_likelihood(shape, weighted, ignore_index, reduction, dtype, agree):
+def test_negative_log_likelihood(each, shape, weighted, ignore_index, dtype, agree):
     if shape[1] == 1 and ignore_index is not None and ignore_index >= 0:
         ignore_index = -1
-    options = class_weights(shape, dtype, weighted)
-    if ignore_index is not None:
-        options["ignore_index"] = ignore_index
-    hold_together("NLLLoss", options, reduction, log_probabilities(shape, dtype), classes(shape, ignore_index), agree)
+    for reduction in each(reduction=REDUCTIONS):
+        options = class_weights(shape, dtype, weighted)
+        if ignore_index is not None:
+            options["ignore_index"] = ignore_index
+        hold_together(
+            "NLLLoss", options, reduction, log_probabilities(shape, dtype), classes(shape, ignore_index), agree
+        )
 
 
 @pytest.mark.parametrize("name", ["CrossEntropyLoss", "NLLLoss"])
@@ -148,32 +149,31 @@ def negative(shape, dtype):
 
 
 @shapes
-@reductions
-def test_weights_of_any_sign(shape, reduction, dtype, agree):
-    x, t = scores(shape, dtype), classes(shape)
-    hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, t, agree)
-    hold_together("NLLLoss", negative(shape, dtype), reduction, log_probabilities(shape, dtype), t, agree)
-    hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, distributions(shape, dtype), agree)
+def test_weights_of_any_sign(each, shape, dtype, agree):
+    for reduction in each(reduction=REDUCTIONS):
+        x, t = scores(shape, dtype), classes(shape)
+        hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, t, agree)
+        hold_together("NLLLoss", negative(shape, dtype), reduction, log_probabilities(shape, dtype), t, agree)
+        hold_together("CrossEntropyLoss", negative(shape, dtype), reduction, x, distributions(shape, dtype), agree)
 
 
-@reductions
 @weights
-@smoothings
 @pytest.mark.parametrize("ignore_index", [-100, 1])
-def test_one_sample_without_an_axis_of_samples(weighted, label_smoothing, ignore_index, reduction, dtype, agree):
-    x, options = scores((1, 4), dtype)[0], class_weights((1, 4), dtype, weighted)
-    for target in range(4):
-        t = np.array(target)
-        options |= {"ignore_index": ignore_index}
-        smoothed = {**options, "label_smoothing": label_smoothing}
-        hold_together("CrossEntropyLoss", smoothed, reduction, x, t, agree)
-        hold_together("NLLLoss", options, reduction, x, t, agree)
-    p = distributions((1, 4), dtype)[0]
-    hold_together(
-        "CrossEntropyLoss",
-        {"label_smoothing": label_smoothing, **class_weights((1, 4), dtype, weighted)},
-        reduction,
-        x,
-        p,
-        agree,
-    )
+def test_one_sample_without_an_axis_of_samples(each, weighted, ignore_index, dtype, agree):
+    for reduction, label_smoothing in each(reduction=REDUCTIONS, label_smoothing=SMOOTHINGS):
+        x, options = scores((1, 4), dtype)[0], class_weights((1, 4), dtype, weighted)
+        for target in range(4):
+            t = np.array(target)
+            options |= {"ignore_index": ignore_index}
+            smoothed = {**options, "label_smoothing": label_smoothing}
+            hold_together("CrossEntropyLoss", smoothed, reduction, x, t, agree)
+            hold_together("NLLLoss", options, reduction, x, t, agree)
+        p = distributions((1, 4), dtype)[0]
+        hold_together(
+            "CrossEntropyLoss",
+            {"label_smoothing": label_smoothing, **class_weights((1, 4), dtype, weighted)},
+            reduction,
+            x,
+            p,
+            agree,
+        )

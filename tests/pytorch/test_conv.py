@@ -57,12 +57,11 @@ def test_every_stride_padding_and_dilation(kernel, dtype, agree):
 
 
 @pytest.mark.parametrize("kernel", [1, 2, 3, 4, (2, 5), (4, 1)], ids=str)
-@pytest.mark.parametrize("dilation", [1, 2, 3, (1, 4)], ids=str)
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_same_keeps_the_size(kernel, dilation, groups, dtype, agree):
-    options = {"padding": "same", "dilation": dilation, "groups": groups}
-    for image in ((5, 6), (1, 1), (3, 17)):
-        step_both(*twins("Conv2d", (4, 8, kernel), options, dtype), draw((2, 4, *image), dtype, 0), agree)
+def test_same_keeps_the_size(each, kernel, dtype, agree):
+    for dilation, groups in each(dilation=[1, 2, 3, (1, 4)], groups=[1, 2, 4]):
+        options = {"padding": "same", "dilation": dilation, "groups": groups}
+        for image in ((5, 6), (1, 1), (3, 17)):
+            step_both(*twins("Conv2d", (4, 8, kernel), options, dtype), draw((2, 4, *image), dtype, 0), agree)
 
 
 LARGE = [

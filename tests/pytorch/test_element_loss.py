@@ -17,7 +17,6 @@ CASES = [
     ("HuberLoss", {"delta": 4.0}),
 ]
 
-shapes = pytest.mark.parametrize("shape", SHAPES, ids=str)
 reductions = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
@@ -54,32 +53,30 @@ def hold_together(name, options, reduction, x, t, agree):
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-@reductions
-@shapes
-def test_regression_loss(name, options, reduction, shape, dtype, agree):
-    hold_together(name, options, reduction, draw(shape, dtype), draw(shape, dtype, seed=1), agree)
+def test_regression_loss(each, name, options, dtype, agree):
+    for reduction, shape in each(reduction=REDUCTIONS, shape=SHAPES):
+        hold_together(name, options, reduction, draw(shape, dtype), draw(shape, dtype, seed=1), agree)
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-@reductions
-def test_at_the_kinks(name, options, reduction, dtype, agree):
-    delta = options.get("delta", 1.0)
-    x = np.array([0.0, -0.0, 1.0, delta, -delta, np.nextafter(dtype(delta), dtype(9)), 1e4, -1e4], dtype=dtype)
-    hold_together(name, options, reduction, x, np.zeros_like(x), agree)
+def test_at_the_kinks(each, name, options, dtype, agree):
+    for reduction in each(reduction=REDUCTIONS):
+        delta = options.get("delta", 1.0)
+        x = np.array([0.0, -0.0, 1.0, delta, -delta, np.nextafter(dtype(delta), dtype(9)), 1e4, -1e4], dtype=dtype)
+        hold_together(name, options, reduction, x, np.zeros_like(x), agree)
 
 
 @pytest.mark.parametrize("weight_shape", [None, (1,), (3,), (4, 1), (4, 3)], ids=str)
-@reductions
-def test_binary_cross_entropy(weight_shape, reduction, dtype, agree):
-    x, t = probabilities((4, 3), dtype), probabilities((4, 3), dtype, seed=1)
-    options = {} if weight_shape is None else {"weight": probabilities(weight_shape, dtype, seed=2)}
-    hold_together("BCELoss", options, reduction, x, t, agree)
+def test_binary_cross_entropy(each, weight_shape, dtype, agree):
+    for reduction in each(reduction=REDUCTIONS):
+        x, t = probabilities((4, 3), dtype), probabilities((4, 3), dtype, seed=1)
+        options = {} if weight_shape is None else {"weight": probabilities(weight_shape, dtype, seed=2)}
+        hold_together("BCELoss", options, reduction, x, t, agree)
 
 
-@reductions
-@shapes
-def test_binary_cross_entropy_of_any_shape(reduction, shape, dtype, agree):
-    hold_together("BCELoss", {}, reduction, probabilities(shape, dtype), probabilities(shape, dtype, seed=1), agree)
+def test_binary_cross_entropy_of_any_shape(each, dtype, agree):
+    for reduction, shape in each(reduction=REDUCTIONS, shape=SHAPES):
+        hold_together("BCELoss", {}, reduction, probabilities(shape, dtype), probabilities(shape, dtype, seed=1), agree)
 
 
 @reductions
@@ -98,19 +95,20 @@ def test_binary_cross_entropy_at_0_and_1(reduction, dtype, agree):
 
 @pytest.mark.parametrize("weight_shape", [None, (1,), (3,), (4, 1), (4, 3)], ids=str)
 @pytest.mark.parametrize("pos_weight_shape", [None, (1,), (3,), (4, 3)], ids=str)
-@reductions
-def test_binary_cross_entropy_of_scores(weight_shape, pos_weight_shape, reduction, dtype, agree):
-    x, t = draw((4, 3), dtype), probabilities((4, 3), dtype, seed=1)
-    options = {} if weight_shape is None else {"weight": probabilities(weight_shape, dtype, seed=2)}
-    if pos_weight_shape is not None:
-        options["pos_weight"] = 3 * probabilities(pos_weight_shape, dtype, seed=3)
-    hold_together("BCEWithLogitsLoss", options, reduction, x, t, agree)
+def test_binary_cross_entropy_of_scores(each, weight_shape, pos_weight_shape, dtype, agree):
+    for reduction in each(reduction=REDUCTIONS):
+        x, t = draw((4, 3), dtype), probabilities((4, 3), dtype, seed=1)
+        options = {} if weight_shape is None else {"weight": probabilities(weight_shape, dtype, seed=2)}
+        if pos_weight_shape is not None:
+            options["pos_weight"] = 3 * probabilities(pos_weight_shape, dtype, seed=3)
+        hold_together("BCEWithLogitsLoss", options, reduction, x, t, agree)
 
 
-@reductions
-@shapes
-def test_binary_cross_entropy_of_scores_of_any_shape(reduction, shape, dtype, agree):
-    hold_together("BCEWithLogitsLoss", {}, reduction, draw(shape, dtype), probabilities(shape, dtype, seed=1), agree)
+def test_binary_cross_entropy_of_scores_of_any_shape(each, dtype, agree):
+    for reduction, shape in each(reduction=REDUCTIONS, shape=SHAPES):
+        hold_together(
+            "BCEWithLogitsLoss", {}, reduction, draw(shape, dtype), probabilities(shape, dtype, seed=1), agree
+        )
 
 
 @pytest.mark.parametrize("pos_weight", [None, 2.5])
@@ -143,17 +141,16 @@ def test_the_slope_of_mae_at_nan_is_nan_unlike_torchs():
 
 
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
-@reductions
-def test_regression_loss_of_numbers(name, options, reduction, dtype, agree):
-    hold_together(name, options, reduction, dtype(0.3), dtype(-1.2), agree)
+def test_regression_loss_of_numbers(each, name, options, dtype, agree):
+    for reduction in each(reduction=REDUCTIONS):
+        hold_together(name, options, reduction, dtype(0.3), dtype(-1.2), agree)
 
 
-@reductions
-@shapes
-def test_weights_of_any_sign(reduction, shape, dtype, agree):
-    weight = {"weight": draw(shape[-1:], dtype, seed=4)}
-    x, t = probabilities(shape, dtype), probabilities(shape, dtype, seed=1)
-    hold_together("BCELoss", weight, reduction, x, t, agree)
-    hold_together("BCEWithLogitsLoss", weight, reduction, draw(shape, dtype), t, agree)
-    positive = {"pos_weight": draw(shape[-1:], dtype, seed=5)}
-    hold_together("BCEWithLogitsLoss", {**weight, **positive}, reduction, draw(shape, dtype), t, agree)
+def test_weights_of_any_sign(each, dtype, agree):
+    for reduction, shape in each(reduction=REDUCTIONS, shape=SHAPES):
+        weight = {"weight": draw(shape[-1:], dtype, seed=4)}
+        x, t = probabilities(shape, dtype), probabilities(shape, dtype, seed=1)
+        hold_together("BCELoss", weight, reduction, x, t, agree)
+        hold_together("BCEWithLogitsLoss", weight, reduction, draw(shape, dtype), t, agree)
+        positive = {"pos_weight": draw(shape[-1:], dtype, seed=5)}
+        hold_together("BCEWithLogitsLoss", {**weight, **positive}, reduction, draw(shape, dtype), t, agree)

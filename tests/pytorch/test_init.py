@@ -24,11 +24,11 @@ def samples(name, shape, options):
 
 
 @pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
-@pytest.mark.parametrize("param", [None, 0, 0.2, 1.0, -0.5, math.sqrt(5)])
-def test_gain(nonlinearity, param):
-    assert init.calculate_gain(nonlinearity, param) == pytest.approx(
-        torch.nn.init.calculate_gain(nonlinearity, param), rel=1e-15
-    )
+def test_gain(each, nonlinearity):
+    for param in each(param=[None, 0, 0.2, 1.0, -0.5, math.sqrt(5)]):
+        assert init.calculate_gain(nonlinearity, param) == pytest.approx(
+            torch.nn.init.calculate_gain(nonlinearity, param), rel=1e-15
+        )
 
 
 UNIFORM = [

@@ -34,15 +34,15 @@ def check(criterion, shape, target, dtype, **options):
     return compare(lambda: make_parts(criterion, shape, dtype), x, target, **options)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
 @pytest.mark.parametrize(("case", "shape"), TABLE)
-def test_every_loss_trains_alike_in_both_engines(case, shape, reduction, dtype):
-    criterion = case.make(dtype)
-    criterion.reduction = reduction
-    target = make_target(case, (ROWS, *shape), np.random.default_rng(0), dtype)
-    if getattr(criterion, "ignore_index", -100) >= 0:
-        target[0] = 0  # a batch of nothing but ignored targets has no mean
-    check(criterion, shape, target, dtype, batch_size=ROWS if case.target == "index" else 3)
+def test_every_loss_trains_alike_in_both_engines(each, case, shape, dtype):
+    for reduction in each(reduction=["mean", "sum", "batchmean"]):
+        criterion = case.make(dtype)
+        criterion.reduction = reduction
+        target = make_target(case, (ROWS, *shape), np.random.default_rng(0), dtype)
+        if getattr(criterion, "ignore_index", -100) >= 0:
+            target[0] = 0  # a batch of nothing but ignored targets has no mean
+        check(criterion, shape, target, dtype, batch_size=ROWS if case.target == "index" else 3)
 
 
 WEIGHTS = {
