@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,13 +35,17 @@ STRIPPED = "the kernels' names were left out; FASTDL_SYMBOLS=1 keeps them"
 LEVEL = re.compile(r"<.*fastdl(?:::|\d)(v\d|portable)")
 
 
+@cache
+def disassembly(path):
+    """The functions of an extension, each a block of lines that its name begins."""
+    command = ["objdump", "-d", "-C", "--no-show-raw-insn", path]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n\n")
+
+
 def instructions_by_level():
     """The registers that each level's functions touch, from the disassembly of the extension that holds them."""
-    listing = subprocess.run(
-        ["objdump", "-d", "-C", "--no-show-raw-insn", table.__file__], capture_output=True, text=True, check=True
-    ).stdout
     found: dict[str, list[str]] = {}
-    for block in listing.split("\n\n"):
+    for block in disassembly(Path(table.__file__)):
         if name := LEVEL.search(block.split("\n")[0]):
             found.setdefault(name[1], []).append(block)
     return {level: "\n".join(blocks) for level, blocks in found.items()}
@@ -73,9 +78,6 @@ def test_what_all_processors_run_holds_no_avx():
     if not instructions_by_level():
         pytest.skip(STRIPPED)
     for path in Path(table.__file__).parent.rglob("*.so"):
-        listing = subprocess.run(
-            ["objdump", "-d", "-C", "--no-show-raw-insn", path], capture_output=True, text=True, check=True
-        )
-        blocks = [(b.split("\n")[0], b) for b in listing.stdout.split("\n\n")]
+        blocks = [(block.split("\n")[0], block) for block in disassembly(path)]
         wide = [name for name, b in blocks if ("%ymm" in b or "%zmm" in b) and not is_above(name)]
         assert not wide, path.name

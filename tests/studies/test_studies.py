@@ -162,9 +162,9 @@ def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
         "study",
         "momentum",
         "--runs",
-        "500",
+        "10",
         "--epochs",
-        "5",
+        "20",
         "--out",
         str(tmp_path),
     ]
