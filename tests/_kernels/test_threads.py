@@ -39,6 +39,11 @@ def test_a_large_network_gives_the_same_bits_on_one_thread_and_two(level, dtype,
         np.testing.assert_array_equal(one, three)
 
 
+# Kernels of both dtypes divide their work in the same way: one of them stands for the other.
+dtypes = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+
+
+@dtypes
 @pytest.mark.parametrize("case", LAYER_CASES, ids=str)
 def test_every_layer_gives_the_same_bits_on_one_thread_and_two(case, dtype, threads):
     shape = (4000, *case.shapes[0][1:]) if len(case.shapes[0]) > 1 else (4_000_00,)
@@ -53,6 +58,7 @@ def test_every_layer_gives_the_same_bits_on_one_thread_and_two(case, dtype, thre
         np.testing.assert_array_equal(one, two)
 
 
+@dtypes
 @pytest.mark.parametrize("case", OPTIMIZER_CASES, ids=str)
 def test_every_optimizer_gives_the_same_bits_on_one_thread_and_two(case, dtype, threads):
     results = []

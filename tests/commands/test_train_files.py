@@ -244,13 +244,14 @@ def test_the_picture_shows_a_confusion_matrix_for_classes(run, flowers, prices, 
     assert drawn == ["loss_curves", "confusion_matrix", "loss_curves"]
 
 
-def test_the_digits_are_classified_within_a_minute(run):
+@pytest.mark.parametrize(("words", "least"), [(["--epochs", "5"], 95), pytest.param([], 98, marks=pytest.mark.slow)])
+def test_the_digits_are_classified_within_a_minute(run, words, least):
     pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
-    code, out, err = run("train", "digits")
+    code, out, err = run("train", "digits", *words)
     assert (code, err) == (0, "")
     assert "data: 1 x 8 x 8, 10 classes" in out
     assert "1438 rows to learn from, 359 to test with\n" in out
-    assert last_number(out) >= 98
+    assert last_number(out) >= least
     assert len(digits()[0]) == 1438 + 359
 
 

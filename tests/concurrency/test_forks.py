@@ -2,6 +2,7 @@
 
 import os
 import sys
+from itertools import product
 
 import pytest
 
@@ -81,9 +82,22 @@ def test_a_child_of_a_signal_handler_ends(python, plain):
     _forks(python, code, plain)
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["native", "plain"])
-@pytest.mark.parametrize("watches", [False, True], ids=["awaited", "watching"])
-@pytest.mark.parametrize("hook", ["on_epoch_end", "on_step_end", pytest.param("on_checkpoint", marks=pytest.mark.slow)])
+# Each hook, each way to call it and each engine, in pairs with one another.
+PAIRS = [
+    ("on_epoch_end", False, False),
+    ("on_epoch_end", True, True),
+    ("on_step_end", False, True),
+    ("on_step_end", True, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("hook", "watches", "plain"),
+    [
+        pytest.param(*each, marks=() if each in PAIRS else pytest.mark.slow)
+        for each in product(("on_epoch_end", "on_step_end", "on_checkpoint"), (False, True), (False, True))
+    ],
+)
 def test_a_child_of_a_callback_ends(python, plain, hook, watches):
     code = f"""
 class Forking(Callback):

@@ -58,8 +58,20 @@ def trained(model, callbacks=(), epochs=12):
 """
 
 
-@pytest.mark.parametrize("engine", ["", "plain()"])
-@pytest.mark.parametrize("model", ["dense()", "convolutions()", "Own(dense())"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("model", "engine"),
+    [
+        ("dense()", ""),
+        pytest.param("dense()", "plain()", marks=slow),
+        pytest.param("convolutions()", "", marks=slow),
+        ("convolutions()", "plain()"),
+        ("Own(dense())", ""),
+        pytest.param("Own(dense())", "plain()", marks=slow),
+    ],
+)
 def test_a_signal_handler_may_use_models_during_a_fit(python, model, engine):
     done = python(f"{PRELUDE}\n{engine}\nevery(0.02)\ntrained({model}, epochs=4)\nprint(len(calls) >= 25)")
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
@@ -83,8 +95,17 @@ print(len(calls) >= 25)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
-@pytest.mark.parametrize("watches", [False, True], ids=["awaited", "watching"])
-@pytest.mark.parametrize("hook", ["on_epoch_end", "on_checkpoint", "on_step_end"])
+@pytest.mark.parametrize(
+    ("hook", "watches"),
+    [
+        ("on_epoch_end", True),
+        pytest.param("on_epoch_end", False, marks=slow),
+        ("on_checkpoint", False),
+        pytest.param("on_checkpoint", True, marks=slow),
+        ("on_step_end", True),
+        pytest.param("on_step_end", False, marks=slow),
+    ],
+)
 def test_a_callback_may_use_models(python, hook, watches):
     code = f"""
 class Using(Callback):

@@ -128,52 +128,65 @@ def test_the_good_files_are_good(folder):
             assert len(load_data(path).x) in (3, 4)
 
 
+def holds(count, **strategies):
+    """Try a property on so many examples."""
+    quick = settings(max_examples=count, suppress_health_check=[HealthCheck.too_slow])
+    return lambda check: quick(given(**strategies)(check))()
+
+
+counts = pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.slow)])
+
+
+@counts
 @pytest.mark.parametrize("name", GOOD)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(data=st.data())
-def test_damage_is_reported_in_one_sentence(name, folder, data):
+def test_damage_is_reported_in_one_sentence(name, folder, count):
     read, good = GOOD[name]
     path = folder / f"damaged-{name}"
-    path.write_bytes(data.draw(damaged(good)))
-    is_sound_or_one_sentence(read, path)
-    if name not in ("columns.csv", "one.npy", "two.npy"):
-        is_sound_or_one_sentence(load_data, path)
+
+    @holds(count, content=damaged(good))
+    def check(content):
+        path.write_bytes(content)
+        is_sound_or_one_sentence(read, path)
+        if name not in ("columns.csv", "one.npy", "two.npy"):
+            is_sound_or_one_sentence(load_data, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(content=damaged(idx(IMAGES, 8)))
-def test_damage_inside_a_gzip_is_reported_as_well(folder, content):
+@counts
+def test_damage_inside_a_gzip_is_reported_as_well(folder, count):
     path = folder / "inside.gz"
-    path.write_bytes(gzip.compress(content, mtime=0))
-    is_sound_or_one_sentence(read_idx, path)
+
+    @holds(count, content=damaged(idx(IMAGES, 8)))
+    def check(content):
+        path.write_bytes(gzip.compress(content, mtime=0))
+        is_sound_or_one_sentence(read_idx, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(content=damaged(npy(X)), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
-def test_damage_inside_a_zip_is_reported_as_well(folder, content, method):
+@counts
+def test_damage_inside_a_zip_is_reported_as_well(folder, count):
     path = folder / "inside.npz"
-    with zipfile.ZipFile(path, "w", method) as archive:
-        archive.writestr("x.npy", content)
-        archive.writestr("y.npy", npy(Y))
-    is_sound_or_one_sentence(read_npz, path)
+
+    @holds(count, content=damaged(npy(X)), method=st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]))
+    def check(content, method):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("x.npy", content)
+            archive.writestr("y.npy", npy(Y))
+        is_sound_or_one_sentence(read_npz, path)
 
 
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-@given(
-    content=st.binary(max_size=200)
+JUNK = (
+    st.binary(max_size=200)
     | st.text(max_size=100).map(str.encode)
     | st.text('0123456789.,;eE+-"\n\r\t ab_', max_size=80).map(str.encode)
 )
-def test_junk_is_no_data_set(folder, content):
+
+
+@counts
+def test_junk_is_no_data_set(folder, count):
     path = folder / "junk"
-    path.write_bytes(content)
-    for read in (
-        read_idx,
-        read_cifar10,
-        read_csv,
-        read_npz,
-        load_data,
-        read_columns,
-        lambda path: read_npy(path, path),
-    ):
-        is_sound_or_one_sentence(read, path)
+    readers = read_idx, read_cifar10, read_csv, read_npz, load_data, read_columns, lambda path: read_npy(path, path)
+
+    @holds(count, content=JUNK)
+    def check(content):
+        path.write_bytes(content)
+        for read in readers:
+            is_sound_or_one_sentence(read, path)

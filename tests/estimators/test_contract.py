@@ -21,10 +21,19 @@ ESTIMATORS = [
 
 # The pairs as a list: scikit-learn up to 1.7 gives a generator, which newer pytest warns of.
 CHECKS = parametrize_with_checks(ESTIMATORS).mark
+# A classifier and a regressor of different layers take every check; for the others they are slow.
+SHORT = [repr(ESTIMATORS[0]), repr(ESTIMATORS[4])]
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(CHECKS.args[0], list(CHECKS.args[1]), **CHECKS.kwargs)
+@pytest.mark.parametrize(
+    CHECKS.args[0],
+    [
+        pytest.param(*pair, marks=() if repr(pair[0]) in SHORT else pytest.mark.slow)
+        for pair in (getattr(each, "values", each) for each in CHECKS.args[1])
+    ],
+    **CHECKS.kwargs,
+)
 def test_scikit_learns_checks_pass(estimator, check):
     # Predictions in float64 come out of a network in float32, whose sums depend on the number of rows; see below.
     if is_regressor(estimator) and "check_methods_subset_invariance" in str(check):

@@ -118,7 +118,13 @@ def goes_on(estimator, y):
     return estimator.predict(X)
 
 
-@pytest.mark.parametrize("duplicate", COPIES.values(), ids=COPIES)
+@pytest.mark.parametrize(
+    "duplicate",
+    [
+        pytest.param(copies, id=name, marks=pytest.mark.slow if name in ("copy", "protocol 0", "protocol 2") else ())
+        for name, copies in COPIES.items()
+    ],
+)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_a_fitted_estimator_predicts_and_goes_on_the_same(name, duplicate):
     estimator, y = fitted(name)

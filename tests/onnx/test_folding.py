@@ -124,7 +124,7 @@ def test_arithmetic_on_constants_is_done_once():
     assert not list(model.parameters())
 
 
-@pytest.mark.parametrize("length", [5000])
+@pytest.mark.parametrize("length", [1500, pytest.param(5000, marks=pytest.mark.slow)])  # beyond Python's 1000 frames
 @pytest.mark.parametrize(
     "name", ["Relu", "Identity", "Add", "Transpose of a weight", "Identity of a weight", "Cast of a weight"]
 )

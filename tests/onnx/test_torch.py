@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import warnings
+from itertools import product
 
 import numpy as np
 import pytest
@@ -84,9 +85,17 @@ def exported(model, x, path, dynamo, batches):
         logging.disable(level)
 
 
-@pytest.mark.parametrize("batches", [False, True], ids=["one batch size", "any batch size"])
-@pytest.mark.parametrize("dynamo", [False, True], ids=["old", "dynamo"])
-@pytest.mark.parametrize("name", MODELS)
+# dynamo takes seconds for a model: of each kind of its files one, with either kind of batches.
+BY_DYNAMO = {"norm": False, "convolutional": True, "summed": False, "viewed": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "dynamo", "batches"),
+    [
+        pytest.param(name, dynamo, batches, marks=pytest.mark.slow if dynamo and BY_DYNAMO.get(name) != batches else ())
+        for name, dynamo, batches in product(MODELS, (False, True), (False, True))
+    ],
+)
 def test_a_file_computes_what_the_model_does(name, dynamo, batches, tmp_path):
     if dynamo:
         pytest.importorskip("onnxscript")

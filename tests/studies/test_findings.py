@@ -7,7 +7,7 @@ from fastdl.studies import disk_accuracy, pytorch
 from fastdl.studies.run import run
 
 # Their quick runs take longer than a few seconds.
-SLOW = ("activations", "dropout", "label-noise", "vectorization")
+SLOW = ("activations", "batchnorm", "convolution", "digits", "dropout", "label-noise", "vectorization")
 
 
 def measured(study, folder):

@@ -44,7 +44,20 @@ def data(case, shape, dtype):
     return x, rng.standard_normal(stack(case, shape, dtype).model(x).shape).astype(dtype)
 
 
-@pytest.mark.parametrize(("case", "shape"), TABLE)
+# Every shape of every layer in either dtype; what is not slow has the dtypes in turn.
+dtypes_in_turn = pytest.mark.parametrize(
+    ("case", "shape", "dtype"),
+    [
+        pytest.param(
+            *entry.values, dtype, id=f"{dtype.__name__}-{entry.id}", marks=pytest.mark.slow if (i + j) % 2 else ()
+        )
+        for i, entry in enumerate(TABLE)
+        for j, dtype in enumerate((np.float32, np.float64))
+    ],
+)
+
+
+@dtypes_in_turn
 def test_every_layer_trains_alike_in_both_engines(case, shape, dtype):
     compare(lambda: stack(case, shape, dtype), *data(case, shape, dtype))
 
