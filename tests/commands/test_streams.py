@@ -89,12 +89,19 @@ def test_a_closed_or_full_standard_error_changes_nothing(folder, words):
 
 @needs_full
 @pytest.mark.parametrize("words", [*commands, "train --help", "--version"])
-@pytest.mark.parametrize("buffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("buffered", ["", pytest.param("1", marks=slow)], ids=["buffered", "unbuffered"])
 def test_a_full_device_is_one_line(folder, words, buffered):
     done = shell(folder, words, f">{FULL}", PYTHONUNBUFFERED=buffered)
     assert done.returncode == 2
     assert done.stderr.startswith("fastdl: standard output: No space left on device; fastdl ")
     assert done.stderr.count("\n") == 1
+
+
+@needs_full
+def test_a_full_device_is_one_line_without_buffers_too(folder):
+    done = shell(folder, EVERY["predict"], f">{FULL}", PYTHONUNBUFFERED="1")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("fastdl: standard output: No space left on device; fastdl ")
 
 
 @needs_full

@@ -10,6 +10,7 @@ from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training.inference import predict
+from tests.combinations import in_turn
 
 TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
 EPOCHS = 5
@@ -107,10 +108,13 @@ evaluations = pytest.mark.parametrize("evaluate", EVALUATIONS.values(), ids=EVAL
 parts = pytest.mark.parametrize("parts", PARTS)
 
 
-@evaluations
-@parts
-@pytest.mark.parametrize("when", ["on_epoch_begin", "on_step_end", "on_epoch_end", "on_checkpoint"])
+WHEN = ("on_epoch_begin", "on_step_end", "on_epoch_end", "on_checkpoint")
+
+
+@pytest.mark.parametrize(("parts", "evaluate", "when"), in_turn(PARTS, EVALUATIONS, WHEN, one_in=3))
 def test_within_a_fit_in_a_callback(parts, evaluate, when, alone):
+    evaluate = EVALUATIONS[evaluate]
+
     done = []
 
     def call(self, trainer, *_):

@@ -79,7 +79,19 @@ def test_each_call_sees_one_whole_set_of_weights(python, change, calls):
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
-@pytest.mark.parametrize("change", ["load", "new optimizer", "replaced", "cast", "gradients", "frozen", "modes"])
+slow = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "load",
+        "new optimizer",
+        "cast",
+        "gradients",
+        *(pytest.param(n, marks=slow) for n in ("replaced", "frozen", "modes")),
+    ],
+)
 def test_a_fit_goes_on_beside_changes_of_its_parameters(python, change):
     code = f"""
 model.train()
@@ -108,7 +120,9 @@ assert all(p.data.shape == p.grad.shape for p in (first, second))
         assert (done.returncode, done.stdout, done.stderr) == (0, "fitted\n", "")
 
 
-@pytest.mark.parametrize("change", ["load", "step", "new optimizer", "replaced", "gradients"])
+@pytest.mark.parametrize(
+    "change", ["load", "step", "replaced", *(pytest.param(n, marks=slow) for n in ("new optimizer", "gradients"))]
+)
 def test_a_backward_beside_changes_of_its_parameters(python, change):
     code = f"""
 model.train()

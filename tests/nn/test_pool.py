@@ -19,6 +19,7 @@ POOLS = (nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(2), nn.AvgPool2d(3
 LINES = (nn.MaxPool1d(2), nn.MaxPool1d(3, 2, 1, 2), nn.AvgPool1d(2), nn.AvgPool1d(3, 1, 1))
 EACH = [pytest.param(layer, (2, 3, 6, 4), id=layer.spec()) for layer in POOLS]
 EACH += [pytest.param(layer, (2, 3, 9), id=layer.spec()) for layer in LINES]
+kernels = pytest.mark.parametrize("kernel", [1, 2, 3, *(pytest.param(size, marks=pytest.mark.slow) for size in (4, 5))])
 each_layer = pytest.mark.parametrize(("layer", "shape"), EACH)
 
 
@@ -96,7 +97,7 @@ class Framed:
         return self.array
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 def test_max_pooling_is_its_loops(level, dtype, kernel):
     assert len(max_sweep(kernel)) > 200
     for pairs, x, want, want_index, gy, want_gx in max_sweep(kernel):
@@ -111,7 +112,7 @@ def test_max_pooling_is_its_loops(level, dtype, kernel):
         np.testing.assert_array_equal(gx.checked(), want_gx, err_msg=what)
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 def test_average_pooling_is_its_loops(level, dtype, kernel):
     assert len(avg_sweep(kernel)) > 200
     for chosen, x, want, gy, want_gx in avg_sweep(kernel):

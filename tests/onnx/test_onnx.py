@@ -24,6 +24,7 @@ import onnx.reference
 import fastdl.onnx
 from fastdl.onnx.graph import Graph
 from fastdl.onnx.table import LAYERS, OPERATORS, fill
+from tests.combinations import in_turn
 
 fill()
 FEW = 3
@@ -70,7 +71,7 @@ def operators(path):
     return [node.op_type for node in onnx.load(path).graph.node]
 
 
-@pytest.mark.parametrize("case", LAYER_CASES, ids=str)
+@pytest.mark.parametrize(("case", "dtype"), in_turn(LAYER_CASES, (np.float32, np.float64)))
 def test_onnxruntime_computes_what_the_case_does_and_so_does_what_comes_back(case, dtype, path):
     assert samples_of(case)
     for sample in samples_of(case):

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip insta
 
 IMAGES = [(1, 1), (1, 2), (3, 1), (2, 2), (4, 3), (5, 7), (6, 6), (9, 10), (3, 40), (2, 71)]
 LENGTHS = [1, 2, 3, 7, 16, 35, 70]
+kernels = pytest.mark.parametrize("kernel", [1, 2, 3, *(pytest.param(size, marks=pytest.mark.slow) for size in (4, 5))])
 
 
 def options(kernel):
@@ -54,7 +55,7 @@ def whole(shape, dtype, rng):
     return rng.integers(-3, 4, shape).astype(dtype)
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 @pytest.mark.parametrize("dilation", [1, 2])
 def test_max_pool2d(kernel, dilation, dtype):
     rng, pooled_images = np.random.default_rng(0), 0
@@ -93,7 +94,7 @@ def test_max_pool2d_of_nan_and_infinities(kernel, stride, padding, fill, dtype):
         hold_together(ours, theirs, x, lambda shape: whole(shape, dtype, rng), exactly)
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize("divisor", [None, 3])
 def test_avg_pool2d(kernel, include, divisor, dtype, agree):
@@ -122,7 +123,7 @@ def test_avg_pool2d_with_other_options_along_each_axis(kernel, stride, padding, 
         hold_together(ours, theirs, x, lambda shape: rng.standard_normal(shape).astype(dtype), agree)
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 def test_max_pool1d(kernel, dtype):
     rng = np.random.default_rng(0)
     for (stride, padding, ceil), dilation, length in product(options(kernel), (1, 2), LENGTHS):
@@ -134,7 +135,7 @@ def test_max_pool1d(kernel, dtype):
         hold_together(ours, theirs, x, lambda shape: whole(shape, dtype, rng), exactly)
 
 
-@pytest.mark.parametrize("kernel", range(1, 6))
+@kernels
 @pytest.mark.parametrize("include", [True, False])
 def test_avg_pool1d(kernel, include, dtype, agree):
     rng = np.random.default_rng(0)

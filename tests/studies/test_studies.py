@@ -160,15 +160,15 @@ def test_ctrl_c_ends_the_processes_and_keeps_runs(tmp_path):
         "-m",
         "fastdl",
         "study",
-        "momentum",
+        "disk-sgd",
         "--runs",
         "10",
         "--epochs",
-        "20",
+        "100",
         "--out",
         str(tmp_path),
     ]
-    path = tmp_path / "momentum.runs.jsonl"
+    path = tmp_path / "disk-sgd.runs.jsonl"
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 600

@@ -1,6 +1,6 @@
 """Training states with bytes changed, entries moved and words that lie: each is taken over whole or refused in one sentence.
 
-The test changes 1,500 files, or 15,000 where slow tests are run; `python tests/training/test_damaged_state.py 100000` any number.
+The test changes 500 files, or 15,000 where slow tests are run; `python tests/training/test_damaged_state.py 100000` any number.
 """
 
 import copy
@@ -225,7 +225,7 @@ def test_whole_files_are_taken_over(files):
         assert files.outcome(content, True)
 
 
-@pytest.mark.parametrize("count", [1_500, pytest.param(15_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [500, pytest.param(15_000, marks=pytest.mark.slow)])
 def test_changed_files_are_taken_over_whole_or_refused_in_one_sentence(count):
     taken = run(count, 0)
     assert 0.02 * count < taken < 0.6 * count  # else the changes are too large, or none

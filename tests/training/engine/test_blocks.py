@@ -8,6 +8,7 @@ from fastdl.plan import blocks
 from fastdl.testing import LAYER_CASES
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
+from tests.combinations import in_turn
 from tests.training.engine.twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs
 
 ROWS, BATCH = 100, 40  # blocks of 16, 16, 8 samples, and in the last batch of 16 and 4
@@ -110,8 +111,7 @@ def count_in_blocks(make, x, y):
     return NativeEngine(Task(*make()), x, y, BATCH)._plan.blocks.operations
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("model", "shuffle", "dtype"), in_turn(MODELS, (True, False), (np.float32, np.float64)))
 def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     make, x, y = task(model, dtype)
     assert (count_in_blocks(make, x, y) == 1) == (model is normalized)

@@ -9,6 +9,7 @@ from fastdl.metrics import accuracy
 from fastdl.plan import blocks
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
+from tests.combinations import in_turn
 from tests.training.engine.twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs, left
 
 ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last batch of 10
@@ -101,8 +102,7 @@ def plan_of(make, x, y, batch_size=BATCH):
     return NativeEngine(Task(*make()), x, y, batch_size)._plan
 
 
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize(("model", "shuffle", "dtype"), in_turn(MODELS, (True, False), (np.float32, np.float64)))
 def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     make, x, y = task(model, dtype)
     plan = plan_of(make, x, y)
@@ -177,8 +177,9 @@ LOSSES = {
 }
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("shape", [(INPUTS,), (3, INPUTS)], ids=["rows", "places"])
+@pytest.mark.parametrize(
+    ("name", "shape", "dtype"), in_turn(LOSSES, ((INPUTS,), (3, INPUTS)), (np.float32, np.float64))
+)
 def test_every_loss_is_taken_block_by_block(name, shape, level, dtype):
     """Over places, the scores of a sample are (3 classes, 5 places), and a bias would add the same to all classes."""
     make_loss, target = LOSSES[name]
