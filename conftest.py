@@ -1,7 +1,9 @@
 """Settings of the test run: the installed package is tested, and benchmark bodies run once unless asked for."""
 
+import gc
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -32,3 +34,15 @@ def pytest_configure(config: pytest.Config) -> None:
         flat.PATIENCE = 1
     if not config.getoption("--benchmark-only", default=False):
         config.option.benchmark_disable = True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Let the garbage collector pass over the tests, which live to the end: they are most of what it would look at."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
