@@ -91,7 +91,7 @@ LARGE = {
 }
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(("name", "dtype"), in_turn(LARGE, (np.float32, np.float64)))
 def test_larger_convolutions_are_numpys_windows(each_level, dtype, name):
     for _ in each_level():
         agree(LARGE[name], by_windows(LARGE[name]), dtype, 500)
@@ -167,7 +167,7 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize(("name", "dtype"), in_turn(SHARED, (np.float32, np.float64)))
 def test_the_number_of_threads_changes_no_bit(level, dtype, threads, name):
     g = SHARED[name]
     x, W, b, gy, *_ = (array.astype(dtype) for array in g.arrays())

@@ -18,6 +18,11 @@ from fastdl.testing import LAYER_CASES, OPTIMIZER_CASES, make_input
 pytestmark = pytest.mark.usefixtures("same_draws")
 
 
+# Kernels of both dtypes divide their work in the same way: one of them stands for the other.
+dtypes = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
+
+
+@dtypes
 def test_a_large_network_gives_the_same_bits_on_one_thread_and_two(level, dtype, threads):
     def train(n):
         fastdl.set_num_threads(n)
@@ -37,10 +42,6 @@ def test_a_large_network_gives_the_same_bits_on_one_thread_and_two(level, dtype,
     for one, two, three in zip(train(1), train(2), train(3), strict=True):
         np.testing.assert_array_equal(one, two)
         np.testing.assert_array_equal(one, three)
-
-
-# Kernels of both dtypes divide their work in the same way: one of them stands for the other.
-dtypes = pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=pytest.mark.slow)])
 
 
 @dtypes

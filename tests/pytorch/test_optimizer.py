@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastdl import nn, optim
+from tests.combinations import in_turn
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
 
@@ -245,13 +246,14 @@ SCHEDULERS = {
 }
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "AdamW"])
-@pytest.mark.parametrize("writer", WRITERS.values(), ids=WRITERS)
-@pytest.mark.parametrize("scheduler", SCHEDULERS.values(), ids=SCHEDULERS)
+NAMES = ("SGD", "RMSprop", "Adam", "AdamW")
+
+
+@pytest.mark.parametrize(("name", "writer", "scheduler"), in_turn(NAMES, WRITERS, SCHEDULERS))
 def test_whatever_torch_notes_in_a_state_it_loads_and_goes_on(name, writer, scheduler):
     models = twins("Identity", np.float64)
-    theirs = writer(getattr(torch.optim, name), models[1])
-    scheduler(theirs)
+    theirs = WRITERS[writer](getattr(torch.optim, name), models[1])
+    SCHEDULERS[scheduler](theirs)
     rng = np.random.default_rng(0)
     for _ in range(2):
         theirs.zero_grad()

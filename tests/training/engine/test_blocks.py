@@ -118,7 +118,10 @@ def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
 
 
-@pytest.mark.parametrize("case", [c for c in LAYER_CASES if len(c.shapes[0]) == 4], ids=str)
+IMAGE_CASES = [case for case in LAYER_CASES if len(case.shapes[0]) == 4]
+
+
+@pytest.mark.parametrize(("case", "dtype"), in_turn(IMAGE_CASES, (np.float32, np.float64)))
 def test_layers_of_images_train_alike_between_convolutions(case, dtype):
     shape = case.shapes[0][1:]
 

@@ -9,6 +9,7 @@ from fastdl import nn, optim
 from fastdl.testing import LOSS_CASES, make_target
 from fastdl.training.engine import NotFiniteError, PlainEngine, Task
 from fastdl.training.engine_choice import engine_for
+from tests.combinations import in_turn
 from tests.training.engine.twins import Parts, compare
 
 ROWS = 7
@@ -71,11 +72,10 @@ def test_weights_of_samples_are_the_plain_engines():
     assert engine.epoch(x, y, None, ROWS, None)[0] > 0
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.3])
-@pytest.mark.parametrize("ignore_index", [-100, 1, 7])
-@pytest.mark.parametrize("weight", [None, [0.5, 2.0, 1.0, 0.0]])
-@pytest.mark.parametrize("places", [(), (3,)])
+@pytest.mark.parametrize(
+    ("reduction", "smoothing", "ignore_index", "weight", "places"),
+    in_turn(["mean", "sum", "batchmean"], [0.0, 0.3], [-100, 1, 7], [None, [0.5, 2.0, 1.0, 0.0]], [(), (3,)]),
+)
 def test_class_losses_weigh_smooth_and_ignore(reduction, smoothing, ignore_index, weight, places):
     criteria = [nn.CrossEntropyLoss(weight, ignore_index, reduction, smoothing)]
     if not smoothing:
