@@ -209,4 +209,4 @@ def _title(module: Module) -> str:
 
 
 def _shape(array: Any) -> Shape | None:
-    return array.shape if isinstance(array, (np.ndarray, Value)) else None
+    return tuple(array.shape) if isinstance(array, (np.ndarray, Value)) else None  # pyright: ignore[reportReturnType]
