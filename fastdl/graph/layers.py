@@ -117,9 +117,9 @@ class LayerTrace:
             shapes=(x.shape, tuple(shape)),
         )
         own = [parameter for parameter in record.parameters.values() if parameter is not None]
-        for parameter in own:
-            if parameter.dtype != self.dtype:
-                raise self.refusal(f"{record.name} holds {parameter.dtype} where the graph is of {self.dtype}")
+        for each in (*own, *record.buffers.values()):
+            if each is not None and each.dtype.kind == "f" and each.dtype != self.dtype:
+                raise self.refusal(f"{record.name} holds {each.dtype} where the graph is of {self.dtype}")
         inputs = (x.value, *map(self.graph.parameter, own))
         return Sample(self.graph.add("layer", inputs, (self.samples, *shape), self.dtype, record=record))
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
+from fastdl.casting import cast
 from fastdl.data.nested import Nested, bare, leaves, mapped
 from fastdl.errors import InvalidValueError
 from fastdl.graph.execution import refuse_failed
@@ -97,7 +98,8 @@ class GraphEngine(NativeEngine):
             raise InvalidValueError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
         wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]
         gradients = gradient(loss, wanted)
-        names = [node.attributes["name"] for node in graph.nodes if node.operation == "input"]
+        # The inputs and targets by their names, and what the program reads them as.
+        self._dtypes = {node.attributes["name"]: node.dtype for node in graph.nodes if node.operation == "input"}
         foreign = {id(parameter) for parameter in self._foreign}
         lowering = Lowering(
             graph,
@@ -105,7 +107,7 @@ class GraphEngine(NativeEngine):
             gradients=[(p, g) for (_, p), g in zip(learning, gradients, strict=True)],
             added=[p for _, p in learning if id(p) in foreign],
             loss=loss,
-            given=names,
+            given=list(self._dtypes),
         )
         is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
         self._lowered: Lowered = lowering.lowered(loss.number if is_loss else -1)
@@ -127,11 +129,12 @@ class GraphEngine(NativeEngine):
         """See Engine. A program for batches of one size leaves shorter ones to others."""
         rows = len(x) if order is None else len(order)
         if self.exact and rows < self.most:
-            if rows not in self._shorter:
-                while len(self._shorter) >= MOST_LENGTHS:
-                    self._shorter.pop(next(iter(self._shorter)))
-                self._shorter[rows] = GraphEngine(self.task, x, y, rows)
-            return self._shorter[rows].epoch(x, y, order, rows, outputs)
+            shorter = self._shorter.get(rows)
+            if shorter is None:
+                for each in list(self._shorter)[: 1 - MOST_LENGTHS]:
+                    self._shorter.pop(each, None)
+                shorter = self._shorter[rows] = GraphEngine(self.task, x, y, rows)
+            return shorter.epoch(x, y, order, rows, outputs)
         if self.exact and rows % self.most:
             whole = slice(0, rows - rows % self.most)
             x, y, order = (x[whole], y[whole], None) if order is None else (x, y, order[whole])
@@ -146,7 +149,11 @@ class GraphEngine(NativeEngine):
     def _arrays(self, x: Any, y: Any) -> list[Array]:
         """See NativeEngine."""
         given = dict(_named(x, "x")) | dict(_named(y, "y"))
-        return [np.require(given[name], requirements=["C", "A"]) for name in self._lowered.inputs]
+        # The model may have been cast to another dtype than that of the rows.
+        return [
+            np.require(cast(given[name], self._dtypes[name], copy=False), requirements=["C", "A"])
+            for name in self._lowered.inputs
+        ]
 
     def _room(self, rows: int) -> list[Array]:
         """See NativeEngine."""
@@ -185,8 +192,7 @@ class GraphEngine(NativeEngine):
 
     def _non_finite_place(self, x: Any, y: Any, seed: int, call: int) -> str:
         """Words for the line that has yielded the first value that is not finite."""
-        given = dict(_named(x, "x")) | dict(_named(y, "y"))
-        bases = [(base, np.ascontiguousarray(given[name])) for name, base in self._lowered.inputs.items()]
+        bases = list(zip(self._lowered.inputs.values(), self._arrays(x, y), strict=True))
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
         number = self._program.first_not_finite_entry(self._frame, len(x), bases, seed, call)
         for buffer, values in before:
