@@ -16,6 +16,8 @@ from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
+# So many times in a row a native engine is made anew because the model was changed before its first step.
+IN_VAIN = 3
 
 
 class Task(NamedTuple):

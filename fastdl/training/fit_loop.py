@@ -18,7 +18,7 @@ from fastdl.errors import DivergenceError
 from fastdl.graph.value import current
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
-from fastdl.training.engine import Engine, Losses, NotFiniteError, PlainEngine, Task
+from fastdl.training.engine import IN_VAIN, Engine, Losses, NotFiniteError, PlainEngine, Task
 from fastdl.training.inference import outputs, training_mode
 from fastdl.training.measuring import measured
 from fastdl.training.resume_state import Position
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 # How long one call may run through epochs.
 CALL_SECONDS = 0.05
-# So many times in a row a native engine is made anew because the model was changed before its first step.
-IN_VAIN = 3
 
 
 class Fitting:

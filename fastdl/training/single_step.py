@@ -9,12 +9,12 @@ import numpy as np
 
 from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
-from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves
+from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves, mapped
 from fastdl.errors import DivergenceError, InvalidTypeError
 from fastdl.graph.value import current
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
-from fastdl.training.engine import NotFiniteError
+from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine
 from fastdl.training.inference import training_mode
 
 if TYPE_CHECKING:
@@ -32,13 +32,15 @@ def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None
             [value] if type(value) is np.ndarray else [array for _, array in leaves(value)] if is_nested(value) else []
         )
         kinds = alone if arrays and arrays[0] is value else "fib"
+        if not all(type(array) is np.ndarray for array in arrays):
+            return None
+        if not arrays and value is not NO_TARGETS:
+            return None
+        if arrays:  # views, whose shapes nobody else sets
+            value = mapped(value, np.ndarray.view)
+            arrays = [array for _, array in leaves(value)]
         for array in arrays:
-            if (
-                type(array) is not np.ndarray
-                or array.dtype.kind not in kinds
-                or not array.ndim
-                or not array.flags.c_contiguous
-            ):
+            if array.dtype.kind not in kinds or not array.ndim or not array.flags.c_contiguous:
                 return None
             if (array.dtype.kind == "f" and array.dtype != dtype) or (
                 array.dtype.kind == "i" and array.dtype != np.int64
@@ -47,8 +49,6 @@ def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None
             if rows not in (-1, len(array)) or not array.size:
                 return None
             rows = len(array)
-        if not arrays and value is not NO_TARGETS:
-            return None
         found.append(Nested(value) if isinstance(value, (dict, tuple)) else value)
     return found[0], found[1]
 
@@ -71,17 +71,24 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     if engines is None:
         engines = trainer._step_engines = {}
     with training_mode(model, True) if not model.training else nullcontext():
-        engine = None if current.eager else engines.get(id(criterion))
-        if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
-            engine = engine_for(task, x, y, len(x))
-            if not current.eager:
-                engines.pop(id(criterion), None)
-                while len(engines) >= MOST_ENGINES:
-                    engines.pop(next(iter(engines)))
-                engines[id(criterion)] = engine
-        try:
-            losses = engine.epoch(x, y, None, len(x), None)
-        except NotFiniteError as error:
-            got = f"{error.what}{error.where}"
-            raise DivergenceError("Trainer.step", got, "write a smaller lr, or clip_norm=1.0") from None
+        # Where another thread or a signal handler changes the model before the step, an engine for what that is then takes it.
+        losses = Losses()
+        for attempt in range(IN_VAIN + 1):
+            engine = None if current.eager else engines.get(id(criterion))
+            if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
+                engine = engine_for(task, x, y, len(x))
+                if not current.eager:
+                    engines.pop(id(criterion), None)
+                    for each in list(engines)[: 1 - MOST_ENGINES]:
+                        engines.pop(each, None)
+                    engines[id(criterion)] = engine
+            if attempt == IN_VAIN:
+                engine = PlainEngine(task, "other threads change the model all the time")
+            try:
+                losses = engine.epoch(x, y, None, len(x), None)
+            except NotFiniteError as error:
+                got = f"{error.what}{error.where}"
+                raise DivergenceError("Trainer.step", got, "write a smaller lr, or clip_norm=1.0") from None
+            if losses.rows:
+                break
     return losses.of_epoch(task.sums)
