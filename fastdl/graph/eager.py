@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,8 +25,6 @@ class EagerGraph(Graph):
     def __init__(self, dtype: Any) -> None:
         super().__init__(dtype)
         self._arrays: dict[int, Any] = {}
-        # Whether modules in Python add to the gradients of their parameters.
-        self.adds = True
         self._symbols = Symbols({}, moves=True)
 
     def given(self, array: Any) -> Value:
@@ -70,31 +67,33 @@ class EagerGraph(Graph):
             Value(self, n, node.shape, node.dtype, frozenset()) for n, node in numbered if node.operation == "python"
         ]
 
-    @contextmanager
-    def for_a_while(self) -> Iterator[None]:
-        """Forget the nodes that are added inside the block."""
-        count, known, constants = len(self.nodes), self._known.copy(), self._constants.copy()
-        try:
-            yield
-        finally:
-            for number in range(count, len(self.nodes)):
-                self._arrays.pop(number, None)
-                self._of_parameter.pop(id(self.parameters.pop(number, None)), None)
-            del self.nodes[count:]
-            self._known, self._constants = known, constants
+    def own_value(self, value: Value) -> Value:
+        """The value of this graph that stands where one stands in the graph that it is a copy of."""
+        return Value(self, value.number, value.shape, value.dtype, value.deliberate)
+
+    def copy(self, adds: bool) -> EagerGraph:
+        """A graph that begins with these nodes; `adds`: whether modules in Python add to the gradients of their parameters."""
+        copy = EagerGraph(self.dtype)
+        copy.nodes, copy.parameters, copy._arrays = self.nodes.copy(), self.parameters.copy(), self._arrays.copy()
+        copy._of_parameter = {key: copy.own_value(value) for key, value in self._of_parameter.items()}
+        copy._symbols.kept, copy._symbols.adds = self._symbols.kept.copy(), adds
+        return copy
 
 
 class PythonCall(NamedTuple):
     """A call of a module in Python: what it has returned, and its backward."""
 
     output: Any
-    backward: Callable[[Any], Any]
+    backward: Callable[[Any, bool], Any]
 
     __hash__ = object.__hash__
 
 
-def python(output: Any, backward: Callable[[Any], Any], inputs: Sequence[Value]) -> Value:
-    """What a module in Python has returned for some inputs, as a value; `backward` gives a gradient for each of them."""
+def python(output: Any, backward: Callable[[Any, bool], Any], inputs: Sequence[Value]) -> Value:
+    """What a module in Python has returned for some inputs, as a value.
+
+    `backward`, given the gradient of that, and whether to add to those of parameters, returns a gradient for each input.
+    """
     graph = inputs[0].graph
     return graph.add("python", tuple(inputs), output.shape, graph.dtype, call=PythonCall(output, backward))
 
@@ -119,7 +118,7 @@ def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
 @computes("python_backward")
 def _(node: Node, values: Symbols, gy: Any) -> Any:
     call = node.attributes["call"]
-    values.kept[id(call)] = call.backward(gy)
+    values.kept[id(call)] = call.backward(gy, values.adds)
     return True
 
 

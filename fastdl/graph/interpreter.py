@@ -23,8 +23,8 @@ class Symbols(dict[str, int]):
     def __init__(self, values: Mapping[str, int], moves: bool = False) -> None:
         super().__init__(values)
         self.kept: dict[Any, Any] = {}
-        # Whether layers move their running statistics.
-        self.moves = moves
+        # Whether layers move their running statistics, and modules in Python add to the gradients of their parameters.
+        self.moves, self.adds = moves, True
 
 
 def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> list[Any]:

@@ -16,8 +16,9 @@ from fastdl.data.nested import leaves, mapped
 from fastdl.graph import operations as op
 from fastdl.graph.eager import EagerGraph, python
 from fastdl.graph.gradient import gradient
-from fastdl.graph.value import NotTraceableError, Value, current
-from fastdl.nn.records import check_versions, gradients_like, not_computed
+from fastdl.graph.value import NotTraceableError, Value, apart, current
+from fastdl.nn.parameter import Parameter
+from fastdl.nn.records import check_versions, gradients_of_shapes, not_computed
 from fastdl.nn.stateful import gradients_aside, run_backward, run_forward
 
 if TYPE_CHECKING:
@@ -71,71 +72,62 @@ def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: n
 
 def call_in_python(module: Module, inputs: tuple[Value, ...]) -> Value:
     """A module in Python applied to values with elements."""
-    graph: Any = inputs[0].graph
-    with outside_of_traces():
-        y, saved = run_forward(module, *[graph.array_of(each) for each in inputs])
+    y, saved = run_forward(module, *[value.graph.array_of(value) for value in inputs])
     if not isinstance(y, np.ndarray):
         kind = type(y).__name__
         raise NotTraceableError(type(module).__name__, "one array from a module with a backward in Python", kind)
 
-    def backward(gy: Array) -> tuple[Any, ...]:
-        with outside_of_traces(), nullcontext() if graph.adds else gradients_aside(module):
-            gx = run_backward(module, saved, np.ascontiguousarray(gy), True, graph.adds)
+    def backward(gy: Array, adds: bool) -> tuple[Any, ...]:
+        with nullcontext() if adds else gradients_aside(module):
+            gx = apart(run_backward, module, saved, np.ascontiguousarray(gy), True, adds)
         return gx if isinstance(gx, tuple) else (gx,)
 
     return python(y, backward, inputs)
-
-
-@contextmanager
-def outside_of_traces() -> Iterator[None]:
-    """Let parameters be no values inside the block, for code that reads their arrays."""
-    before, current.graph = current.graph, None
-    try:
-        yield
-    finally:
-        current.graph = before
 
 
 class EagerRecord:
     """A forward that has run node by node: its output, and its graph, from which `pull` gives gradients, also again."""
 
     def __init__(self, graph: EagerGraph, given: Any, output: Any) -> None:
-        self._graph, self._given, self._lock = graph, given, RLock()
+        self._graph, self._given = graph, given
         self._outputs = [each for _, each in leaves(output)]
         self.output = mapped(output, lambda each: graph.array_of(each).copy() if isinstance(each, Value) else each)
         self._parameters = list(graph.parameters.values())
         self._versions = [parameter.version for parameter in self._parameters]
+        # Modules in Python keep what their backward reads in attributes.
+        self._turn = RLock() if graph.calls() else nullcontext()
 
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""
-        check_versions(module, self._parameters, self._versions)
         for output in self._outputs:
             if not isinstance(output, Value):
                 raise not_computed(module, output)
-        seeds, graph = gradients_like(module, grad_output, self.output), self._graph
-        inputs = [value for _, value in leaves(self._given)]
+        floating = [output.dtype.kind == "f" for output in self._outputs]
+        shapes = [output.shape if floats else None for output, floats in zip(self._outputs, floating, strict=True)]
+        seeds = gradients_of_shapes(module, grad_output, shapes, self._graph.dtype)
         learning = [parameter for parameter in self._parameters if parameters and parameter._requires_grad]
-        with self._lock, graph.traced(), graph.for_a_while():
-            graph.adds = parameters
-            wanted = [*inputs, *map(graph.parameter, learning), *graph.calls()]
-            found: list[Value] = []
-            for output, seed in zip(self._outputs, seeds, strict=True):
-                if output.dtype.kind == "f":
-                    parts = gradient(output, wanted, graph.given(seed))
-                    found = (
-                        parts
-                        if not found
-                        else [op.elementwise("add", *pair) for pair in zip(found, parts, strict=True)]
-                    )
-            arrays = [graph.array_of(value) for value in found] or [
-                np.zeros(each.shape, graph.dtype) for each in wanted
-            ]
-        with Access(reads=self._parameters, writes_gradients=learning):
+        inputs = [value for _, value in leaves(self._given)]
+        with self._turn, Access(reads=self._parameters, writes_gradients=learning):
+            check_versions(module, self._parameters, self._versions)
+            arrays = self._gradients(inputs, learning, seeds, parameters)
             for parameter, array in zip(learning, arrays[len(inputs) :], strict=False):
                 parameter.grad += array
         of_inputs = iter(zip(inputs, arrays, strict=False))
         positional, named = mapped(self._given, lambda _: _of_input(*next(of_inputs)))
         return named if named else positional[0] if len(positional) == 1 else positional
+
+    def _gradients(self, inputs: list[Value], learning: list[Parameter], seeds: list[Any], adds: bool) -> list[Array]:
+        """The gradients with respect to inputs and parameters, computed in a copy of the graph."""
+        graph = self._graph.copy(adds)
+        found: list[Value] = []
+        with graph.traced():
+            wanted = [*map(graph.own_value, inputs), *map(graph.parameter, learning), *graph.calls()]
+            for output, seed in zip(self._outputs, seeds, strict=True):
+                if seed is not None:
+                    parts = gradient(graph.own_value(output), wanted, graph.given(seed))
+                    pairs = zip(found, parts, strict=True)
+                    found = [op.elementwise("add", *pair) for pair in pairs] if found else parts
+        return [graph.array_of(value) for value in found] or [np.zeros(value.shape, graph.dtype) for value in wanted]
 
 
 def _of_input(value: Value, gradient: Array) -> Array | None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
-from threading import RLock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
+from fastdl._kernels.array import ready
 from fastdl._kernels.program.frame import Frame, Loan
 from fastdl._kernels.watch import Watch
 from fastdl.casting import cast
@@ -19,14 +18,14 @@ from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.graph.execution import read, refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
-from fastdl.graph.size import ObservedSizeError
+from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace
-from fastdl.graph.value import NotTraceableError, Value, current
+from fastdl.graph.value import NotTraceableError, Value, apart, current
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import check_versions, gradients_like, not_computed
+from fastdl.nn.records import check_versions, gradients_of_shapes, not_computed
 from fastdl.nn.walk import TRANSIENT, first_parameter
 from fastdl.random import stream
 from fastdl.validation import true_or_false
@@ -38,6 +37,8 @@ Array = NDArray[Any]
 # The most programs of a module that are kept, for shapes, dtypes and modes; and the idle frames of each.
 MOST_PROGRAMS = 8
 MOST_IDLE = 2
+# A program is made so often at most where the modes change meanwhile.
+MOST_ATTEMPTS = 3
 
 
 class NotTracedError(ValueError):
@@ -50,7 +51,7 @@ def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
     if not one_array and any(type(each) is Value for _, each in leaves((*inputs, named))):
         return _apply(module, inputs, named)
     if not module._forward_only:
-        return module.forward(*inputs, **named)
+        return apart(module.forward, *inputs, **named)
     keeps = mode.enabled
     output, record = recorded(module, inputs, named, keeps, one_array)
     if keeps:
@@ -80,7 +81,7 @@ def recorded(
     try:
         record = eager.run(module, inputs, named, _dtype(module, (inputs, named)))
     except NotTraceableError as error:
-        return module.forward(*inputs, **named), error if keeps else None
+        return apart(module.forward, *inputs, **named), error if keeps else None
     return record.output, record if keeps else None
 
 
@@ -99,14 +100,17 @@ def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
 
 
 class Programs:
-    """A module's programs by the shapes and dtypes of its inputs."""
+    """A module's programs by the shapes and dtypes of its inputs.
+
+    Nothing is locked, since a process may be forked and a signal handler may come at any time: threads that need a program at the
+    same time make one each.
+    """
 
     def __init__(self, module: Module) -> None:
-        self._programs: OrderedDict[Any, _Program] = OrderedDict()
+        self._programs: dict[Any, _Program] = {}
         self._unchanged, self._surroundings = watch(module, passing={"training"}), surroundings(module)
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
         self._latest: _Latest | None = None
-        self._lock = RLock()
         # Whether a module in it cannot be traced.
         self.refused = False
 
@@ -121,14 +125,15 @@ class Programs:
     def like_the_latest(self, module: Module, x: Array, keeps: bool) -> Record | None:
         """The record of a forward of one array, where the latest was of another such one; else None."""
         latest = self._latest
+        if latest is None or latest.keeps is not keeps or latest.changes is not Parameter.changes:
+            return None
+        x = x.view()  # whose shape nobody else sets
         if (
-            latest is None
-            or latest.keeps is not keeps
-            or latest.changes is not Parameter.changes
-            or x.dtype != latest.dtype
+            x.dtype != latest.dtype
             or x.shape[1:] != latest.shape
             or len(x) > latest.program.capacity
             or not x.flags.c_contiguous
+            or not x.flags.aligned
             or not latest.modes.stands()
         ):
             return None
@@ -136,8 +141,7 @@ class Programs:
 
     def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
         """The record of a forward, with its output."""
-        with self._lock:
-            program, arrays = self._program(module, inputs, named, keeps)
+        program, arrays = self._program(module, inputs, named, keeps)
         return program.forward(module, arrays, len(arrays[0]))
 
     def _program(
@@ -150,38 +154,47 @@ class Programs:
         arrays = [array for _, array in leaves(given)]
         if not arrays:
             raise InvalidTypeError(shown(module), "arrays as inputs", "none")
-        samples = len(arrays[0])
-        shapes = tuple((name, array.shape[1:], array.dtype) for name, array in leaves(given))
-        state = (
-            keeps,
-            tuple([each.training for each in self._modules]),
-            tuple([p._requires_grad for p in self._parameters]),
-        )
-        equal = all(len(array) == samples for array in arrays)
-        for key in ((shapes, state, equal), (shapes, state, tuple(map(len, arrays)))):
-            program = self._programs.get(key)
-            if program is not None and program.suits(samples):
-                self._programs.move_to_end(key)
-                break
-        else:
-            program = self._new(module, given, dtype, keeps, shapes, state)
+        shapes = keeps, tuple((name, array.shape[1:], array.dtype) for name, array in leaves(given))
+        lengths = tuple(map(len, arrays))
+        program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
         latest = None
-        if len(arrays) == 1 and not named and program.open and arrays[0] is inputs[0]:
+        lasts = program.open and program in list(self._programs.values())
+        if len(arrays) == 1 and not named and lasts and arrays[0].dtype == getattr(inputs[0], "dtype", None):
             latest = _Latest(program, keeps, changes, arrays[0].dtype, arrays[0].shape[1:], modes)
         self._latest = latest
         return program, arrays
 
-    def _new(self, module: Module, given: Any, dtype: Any, keeps: bool, shapes: Any, state: Any) -> _Program:
-        """A program for arrays like these."""
-        arrays = [array for _, array in leaves(given)]
-        samples = len(arrays[0])
-        equal = all(len(array) == samples for array in arrays)
-        program = _Program(module, given, dtype, samples, keeps, equal)
-        key = (shapes, state, equal if program.open else tuple(map(len, arrays)))
-        self._programs[key] = program
-        while len(self._programs) > MOST_PROGRAMS:
-            self._programs.popitem(last=False)
-        return program
+    def _state(self) -> Any:
+        """The modes, and what is frozen."""
+        return tuple([each.training for each in self._modules]), tuple([p._requires_grad for p in self._parameters])
+
+    def _known(self, shapes: Any, state: Any, lengths: tuple[int, ...]) -> _Program | None:
+        """A program that was made before."""
+        for key in ((shapes, state, len(set(lengths)) == 1), (shapes, state, lengths)):
+            program = self._programs.get(key)
+            if program is not None and program.suits(lengths[0]):
+                self._programs.pop(key, None)
+                self._programs[key] = program  # the latest
+                return program
+        return None
+
+    def _new(
+        self, module: Module, given: Any, dtype: Any, keeps: bool, shapes: Any, lengths: tuple[int, ...]
+    ) -> _Program:
+        """A program for arrays like these, and for the modes as they were all the time while it was made."""
+        equal = len(set(lengths)) == 1
+        attempts = 0
+        while True:
+            attempts += 1
+            state = self._state()
+            program = _Program(module, given, dtype, lengths[0], keeps, equal)
+            stayed = self._state() == state
+            if stayed:
+                self._programs[shapes, state, equal if program.open else lengths] = program
+                for key in list(self._programs)[:-MOST_PROGRAMS]:
+                    self._programs.pop(key, None)
+            if stayed or attempts == MOST_ATTEMPTS:
+                return program
 
 
 class _Latest(NamedTuple):
@@ -241,7 +254,7 @@ class _Program:
             results=self.input_gradients,
         )
         self.lowered: Lowered = lowering.lowered()
-        self.shapes = [(parameter, parameter._data.shape) for parameter in graph.parameters.values()]
+        self.shapes = {id(parameter): graph.nodes[number].shape for number, parameter in graph.parameters.items()}
         self.graph, self.idle = graph, [self.lowered.program.frame()]
         parameters, modules = list(module.parameters()), list(module.modules())
         moved = [each for each in modules if each.training and each._buffer_names]
@@ -252,28 +265,32 @@ class _Program:
         """Whether it is for such a batch."""
         return samples <= self.capacity or not self.open
 
-    def bind(self, module: Module, frame: Frame, changes: int | None) -> None:
+    def bind(self, module: Module, frame: Frame, changes: int | None, aside: dict[int, Array]) -> None:
         """Let a frame name the arrays that parameters live in now, within a turn; an error where they are of another kind."""
-        if not frame.bind_arrays(changes):
-            return
-        for parameter, shape in self.shapes:
-            if parameter._data.dtype != self.graph.dtype or parameter._data.shape != shape:
-                raise InvalidStateError(
-                    shown(module),
-                    f"parameters of {self.graph.dtype}, as when it was called",
-                    f"others, of {parameter._data.dtype}",
-                    "call it again",
-                )
+        if not frame.bind_arrays(self.graph.dtype, self.shapes, changes, aside):
+            raise InvalidStateError(
+                shown(module), f"parameters of {self.graph.dtype}, as when it was called", "others", "call it again"
+            )
+
+    def _frame(self) -> Frame:
+        """Memory for a call, as a rule that of one before."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            return self.lowered.program.frame()
+
+    def copy_of(self, frame: Frame) -> Frame:
+        """Another frame that holds what a forward has left in this one."""
+        copy = self._frame()
+        copy.arena[...] = frame.arena
+        return copy
 
     def forward(self, module: Module, arrays: list[Array], samples: int) -> Record:
         """Run the forward entries in a frame."""
         graph, program = self.graph, self.lowered.program
         if graph.demanding is not None and samples < graph.least_samples:
             raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
-        try:
-            frame = self.idle.pop()
-        except IndexError:
-            frame = program.frame()
+        frame = self._frame()
         seed, draw = stream().take(program.draws) if program.draws else (0, 0)
         bases = [
             (self.lowered.inputs[name], array)
@@ -281,56 +298,80 @@ class _Program:
             if name in self.lowered.inputs
         ]
         with self.forward_access:
-            self.bind(module, frame, Parameter.changes)
+            self.bind(module, frame, Parameter.changes, {})
             failed = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
+            versions = [parameter.version for parameter in self.parameters]
         refuse_failed(failed, self.lowered.entries)
-        values = iter(read(frame, self.lowered.outputs, self.outputs, samples))
-        return Record(self, frame, bases, samples, mapped(self.structure, lambda _: next(values)), (seed, draw))
+        values = read(frame, self.lowered.outputs, self.outputs, samples)
+        return Record(
+            self, frame, bases, samples, mapped(self.structure, lambda _: next(values)), (seed, draw), versions
+        )
 
 
 class Record:
     """A forward: its output, and the frame that holds what backward reads; backward may run again."""
 
     def __init__(
-        self, program: _Program, frame: Frame, bases: list[Any], samples: int, output: Any, draws: tuple[int, int]
+        self,
+        program: _Program,
+        frame: Frame,
+        bases: list[Any],
+        samples: int,
+        output: Any,
+        draws: tuple[int, int],
+        versions: list[int],
     ) -> None:
         self.program, self.frame, self.bases, self.samples = program, frame, bases, samples
-        self.output, self.draws = output, draws
+        self.output, self.draws, self.versions = output, draws, versions
         self._loan = Loan(frame, program.idle, MOST_IDLE)
-        self.versions = [parameter.version for parameter in program.parameters]
+        # The frames that no pull uses: several threads, or a signal handler amid a pull, may pull at the same time.
+        self._free = [frame]
 
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""
+        bases = self.bases + self._seeds(module, grad_output)
+        try:
+            frame = self._free.pop()
+        except IndexError:
+            frame = self.program.copy_of(self.frame)
+        try:
+            gradients = iter(self._pull(module, frame, bases, parameters))
+        finally:
+            if frame is self.frame:
+                self._free.append(frame)
+        kinds = iter(self.program.inputs)
+        inputs, named = mapped(self.program.given, lambda _: next(gradients) if next(kinds).dtype.kind == "f" else None)
+        return named if named else inputs[0] if len(inputs) == 1 else inputs
+
+    def _seeds(self, module: Any, grad_output: Any) -> list[Any]:
+        """The gradients with respect to the outputs, as the program reads them."""
+        program, places = self.program, self.program.lowered.inputs
+        shapes = [
+            numbers(each.shape, {"N": self.samples}) if each.dtype.kind == "f" else None for each in program.outputs
+        ]
+        given = gradients_of_shapes(module, grad_output, shapes, program.graph.dtype)
+        return [(places[f"g{n}"], given[n]) for n in program.seeds if f"g{n}" in places]
+
+    def _pull(self, module: Any, frame: Frame, bases: list[Any], parameters: bool) -> list[Array]:
+        """Run the backward entries in a frame; the gradients with respect to floating inputs."""
         program, lowered = self.program, self.program.lowered
-        check_versions(module, program.parameters, self.versions)
-        given = gradients_like(module, grad_output, self.output)
-        bases = list(self.bases)
-        for number in program.seeds:
-            if f"g{number}" in lowered.inputs:
-                bases.append((lowered.inputs[f"g{number}"], given[number]))
         with program.backward_access:
+            check_versions(module, program.parameters, self.versions)
             # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
-            unwanted = [p for p in program.parameters if not (parameters and p._requires_grad)]
-            aside = [(p, p._grad, p._forgotten) for p in unwanted]
-            for parameter in unwanted:
-                parameter._grad, parameter._forgotten = np.zeros_like(parameter._grad), False
+            aside = {
+                id(p): np.zeros(program.shapes[id(p)], program.graph.dtype)
+                for p in program.parameters
+                if not (parameters and p._requires_grad)
+            }
             for parameter in program.parameters:
-                if parameter._forgotten:
+                if parameter._forgotten and id(parameter) not in aside:
                     parameter._grad.fill(0)
                     parameter._forgotten = False
-            try:
-                program.bind(module, self.frame, None if aside else Parameter.changes)
-                failed = lowered.program.run(
-                    self.frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws
-                )
-            finally:
-                for parameter, grad, forgotten in aside:
-                    parameter._grad, parameter._forgotten = grad, forgotten
+            program.bind(module, frame, None if aside else Parameter.changes, aside)
+            failed = lowered.program.run(frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws)
+            found = list(read(frame, lowered.results, program.input_gradients, self.samples))
         refuse_failed(failed, lowered.entries)
-        found = read(self.frame, lowered.results, program.input_gradients, self.samples)
-        kinds = iter(program.inputs)
-        inputs, named = mapped(program.given, lambda _: next(found) if next(kinds).dtype.kind == "f" else None)
-        return named if named else inputs[0] if len(inputs) == 1 else inputs
+        return found
 
 
 def backward(module: Module, grad_output: Any) -> Any:
@@ -346,7 +387,8 @@ def backward(module: Module, grad_output: Any) -> Any:
             "call the model on a batch first, outside no_grad(), or use vjp",
         )
     gradients = record.pull(module, grad_output)
-    vars(module)["_kept"] = None
+    if vars(module).get("_kept") is record:  # no other thread's
+        vars(module)["_kept"] = None
     return gradients
 
 
@@ -377,8 +419,8 @@ def _ready(value: Any, dtype: Any, module: Module) -> Array:
     if array.dtype.kind not in "fiub" or not array.ndim:
         raise InvalidTypeError(shown(module), "arrays of numbers with rows as inputs", f"{array.dtype} {array.shape}")
     if array.dtype.kind == "f":
-        return np.ascontiguousarray(cast(array, dtype, copy=False))
-    return np.ascontiguousarray(array, np.bool_ if array.dtype.kind == "b" else np.int64)
+        return ready(cast(array, dtype, copy=False), dtype, module)
+    return np.require(array, np.bool_ if array.dtype.kind == "b" else np.int64, ["C", "A"]).view()
 
 
 def _values(module: Module, output: Any) -> list[Value]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastdl.data.nested import leaves
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
@@ -32,15 +31,17 @@ def check_versions(module: Any, parameters: Sequence[Parameter], versions: Seque
             )
 
 
-def gradients_like(module: Any, grad_output: Any, output: Any) -> list[NDArray[Any]]:
-    """The gradients with respect to outputs as arrays like these, floating ones in their dtype."""
-    given, wanted = [each for _, each in leaves(grad_output)], [each for _, each in leaves(output)]
-    if len(given) != len(wanted):
-        raise InvalidValueError(shown(module), f"a gradient for each of {len(wanted)} outputs", len(given))
-    found = []
-    for gradient, like in zip(given, wanted, strict=True):
-        array = np.ascontiguousarray(gradient, like.dtype) if like.dtype.kind == "f" else np.asarray(gradient)
-        if like.dtype.kind == "f" and array.shape != like.shape:
-            raise InvalidValueError(shown(module), f"a gradient of shape {like.shape}", array.shape)
+def gradients_of_shapes(
+    module: Any, grad_output: Any, shapes: Sequence[tuple[int, ...] | None], dtype: np.dtype[Any]
+) -> list[Any]:
+    """The gradients with respect to outputs as arrays of these shapes; None for those of outputs that have none."""
+    given = [each for _, each in leaves(grad_output)]
+    if len(given) != len(shapes):
+        raise InvalidValueError(shown(module), f"a gradient for each of {len(shapes)} outputs", len(given))
+    found: list[Any] = []
+    for gradient, shape in zip(given, shapes, strict=True):
+        array = None if shape is None else np.ascontiguousarray(gradient, dtype)
+        if array is not None and array.shape != shape:
+            raise InvalidValueError(shown(module), f"a gradient of shape {shape}", array.shape)
         found.append(array)
     return found

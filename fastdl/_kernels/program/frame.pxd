@@ -24,4 +24,5 @@ cdef class Frame:
     cdef Pace pace
     # Let operations read and write the arrays that parameters live in now.
     cdef int bind(self, object moves=*) except -1
+    cdef int bind_to(self, list arrays, object moves) except -1
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept

@@ -51,9 +51,11 @@ cdef class Frame:
         raise TypeError("Frame: expected to stay in its process, for it holds addresses; plan the model again")
 
     cdef int bind(self, object moves=None) except -1:
+        return self.bind_to([array_of(source) for source in self.sources], moves)
+
+    cdef int bind_to(self, list arrays, object moves) except -1:
         cdef Py_ssize_t number
         cdef cnp.ndarray array
-        cdef list arrays = [array_of(source) for source in self.sources]
         for number in range(len(arrays)):
             array = arrays[number]
             self.table[number] = <char*>address(array)
@@ -61,11 +63,26 @@ cdef class Frame:
         self.moves, self.arrays = moves, arrays
         return 0
 
-    def bind_arrays(self, moves=None) -> bool:
-        """Let entries read and write the arrays that parameters live in now; False, and nothing, where `moves` is that of before."""
+    def bind_arrays(self, dtype: np.dtype[Any], dict shapes not None, moves, dict aside not None) -> bool:
+        """Let entries read and write the arrays that parameters live in now; False, and nothing, where these are of other kinds.
+
+        Args:
+            dtype, shapes: of the parameters, by their ids.
+            moves: what counts the parameters' moves; where it is that of before, they are where they were. None looks for them.
+            aside: arrays in the place of gradients, by the parameters' ids.
+        """
+        cdef Py_ssize_t number
+        cdef list arrays
         if moves is not None and self.moves is moves:
-            return False
-        self.bind(moves)
+            return True
+        arrays = [array_of(source) for source in self.sources]
+        for number, source in enumerate(self.sources):
+            if isinstance(source, tuple):
+                if source[1] and id(source[0]) in aside:
+                    arrays[number] = aside[id(source[0])]
+                if arrays[number].dtype != dtype or arrays[number].shape != shapes[id(source[0])]:
+                    return False
+        self.bind_to(arrays, moves)
         return True
 
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
