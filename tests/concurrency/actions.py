@@ -15,6 +15,7 @@ import numpy as np
 
 import fastdl
 from fastdl import Trainer, nn, optim
+from fastdl.data.nested import mapped
 from fastdl.training.inference import predict
 
 # Seconds that a forked child may take.
@@ -95,6 +96,15 @@ def other_step(world, draws):
     other.backward(np.ones_like(other(np.resize(world.other_x, (n, 2, 8, 8)))))
 
 
+def pull_of_a_copy(world, draws):
+    """Gradients of a copy, twice by one pullback, in evaluation mode."""
+    y, pullback = copy.deepcopy(world.model).eval().vjp(world.x[: draws.randint(1, 20)])
+    ones = mapped(y, np.ones_like)
+    one, other = pullback(ones), pullback(ones, parameters=False)
+    if not np.array_equal(one, other, equal_nan=True):
+        raise Fault("a pullback gives something else when it is called again")
+
+
 def save_trainer(world, draws):
     """Save the training state."""
     world.trainer.save(os.path.join(world.folder, f"state{draws.randrange(2)}"))
@@ -113,11 +123,12 @@ PURE = [
     nested_fit,
     other_fit,
     other_step,
+    pull_of_a_copy,
     save_trainer,
     save_model,
     lambda w, d: w.trainer.predict(w.x[: d.randint(1, 20)], batch_size=d.choice([1, 7, 99])),
     lambda w, d: predict(w.model, w.x),
-    lambda w, d: w.trainer.evaluate(w.x[:20], w.y[:20]),
+    lambda w, d: w.trainer.evaluate(*w.part(slice(20))),
     lambda w, d: copy.deepcopy(w.model).eval()(w.x[:5]),
     lambda w, d: copy.deepcopy(w.trainer),
     lambda w, d: pickle.loads(pickle.dumps(w.model)),
@@ -205,9 +216,9 @@ def set_attribute(world, draws):
 
 def change_layers(world, draws):
     """One layer more, one less, or others in their places."""
-    kind, layers = draws.randrange(4), world.model._layers
+    kind, layers = draws.randrange(4), world.layers._layers
     if kind == 0:
-        world.model.append(
+        world.layers.append(
             draws.choice([nn.Tanh(), nn.Linear(world.classes, world.classes, dtype=world.dtype), nn.ReLU()])
         )
     elif kind == 1 and len(layers) > 1:
@@ -222,7 +233,7 @@ def change_layers(world, draws):
 def reshape_in_place(world, draws):
     """Another shape, or another dtype, of an array that is in use."""
     parameter = a_parameter(world, draws)
-    array = draws.choice([world.x, world.y, parameter.data, parameter.grad])
+    array = draws.choice([world.x, *world.targets(), parameter.data, parameter.grad])
     shape = draws.choice([(-1,), (1, -1), (-1, 1), array.shape[::-1], (-1, *array.shape[2:], array.shape[0])])
     array.shape = shape
 
@@ -230,13 +241,20 @@ def reshape_in_place(world, draws):
 def step(world, draws):
     """A step by hand."""
     n = draws.randint(1, 20)
-    x, y = world.x[:n], world.y[:n]
-    loss = world.criterion(world.model(x), y)
+    x, y = world.part(slice(n))
+    gradient = world.gradient(world.model(x), y)
     if draws.random() < 0.1:
         x.shape = (-1, *x.shape[2:])
-    world.model.backward(world.criterion.backward())
+    world.model.backward(gradient)
     draws.choice([world.optimizer.step, world.optimizer.zero_grad, world.model.zero_grad])()
-    return loss
+
+
+def trainer_step(world, draws):
+    """A step of a trainer, which may be one that fits."""
+    x, y = world.part(slice(draws.randint(1, 20)))
+    if draws.random() < 0.1:
+        x.shape = (-1, *x.shape[2:])
+    world.trainer.step(x, y)
 
 
 def backward_again(world, draws):
@@ -244,8 +262,18 @@ def backward_again(world, draws):
     y = world.model(world.x[: draws.randint(1, 20)])
     if draws.random() < 0.5:
         astype(world, draws)
-    world.model.backward(np.ones_like(y))
-    world.model.backward(np.ones_like(y))
+    world.model.backward(mapped(y, np.ones_like))
+    world.model.backward(mapped(y, np.ones_like))
+
+
+def pull(world, draws):
+    """A pullback that is called again, by whoever finds it."""
+    if draws.random() < 0.5 or not hasattr(world, "pulling"):
+        y, pullback = world.model.vjp(world.x[: draws.randint(1, 20)])
+        world.pulling = pullback, mapped(y, np.ones_like)
+    pullback, ones = world.pulling
+    for adds in (True, False):
+        pullback(ones, parameters=adds)
 
 
 def astype(world, draws):
@@ -286,7 +314,7 @@ def fit_again(world, draws):
     if getattr(world, "again", 0) < 3:
         world.again = getattr(world, "again", 0) + 1
         trainer = Trainer(world.model, world.criterion, optim.SGD(world.model.parameters(), lr=0.001))
-        trainer.fit(world.x[:30], world.y[:30], epochs=2, batch_size=8, progress=False)
+        trainer.fit(*world.part(slice(30)), epochs=2, batch_size=8, progress=False)
 
 
 def finalizer(world, draws):
@@ -312,7 +340,9 @@ CHANGING = [
     set_attribute,
     change_layers,
     step,
+    trainer_step,
     backward_again,
+    pull,
     astype,
     other_optimizer,
     load_trainer,
@@ -322,7 +352,7 @@ CHANGING = [
     fit_again,
     finalizer,
     lambda w, d: in_place(w.x, d),
-    lambda w, d: in_place(w.y, d),
+    lambda w, d: in_place(d.choice(w.targets()), d),
     lambda w, d: in_place(a_parameter(w, d).data, d),
     lambda w, d: in_place(a_parameter(w, d).grad, d),
     lambda w, d: setattr(p := a_parameter(w, d), "data", values(p.data, d)),
@@ -339,8 +369,17 @@ CHANGING = [
 ]
 # After these any error may come, but no crash.
 CARELESS = [reshape_in_place, replace_parameter, replace_buffer, set_attribute]
-OWN_WORDS = ("call the model", "does not fit", "expected", "is not finite", "the loss is", "write ", "on purpose")
-KINDS = (RuntimeError, ValueError, TypeError, FloatingPointError, KeyboardInterrupt, Disturbed)
+OWN_WORDS = (
+    "call the model",
+    "does not fit",
+    "expected",
+    "is not finite",
+    "the loss is",
+    "write ",
+    "on purpose",
+    "out of bounds",
+)
+KINDS = (RuntimeError, ValueError, TypeError, IndexError, FloatingPointError, KeyboardInterrupt, Disturbed)
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 

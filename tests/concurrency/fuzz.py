@@ -33,11 +33,12 @@ def run_round(seed, folder, only=None):
     """One round; returns what is wrong."""
     import numpy as np
     from actions import CHANGING, PURE, Disturbed, attempt, expected, leave
-    from world import Own, World
+    from world import Own, World, in_bytes
 
     import fastdl
     from fastdl._kernels.access import busy
     from fastdl.callbacks import Callback
+    from fastdl.graph.value import current
     from fastdl.nn.grad_mode import is_grad_enabled
     from fastdl.random import default_stream, stream
 
@@ -98,7 +99,7 @@ def run_round(seed, folder, only=None):
         if work == "fit":
             return of.fit(callbacks)["loss"]
         if work == "predict":
-            return [of.trainer.predict(of.x, batch_size=of.batch_size).tobytes() for _ in range(10)]
+            return [in_bytes(of.trainer.predict(of.x, batch_size=of.batch_size)) for _ in range(10)]
         return of.train_by_hand()
 
     wanted = None
@@ -148,6 +149,8 @@ def run_round(seed, folder, only=None):
         faults.append("a turn was not given back")
     if not is_grad_enabled():
         faults.append("no_grad was not given back")
+    if current.graph is not None:
+        faults.append("a trace was not ended")
     if stream() is not default_stream():
         faults.append("the stream of a fit was not given back")
     if world.trainer._runs():
@@ -174,7 +177,9 @@ def child(first, count, repeat, limit):
     import fastdl.nn.spec
     import fastdl.nn.summary
     import fastdl.serialization.model_file
+    import fastdl.training.engine_choice
     import fastdl.training.native_engine
+    import fastdl.training.single_step
     import fastdl.training.training_state  # noqa: F401 - Python itself cannot import in a handler what its thread is importing
 
     tempfile.TemporaryDirectory().cleanup()  # the first one imports, too

@@ -5,6 +5,7 @@ import random
 import numpy as np
 
 from fastdl import Trainer, nn, optim
+from fastdl.data.nested import leaves, mapped
 from fastdl.metrics import accuracy
 from fastdl.random import Stream
 
@@ -37,6 +38,34 @@ class Own(nn.Module):
         return self.factor.data * grad_output
 
 
+class Traced(nn.Module):
+    """Forward alone: a gate and a skip connection around layers, with parameters in two places; one output, or two."""
+
+    def __init__(self, body, head, size, two, dtype):
+        self.body, self.head, self.two = body, head, two
+        self.gate = nn.Parameter(np.full(size, 0.9, dtype))
+
+    def forward(self, x):
+        """See the class; what acts amid a forward acts while it is traced."""
+        h = self.body(x)
+        h = h + np.tanh(h * self.gate) / (1 + np.exp(-self.gate * h))
+        if Own.act is not None:
+            Own.act()
+        return (self.head(h), self.head(h * 0.5)) if self.two else self.head(h)
+
+
+def squares(output, target):
+    """A loss of one output, as a function."""
+    return np.mean((output - target) ** 2)
+
+
+def of_both(output, target):
+    """A loss of two outputs and two targets, as a function: one for each sample."""
+    logp = nn.functional.log_softmax(output[1])
+    picked = np.take_along_axis(logp, target["label"][:, None], axis=1)[:, 0]
+    return np.mean((output[0] - target["value"]) ** 2, axis=1) - 0.1 * picked
+
+
 class OwnOptimizer(optim.Optimizer):
     """Plain gradient descent in Python."""
 
@@ -56,8 +85,8 @@ class World:
         self.rng = np.random.default_rng(seed)
         self.seed, self.folder = seed, folder
         self.dtype = draws.choice([np.float32, np.float64])
-        # "native": one program; "python": layer by layer, since a part is written in Python.
-        self.engine = draws.choice(["native", "native", "python"])
+        # "native": one program; "python": layer by layer, since a part is written in Python; "traced": a forward alone.
+        self.engine = draws.choice(["native", "python", "traced", "traced"])
         self.images = draws.random() < 0.4
         self.threads = draws.choice([1, 2, 2, 3, 8])
         self.width = draws.choice([3, 8, 17, 64, 256])
@@ -67,9 +96,18 @@ class World:
         if self.rows / self.batch_size > 100:
             self.batch_size = 16
         self.epochs = draws.choice([1, 2, 5, 20])
-        self.model = self._images() if self.images else self._vectors()
+        # How steps by hand are taken.
+        self.way = draws.choice(["backward", "vjp", "step"])
+        self.two = self.engine == "traced" and draws.random() < 0.5
+        body, size = self._images() if self.images else self._vectors()
+        self.layers = self.model = nn.Sequential(*body, self._linear(size, self.classes))
         if self.engine == "python" and draws.random() < 0.7:
             self.model.append(Own(self.dtype))
+        if self.engine == "traced":
+            head, self.layers = self.model[-1], nn.Sequential(*body, nn.Identity())
+            self.model = Traced(self.layers, head, size, self.two, self.dtype)
+            if not self.two and draws.random() < 0.3:
+                self.layers = self.model = nn.Sequential(self.model, nn.Softplus())
         self.criterion = self._criterion()
         self.optimizer = self._optimizer()
         self.trainer = Trainer(self.model, self.criterion, self.optimizer, **self._options())
@@ -114,7 +152,7 @@ class World:
         for _ in range(draws.randrange(3)):
             layers += [self._linear(size, self.width), *self._between(self.width, False)]
             size = self.width
-        return nn.Sequential(*layers, self._linear(size, self.classes))
+        return layers, size
 
     def _images(self):
         draws, channels, side = self.draws, self.draws.choice([1, 3]), self.draws.choice([6, 9, 12])
@@ -135,11 +173,17 @@ class World:
             if side >= 4:
                 layers.append(draws.choice([nn.MaxPool2d, nn.AvgPool2d])(2))
                 side //= 2
-        return nn.Sequential(*layers, nn.Flatten(), self._linear(channels * side * side, self.classes))
+        return [*layers, nn.Flatten()], channels * side * side
 
     def _criterion(self):
         rng, shape = self.rng, (self.rows, self.classes)
         self.x = rng.standard_normal((self.rows, *self.shape)).astype(self.dtype)
+        if self.two:
+            self.y = {
+                "value": rng.standard_normal(shape).astype(self.dtype),
+                "label": rng.integers(0, self.classes, self.rows),
+            }
+            return of_both
         kind = self.draws.randrange(5)
         if kind < 2 and self.classes > 1:
             self.y = rng.integers(0, self.classes, self.rows)
@@ -150,6 +194,8 @@ class World:
             self.y = rng.integers(0, 2, shape).astype(self.dtype)
             return nn.BCEWithLogitsLoss()
         self.y = rng.standard_normal(shape).astype(self.dtype)
+        if self.engine == "traced" and self.draws.random() < 0.5:
+            return squares
         return self.draws.choice([nn.MSELoss, nn.HuberLoss, nn.L1Loss])(reduction=self.draws.choice(["mean", "sum"]))
 
     def _optimizer(self):
@@ -172,7 +218,7 @@ class World:
     def fit(self, callbacks=()):
         """Fit as the seed says."""
         draws = random.Random(self.seed)
-        options = {"validation_data": (self.x[:9], self.y[:9])} if draws.random() < 0.2 else {}
+        options = {"validation_data": self.part(slice(9))} if draws.random() < 0.2 else {}
         return self.trainer.fit(
             self.x,
             self.y,
@@ -191,12 +237,33 @@ class World:
 
         with drawing_from(self.stream):
             for first in range(0, min(self.rows, 20 * self.batch_size), self.batch_size):
-                part = slice(first, first + self.batch_size)
+                x, y = self.part(slice(first, first + self.batch_size))
+                if self.way == "step":
+                    found = self.trainer.step(x, y)
+                    continue
                 self.optimizer.zero_grad()
-                loss = self.criterion(self.model(self.x[part]), self.y[part])
-                self.model.backward_parameters(self.criterion.backward())
+                output, back = (
+                    self.model.vjp(x) if self.way == "vjp" else (self.model(x), self.model.backward_parameters)
+                )
+                back(self.gradient(output, y))
                 self.optimizer.step()
-        return loss
+                found = in_bytes(output)
+        return found
+
+    def part(self, rows):
+        """Some rows of inputs and targets."""
+        return self.x[rows], mapped(self.y, lambda array: array[rows])
+
+    def targets(self):
+        """The arrays of targets."""
+        return [array for _, array in leaves(self.y)]
+
+    def gradient(self, output, y):
+        """The loss' gradient with respect to the model's output; ones where the loss is a function."""
+        if not isinstance(self.criterion, nn.Loss):
+            return mapped(output, np.ones_like)
+        self.criterion(output, y)
+        return self.criterion.backward()
 
     def modes(self):
         """The mode of each module."""
@@ -205,3 +272,8 @@ class World:
     def bits(self):
         """The weights and buffers as bytes."""
         return {name: array.tobytes() for name, array in self.model.state_dict().items()}
+
+
+def in_bytes(output):
+    """The bytes of one output or several."""
+    return [array.tobytes() for _, array in leaves(output)]
