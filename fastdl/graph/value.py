@@ -53,6 +53,15 @@ class _Current(local):
 current = _Current()
 
 
+def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
+    """What a function returns for arrays; a trace that a signal handler has come amid has nothing to do with it."""
+    graph, current.graph = current.graph, None
+    try:
+        return function(*inputs, **named)
+    finally:
+        current.graph = graph
+
+
 class NotTraceableError(InvalidTypeError):
     """What a trace cannot follow, with the user's line."""
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from fastdl.graph.value import apart
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, Parts
@@ -24,7 +25,7 @@ class Left(list[tuple[Any, dict[str, Any]]]):
 
 def run_forward(module: Module, *inputs: Any) -> tuple[Any, Left | None]:
     """The output, and what the forward has left."""
-    y = module.forward(*inputs)
+    y = apart(module.forward, *inputs)
     return y, left_in(module) if mode.enabled else None
 
 

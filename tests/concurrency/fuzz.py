@@ -176,6 +176,7 @@ def child(first, count, repeat, limit):
 
     import fastdl.nn.spec
     import fastdl.nn.summary
+    import fastdl.nn.vjp
     import fastdl.serialization.model_file
     import fastdl.training.engine_choice
     import fastdl.training.native_engine

@@ -133,7 +133,8 @@ def test_inputs_whose_shape_is_set_amid_a_trace(call, shape):
     np.testing.assert_array_equal(*results)
 
 
-def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere():
+@pytest.mark.parametrize("around", [lambda model: model, lambda model: nn.Sequential(model, nn.Tanh())])
+def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere(around):
     class Written(nn.Module):
         traced = False
 
@@ -145,7 +146,7 @@ def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere():
 
     def run():
         with pytest.raises(TypeError, match="got a call outside of a trace"):
-            Written()(ROWS)
+            around(Written())(ROWS)
         ran.append(1)
 
     ran = []
