@@ -11,6 +11,7 @@ from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training.inference import predict
 from tests.combinations import in_turn
+from tests.nn.traced_layer import Gate
 
 TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
 EPOCHS = 5
@@ -48,11 +49,17 @@ class PythonLoss(nn.Loss):
         return powers / powers.sum(axis=1, keepdims=True)
 
 
+def picked(output, target):
+    return -np.take_along_axis(nn.functional.log_softmax(output), target[:, None], axis=1)[:, 0]
+
+
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((240, 1, 6, 6)).astype(np.float32)
 Y = RNG.integers(0, 3, 240)
 PARTS = {
     "native": (nn.CrossEntropyLoss, ()),
+    "native, traced": (nn.CrossEntropyLoss, (lambda: Gate(40),)),
+    "native, a function as the loss": (lambda: picked, (lambda: Gate(40),)),
     "a loss in Python": (PythonLoss, ()),
     "a layer in Python": (nn.CrossEntropyLoss, (Memory,)),
 }
@@ -92,7 +99,7 @@ def alone():
     for parts in PARTS:
         trainer = learning(parts)
         found[parts] = fit(trainer)
-        assert trainer.history.engine.startswith("native" if parts == "native" else "plain")
+        assert trainer.history.engine.startswith("native" if parts.startswith("native") else "plain")
     return found
 
 

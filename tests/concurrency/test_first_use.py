@@ -13,6 +13,7 @@ from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
 from tests.nn.python_layer import Scale
+from tests.nn.traced_layer import Gate
 
 TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
 RNG = np.random.default_rng(0)
@@ -37,6 +38,10 @@ class PythonLoss(nn.Loss):
         return output - target
 
 
+def squares(output, target):
+    return np.mean((output - target) ** 2)
+
+
 def at_once(count, work):
     """Let so many threads do the same from one moment on; what they return."""
     barrier, found, errors = threading.Barrier(count, timeout=TIMEOUT), [], []
@@ -58,12 +63,23 @@ def at_once(count, work):
     return found
 
 
+class Around(nn.Module):
+    """A traced model."""
+
+    def __init__(self, body):
+        self.body = body
+
+    def forward(self, x):
+        return np.tanh(self.body(x)) * 2
+
+
 def nested(*more):
     inner = nn.Sequential(nn.Linear(4, 4, rng=1), nn.BatchNorm1d(4), nn.Tanh(), *more)
     return nn.Sequential(nn.Linear(3, 4, rng=0), nn.Residual(inner), nn.Dropout(0.5))
 
 
-MODELS = {"layers": nested, "a layer in Python": lambda: nested(Scale())}
+MODELS = {"layers": nested, "a layer in Python": lambda: nested(Scale()), "a traced layer": lambda: nested(Gate())}
+MODELS["traced"] = lambda: Around(nested())
 
 
 @pytest.mark.usefixtures("often_switched")
@@ -141,6 +157,8 @@ ENGINES = {
     "native": (nn.MSELoss, (), Rounds),
     "native, epochs in a row": (nn.MSELoss, (), WatchingRounds),
     "a loss in Python": (PythonLoss, (), Rounds),
+    "native, a traced layer": (nn.MSELoss, (lambda: Gate(120),), Rounds),
+    "native, a function as the loss": (lambda: squares, (lambda: Gate(120),), WatchingRounds),
     "a layer in Python": (nn.MSELoss, (Scale,), Rounds),
 }
 EPOCHS = 8
@@ -178,7 +196,9 @@ def trains(trainer):
 
 
 def saved(trainer, tmp_path):
-    fastdl.save(nn.Sequential(*(each for each in trainer.model if not isinstance(each, Scale))), tmp_path / "model")
+    fastdl.save(
+        nn.Sequential(*(each for each in trainer.model if not isinstance(each, (Scale, Gate)))), tmp_path / "model"
+    )
     try:
         trainer.save(tmp_path / "state")
     except RuntimeError as error:

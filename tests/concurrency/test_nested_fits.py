@@ -13,6 +13,7 @@ from fastdl.callbacks import Callback, EarlyStopping
 from fastdl.optim import StepLR
 from fastdl.training import fit_loop
 from fastdl.training.engine import PlainEngine
+from tests.nn.traced_layer import Gate
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((40, 2)).astype(np.float32), np.arange(40) % 2
@@ -23,14 +24,20 @@ REFUSED = (
 AMID = r"^Trainer\.load: expected to be called between two epochs of the fit that runs, got a call in the midst of one"
 
 
-@pytest.fixture(params=["native", "plain"], autouse=True)
+# Layers that models have more.
+MORE = []
+
+
+@pytest.fixture(params=["native", "plain", "traced"], autouse=True)
 def _engine(request, monkeypatch):
+    MORE[:] = [Gate] if request.param == "traced" else []
     if request.param == "plain":
         monkeypatch.setattr(fit_loop, "engine_for", lambda task, *_: PlainEngine(task, "a test wants it"))
 
 
 def trainer_of(schedule=False, dropout=0.2):
-    model = nn.Sequential(nn.Linear(2, 6, rng=0), nn.Dropout(dropout), nn.Tanh(), nn.Linear(6, 2, rng=1))
+    model = nn.Sequential(nn.Linear(2, 6, rng=0), nn.Dropout(dropout), nn.Tanh(), *(layer(6) for layer in MORE))
+    model.append(nn.Linear(6, 2, rng=1))
     optimizer = optim.Adam(model.parameters(), lr=0.02)
     return Trainer(model, nn.CrossEntropyLoss(), optimizer, schedule=StepLR(optimizer, 2, 0.5) if schedule else None)
 
