@@ -13,6 +13,13 @@ def images(n, side):
     return np.ones((n, 8, side, side), "f4")
 def dense(): return nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 10))
 def convolutions(): return nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+class Traced(nn.Module):
+    def __init__(self, size):
+        self.body = nn.Sequential(nn.BatchNorm1d(size), nn.Linear(size, 64), nn.Dropout(0.1))
+        self.scale, self.gate, self.out = nn.Parameter(np.ones(64, "f4")), nn.Linear(64, 64), nn.Linear(64, 10)
+    def forward(self, x):
+        h = self.body(x) * self.scale
+        return self.out(h + np.tanh(self.gate(h)) / (1 + np.exp(-self.gate(h) * self.scale)))
 class Own(nn.Module):
     def __init__(self, inner):
         self.inner = inner
@@ -20,7 +27,9 @@ class Own(nn.Module):
     def backward(self, g): return self.inner.backward(g)
 x, y = rng.standard_normal((3000, 64)).astype("f4"), rng.integers(0, 10, 3000)
 other, table = nn.Conv2d(8, 8, 3, padding=1), nn.Sequential(nn.Linear(300, 300), nn.Tanh(), nn.Linear(300, 5))
-norm, calls, busy = nn.BatchNorm1d(300), [], []
+norm, calls, busy, gated = nn.BatchNorm1d(300), [], [], Traced(300)
+first = np.ones((40, 300), "f4")
+predict(gated, first), gated(first)  # imports what a trace needs, which no handler may interrupt
 def grow(*_):
     "Models of ever more scratch memory, called, trained and evaluated."
     if busy: return
@@ -32,7 +41,8 @@ def grow(*_):
         other(batch)
         if mode.enabled: other.backward(other(batch) * 0)  # what is interrupted may be under no_grad
         wide = np.ones((10 + 30 * n, 300), "f4")
-        table(wide), norm(wide), predict(table, wide)
+        table(wide), norm(wide), predict(table, wide), predict(gated, wide[:40])
+        if mode.enabled: gated.backward(gated(wide[:40]) * 0)
         optim.SGD(table.parameters(), lr=0.0).step()
     busy.clear()
 def every(seconds, do=grow):
@@ -70,6 +80,8 @@ slow = pytest.mark.slow
         ("convolutions()", "plain()"),
         ("Own(dense())", ""),
         pytest.param("Own(dense())", "plain()", marks=slow),
+        ("Traced(64)", ""),
+        pytest.param("Traced(64)", "plain()", marks=slow),
     ],
 )
 def test_a_signal_handler_may_use_models_during_a_fit(python, model, engine):
@@ -77,7 +89,7 @@ def test_a_signal_handler_may_use_models_during_a_fit(python, model, engine):
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
 
 
-@pytest.mark.parametrize("model", ["dense()", "convolutions()", "Own(dense())"])
+@pytest.mark.parametrize("model", ["dense()", "convolutions()", "Own(dense())", "Traced(64)"])
 def test_a_signal_handler_may_use_models_during_a_prediction(python, model):
     code = f"""
 model = {model}
@@ -135,6 +147,39 @@ print(len(calls) >= 25)
 """
     done = python(PRELUDE + code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+@pytest.mark.parametrize("work", ["model(x)", "model.backward(np.ones_like(model(x)))", "trainer.step(x, y)"])
+def test_a_handler_may_call_cast_and_step_amid_calls_of_a_traced_model(python, work):
+    code = f"""
+model, x, y = Traced(64), x[:200], y[:200]
+trainer, refused = trainer_of(model), []
+def meddle():
+    n = len(calls)
+    calls.append(n)
+    model.astype([np.float32, np.float64][n // 4 % 2])
+    if n % 4 == 1: model(x[:n % 50 + 2])
+    elif n % 4 == 2: trainer.step(x[:n % 50 + 2], y[:n % 50 + 2])
+    elif n % 4 == 3: model.requires_grad_(not model.scale.requires_grad)
+def attempt(do):
+    try: do()
+    except (RuntimeError, ValueError, TypeError) as error: refused.append(str(error))
+def handler(*_):
+    if busy or len(calls) >= 40: return
+    busy.append(1)
+    attempt(meddle)
+    busy.clear()
+every(0.005, handler)
+for turn in range(3000):
+    attempt(lambda: {work})
+    if len(calls) >= 40: break
+signal.setitimer(signal.ITIMER_REAL, 0)
+model.requires_grad_(True).astype(np.float32)
+print(len(calls) >= 40, [each for each in refused if "expected" not in each and "write " not in each])
+print(np.isfinite(model(x)).all(), np.isfinite(trainer.step(x, y)))
+"""
+    done = python(PRELUDE + code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "True []\nTrue True\n", "")
 
 
 @pytest.mark.parametrize("engine", ["", "plain()"])
