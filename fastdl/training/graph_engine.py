@@ -91,10 +91,10 @@ class GraphEngine(NativeEngine):
         assert loss is not None
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
-        found = {id(p): (n, p) for n, p in graph.parameters.items() if p._requires_grad}
         reached = needed(graph, [loss.number])
-        learning = [(n, p) for n, p in found.values() if n in reached]
-        if not learning:
+        read = [(n, p) for n, p in graph.parameters.items() if n in reached]
+        learning = [(n, p) for n, p in read if p._requires_grad]
+        if not read:
             raise InvalidValueError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
         wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]
         gradients = gradient(loss, wanted)

@@ -246,3 +246,13 @@ def test_buffers_of_another_dtype_are_refused():
 
     with pytest.raises(ValueError, match="holds float64 where the graph is of float32"):
         Normed()(ROWS.astype(np.float32))
+
+
+def test_a_fit_of_frozen_parameters_leaves_them_as_they_are():
+    """As that of layers does: another thread may freeze all for a while."""
+    model = Acting().eval().requires_grad_(False)
+    before = model.linear.weight.data.copy()
+    history = trainer_of(model).fit(ROWS, ROWS, epochs=2, batch_size=10)
+    assert history.engine.startswith("native")
+    assert np.isfinite(history["loss"]).all()
+    np.testing.assert_array_equal(model.linear.weight.data, before)
