@@ -17,8 +17,13 @@ from fastdl.training.inference import predict
 warnings.filterwarnings("ignore", message=".*multi-threaded.*")
 rng = np.random.default_rng(0)
 x, y = rng.standard_normal((4000, 64)).astype("f4"), np.arange(4000) % 10
+class Traced(nn.Module):
+    def __init__(self, body):
+        self.body, self.scale = body, nn.Parameter(np.ones(10, "f4"))
+    def forward(self, x): return np.tanh(self.body(x) * self.scale) * self.scale
 model = nn.Sequential(nn.Linear(64, 512), nn.ReLU(), nn.Dropout(0.2), nn.Linear(512, 10))
-if PLAIN:
+if ENGINE == "traced": model = Traced(model)
+if ENGINE == "plain":
     from fastdl.training import fit_loop
     from fastdl.training.engine import PlainEngine
     fit_loop.engine_for = lambda task, *_: PlainEngine(task, "a test wants it")
@@ -34,6 +39,7 @@ def work():
     fastdl.manual_seed(0)
     inner = nn.Sequential(nn.Linear(64, 8), nn.Dropout(0.1), nn.Linear(8, 10))
     Trainer(inner, nn.CrossEntropyLoss(), optim.Adam(inner.parameters())).fit(x[:400], y[:400], epochs=3, batch_size=50)
+    Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.01)).step(x[:50], y[:50])
 def fork(*_):
     if len(forked) >= 3: return
     forked.append(1)
@@ -69,36 +75,39 @@ def fit(callbacks=(), epochs=3):
 """
 
 
-def _forks(python, code, plain=False):
-    done = python(f"PLAIN = {plain}\n{PRELUDE}\n{code}")
+ENGINES = ["native", "plain", "traced"]
+
+
+def _forks(python, code, engine="native"):
+    done = python(f"ENGINE = {engine!r}\n{PRELUDE}\n{code}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "[0, 0, 0]\n", "")
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["native", "plain"])
-def test_a_child_of_a_signal_handler_ends(python, plain):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_child_of_a_signal_handler_ends(python, engine):
     code = (
         "signal.signal(signal.SIGALRM, fork); signal.setitimer(signal.ITIMER_REAL, 0.02, 0.03); fit(); print(ended())"
     )
-    _forks(python, code, plain)
+    _forks(python, code, engine)
 
 
 # Each hook, each way to call it and each engine, in pairs with one another.
 PAIRS = [
-    ("on_epoch_end", False, False),
-    ("on_epoch_end", True, True),
-    ("on_step_end", False, True),
-    ("on_step_end", True, False),
+    ("on_epoch_end", False, ENGINES[0]),
+    ("on_epoch_end", True, ENGINES[1]),
+    ("on_step_end", False, ENGINES[2]),
+    ("on_step_end", True, ENGINES[0]),
 ]
 
 
 @pytest.mark.parametrize(
-    ("hook", "watches", "plain"),
+    ("hook", "watches", "engine"),
     [
         pytest.param(*each, marks=() if each in PAIRS else pytest.mark.slow)
-        for each in product(("on_epoch_end", "on_step_end", "on_checkpoint"), (False, True), (False, True))
+        for each in product(("on_epoch_end", "on_step_end", "on_checkpoint"), (False, True), ENGINES)
     ],
 )
-def test_a_child_of_a_callback_ends(python, plain, hook, watches):
+def test_a_child_of_a_callback_ends(python, engine, hook, watches):
     code = f"""
 class Forking(Callback):
     watches = {watches}
@@ -106,11 +115,12 @@ class Forking(Callback):
 fit([Forking()])
 print(ended())
 """
-    _forks(python, code, plain)
+    _forks(python, code, engine)
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="forks beside threads are not safe there")
-def test_a_child_of_another_thread_ends(python):
+@pytest.mark.parametrize("engine", ["native", "traced"])
+def test_a_child_of_another_thread_ends(python, engine):
     code = """
 def forking():
     for _ in range(3):
@@ -122,10 +132,11 @@ fit(epochs=10)
 other.join()
 print(ended())
 """
-    _forks(python, code)
+    _forks(python, code, engine)
 
 
-def test_a_child_of_a_prediction_ends(python):
+@pytest.mark.parametrize("engine", ["native", "traced"])
+def test_a_child_of_a_prediction_ends(python, engine):
     code = """
 signal.signal(signal.SIGALRM, fork); signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
 for _ in range(2000):
@@ -133,7 +144,7 @@ for _ in range(2000):
     if len(forked) >= 3: break
 print(ended())
 """
-    _forks(python, code)
+    _forks(python, code, engine)
 
 
 def test_a_child_draws_though_another_thread_was_drawing(python):

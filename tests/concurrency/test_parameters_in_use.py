@@ -57,6 +57,13 @@ def change(name, calls, times):
         for thread in threads: thread.join()
     print(sorted(set(failures)))
 """
+TRACED = """
+class Traced(nn.Module):
+    def __init__(self, first, second):
+        self.first, self.second, self.training = first, second, False
+    def forward(self, x): return (x @ self.first.weight.T) @ self.second.weight.T
+model = Traced(model[0], model[2])
+"""
 CALLS = {
     "calls": "[lambda: model(x), lambda: model(x)]",
     "predictions": "[lambda: predict(model, x), lambda: predict(model, x)]",
@@ -65,35 +72,38 @@ CALLS = {
 CHANGES = ("load", "step", "new optimizer", "replaced", "gradients", "frozen", "modes")
 
 
+MODELS = {"layers": "", "traced": TRACED}
+
+
 def changes_beside_calls():
-    """Every change beside all calls; what is not slow has each change beside one kind of them."""
+    """Every change beside all calls of both models; what is not slow has each change beside one kind of them of each."""
     for number, change in enumerate(CHANGES):
-        for calls in CALLS:
-            chosen = calls == ("calls", "predictions")[number % 2]
-            yield pytest.param(change, calls, marks=() if chosen else pytest.mark.slow)
+        for kind in MODELS:
+            for calls in CALLS:
+                chosen = calls == ("calls", "predictions")[(number + (kind == "traced")) % 2]
+                yield pytest.param(change, kind, calls, marks=() if chosen else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(("change", "calls"), list(changes_beside_calls()))
-def test_each_call_sees_one_whole_set_of_weights(python, change, calls):
-    done = python(f"{PRELUDE}\nchange({change!r}, {CALLS[calls]}, 20)")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
+@pytest.mark.parametrize(("change", "model", "calls"), list(changes_beside_calls()))
+def test_each_call_sees_one_whole_set_of_weights(python, change, model, calls):
+    done = python(f"{PRELUDE}
+{MODELS[model]}
+change({change!r}, {CALLS[calls]}, 20)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]
+", "")
 
 
-slow = pytest.mark.slow
+def changes_beside_fits():
+    """Every change beside fits of both models; what is not slow has each change beside one of them."""
+    for number, change in enumerate(["load", "new optimizer", "cast", "gradients", "replaced", "frozen", "modes"]):
+        for place, kind in enumerate(MODELS):
+            yield pytest.param(change, kind, marks=() if (number + place) % 2 else pytest.mark.slow)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        "load",
-        "new optimizer",
-        "cast",
-        "gradients",
-        *(pytest.param(n, marks=slow) for n in ("replaced", "frozen", "modes")),
-    ],
-)
-def test_a_fit_goes_on_beside_changes_of_its_parameters(python, change):
+@pytest.mark.parametrize(("change", "model"), list(changes_beside_fits()))
+def test_a_fit_goes_on_beside_changes_of_its_parameters(python, change, model):
     code = f"""
+{MODELS[model]}
 model.train()
 t = np.zeros((300, 50), "f4")
 trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.0))
