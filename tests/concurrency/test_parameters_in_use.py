@@ -86,11 +86,8 @@ def changes_beside_calls():
 
 @pytest.mark.parametrize(("change", "model", "calls"), list(changes_beside_calls()))
 def test_each_call_sees_one_whole_set_of_weights(python, change, model, calls):
-    done = python(f"{PRELUDE}
-{MODELS[model]}
-change({change!r}, {CALLS[calls]}, 20)")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "[]
-", "")
+    done = python(f"{PRELUDE}\n{MODELS[model]}\nchange({change!r}, {CALLS[calls]}, 20)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 def changes_beside_fits():
@@ -131,7 +128,8 @@ assert all(p.data.shape == p.grad.shape for p in (first, second))
 
 
 @pytest.mark.parametrize(
-    "change", ["load", "step", "replaced", *(pytest.param(n, marks=slow) for n in ("new optimizer", "gradients"))]
+    "change",
+    ["load", "step", "replaced", *(pytest.param(n, marks=pytest.mark.slow) for n in ("new optimizer", "gradients"))],
 )
 def test_a_backward_beside_changes_of_its_parameters(python, change):
     code = f"""
