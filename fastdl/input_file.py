@@ -52,13 +52,18 @@ def open_regular(path: str | os.PathLike[str], owner: str) -> BufferedReader:
     """
     place = as_path(path, owner)
     _refuse_irregular(place.stat().st_mode, place, owner)  # before it is opened: some devices act on that
-    descriptor = os.open(place, FLAGS)
-    try:
-        _refuse_irregular(os.fstat(descriptor).st_mode, place, owner)  # another file may have taken its place
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
-        raise
+
+    def opened(name: str, _: int) -> int:
+        descriptor = os.open(name, FLAGS)
+        try:
+            _refuse_irregular(os.fstat(descriptor).st_mode, place, owner)  # another file may have taken its place
+            return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    # The file closes its descriptor, and nobody else: a signal handler may raise an exception at any time.
+    return open(place, "rb", opener=opened)
 
 
 def _refuse_irregular(mode: int, place: Path, owner: str) -> None:

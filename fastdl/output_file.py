@@ -110,13 +110,7 @@ def continued(path: str | os.PathLike[str], owner: str) -> BinaryIO:
     """
     place = as_path(path, owner)
     _target(path)
-    descriptor = os.open(place, FLAGS | os.O_RDWR | os.O_APPEND | os.O_CREAT, NEW)
-    try:
-        _refuse_irregular(os.fstat(descriptor).st_mode, place)
-        return os.fdopen(descriptor, "a+b")
-    except BaseException:
-        os.close(descriptor)
-        raise
+    return _opened(place, "a+b", FLAGS | os.O_RDWR | os.O_APPEND | os.O_CREAT, NEW)
 
 
 def _target(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
@@ -150,13 +144,28 @@ def _unnamed(folder: Path, mode: int) -> BinaryIO | None:
     if not hasattr(os, "O_TMPFILE"):
         return None
     try:
-        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, mode), "w+b")
+        return _opened(folder, "w+b", os.O_TMPFILE | os.O_RDWR, mode)
     except OSError:  # if not for that, opening one with a name will tell
         return None
 
 
 def _named(path: Path, mode: int) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode), "w+b")
+    return _opened(path, "w+b", os.O_CREAT | os.O_EXCL | os.O_RDWR, mode)
+
+
+def _opened(path: Path, mode: str, flags: int, permissions: int) -> BinaryIO:
+    """A regular file. It closes its descriptor, and nobody else: a signal handler may raise an exception at any time."""
+
+    def opened(name: str, _: int) -> int:
+        descriptor = os.open(name, flags, permissions)
+        try:
+            _refuse_irregular(os.fstat(descriptor).st_mode, path)
+            return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    return open(path, mode, opener=opened)  # pyright: ignore[reportReturnType]
 
 
 def _link(file: BinaryIO, path: Path) -> None:

@@ -4,12 +4,14 @@ import errno
 import os
 import socket
 import stat
+import sys
 
 import numpy as np
 import pytest
 
 import fastdl
 from fastdl import Trainer, nn, optim, output_file
+from fastdl.input_file import open_regular
 from fastdl.output_file import check_file, continued, replacing, write_atomically
 
 
@@ -359,3 +361,37 @@ def test_saving_over_a_fifo_is_an_error_and_0600_stays(tmp_path, monkeypatch):
     assert mode("p") == 0o600
     assert (fastdl.load("p").model.weight.data == m.weight.data).all()
     assert np.isfinite(m.weight.data).all()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")
+@pytest.mark.parametrize("write", [False, True])
+def test_an_exception_of_a_signal_handler_at_any_moment_of_opening_is_the_users(tmp_path, write):
+    """Nobody closes a descriptor twice: it may be another file's by then."""
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+
+    def raise_at(number):
+        events = []
+
+        def at_event(frame, event, _):
+            events.append(event)
+            if len(events) == number:
+                raise KeyError  # as a handler would
+            return at_event
+
+        return at_event
+
+    raised = 0
+    for number in range(1, 500):
+        before = sys.gettrace()
+        sys.settrace(raise_at(number))
+        try:
+            file = continued(path, "writer") if write else open_regular(path, "reader")
+        except KeyError:
+            raised += 1
+        else:
+            break
+        finally:
+            sys.settrace(before)
+    file.close()
+    assert raised > 20

@@ -145,11 +145,10 @@ def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere(around):
             return self.scale * x
 
     def run():
-        with pytest.raises(TypeError, match="got a call outside of a trace"):
-            around(Written())(ROWS)
+        np.testing.assert_array_equal(around(Written())(ROWS), wanted)
         ran.append(1)
 
-    ran = []
+    ran, wanted = [], around(Written())(ROWS)
     np.testing.assert_array_equal(Acting(run).eval()(ROWS), Acting().eval()(ROWS))
     assert len(ran) == 2
 
