@@ -382,7 +382,7 @@ def test_an_exception_of_a_signal_handler_at_any_moment_of_opening_is_the_users(
         return at_event
 
     raised = 0
-    for number in range(1, 500):
+    for number in range(1, 5000):
         before = sys.gettrace()
         sys.settrace(raise_at(number))
         try:
