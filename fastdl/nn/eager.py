@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from fastdl.graph.eager import EagerGraph, python
 from fastdl.graph.gradient import gradient
 from fastdl.graph.value import NotTraceableError, Value, apart, current
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import check_versions, gradients_of_shapes, not_computed
+from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
 from fastdl.nn.stateful import gradients_aside, run_backward, run_forward
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ class EagerRecord:
         self._parameters = list(graph.parameters.values())
         self._versions = [parameter.version for parameter in self._parameters]
         # Modules in Python keep what their backward reads in attributes.
-        self._turn = RLock() if graph.calls() else nullcontext()
+        self._held = ThreadLock().held if graph.calls() else nullcontext
 
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""
@@ -107,7 +106,7 @@ class EagerRecord:
         seeds = gradients_of_shapes(module, grad_output, shapes, self._graph.dtype)
         learning = [parameter for parameter in self._parameters if parameters and parameter._requires_grad]
         inputs = [value for _, value in leaves(self._given)]
-        with self._turn, Access(reads=self._parameters, writes_gradients=learning):
+        with self._held(), Access(reads=self._parameters, writes_gradients=learning):
             check_versions(module, self._parameters, self._versions)
             arrays = self._gradients(inputs, learning, seeds, parameters)
             for parameter, array in zip(learning, arrays[len(inputs) :], strict=False):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -11,6 +14,22 @@ from fastdl.data.nested import leaves
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
+
+
+class ThreadLock:
+    """Lets one thread at a time into a block, also amid its own; a forked child finds it free."""
+
+    def __init__(self) -> None:
+        self._of = os.getpid(), RLock()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait for the other threads of this process, and hold the lock inside the block."""
+        process, lock = self._of
+        if process != os.getpid():
+            process, lock = self._of = os.getpid(), RLock()
+        with lock:
+            yield
 
 
 def not_computed(module: Any, output: Any) -> InvalidTypeError:

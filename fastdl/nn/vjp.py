@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from itertools import product
-from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from fastdl._kernels.access import Access
@@ -15,6 +14,7 @@ from fastdl.nn import stateful
 from fastdl.nn.copying import copy_of
 from fastdl.nn.flat import is_own
 from fastdl.nn.grad_mode import mode
+from fastdl.nn.records import ThreadLock
 from fastdl.nn.running import run_backward, run_forward_of
 from fastdl.validation import true_or_false
 
@@ -38,13 +38,14 @@ def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any
     named = list(twin.named_parameters())
     versions = [parameter.version for _, parameter in named]
     parameters = [parameter for _, parameter in named]
-    backward_turn: AbstractContextManager[Any]
+    backward_turn: Callable[[], AbstractContextManager[Any]]
     if own:
         buffered = [each for each in modules if each._buffer_names]
         forward_turn, before = Access(reads=parameters, writes=buffered), None
-        backward_turn = Access(reads=parameters, writes_gradients=parameters)
+        turn = Access(reads=parameters, writes_gradients=parameters)
+        backward_turn = lambda: turn  # noqa: E731
     else:  # modules in Python have no turn, for their code may wait for other threads
-        forward_turn, backward_turn, before = nullcontext(), RLock(), stateful.Twins(module, twin)
+        forward_turn, backward_turn, before = nullcontext(), ThreadLock().held, stateful.Twins(module, twin)
     with forward_turn:
         y, saved = _recorded(twin, inputs)
     if before is not None:
@@ -53,7 +54,7 @@ def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any
     def pullback(grad_output: Any, parameters: bool = True) -> Any:
         """Return the gradient with respect to the inputs; add to the parameters' gradients if `parameters`."""
         adds = true_or_false(parameters, "parameters", "pullback")
-        with backward_turn, nullcontext() if own or adds else stateful.gradients_aside(twin):
+        with backward_turn(), nullcontext() if own or adds else stateful.gradients_aside(twin):
             for (name, parameter), version in zip(named, versions, strict=True):
                 if parameter.version != version:
                     raise InvalidStateError(

@@ -88,10 +88,50 @@ def test_calls_do_not_wait_for_another_threads_trace(traced_elsewhere):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded")
 def test_a_child_calls_a_model_that_another_thread_was_tracing(traced_elsewhere):
+    assert ended(lambda: traced_elsewhere(ROWS))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded")
+@pytest.mark.parametrize("around", [False, True])
+def test_a_child_calls_a_pullback_that_another_thread_was_calling(around):
+    amid, release, main = threading.Event(), threading.Event(), threading.current_thread()
+
+    class Waits(nn.Module):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_output):
+            if threading.current_thread() is not main:
+                amid.set()
+                release.wait(TIMEOUT)
+            return grad_output
+
+    class Around(nn.Module):
+        def __init__(self):
+            self.inner = Waits()
+
+        def forward(self, x):
+            return 2 * self.inner(x)
+
+    model = Around() if around else nn.Sequential(Waits())
+    _, pullback = model.vjp(ROWS)
+    other = threading.Thread(target=pullback, args=(ROWS,))
+    other.start()
+    assert amid.wait(TIMEOUT)
+    try:
+        assert ended(lambda: pullback(ROWS))
+    finally:
+        release.set()
+        other.join()
+
+
+def ended(call):
+    """Whether a forked child ends in time, with finite results of a call."""
     child = os.fork()
     if child == 0:
         try:
-            os._exit(0 if np.isfinite(traced_elsewhere(ROWS)).all() else 2)
+            os._exit(0 if np.isfinite(call()).all() else 2)
         finally:
             os._exit(1)
     for _ in range(1000):
@@ -102,7 +142,7 @@ def test_a_child_calls_a_model_that_another_thread_was_tracing(traced_elsewhere)
     else:
         os.kill(child, 9)
         status = os.waitpid(child, 0)[1]
-    assert os.waitstatus_to_exitcode(status) == 0
+    return os.waitstatus_to_exitcode(status) == 0
 
 
 def test_a_mode_that_changes_amid_a_trace():

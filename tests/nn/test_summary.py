@@ -357,3 +357,14 @@ def test_each_case_has_one_table_by_plan_and_by_run(case):
 def test_long_rows_take_time_that_grows_with_their_length():
     model = in_python(nn.Sequential(*[nn.ReLU() for _ in range(3000)]))
     assert [row.name for row in model.summary(2).rows] == ["", *map(str, range(3000))]
+
+
+def test_parameters_of_ones_own_are_read_as_in_a_trace():
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.body, self.scale = nn.Linear(3, 2), nn.Parameter(np.ones(2, np.float32))
+
+        def forward(self, x):
+            return self.body(x) * self.scale
+
+    assert columns(Scaled().summary(3)) == [("", (2,), 2, 0), ("body", (2,), 8, 6)]
