@@ -22,6 +22,7 @@ from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace
 from fastdl.graph.value import NotTraceableError, Value, apart, current
 from fastdl.messages import shown
+from fastdl.nn import eager
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
@@ -76,8 +77,6 @@ def recorded(
             return record.output, record if keeps else None
         except NotTracedError:
             programs.refused = True
-    from fastdl.nn import eager
-
     try:
         record = eager.run(module, inputs, named, _dtype(module, (inputs, named)))
     except NotTraceableError as error:
@@ -92,9 +91,7 @@ def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
         raise NotTracedError(f"{type(module).__name__} has traced = False")
     if not module._forward_only and (module._stateful or "forward" in vars(module)):
         if at_once and len(values) == len(inputs) and not named:
-            from fastdl.nn.eager import call_in_python
-
-            return call_in_python(module, inputs)
+            return eager.call_in_python(module, inputs)
         raise NotTracedError(f"{type(module).__name__} has a backward in Python")
     return module._apply(*inputs, **named)
 
