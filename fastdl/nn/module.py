@@ -67,6 +67,8 @@ class Module(Copying):
     _keeps_shape: bool = False
     # Whether forward stores in attributes what backward reads; else it returns it (Layer).
     _stateful: bool = True
+    # What the attributes of all modules inside were found for, and these.
+    _known: tuple[Any, list[dict[str, Any]]] | None = None
     # Whether such a module is called itself: a list of modules is not.
     _is_called: bool = True
 
@@ -223,9 +225,20 @@ class Module(Copying):
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
             raise InvalidTypeError("train", "True or False", shown(mode))
-        for module in self.modules():
-            module.training = bool(mode)
+        mode = bool(mode)
+        for attributes in self._known_attributes():
+            attributes["training"] = mode
         return self
+
+    def _known_attributes(self) -> list[dict[str, Any]]:
+        """Those of all modules inside, which are looked for anew where the model has changed."""
+        known = self._known
+        if known is None or not known[0].stands():
+            from fastdl.nn.flat import watch
+
+            unchanged = watch(self, passing={"training"})  # first: another thread may change the model meanwhile
+            known = vars(self)["_known"] = unchanged, [vars(module) for module in self.modules()]
+        return known[1]
 
     def eval(self: _Self) -> _Self:
         """Set evaluation mode here and in all modules inside; returns self."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Calls, copies and pickles of a model go down its levels one in another, which Python bounds.
 DEEPEST = 100
 # Attributes of layers that calls leave, and that make the next one faster: no part of a model's state.
-TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_seen", "_evaluation", "_turns", "_origin"})
+TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_seen", "_evaluation", "_known", "_turns", "_origin"})
 # What holds values without being a part of a model.
 MAPPINGS = (dict, UserDict, MappingProxyType)
 PLAIN = (*MAPPINGS, list, tuple, set, frozenset, deque, UserList, np.ndarray)

@@ -249,6 +249,20 @@ def test_train_and_eval_reach_every_module_and_return_the_model():
     assert [module.training for module in net.modules()] == [True, True, False, True]
 
 
+def test_modes_reach_modules_that_come_later():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.5)))
+    model.eval().train().eval()
+    model.append(nn.Dropout(0.5))
+    model[1].append(nn.ReLU())
+    model[1]._layers["0"] = nn.Dropout(0.1)
+    model.first = nn.Tanh()
+    assert not any(module.training for module in model.eval().modules())
+    assert all(module.training for module in model.train().modules())
+    twin = copy.deepcopy(model)
+    assert not any(module.training for module in twin.eval().modules())
+    assert all(module.training for module in model.modules())
+
+
 @pytest.mark.parametrize("mode", [None, 1, "yes"])
 def test_train_wants_true_or_false(mode):
     with pytest.raises(TypeError, match="train: expected True or False"):
