@@ -19,6 +19,7 @@ from fastdl.nn.class_loss import CrossEntropyLoss as CrossEntropyLoss
 from fastdl.nn.class_loss import NLLLoss as NLLLoss
 from fastdl.nn.collection import ModuleDict as ModuleDict
 from fastdl.nn.collection import ModuleList as ModuleList
+from fastdl.nn.collection import ParameterList as ParameterList
 from fastdl.nn.container import Parallel as Parallel
 from fastdl.nn.container import Residual as Residual
 from fastdl.nn.container import Sequential as Sequential
@@ -59,7 +60,7 @@ for _name, _value in list(vars().items()):
     if (
         isinstance(_value, type)
         and issubclass(_value, Module)
-        and not issubclass(_value, (Loss, ModuleDict, ModuleList))
+        and not issubclass(_value, (Loss, ModuleDict, ModuleList, ParameterList))
     ):
         _LAYERS[_name] = _value
 del _LAYERS["Module"]

@@ -12,7 +12,7 @@ from fastdl.testing import CASES
 
 BASES = {nn.Module, nn.Activation, nn.Loss, optim.Optimizer}
 # What computes nothing.
-COLLECTIONS = {nn.ModuleList, nn.ModuleDict}
+COLLECTIONS = {nn.ModuleList, nn.ModuleDict, nn.ParameterList}
 # Modules without arithmetic of their own: the table of entry points, the check of arrays, the number of threads, and programs,
 # which call the kernels of other files.
 NO_KERNELS = {

@@ -240,3 +240,65 @@ def test_names_are_torchs():
     ours = Listed()
     ours.load_state_dict({name: tensor.numpy() for name, tensor in theirs.state_dict().items()})
     assert list(ours.state_dict()) == list(theirs.state_dict())
+
+
+class Polynomial(nn.Module):
+    """Parameters in a list, used as they are."""
+
+    def __init__(self, dtype=np.float64):
+        self.weights = nn.ParameterList(np.full(3, 0.1 * n, dtype) for n in range(4))
+
+    def forward(self, x):
+        return sum(weight * x**power for power, weight in enumerate(self.weights))
+
+
+def test_parameters_in_a_list_are_traced_trained_and_saved():
+    model, x = Polynomial(), np.random.default_rng(0).normal(size=(200, 3))
+    assert list(model.state_dict()) == [f"weights.{n}" for n in range(4)]
+    np.testing.assert_allclose(model(x), sum(0.1 * n * x**n for n in range(4)))
+    trainer = Trainer(model, nn.MSELoss(), optim.Adam(model.parameters(), lr=0.05))
+    history = trainer.fit(x, 1 - 2 * x + x**3, epochs=60, batch_size=20)
+    assert history.engine.startswith("native")
+    assert history["loss"][-1] < 1e-2
+    np.testing.assert_allclose(model.weights[1].data, -2, atol=0.1)
+    twin = copy.deepcopy(model)
+    assert twin.weights[0] is not model.weights[0]
+    np.testing.assert_array_equal(twin(x), model(x))
+    assert {p.dtype for p in twin.astype(np.float32).parameters()} == {np.dtype(np.float32)}
+
+
+def test_a_list_of_parameters_is_a_list():
+    one, two, three = (nn.Parameter(np.full(1, float(n))) for n in range(3))
+    parameters = nn.ParameterList([one, two])
+    assert (len(parameters), parameters[-1], list(parameters)) == (2, two, [one, two])
+    assert parameters.append(three) is parameters
+    assert list(parameters[1:]) == [two, three]
+    assert isinstance(parameters[1:], nn.ParameterList)
+    del parameters[0]
+    assert list(parameters.state_dict()) == ["0", "1"]
+    parameters.insert(0, one)
+    parameters[1:] = []
+    assert list(parameters.named_parameters()) == [("0", one)]
+    assert list(parameters + nn.ParameterList([two])) == [one, two]
+    assert repr(parameters) == parameters.spec() == "ParameterList(1 parameters)"
+
+
+@pytest.mark.parametrize("wrong", [nn.Tanh(), 1.0, [1.0], None])
+def test_a_list_of_parameters_holds_nothing_else(wrong):
+    parameters = nn.ParameterList()
+    with pytest.raises(TypeError, match="ParameterList: expected a Parameter, or an array to make one of, got"):
+        parameters.append(wrong)
+    with pytest.raises(TypeError, match="expected an array of float32 or float64, got int64"):
+        parameters.append(np.arange(3))
+    with pytest.raises(IndexError, match="ParameterList: expected the number of one of 0 parameters, got 0"):
+        parameters[0]
+    with pytest.raises(TypeError, match="ParameterList has no forward"):
+        parameters(np.ones(1))
+    assert len(parameters) == 0
+
+
+def test_tied_parameters_in_a_list_are_one():
+    tied = nn.Parameter(np.ones(2))
+    parameters = nn.ParameterList([tied, tied])
+    assert len(list(parameters.parameters())) == 1
+    assert list(parameters.state_dict()) == ["0", "1"]
