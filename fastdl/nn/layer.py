@@ -61,7 +61,12 @@ class Layer(Module):
 
     def forward(self, x: Any) -> Any:
         """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
-        y, saved = self._forward(x)
+        try:
+            y, saved = self._forward(x)
+        except TypeError:
+            if type(x) is Value:
+                return self._call_traced((x,), {})
+            raise
         if mode.enabled:
             self._kept = saved
         return y

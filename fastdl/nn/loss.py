@@ -60,8 +60,6 @@ class Loss(Layer):
         return weighed_gradient(lambda traced: self.function(traced, target), output)
 
     def __call__(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if type(output) is Value:
-            return self._apply(output, target)
         return self.forward(output, target)
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
@@ -81,6 +79,8 @@ class Loss(Layer):
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
+        if type(output) is Value:
+            return self._apply(output, target)
         loss, saved = self._forward(output, target)
         if mode.enabled:
             self._kept = saved

@@ -323,3 +323,44 @@ def test_parameters_have_arrays_methods_in_a_trace_and_only_there(name):
     if name != "astype":  # which changes a parameter
         with pytest.raises(AttributeError, match=f"'Parameter' object has no attribute '{name}'"):
             getattr(weight, name)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [nn.Linear(4, 3, rng=0), nn.Tanh(), nn.LayerNorm(3), nn.BatchNorm1d(3), nn.Dropout(0.0), nn.Softmax()],
+        [nn.Sequential(nn.Linear(4, 4, rng=0), nn.ReLU()), nn.Residual(nn.Linear(4, 4, rng=1)), nn.Activation(np.sin)],
+        [nn.Conv2d(1, 2, 3, rng=0), nn.MaxPool2d(2), nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+    ],
+)
+def test_forward_of_a_layer_is_its_call(layers):
+    class Calls(nn.Module):
+        def __init__(self):
+            self.layers = nn.ModuleList(layers)
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer.forward(x)
+            return x
+
+    shape = (5, 1, 8, 8) if isinstance(layers[0], nn.Conv2d) else (5, 4)
+    x = np.random.default_rng(0).normal(size=shape).astype(F32)
+    model, plain = Calls(), nn.Sequential(*layers)
+    wanted = plain(x)
+    weights = np.cos(np.arange(wanted.size, dtype=F32)).reshape(wanted.shape)
+    gx = plain.backward(weights)
+    np.testing.assert_allclose(model(x), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.backward(weights), gx, rtol=1e-5, atol=1e-6)
+    with fastdl.eager():
+        np.testing.assert_allclose(model(x), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_forward_of_a_loss_is_its_call_in_a_trace():
+    losses = []
+    for criterion in (lambda y, t: nn.MSELoss().forward(y, t), nn.MSELoss()):
+        net = nn.Sequential(nn.Linear(4, 1, rng=0))
+        trainer = fastdl.Trainer(net, criterion, optim.SGD(net.parameters(), lr=0.1))
+        history = trainer.fit(X.astype(F32), X[:, :1].astype(F32), epochs=3, batch_size=5, seed=0)
+        assert history.engine.startswith("native")
+        losses.append(history["loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-5)
