@@ -68,12 +68,21 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         training: the mode of all parts; None for the model's own.
         buffers: whether the copy has buffers of its own.
     """
+    return copies_of(model, training, buffers)[0]
+
+
+def copies_of(
+    model: Module, training: bool | None, buffers: bool = False
+) -> tuple[Module, list[tuple[Module, Module]]]:
+    """What `copy_of` returns, and each module that has been copied with its copy."""
     copies: dict[int, Any] = {}
+    pairs: list[tuple[Module, Module]] = []
 
     def copied(module: Module) -> Module:
         if id(module) in copies:
             return copies[id(module)]
         copies[id(module)] = copy = object.__new__(type(module))
+        pairs.append((module, copy))
         for name in slots(type(module)):
             if hasattr(module, name):
                 setattr(copy, name, part(getattr(module, name)))
@@ -111,4 +120,4 @@ def copy_of(model: Module, training: bool | None, buffers: bool = False) -> Modu
         make: Any = getattr(value, "_make", type(value))  # a named tuple's
         return make(parts)
 
-    return copied(model)
+    return copied(model), pairs

@@ -80,10 +80,9 @@ def _go_on(before: Left, saved: Left) -> None:
 
 
 class Twins:
-    """The modules of a model beside those of a copy that runs in its place."""
+    """The modules of a model beside those of a copy that runs in its place, in pairs."""
 
-    def __init__(self, model: Module, copy: Module) -> None:
-        pairs = zip(model.modules(), copy.modules(), strict=True)
+    def __init__(self, pairs: list[tuple[Module, Module]]) -> None:
         self._pairs = [(one, other, vars(other).copy()) for one, other in pairs if one._stateful]
 
     def hand_back(self) -> None:

@@ -11,7 +11,7 @@ from fastdl._kernels.access import Access
 from fastdl.errors import InvalidStateError, InvalidTypeError
 from fastdl.messages import shown
 from fastdl.nn import stateful
-from fastdl.nn.copying import copy_of
+from fastdl.nn.copying import copies_of
 from fastdl.nn.flat import is_own
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.records import ThreadLock
@@ -28,13 +28,14 @@ def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any
         from fastdl.nn import forward_only
 
         return forward_only.vjp(module, inputs)
-    modules = list(module.modules())
+    twin, pairs = copies_of(module, None)
+    modules = [one for one, _ in pairs]
     for part, name in product(modules, ("forward", "backward", "backward_parameters")):
         if name in vars(part):  # it would call the part, not its copy
             raise InvalidTypeError(
                 shown(module), f"a class to define {name}", f"one assigned to {shown(part)}", "write a subclass"
             )
-    twin, own = copy_of(module, None), all(map(is_own, modules))
+    own = all(map(is_own, modules))
     named = list(twin.named_parameters())
     versions = [parameter.version for _, parameter in named]
     parameters = [parameter for _, parameter in named]
@@ -45,7 +46,7 @@ def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any
         turn = Access(reads=parameters, writes_gradients=parameters)
         backward_turn = lambda: turn  # noqa: E731
     else:  # modules in Python have no turn, for their code may wait for other threads
-        forward_turn, backward_turn, before = nullcontext(), ThreadLock().held, stateful.Twins(module, twin)
+        forward_turn, backward_turn, before = nullcontext(), ThreadLock().held, stateful.Twins(pairs)
     with forward_turn:
         y, saved = _recorded(twin, inputs)
     if before is not None:

@@ -295,3 +295,26 @@ def test_a_fit_of_frozen_parameters_leaves_them_as_they_are():
     assert history.engine.startswith("native")
     assert np.isfinite(history["loss"]).all()
     np.testing.assert_array_equal(model.linear.weight.data, before)
+
+
+def test_a_pullback_of_a_model_that_gets_a_layer_while_it_is_copied(monkeypatch):
+    class Own(nn.Module):
+        def forward(self, x):
+            return 2 * x
+
+        def backward(self, grad_output):
+            return 2 * grad_output
+
+    from fastdl.nn import vjp
+
+    model, copies_of = nn.Sequential(Own()), vjp.copies_of
+
+    def copied(*arguments):
+        found = copies_of(*arguments)
+        model.append(Own())  # as another thread may
+        return found
+
+    monkeypatch.setattr(vjp, "copies_of", copied)
+    y, pullback = model.vjp(ROWS)
+    np.testing.assert_array_equal(y, 2 * ROWS)
+    np.testing.assert_array_equal(pullback(y), 4 * ROWS)
