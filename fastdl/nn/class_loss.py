@@ -14,6 +14,7 @@ from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.loss import Loss, as_weight
+from fastdl.nn.softmax import LogSoftmax
 from fastdl.validation import as_array, real_number
 
 
@@ -66,6 +67,16 @@ class _ClassLoss(Loss):
             where = f" at index {', '.join(str(int(i)) for i in place)}" if wanted else ""
             raise InvalidValueError(shown(self), f"class indices from 0 to {classes - 1}", f"{target[place]}{where}")
         return indices.reshape(wanted[0] if wanted else 1, prod(wanted[1:])), count
+
+    def _picked(self, logp: Any, target: Any) -> tuple[Any, Any]:
+        """-weight[t] logp[t] of traced values for each class index t, 0 where it is ignored; and where it is not."""
+        counts: Any = target != self.ignore_index
+        # What is negative else is no class, and is found out as such.
+        index = np.where(counts, np.where(target < 0, logp.shape[1], target), 0)
+        losses: Any = -np.squeeze(np.take_along_axis(logp, np.expand_dims(index, 1), 1), 1)
+        if self.weight is not None:
+            losses = losses * np.take(logp.graph.constant(self.weight), index)
+        return np.where(counts, losses, 0.0), counts
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         if target.dtype.kind == "f":
@@ -150,6 +161,10 @@ class NLLLoss(_ClassLoss):
     Source: torch.nn.NLLLoss.
     """
 
+    def function(self, output: Any, target: Any) -> Any:
+        """Return the loss of each target, of traced values."""
+        return self._picked(output, target)[0]
+
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
         return self._planned("nll", plan, x, target)
 
@@ -230,6 +245,16 @@ class CrossEntropyLoss(_ClassLoss):
             divisor = self._divisor(t, count, weight)
             kernels.cross_entropy_forward(x, t, weight, self.ignore_index, self.label_smoothing, p, losses)
         return self._reduced(losses, divisor, _places(shape)), (p, t, weight, divisor, shape)
+
+    def function(self, output: Any, target: Any) -> Any:
+        """Return the loss of each target, of traced values."""
+        logp, smoothing, classes = LogSoftmax(1)(output), self.label_smoothing, output.shape[1]
+        weight: Any = 1.0 if self.weight is None else self.weight.reshape(-1, *[1] * (output.ndim - 2))
+        of_all: Any = -np.sum(weight * logp, axis=1)
+        if target.dtype.kind == "f":
+            return smoothing / classes * of_all - (1 - smoothing) * np.sum(weight * target * logp, axis=1)
+        losses, counts = self._picked(logp, target)
+        return (1 - smoothing) * losses + smoothing / classes * np.where(counts, of_all, 0.0)
 
     def _objective(self, plan: Any, x: Any, target: NDArray[Any]) -> Any:
         name = "cross_entropy_probabilities" if target.dtype.kind == "f" else "cross_entropy"

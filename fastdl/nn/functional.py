@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.errors import InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.value import Value
 from fastdl.nn.activation import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
@@ -175,13 +174,6 @@ def _layer(layer: Module, x: Any) -> Any:
 
 def _loss(loss: Any, x: Any, target: Any) -> Any:
     if isinstance(x, Value):
-        if loss.reduction == "none":
-            raise InvalidValueError(
-                type(loss).__name__,
-                "a reduction in traced code",
-                "'none'",
-                "write the loss in NumPy, one for each sample",
-            )
         return loss(x, target)
     with no_grad():
         return loss(np.asarray(x), target)

@@ -192,6 +192,9 @@ class _Elementwise(Loss):
         spread = {name: None if factor is None else self._like(factor, name, rows) for name, factor in factors.items()}
         return plan.loss("elementwise", attributes, **spread, **self._reduction_options())
 
+    def _weighed(self, losses: Any) -> Any:
+        return losses if self.weight is None else losses * self.weight
+
     def _like(self, factor: NDArray[Any], name: str, x: NDArray[Any]) -> NDArray[Any]:
         """The factor spread over the shape of x."""
         try:
@@ -215,6 +218,10 @@ class MSELoss(_Elementwise):
 
     kind = "mse"
 
+    def function(self, output: Any, target: Any) -> Any:
+        """Return (output - target)^2."""
+        return np.square(output - target)
+
 
 class MAELoss(_Elementwise):
     """l = |output - target|; the derivative at 0 is 0. Also under torch's name L1Loss.
@@ -227,6 +234,10 @@ class MAELoss(_Elementwise):
     """
 
     kind = "mae"
+
+    def function(self, output: Any, target: Any) -> Any:
+        """Return |output - target|."""
+        return np.abs(output - target)
 
 
 L1Loss = MAELoss
@@ -254,6 +265,12 @@ class HuberLoss(_Elementwise):
         if self.delta <= 0:
             raise InvalidValueError("HuberLoss", "a positive number", delta, argument="delta")
 
+    def function(self, output: Any, target: Any) -> Any:
+        """Return the loss of each element."""
+        d = output - target
+        size = np.abs(d)
+        return np.where(size <= self.delta, 0.5 * d * d, self.delta * (size - 0.5 * self.delta))
+
 
 class BCELoss(_Elementwise):
     """l = -w (t log x + (1 - t) log(1 - x)) for probabilities x and targets t, both in [0, 1].
@@ -280,6 +297,11 @@ class BCELoss(_Elementwise):
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.weight = as_weight(weight, "weight", "BCELoss")
+
+    def function(self, output: Any, target: Any) -> Any:
+        """Return the loss of each element."""
+        yes, no = np.maximum(np.log(output), -100.0), np.maximum(np.log1p(-output), -100.0)
+        return self._weighed(-(target * yes + (1 - target) * no))
 
     def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         for name, array in (("output", output), ("target", target)):
@@ -320,6 +342,12 @@ class BCEWithLogitsLoss(_Elementwise):
         super().__init__(reduction)
         self.weight = as_weight(weight, "weight", "BCEWithLogitsLoss")
         self.pos_weight = as_weight(pos_weight, "pos_weight", "BCEWithLogitsLoss")
+
+    def function(self, output: Any, target: Any) -> Any:
+        """Return the loss of each element."""
+        factor = 1.0 if self.pos_weight is None else 1 + (self.pos_weight - 1) * target
+        softplus = np.log1p(np.exp(-np.abs(output))) + np.maximum(-output, 0.0)
+        return self._weighed((1 - target) * output + factor * softplus)
 
 
 def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:

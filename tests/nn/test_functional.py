@@ -90,3 +90,57 @@ def test_dropout_is_off_in_evaluation_and_scales_in_training():
     assert abs(kept.mean() - 1) < 0.2
     np.testing.assert_array_equal(model.eval()(ones), ones)
     np.testing.assert_array_equal(functional.dropout(ones, 0.5, training=False), ones)
+
+
+OF_EACH = {
+    **LOSSES,
+    "huber": (nn.HuberLoss(delta=0.3), X, T),
+    "weighed": (nn.BCELoss(weight=[1.0, 2.0, 0.5, 0.0]), T, (T > 0.5).astype(float)),
+    "positives": (nn.BCEWithLogitsLoss(weight=[1.0, 2.0, 0.5, 3.0], pos_weight=[3.0]), 40 * X, T),
+    "at zero": (nn.BCEWithLogitsLoss(), 0 * X, T),
+    "ignored": (nn.NLLLoss(weight=[1.0, 2.0, 0.5, 3.0], ignore_index=1), X, CLASSES),
+    "smoothed": (nn.CrossEntropyLoss([1.0, 2.0, 0.5, 3.0], ignore_index=-7, label_smoothing=0.2), X, CLASSES),
+    "with -7": (nn.CrossEntropyLoss(ignore_index=-7, label_smoothing=0.2), X, np.where(CLASSES == 1, -7, CLASSES)),
+    "probabilities": (nn.CrossEntropyLoss([1.0, 2.0, 0.5, 3.0], label_smoothing=0.2), X, T),
+    "places": (
+        nn.CrossEntropyLoss([1.0, 2.0, 0.5]),
+        np.stack([X, 2 * X, X**2], axis=1),
+        CLASSES[:, None] * [1, 0, 0, 0] % 3,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_EACH)
+def test_losses_that_are_not_reduced_are_those_of_the_class_also_in_a_trace(name):
+    kind, x, target = OF_EACH[name]
+    loss = type(kind).__new__(type(kind))
+    vars(loss).update({**vars(kind), "reduction": "none"})
+    wanted = loss(x, target)
+    weights = np.random.default_rng(4).standard_normal(wanted.shape)
+    gx = loss.backward(weights)
+
+    class Losses(nn.Module):
+        def forward(self, x, target):
+            return loss(x, target)
+
+    model = Losses()
+    np.testing.assert_allclose(model(x, target), wanted, rtol=1e-9, atol=1e-12)
+    found = model.backward(weights)
+    np.testing.assert_allclose(found[0], gx, rtol=1e-9, atol=1e-12)
+
+
+def test_functions_give_the_loss_of_each():
+    found = fastdl.grad(lambda x: np.sum(functional.cross_entropy(x, CLASSES, reduction="none") * np.arange(6)))(X)
+    loss = nn.CrossEntropyLoss(reduction="none")
+    loss(X, CLASSES)
+    np.testing.assert_allclose(found, loss.backward(np.arange(6.0)), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [-1, 4])
+def test_a_target_that_is_no_class_is_an_error_also_in_a_trace(wrong):
+    class Losses(nn.Module):
+        def forward(self, x, target):
+            return functional.cross_entropy(x, target, reduction="none")
+
+    with pytest.raises(IndexError, match=r"test_functional\.py:\d+: expected indices within the axis"):
+        Losses()(X, np.where(CLASSES == 3, wrong, CLASSES))
