@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
+from fastdl._kernels.program.placement import place
+
 LINE = 64
 
 
@@ -45,17 +49,12 @@ class Storage:
 def placed(storages: Iterable[Storage]) -> int:
     """Give each storage the lowest place that is free for its lifetime, the largest first; returns the bytes of all."""
     own = {id(s): s for s in storages if s.place_of is None and s.first >= 0}
-    others: list[Storage] = []
-    size = 0
-    for storage in sorted(own.values(), key=lambda s: (-s.size, s.first)):
-        present = [s for s in others if s.first <= storage.last and storage.first <= s.last]
-        storage.offset = 0
-        for other in sorted(present, key=lambda s: s.offset):
-            if storage.offset + rounded(storage.size) <= other.offset:
-                break
-            storage.offset = max(storage.offset, other.offset + rounded(other.size))
-        others.append(storage)
-        size = max(size, storage.offset + rounded(storage.size))
+    ordered = sorted(own.values(), key=lambda s: (-s.size, s.first))
+    arrays = np.array([(rounded(s.size), s.first, s.last) for s in ordered], np.int64).reshape(-1, 3)
+    offsets = np.empty(len(ordered), np.int64)
+    size = place(arrays, offsets)
+    for storage, offset in zip(ordered, offsets.tolist(), strict=True):
+        storage.offset = offset
     return size
 
 
