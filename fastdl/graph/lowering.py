@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -175,7 +176,7 @@ class Lowering:
 
     def _count(self, shape: Shape) -> int:
         """Elements of the largest batch."""
-        return int(np.prod(numbers(shape, {"N": self.graph.capacity}), dtype=np.int64))
+        return prod(numbers(shape, {"N": self.graph.capacity}))
 
     def _fresh(self, shape: Shape, dtype: np.dtype[Any]) -> Layout:
         return dense(self._storage(self._count(shape) * self._kind(dtype)[1]), shape)

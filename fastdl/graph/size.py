@@ -89,6 +89,8 @@ def divided(size: Dimension, divisor: Any) -> Dimension | None:
 
 def factors(size: Dimension) -> tuple[int, tuple[str, ...]]:
     """The number and the symbols of a size."""
+    if type(size) is int:
+        return size, ()
     return (size.count, size.symbols) if isinstance(size, Size) else (int(size), ())
 
 
@@ -104,7 +106,7 @@ def is_zero(size: Dimension) -> bool:
 
 def same(one: Dimension, other: Dimension) -> bool:
     """Whether two sizes are known to be equal, without asking for a number."""
-    return factors(one) == factors(other)
+    return one is other or factors(one) == factors(other)
 
 
 def same_shape(one: Shape, other: Shape) -> bool:
@@ -120,5 +122,8 @@ def total(shape: Shape) -> Dimension:
 
 def numbers(shape: Shape, values: dict[str, int]) -> tuple[int, ...]:
     """A shape with numbers for its symbols."""
-    found = [factors(size) for size in shape]
-    return tuple(count * prod(values[symbol] for symbol in symbols) for count, symbols in found)
+    return tuple([size if type(size) is int else _number(*factors(size), values) for size in shape])
+
+
+def _number(count: int, symbols: tuple[str, ...], values: dict[str, int]) -> int:
+    return count * prod([values[symbol] for symbol in symbols])
