@@ -38,6 +38,8 @@ Array = NDArray[Any]
 # The most programs of a module that are kept, for shapes, dtypes and modes; and the idle frames of each.
 MOST_PROGRAMS = 8
 MOST_IDLE = 2
+# The kinds of calls, such as those in training and in evaluation, that are known without a look at the model.
+MOST_LATEST = 4
 # A program is made so often at most where the modes change meanwhile.
 MOST_ATTEMPTS = 3
 
@@ -107,7 +109,7 @@ class Programs:
         self._programs: dict[Any, _Program] = {}
         self._unchanged, self._surroundings = watch(module, passing={"training"}), surroundings(module)
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
-        self._latest: _Latest | None = None
+        self._latest: tuple[_Latest, ...] = ()
         # Whether a module in it cannot be traced.
         self.refused = False
 
@@ -120,21 +122,21 @@ class Programs:
         return found
 
     def like_the_latest(self, module: Module, x: Array, keeps: bool) -> Record | None:
-        """The record of a forward of one array, where the latest was of another such one; else None."""
-        latest = self._latest
-        if latest is None or latest.keeps is not keeps or latest.changes is not Parameter.changes:
-            return None
+        """The record of a forward of one array, where one of the latest was of another such one; else None."""
         x = x.view()  # whose shape nobody else sets
-        if (
-            x.dtype != latest.dtype
-            or x.shape[1:] != latest.shape
-            or len(x) > latest.program.capacity
-            or not x.flags.c_contiguous
-            or not x.flags.aligned
-            or not latest.modes.stands()
-        ):
+        if not (x.flags.c_contiguous and x.flags.aligned):
             return None
-        return latest.program.forward(module, [x], len(x))
+        for latest in self._latest:
+            if (
+                latest.keeps is keeps
+                and latest.changes is Parameter.changes
+                and x.dtype == latest.dtype
+                and x.shape[1:] == latest.shape
+                and len(x) <= latest.program.capacity
+                and latest.modes.stands()
+            ):
+                return latest.program.forward(module, [x], len(x))
+        return None
 
     def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
         """The record of a forward, with its output."""
@@ -154,11 +156,10 @@ class Programs:
         shapes = keeps, tuple((name, array.shape[1:], array.dtype) for name, array in leaves(given))
         lengths = tuple(map(len, arrays))
         program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
-        latest = None
         lasts = program.open and program in list(self._programs.values())
         if len(arrays) == 1 and not named and lasts and arrays[0].dtype == getattr(inputs[0], "dtype", None):
             latest = _Latest(program, keeps, changes, arrays[0].dtype, arrays[0].shape[1:], modes)
-        self._latest = latest
+            self._latest = (latest, *self._latest[: MOST_LATEST - 1])
         return program, arrays
 
     def _state(self) -> Any:
@@ -195,7 +196,7 @@ class Programs:
 
 
 class _Latest(NamedTuple):
-    """What the latest call of one array was like, and what of the module it depends on."""
+    """What one of the latest calls of one array was like, and what of the module it depends on."""
 
     program: _Program
     keeps: bool
