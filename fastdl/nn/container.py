@@ -82,7 +82,7 @@ class Sequential(Layer):
             from fastdl.nn.flat import Flat
 
             flat = self._flat = Flat()
-        call = flat.calls[keeps]
+        call = flat.calls[keeps if self.training else keeps + 2]
         kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
         if kept is not None:
             return kept.y, kept

@@ -47,7 +47,8 @@ class Flat:
         import fastdl._kernels.program.call
         import fastdl.plan  # noqa: F401
 
-        self.calls: list[Call | None] = [None, None]
+        # Without and with backward, in training and then in evaluation.
+        self.calls: list[Call | None] = [None] * 4
         self._waited, self._patience = 0, PATIENCE
         self._turns: tuple[Watch, Turn, Turn] | None = None
 
@@ -56,13 +57,13 @@ class Flat:
         self._waited += 1
         if self._waited < self._patience:
             return None
-        self._waited = 0
-        self.calls[keeps] = None
+        self._waited, place = 0, keeps if module.training else keeps + 2
+        self.calls[place] = None
         if not isinstance(x, np.ndarray) or (x.dtype.kind, x.itemsize) not in FLOATS or x.ndim < 2 or not len(x):
             return None
         x = ready(x, None, module)
         try:
-            self.calls[keeps] = call = call_of(module, x, keeps)
+            self.calls[place] = call = call_of(module, x, keeps)
         except (ImportError, ValueError, TypeError, IndexError):
             self._patience *= 10  # layer by layer tells what is wrong, if anything is
             return None

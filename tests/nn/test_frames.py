@@ -106,3 +106,23 @@ def test_an_output_does_not_depend_on_the_batches_before():
     for n in (1, 2, 15, 16, 40):
         np.testing.assert_array_equal(after_many(x[:n]), narrow()(x[:n]))
     assert after_many._flat.calls[True] is not None
+
+
+def test_a_program_for_each_mode_stays():
+    model, x = (
+        nn.Sequential(nn.Linear(4, 8, rng=0), nn.Dropout(0.5), nn.Linear(8, 2, rng=1)),
+        np.ones((5, 4), np.float32),
+    )
+    layers = [model[0], model[2]]
+    for _ in range(60):
+        model.train()
+        model(x)
+        y = model.eval()(x)
+        np.testing.assert_allclose(y, layers[1](layers[0](x)), rtol=1e-5)
+    calls = [*model._flat.calls]
+    assert sum(call is not None for call in calls) == 2
+    for _ in range(10):
+        model.train()
+        assert (model(x) != y).any()
+        np.testing.assert_array_equal(model.eval()(x), y)
+    assert all(one is other for one, other in zip(model._flat.calls, calls, strict=True))

@@ -306,7 +306,7 @@ def test_a_slice_runs_through_the_program_of_a_contiguous_batch(each, network, d
             for _ in range(4):
                 with nullcontext() if keeps else nn.no_grad():
                     want = model(plain)
-        calls = [*model._flat.calls]
+        calls = model._flat.calls[:2]  # in training
         assert None not in calls
         want = model(plain)
         gy = np.random.default_rng(1).standard_normal(want.shape).astype(dtype)
@@ -324,7 +324,7 @@ def test_a_slice_runs_through_the_program_of_a_contiguous_batch(each, network, d
                 np.testing.assert_array_equal(parameter.grad, gradient)
             with nn.no_grad():
                 np.testing.assert_array_equal(model(x), want)
-        assert [id(call) for call in model._flat.calls] == [id(call) for call in calls]
+        assert [id(call) for call in model._flat.calls[:2]] == [id(call) for call in calls]
 
 
 def test_a_program_comes_of_slices_alone_and_keeps_a_copy():
