@@ -27,6 +27,8 @@ from contextlib import suppress
 # Rounds of one child, and the seconds that a round may take.
 ROUNDS = 25
 LIMIT = 120
+# So often a handler may come amid its own work.
+DEEPEST = 4
 
 
 def run_round(seed, folder, only=None):
@@ -62,11 +64,16 @@ def run_round(seed, folder, only=None):
             attempt(own.choice(chosen), world, own)
 
     def acting(key, often):
-        own = random.Random(seeds[key])
+        own, amid = random.Random(seeds[key]), []
 
         def now(*_):
-            if own.random() < often:
-                act(key, own)
+            # A handler that comes amid its own work, again and again, ends in a RecursionError of Python.
+            if own.random() < often and len(amid) < DEEPEST:
+                amid.append(key)
+                try:
+                    act(key, own)
+                finally:
+                    amid.pop()
 
         return now
 
@@ -178,6 +185,7 @@ def child(first, count, repeat, limit):
     import fastdl.nn.summary
     import fastdl.nn.vjp
     import fastdl.serialization.model_file
+    import fastdl.training.derived_loss
     import fastdl.training.engine_choice
     import fastdl.training.native_engine
     import fastdl.training.single_step
