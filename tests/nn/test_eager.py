@@ -351,3 +351,68 @@ def test_a_module_in_python_returns_one_array():
     np.testing.assert_array_equal(takes(X), 2 * X)
     with pytest.raises(TypeError, match="Pair: expected one array from a module with a backward in Python, got tuple"):
         takes.backward(X)
+
+
+def test_a_module_in_python_that_reads_whole_numbers_has_gradients():
+    class Table(nn.Module):
+        def __init__(self):
+            self.rows = nn.Parameter(np.zeros((3, 2)))
+
+        def forward(self, index):
+            self.index = index
+            return self.rows.data[index]
+
+        def backward(self, grad_output):
+            np.add.at(self.rows.grad, self.index, grad_output)
+
+    class Looks(nn.Module):
+        def __init__(self):
+            self.table = Table()
+
+        def forward(self, index):
+            return 2 * self.table(index)
+
+    looks = Looks()
+    y = looks(np.array([0, 2, 2]))
+    looks.backward(np.ones_like(y))
+    np.testing.assert_array_equal(looks.table.rows.grad, [[2, 2], [0, 0], [4, 4]])
+
+
+class Counting(nn.Module):
+    """Counts its forwards outside of itself."""
+
+    def __init__(self, *parts):
+        self.layer, self.parts = nn.Linear(4, 2, rng=0, dtype=np.float64), nn.ModuleList(parts)
+
+    def forward(self, x):
+        forwards.append(1)
+        for part in self.parts:
+            x = part(x)
+        return self.layer(x)
+
+
+forwards = []
+
+
+def test_fits_and_steps_that_were_native_run_node_by_node_inside():
+    model, target = Counting(), X[:, :2]
+    trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.01))
+    trainer.fit(X, target, epochs=1, batch_size=10)
+    trainer.step(X, target)
+    forwards.clear()
+    trainer.step(X, target)
+    assert not forwards
+    with fastdl.eager():
+        trainer.step(X, target)
+        assert len(forwards) == 1
+        assert trainer.fit(X, target, epochs=1, batch_size=10).engine.startswith("plain")
+    assert trainer.fit(X, target, epochs=1, batch_size=10).engine.startswith("native")
+
+
+def test_a_model_that_cannot_be_traced_is_not_traced_at_each_call():
+    model = Counting(Branching())
+    model(X)
+    forwards.clear()
+    for _ in range(3):
+        model(X)
+    assert len(forwards) == 3
