@@ -416,3 +416,18 @@ def test_a_model_that_cannot_be_traced_is_not_traced_at_each_call():
     for _ in range(3):
         model(X)
     assert len(forwards) == 3
+
+
+def test_so_has_one_that_reads_nothing_but_frozen_parameters():
+    class Frozen(nn.Module):
+        def __init__(self):
+            self.scale, self.inner = nn.Parameter(np.full(4, 3.0), requires_grad=False), Doubling()
+
+        def forward(self, x):
+            return x + self.inner(np.square(self.scale))
+
+    model = Frozen()
+    y = model(X)
+    model.backward(np.ones_like(y))
+    np.testing.assert_allclose(model.inner.factor.grad, [20 * 4 * 9.0])
+    assert not model.scale.grad.any()
