@@ -7,14 +7,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 
 Array = NDArray[Any]
 
 
-def quiet() -> np.errstate:
+def quiet() -> Quiet:
     """A block in which NumPy's casts say nothing."""
-    return np.errstate(over="ignore", under="ignore", invalid="ignore")
+    return Quiet(over="ignore", under="ignore", invalid="ignore")
 
 
 def cast(array: Array, dtype: DTypeLike, *, copy: bool = True, order: Literal["K", "A", "C", "F"] = "K") -> Array:

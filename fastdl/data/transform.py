@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import as_array, as_float_dtype, one_of, positive_integer, refuse_special
@@ -65,7 +66,7 @@ class Standardize:
         if not np.isfinite(x).all():
             raise InvalidValueError("Standardize.fit", "finite values", "NaN or infinite ones")
         over = (0, *range(2, x.ndim)) if by_channel else 0
-        with np.errstate(over="ignore", invalid="ignore"):
+        with Quiet(over="ignore", invalid="ignore"):
             mean, std = (taken(axis=over, dtype=np.float64, keepdims=True) for taken in (x.mean, x.std))
         if not np.isfinite(std).all():
             raise InvalidValueError("Standardize.fit", "values whose squares float64 can hold", "larger ones")
@@ -80,7 +81,7 @@ class Standardize:
         """(x - mean) / std, a new array of x's dtype; a NaN stays one, what the dtype cannot hold is infinite."""
         mean, std = self._fitted("transform", x)
         y = np.empty(x.shape, x.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with Quiet(over="ignore", invalid="ignore"):
             for i in range(0, len(x), BLOCK):
                 y[i : i + BLOCK] = (x[i : i + BLOCK] - mean) / std
         return y
@@ -88,7 +89,7 @@ class Standardize:
     def inverse(self, y: np.ndarray) -> np.ndarray:
         """y * std + mean, a new array of y's dtype: what `transform` took away."""
         mean, std = self._fitted("inverse", y)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with Quiet(over="ignore", invalid="ignore"):
             return (y * std + mean).astype(y.dtype, copy=False)
 
     def state_dict(self) -> dict[str, np.ndarray]:

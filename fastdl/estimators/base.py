@@ -17,6 +17,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
@@ -153,7 +154,7 @@ class Estimator(BaseEstimator):
         weights, by_class = self._sample_weights(sample_weight, truth)
         mean, spread = 1.0, weights if weights is not None else None if by_class is None else by_class[truth]
         if spread is not None:
-            with np.errstate(over="ignore"):
+            with Quiet(over="ignore"):
                 mean = float(spread.mean(dtype=np.float64))
             if mean <= 0:
                 raise InvalidValueError(owner, "a weight above 0 for at least one sample", "none")
@@ -309,7 +310,7 @@ class Estimator(BaseEstimator):
                 type(self).__name__, "numbers", f"dtype {dtype}", "write X.astype(float)", argument="X"
             )
         options |= {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
-        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
+        with Quiet(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             return validate_data(self, X, *y, **options)
 
     def __sklearn_tags__(self) -> Any:

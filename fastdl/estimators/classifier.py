@@ -14,6 +14,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
@@ -192,7 +193,7 @@ class Classifier(ClassifierMixin, Estimator):
 
     def predict_log_proba(self, X: Any) -> Array:
         """The logarithm of each class' probability; that of a probability that rounds to 0 is -inf."""
-        with np.errstate(divide="ignore"):
+        with Quiet(divide="ignore"):
             return np.log(self.predict_proba(X))
 
     @stochastic_only

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
@@ -32,12 +33,12 @@ class PoissonLoss(nn.Loss):
 
     def function(self, output: Array, target: Array) -> Array:
         """Return exp(z) - t z + t log t - t."""
-        with np.errstate(over="ignore"):
+        with Quiet(over="ignore"):
             return np.exp(output) - target * output + target * np.log(np.where(target > 0, target, 1)) - target
 
     def derivative(self, output: Array, target: Array) -> Array:
         """Return exp(z) - t."""
-        with np.errstate(over="ignore"):
+        with Quiet(over="ignore"):
             return np.exp(output) - target
 
 

@@ -11,6 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_sample_weight, column_or_1d
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
 from fastdl.estimators.criterion import WeightedLoss, regression_loss
@@ -70,7 +71,7 @@ class Regressor(RegressorMixin, Estimator):
 
     def _predicted(self, output: Array) -> Array:
         if self.out_activation_ == "exp":
-            with np.errstate(over="ignore"):
+            with Quiet(over="ignore"):
                 return np.exp(output)
         return output
 

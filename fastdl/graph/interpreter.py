@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.operations import COMPARING, FLOATING, LOGICAL, NUMERIC, TESTING
@@ -38,7 +39,7 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
     wanted = needed(graph, [value.number for value in outputs])
     values = Symbols(symbols_of(graph, inputs))
     arrays: dict[int, Any] = {}
-    with np.errstate(all="ignore"):
+    with Quiet(all="ignore"):
         for number in sorted(wanted):
             node = graph.nodes[number]
             if node.operation == "input":

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph
 from fastdl.graph.size import Dimension, Shape, Size, divided, same, same_shape, sized, total
@@ -104,7 +105,7 @@ def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[A
     if all(number is None for number in known):
         return None
     if all(value.shape == () for value in values) and None not in known:
-        with np.errstate(all="ignore"):
+        with Quiet(all="ignore"):
             found = np.asarray(getattr(np, name)(*known))
         return values[0].graph.constant(found) if found.dtype.kind == dtype.kind else None
     if name == "power" and known[1] == 2:
@@ -134,7 +135,7 @@ def cast(value: Value, dtype: Any) -> Value:
         return value
     node = value.graph.nodes[value.number]
     if node.operation == "constant":
-        with np.errstate(all="ignore"):
+        with Quiet(all="ignore"):
             return value.graph.constant(node.attributes["array"].astype(dtype))
     return value.graph.add("cast", (value,), value.shape, dtype, value.deliberate, to=dtype.str)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.graph.value import Value
 from fastdl.messages import shown
@@ -139,7 +140,7 @@ def _run(model: Module, shape: Shape, dtype: np.dtype[Any], why: str) -> tuple[M
         )
     twin = copy.deepcopy(model).eval()
     trace = _Trace(twin)
-    with no_grad(), np.errstate(all="ignore"):
+    with no_grad(), Quiet(all="ignore"):
         twin(np.zeros((1, *shape), dtype))
     return twin, trace.calls
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.onnx.table import exports, imports
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ class Erf(nn.Activation):
         """Return erf(x): from gelu(z) = z (1 + erf(z / sqrt(2))) / 2, and near 0 by its series."""
         z = np.ascontiguousarray(x * math.sqrt(2), dtype=x.dtype)
         near = np.abs(x) < 0.5
-        with nn.no_grad(), np.errstate(invalid="ignore"):
+        with nn.no_grad(), Quiet(invalid="ignore"):
             y = 2 * self._phi(np.where(near, 1, z).astype(x.dtype)) / np.where(near, 1, z) - 1
         small = np.where(near, x, 0).astype(np.float64)
         series = sum((-1) ** n * small ** (2 * n + 1) / (math.factorial(n) * (2 * n + 1)) for n in range(14))

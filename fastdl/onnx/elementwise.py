@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.onnx import operation
 from fastdl.onnx.table import imports
 
@@ -30,12 +31,12 @@ class Function(operation.Operation):
 
     def _forward(self, x: Any) -> tuple[Any, Any]:
         """f(x) in x's dtype."""
-        with np.errstate(all="ignore"):
+        with Quiet(all="ignore"):
             return np.asarray(self.function(x), x.dtype), x
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """gy f'(x)."""
-        with np.errstate(all="ignore"):
+        with Quiet(all="ignore"):
             return np.asarray(grad_output * self.derivative(saved), saved.dtype)
 
 

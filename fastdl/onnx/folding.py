@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from fastdl import nn
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.nn.module import Module
 from fastdl.onnx import arrangement, operation
@@ -95,7 +96,7 @@ class Constants:
 
     def _computed(self, module: Module, arrays: list[Array]) -> Array:
         try:
-            with nn.no_grad(), np.errstate(all="ignore"):
+            with nn.no_grad(), Quiet(all="ignore"):
                 y = np.asarray(module.forward(*arrays))
         except (ValueError, IndexError, ZeroDivisionError) as error:
             raise InvalidValueError("onnx.load", "constants that go together", error) from None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
@@ -93,14 +94,14 @@ class Div(Operation):
     def _forward(self, a: Array, b: Array) -> tuple[Array, Any]:
         """a / b."""
         self._broadcast(a, b)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        with Quiet(divide="ignore", invalid="ignore", over="ignore"):
             y = a / b if a.dtype.kind == "f" else np.sign(a) * np.sign(b) * (np.abs(a) // np.abs(b))
         return y, (a.shape, b, y)
 
     def _backward(self, saved: Any, grad_output: Array, with_input: bool, with_parameters: bool) -> tuple[Array, Array]:
         """gy / b and -gy y / b."""
         a, b, y = saved
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        with Quiet(divide="ignore", invalid="ignore", over="ignore"):
             ga = grad_output / b
             return summed(ga, a), summed(-ga * y, b.shape)
 

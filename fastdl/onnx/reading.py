@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.nn.container import Sequential
 from fastdl.nn.module import Module
@@ -257,7 +258,7 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> Module:
                 "onnx.load", "inputs of float32 or float64", f"{shortened(name)} of {spelled(kinds[name])}"
             )
     reader.dtype = FLOATS[kinds[reader.inputs[0]]]
-    with np.errstate(all="ignore"):  # weights of a file may be anything
+    with Quiet(all="ignore"):  # weights of a file may be anything
         for node in nodes:
             reader.read(node)
     return reader.model(graph.output[0].name)

@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import DTypeLike, NDArray
 from onnx import helper, numpy_helper
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.environment import __version__
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
@@ -55,7 +56,7 @@ def write(
     )
     # What a walk leaves in layers, it leaves in the copy.
     writer = Writer(copy.deepcopy(model).eval(), dtype)
-    with no_grad(), np.errstate(all="ignore"):
+    with no_grad(), Quiet(all="ignore"):
         content = writer.content(shape)
     write_atomically(path, content, "onnx.export")
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.studies.store import key
 from fastdl.studies.study import Case, Figure, Measured
 
@@ -138,7 +139,7 @@ def deviation(values: NDArray[np.float64]) -> float:
         >>> deviation(np.array([1.0, 3.0])), deviation(np.array([5.0]))
         (1.4142135623730951, 0.0)
     """
-    with np.errstate(invalid="ignore"):
+    with Quiet(invalid="ignore"):
         return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 

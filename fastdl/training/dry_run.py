@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.data.input_validation import AnyRows, Rows, in_memory
 from fastdl.data.memmap import blocks
 from fastdl.data.nested import Nested, bare, call
@@ -36,7 +37,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
         Exception: what a metric raises, of these rows and of all.
     """
     rows = sorted({*range(min(len(x), 2)), *_rows_of_extremes(y)})
-    with no_grad(), np.errstate(all="ignore"):
+    with no_grad(), Quiet(all="ignore"):
         output = outputs(model, x[rows])
         try:
             with explained_dtype(model, output):
@@ -72,7 +73,7 @@ def try_row_alone(model: Module, x: Rows) -> None:
         ValueError: what the model says of a batch of one.
     """
     copy = copy_of(model, None if model.training else True, buffers=True)
-    with no_grad(), np.errstate(all="ignore"), drawing_from(Stream(np.random.default_rng(0))):
+    with no_grad(), Quiet(all="ignore"), drawing_from(Stream(np.random.default_rng(0))):
         call(copy, bare(x[:1]))
 
 

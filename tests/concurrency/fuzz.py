@@ -33,8 +33,8 @@ DEEPEST = 4
 
 def run_round(seed, folder, only=None):
     """One round; returns what is wrong."""
-    import numpy as np
     from actions import CHANGING, PURE, Disturbed, attempt, expected, leave
+    from fastdl._kernels.quiet import Quiet
     from world import Own, World, in_bytes
 
     import fastdl
@@ -112,7 +112,7 @@ def run_round(seed, folder, only=None):
     wanted = None
     if pure:
         act_before, Own.act = Own.act, None
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
+        with warnings.catch_warnings(), Quiet(all="ignore"):
             warnings.simplefilter("ignore")
             try:
                 wanted = result(twin), twin.bits()
@@ -130,7 +130,7 @@ def run_round(seed, folder, only=None):
                     signal.signal(signal.SIGALRM, acting(key, 1.0))
                     often = draws.choice([0.001, 0.01, 0.05])
                     signal.setitimer(signal.ITIMER_REAL, often, often)
-            with warnings.catch_warnings(), np.errstate(all="ignore"):
+            with warnings.catch_warnings(), Quiet(all="ignore"):
                 warnings.simplefilter("ignore")
                 found = result(world, callbacks)
         except BaseException as error:
