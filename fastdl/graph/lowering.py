@@ -17,12 +17,14 @@ import fastdl._kernels.sort  # noqa: F401 - these enter their descriptors
 from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS
 from fastdl._kernels.node import NODES
 from fastdl._kernels.program.program import Program
+from fastdl._kernels.program.python_call import Passed, PythonCall
 from fastdl._kernels.program.sequence import (
     RUN_BACKWARD,
     RUN_FORWARD,
     RUN_LOSS,
     RUN_LOSS_BACKWARD,
     RUN_NODE,
+    RUN_PYTHON,
     EntryList,
 )
 from fastdl.errors import InvalidValueError
@@ -96,6 +98,7 @@ class Lowering:
         loss: the value that is trained on.
         results: further values, which the backward entries yield.
         given: names of the inputs that are gathered into the arena where batches are shuffled.
+        begin: called before the first module in Python.
     """
 
     def __init__(
@@ -107,6 +110,7 @@ class Lowering:
         loss: Value | None = None,
         given: Sequence[str] = (),
         results: Sequence[Value] = (),
+        begin: Callable[[], object] | None = None,
     ) -> None:
         self.graph, self.itemsize = graph, graph.dtype.itemsize
         self._layouts: dict[int, Layout] = {}
@@ -122,12 +126,14 @@ class Lowering:
         self._nodes: list[Callable[[], Any]] = []
         self._criteria: list[Callable[[], Any]] = []
         self._work = 0
-        self._given = set(given)
+        self._given, self._begin = set(given), begin
         self._node: Node = Node("", (), {}, (), graph.dtype, "")
 
         wanted = [*outputs, *([loss] if loss is not None else [])]
         forward = needed(graph, [value.number for value in wanted])
-        everything = needed(graph, [*forward, *(value.number for value in (*results, *(v for _, v in gradients)))])
+        backward = [value.number for value in (*results, *(v for _, v in gradients))]
+        backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
+        everything = needed(graph, [*forward, *backward])
         self._results_wanted = frozenset(value.number for value in results)
         own = {id(parameter): value.number for parameter, value in gradients}
         adding = {id(parameter) for parameter in added}
@@ -680,6 +686,67 @@ class Lowering:
         inputs = [(to, value.dtype), own] if adds else [own]
         self._run_elementwise("add" if adds else "cast", value.dtype, value.shape, to, inputs)
 
+    # --- modules in Python
+
+    def _lower_python(self, number: int, node: Node) -> None:
+        call = node.attributes["call"]
+        inputs = [self._passed(self._value(each)) for each in node.inputs]
+        made = self._layouts[number] = self._fresh(node.shape, node.dtype)
+
+        begin, self._begin = self._begin, None
+
+        def forward(kept: dict[Any, Any], *arrays: Any) -> tuple[Any]:
+            if begin is not None:
+                begin()
+            y, kept[call] = call.forward(*arrays)
+            return (y,)
+
+        self._python(f"{type(call.module).__name__}.forward", forward, inputs, [(made, node.dtype, node.shape)])
+
+    def _lower_python_backward(self, number: int, node: Node) -> None:
+        call = node.attributes["call"]
+        found = {}
+        for each in self._readers.get(number, []):
+            reader = self.graph.nodes[each]
+            made = self._layouts[each] = self._fresh(reader.shape, reader.dtype)
+            found[reader.attributes["number"]] = made, reader.dtype, reader.shape
+
+        def backward(kept: dict[Any, Any], gy: Any) -> list[Any]:
+            gradients = call.backward(kept[call], gy, kept.get("adds", True), bool(found))
+            return [gradients[number] for number in found]
+
+        gy = self._passed(self._value(node.inputs[1]))
+        self._python(f"{type(call.module).__name__}.backward", backward, [gy], list(found.values()))
+
+    def _lower_python_gradient(self, number: int, node: Node) -> None:
+        """The module's backward has returned it."""
+
+    def _passed(self, value: Value) -> tuple[Layout, np.dtype[Any], Shape]:
+        return self._dense(value), value.dtype, value.shape
+
+    def _python(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        reads: list[tuple[Layout, np.dtype[Any], Shape]],
+        writes: list[tuple[Layout, np.dtype[Any], Shape]],
+    ) -> None:
+        """Add an entry for a function in Python."""
+        for layout, _, _ in (*reads, *writes):
+            self._use(layout)
+
+        def made() -> PythonCall:
+            passed = [
+                [
+                    Passed(self._place_of(layout, dtype.itemsize), dtype, tuple(map(_pair, shape)))
+                    for layout, dtype, shape in each
+                ]
+                for each in (reads, writes)
+            ]
+            return PythonCall(name, function, tuple(passed[0]), tuple(passed[1]))
+
+        self._entries.append((RUN_PYTHON, EACH_SAMPLE, made, self._node))
+
     # --- the program
 
     def lowered(self, criterion: int = -1) -> Lowered:
@@ -694,6 +761,7 @@ class Lowering:
         operations: list[Record] = []
         nodes: list[Any] = []
         criteria: list[Any] = []
+        calls: list[PythonCall] = []
         for what, samples, made, _ in self._entries:
             if what in (RUN_FORWARD, RUN_BACKWARD):
                 number = len(operations)
@@ -704,6 +772,9 @@ class Lowering:
             elif what == RUN_LOSS:
                 number = len(criteria)
                 criteria.append(made())
+            elif what == RUN_PYTHON:
+                number = len(calls)
+                calls.append(made())
             else:
                 number = made()
             entries.append((what, number, _pair(samples)))
@@ -720,7 +791,7 @@ class Lowering:
             LIGHT // max(1, self._work),
             self._sources,
             (0, 1, False, False, 0, 0),
-            EntryList(entries, nodes, criteria, self._split, loss, which),
+            EntryList(entries, nodes, criteria, calls, self._split, loss, which),
         )
         return Lowered(
             program=program,

@@ -13,12 +13,12 @@ import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
 from fastdl._kernels.access import Access
 from fastdl.data.nested import leaves, mapped
 from fastdl.graph import operations as op
-from fastdl.graph.eager import EagerGraph, python
+from fastdl.graph.eager import EagerGraph
 from fastdl.graph.gradient import gradient
-from fastdl.graph.value import NotTraceableError, Value, apart, current
+from fastdl.graph.python import python_calls
+from fastdl.graph.value import Value, current
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
-from fastdl.nn.stateful import gradients_aside, run_backward, run_forward
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -69,21 +69,6 @@ def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: n
     return EagerRecord(graph, given, output)
 
 
-def call_in_python(module: Module, inputs: tuple[Value, ...]) -> Value:
-    """A module in Python applied to values with elements."""
-    y, saved = run_forward(module, *[value.graph.array_of(value) for value in inputs])
-    if not isinstance(y, np.ndarray):
-        kind = type(y).__name__
-        raise NotTraceableError(type(module).__name__, "one array from a module with a backward in Python", kind)
-
-    def backward(gy: Array, adds: bool) -> tuple[Any, ...]:
-        with nullcontext() if adds else gradients_aside(module):
-            gx = apart(run_backward, module, saved, np.ascontiguousarray(gy), True, adds)
-        return gx if isinstance(gx, tuple) else (gx,)
-
-    return python(y, backward, inputs)
-
-
 class EagerRecord:
     """A forward that has run node by node: its output, and its graph, from which `pull` gives gradients, also again."""
 
@@ -94,7 +79,7 @@ class EagerRecord:
         self._parameters = list(graph.parameters.values())
         self._versions = [parameter.version for parameter in self._parameters]
         # Modules in Python keep what their backward reads in attributes.
-        self._held = ThreadLock().held if graph.calls() else nullcontext
+        self._held = ThreadLock().held if python_calls(graph) else nullcontext
 
     def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
         """The gradients with respect to the inputs; those of parameters are added to theirs."""
@@ -120,7 +105,7 @@ class EagerRecord:
         graph = self._graph.copy(adds)
         found: list[Value] = []
         with graph.traced():
-            wanted = [*map(graph.own_value, inputs), *map(graph.parameter, learning), *graph.calls()]
+            wanted = [*map(graph.own_value, inputs), *map(graph.parameter, learning), *python_calls(graph)]
             for output, seed in zip(self._outputs, seeds, strict=True):
                 if seed is not None:
                     parts = gradient(graph.own_value(output), wanted, graph.given(seed))

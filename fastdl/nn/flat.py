@@ -19,7 +19,7 @@ from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.watch import Watch
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import TRANSIENT, dictionaries
+from fastdl.nn.walk import TRANSIENT, dictionaries, traced_modules
 from fastdl.random import stream
 
 if TYPE_CHECKING:
@@ -108,14 +108,18 @@ def is_own(module: Module) -> bool:
 
 
 def watch(
-    module: Module, *others: object, in_place: Sequence[Parameter] | None = None, passing: Set[str] = frozenset()
+    module: Module,
+    *others: object,
+    in_place: Sequence[Parameter] | None = None,
+    passing: Set[str] = frozenset(),
+    traced: bool = False,
 ) -> Watch:
     """Tells whether a module, its parts and some other objects still hold what they hold now.
 
-    Entries named in `passing` may change. Parameters may move to other arrays and be frozen or released; where some must stay
-    in place, all of the module's must.
+    Entries named in `passing` may change, and where the module is `traced`, parts that run in Python. Parameters may move to
+    other arrays and be frozen or released; where some must stay in place, all of the module's must.
     """
-    held: Any = [*module.modules(), *others]
+    held: Any = [*(traced_modules(module) if traced else module.modules()), *others]
     parameters = [*module.parameters(), *(in_place or ())]
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 

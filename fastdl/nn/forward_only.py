@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.graph.execution import read, refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace
 from fastdl.graph.value import NotTraceableError, Value, apart, current
@@ -26,8 +28,9 @@ from fastdl.nn import eager
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import check_versions, gradients_of_shapes, not_computed
-from fastdl.nn.walk import TRANSIENT, first_parameter
+from fastdl.nn.python_call import NotTracedError, call_in_python
+from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
+from fastdl.nn.walk import TRANSIENT, first_parameter, in_python
 from fastdl.random import stream
 from fastdl.validation import true_or_false
 
@@ -42,10 +45,6 @@ MOST_IDLE = 2
 MOST_LATEST = 4
 # A program is made so often at most where the modes change meanwhile.
 MOST_ATTEMPTS = 3
-
-
-class NotTracedError(ValueError):
-    """A module that a trace cannot go through, and why."""
 
 
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
@@ -89,13 +88,11 @@ def recorded(
 def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     values = [each for _, each in leaves((*inputs, named)) if type(each) is Value]
     at_once = values[0].graph.array_of(values[0]) is not None
-    if not module.traced and not at_once:
-        raise NotTracedError(f"{type(module).__name__} has traced = False")
-    if not module._forward_only and (module._stateful or "forward" in vars(module)):
-        if at_once and len(values) == len(inputs) and not named:
-            return eager.call_in_python(module, inputs)
-        raise NotTracedError(f"{type(module).__name__} has a backward in Python")
-    return module._apply(*inputs, **named)
+    if not in_python(module) or (at_once and module._forward_only):
+        return module._apply(*inputs, **named)
+    if len(values) != len(inputs) or named:
+        raise NotTracedError(f"{type(module).__name__} runs in Python and takes others than values by place")
+    return call_in_python(module, inputs)
 
 
 class Programs:
@@ -107,7 +104,7 @@ class Programs:
 
     def __init__(self, module: Module) -> None:
         self._programs: dict[Any, _Program] = {}
-        self._unchanged, self._surroundings = watch(module, passing={"training"}), surroundings(module)
+        self._unchanged, self._surroundings = watch(module, passing={"training"}, traced=True), surroundings(module)
         self._modules, self._parameters = list(module.modules()), list(module.parameters())
         self._latest: tuple[_Latest, ...] = ()
         # Whether a module in it cannot be traced.
@@ -147,7 +144,7 @@ class Programs:
         self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
     ) -> tuple[_Program, list[Array]]:
         """The program for these inputs, made where there is none, and their arrays as it reads them."""
-        changes, modes = Parameter.changes, watch(module)
+        changes, modes = Parameter.changes, watch(module, traced=True)
         dtype = _dtype(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]
@@ -229,12 +226,12 @@ class _Program:
         ]
         self.floating = [value for value in self.inputs if value.dtype.kind == "f"]
         self.parameters = [p for p in graph.parameters.values() if p._requires_grad] if keeps else []
-        numbers = {id(p): n for n, p in graph.parameters.items()}
+        numbers, calls = {id(p): n for n, p in graph.parameters.items()}, python_calls(graph)
         found: list[Value] = []
         self.seeds: list[int] = []
         if keeps:
             wanted = [Value(graph, numbers[id(p)], p.shape, graph.dtype, frozenset()) for p in self.parameters]
-            wanted += self.floating
+            wanted += [*self.floating, *calls]
             for number, output in enumerate(self.outputs):
                 if output.dtype.kind != "f":
                     continue
@@ -243,7 +240,9 @@ class _Program:
                 parts = gradient(output, wanted, seed)
                 found = parts if not found else [_sum(a, b) for a, b in zip(found, parts, strict=True)]
         count = len(self.parameters)
-        self.input_gradients = found[count:]
+        self.input_gradients = found[count : count + len(self.floating)]
+        # Modules in Python keep what their backward reads in attributes.
+        self.held = ThreadLock().held if calls else nullcontext
         lowering = Lowering(
             graph,
             self.outputs,
@@ -270,6 +269,27 @@ class _Program:
                 shown(module), f"parameters of {self.graph.dtype}, as when it was called", "others", "call it again"
             )
 
+    def go_on(
+        self,
+        module: Module,
+        frame: Frame,
+        stopped: int,
+        backward: bool,
+        samples: int,
+        bases: list[Any],
+        draws: tuple[int, int],
+        aside: dict[int, Array],
+    ) -> int:
+        """Run the entries from one in Python on, those in Python outside of turns; the number of one that failed, or -1."""
+        program, access = self.lowered.program, self.backward_access if backward else self.forward_access
+        last = len(self.lowered.entries) if backward else self.lowered.split
+        while program.calls(stopped):
+            program.call(frame, stopped, samples, bases)
+            with access:
+                self.bind(module, frame, None, aside)
+                stopped = program.run(frame, stopped + 1, last, samples, bases, *draws)
+        return stopped
+
     def _frame(self) -> Frame:
         """Memory for a call, as a rule that of one before."""
         try:
@@ -281,6 +301,7 @@ class _Program:
         """Another frame that holds what a forward has left in this one."""
         copy = self._frame()
         copy.arena[...] = frame.arena
+        copy.kept.update(frame.kept)
         return copy
 
     def forward(self, module: Module, arrays: list[Array], samples: int) -> Record:
@@ -289,6 +310,7 @@ class _Program:
         if graph.demanding is not None and samples < graph.least_samples:
             raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
         frame = self._frame()
+        frame.kept.clear()
         seed, draw = stream().take(program.draws) if program.draws else (0, 0)
         bases = [
             (self.lowered.inputs[name], array)
@@ -297,9 +319,11 @@ class _Program:
         ]
         with self.forward_access:
             self.bind(module, frame, Parameter.changes, {})
-            failed = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
+            stopped = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
             versions = [parameter.version for parameter in self.parameters]
-        refuse_failed(failed, self.lowered.entries)
+        if program.calls(stopped):
+            stopped = self.go_on(module, frame, stopped, False, samples, bases, (seed, draw), {})
+        refuse_failed(stopped, self.lowered.entries)
         values = read(frame, self.lowered.outputs, self.outputs, samples)
         return Record(
             self, frame, bases, samples, mapped(self.structure, lambda _: next(values)), (seed, draw), versions
@@ -353,23 +377,35 @@ class Record:
     def _pull(self, module: Any, frame: Frame, bases: list[Any], parameters: bool) -> list[Array]:
         """Run the backward entries in a frame; the gradients with respect to floating inputs."""
         program, lowered = self.program, self.program.lowered
-        with program.backward_access:
-            check_versions(module, program.parameters, self.versions)
-            # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
-            aside = {
-                id(p): np.zeros(program.shapes[id(p)], program.graph.dtype)
-                for p in program.parameters
-                if not (parameters and p._requires_grad)
-            }
-            for parameter in program.parameters:
-                if parameter._forgotten and id(parameter) not in aside:
-                    parameter._grad.fill(0)
-                    parameter._forgotten = False
-            program.bind(module, frame, None if aside else Parameter.changes, aside)
-            failed = lowered.program.run(frame, lowered.split, len(lowered.entries), self.samples, bases, *self.draws)
+        with program.held():
+            with program.backward_access:
+                stopped, aside = self._begin_pull(module, frame, bases, parameters)
+            if lowered.program.calls(stopped):
+                stopped = program.go_on(module, frame, stopped, True, self.samples, bases, self.draws, aside)
             found = list(read(frame, lowered.results, program.input_gradients, self.samples))
-        refuse_failed(failed, lowered.entries)
+        refuse_failed(stopped, lowered.entries)
         return found
+
+    def _begin_pull(
+        self, module: Module, frame: Frame, bases: list[Any], parameters: bool
+    ) -> tuple[int, dict[int, Array]]:
+        """Run the backward entries, within a turn; the number of the one that stops it, and where unwanted gradients go."""
+        program, lowered = self.program, self.program.lowered
+        check_versions(module, program.parameters, self.versions)
+        # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
+        aside = {
+            id(p): np.zeros(program.shapes[id(p)], program.graph.dtype)
+            for p in program.parameters
+            if not (parameters and p._requires_grad)
+        }
+        for parameter in program.parameters:
+            if parameter._forgotten and id(parameter) not in aside:
+                parameter._grad.fill(0)
+                parameter._forgotten = False
+        program.bind(module, frame, None if aside else Parameter.changes, aside)
+        frame.kept["adds"] = parameters
+        last = len(lowered.entries)
+        return lowered.program.run(frame, lowered.split, last, self.samples, bases, *self.draws), aside
 
 
 def backward(module: Module, grad_output: Any) -> Any:

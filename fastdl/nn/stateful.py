@@ -19,8 +19,21 @@ if TYPE_CHECKING:
     from fastdl.nn.module import Module
 
 
+# What is no work of a forward.
+PASSING = {"training", "_buffer_names", *TRANSIENT} - {"_kept"}
+
+
 class Left(list[tuple[Any, dict[str, Any]]]):
     """What a forward has left: a module and those inside it, each with what it has stored."""
+
+    def is_there(self) -> bool:
+        """Whether the modules hold it still."""
+        for part, stored in self:
+            own = vars(part)
+            for name, value in stored.items():
+                if own.get(name, self) is not value:
+                    return False
+        return True
 
 
 def run_forward(module: Module, *inputs: Any) -> tuple[Any, Left | None]:
@@ -33,13 +46,14 @@ def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool,
     """`backward`, or `backward_parameters`, of the forward that left this."""
     if not isinstance(saved, Left):  # a layer's own, whose backward alone was replaced
         saved = Left([(module, {"_kept": saved})])
+    backward = module.backward if with_input else module.backward_parameters
+    if saved.is_there():  # no other forward has come since
+        return backward(grad_output)
     before = left_in(module)
     for part, stored in saved:
         vars(part).update(stored)
     try:
-        if with_input:
-            return module.backward(grad_output)
-        return module.backward_parameters(grad_output)
+        return backward(grad_output)
     finally:
         _go_on(before, saved)
 
@@ -49,21 +63,27 @@ def left_in(module: Module) -> Left:
     left, waiting, seen = Left(), [module], {id(module)}
     while waiting:
         part = waiting.pop()
-        left.append((part, _stored(part)))
-        if part._stateful:
-            for child in part.children():
-                if id(child) not in seen:
-                    seen.add(id(child))
-                    waiting.append(child)
+        if not part._stateful:
+            left.append((part, {"_kept": getattr(part, "_kept", None)}))
+            continue
+        stored, children = _stored(part)
+        left.append((part, stored))
+        for child in children:
+            if id(child) not in seen:
+                seen.add(id(child))
+                waiting.append(child)
     return left
 
 
-def _stored(part: Any) -> dict[str, Any]:
-    if not part._stateful:
-        return {"_kept": part._kept}
-    passing = {"training", "_buffer_names", *part._buffer_names, *TRANSIENT} - {"_kept"}
-    own = vars(part).copy().items()
-    return {name: value for name, value in own if name not in passing and not isinstance(value, (Parameter, Parts))}
+def _stored(part: Any) -> tuple[dict[str, Any], list[Any]]:
+    """What a module has stored in a forward, and the modules directly inside."""
+    stored, children, buffers = {}, [], part._buffer_names
+    for name, value in vars(part).copy().items():
+        if isinstance(value, Parts):
+            children.append(value)
+        elif name not in PASSING and name not in buffers and not isinstance(value, Parameter):
+            stored[name] = value
+    return stored, children if type(part).named_children is Parts.named_children else list(part.children())
 
 
 def _go_on(before: Left, saved: Left) -> None:

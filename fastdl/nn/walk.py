@@ -147,6 +147,29 @@ def tree(root: Parts, prefix: str = "", once: bool = False, deepest: int = DEEPE
     return found
 
 
+def in_python(module: Any) -> bool:
+    """Whether a trace does not go through a module: it has a backward in Python, or is not to be traced."""
+    if module._forward_only:
+        return not module.traced
+    if not module._is_called or "forward" in vars(module):
+        return module._is_called
+    return module._stateful
+
+
+def traced_modules(model: Any) -> list[Any]:
+    """A model and the modules in it, but those inside others that run in Python, and these."""
+    found, waiting = [], [model]
+    seen = {id(model)}
+    while waiting:
+        module = waiting.pop()
+        found.append(module)
+        for child in module.children():
+            if id(child) not in seen and not in_python(child):
+                seen.add(id(child))
+                waiting.append(child)
+    return found
+
+
 def held(container: Any) -> Iterator[tuple[str, Parts | Parameter]]:
     """Yield the modules and parameters in a plain container and those inside it, with their places, such as "[0]['a']"."""
     left, seen = [("", container)], set[int]()

@@ -16,13 +16,14 @@ from fastdl.graph.execution import refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.interpreter import needed
 from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
-from fastdl.nn.forward_only import NotTracedError
 from fastdl.nn.loss import Loss
+from fastdl.nn.python_call import NotTracedError
 from fastdl.nn.walk import TRANSIENT, weights_dtype
 from fastdl.plan import NotPlannedError
 from fastdl.training.engine import Losses, Task
@@ -62,7 +63,7 @@ class GraphEngine(NativeEngine):
         optimizer.forget_gradients()
         own = task.parameters()
         watched = [criterion] if hasattr(criterion, "__dict__") else []
-        self._watch, self._contents = watch(model, *watched, in_place=own), contents(criterion)
+        self._watch, self._contents = watch(model, *watched, in_place=own, traced=True), contents(criterion)
         self._surroundings = surroundings(model, criterion)
         self.most = min(batch_size, len(x))
         dtype = weights_dtype(model)
@@ -94,26 +95,40 @@ class GraphEngine(NativeEngine):
         reached = needed(graph, [loss.number])
         read = [(n, p) for n, p in graph.parameters.items() if n in reached]
         learning = [(n, p) for n, p in read if p._requires_grad]
-        if not read:
+        calls = [call for call in python_calls(graph) if call.number in reached]
+        modules = {id(m): m for m in (graph.nodes[call.number].attributes["call"].module for call in calls)}
+        in_python = {id(p): p for module in modules.values() for p in module.parameters()}
+        if not (read or in_python):
             raise InvalidValueError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
         wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]
-        gradients = gradient(loss, wanted)
+        gradients = gradient(loss, [*wanted, *calls])[: len(wanted)]
         # The inputs and targets by their names, and what the program reads them as.
         self._dtypes = {node.attributes["name"]: node.dtype for node in graph.nodes if node.operation == "input"}
         foreign = {id(parameter) for parameter in self._foreign}
+        # Modules in Python add to gradients, which begin with zeros in each step.
+        begun = [p for p in in_python.values() if id(p) not in foreign]
+
+        def begin() -> None:
+            for parameter in begun:
+                parameter._grad.fill(0)
+
         lowering = Lowering(
             graph,
             self._values,
             gradients=[(p, g) for (_, p), g in zip(learning, gradients, strict=True)],
-            added=[p for _, p in learning if id(p) in foreign],
+            added=[p for _, p in learning if id(p) in foreign or id(p) in in_python],
             loss=loss,
             given=list(self._dtypes),
+            begin=begin if begun else None,
         )
         is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
         self._lowered: Lowered = lowering.lowered(loss.number if is_loss else -1)
         self._program = self._lowered.program
         self._frame = self._program.frame()
-        self._begin_with(self._lowered.nbytes, {id(p) for _, p in learning})
+        self._begin_with(self._lowered.nbytes, {id(p) for _, p in learning} | set(in_python))
+        if modules:
+            names = dict.fromkeys(type(module).__name__ for module in modules.values())
+            self.name += f", with {', '.join(names)} in Python"
         written = list({id(p): p for p in (*self._own, *model.parameters())}.values())
         self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
 
@@ -204,6 +219,8 @@ class GraphEngine(NativeEngine):
             names = {id(module): name for name, module in self.task.model.named_modules()}
             record = node.attributes["record"]
             return f", first in the output of layer {names.get(id(record.module), '')} {record.name}"
+        if node.operation == "python":
+            return f", first in {type(node.attributes['call'].module).__name__}, in Python, at {node.line}"
         return f", first in {node.operation} at {node.line}"
 
 

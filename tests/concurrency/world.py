@@ -104,7 +104,8 @@ class World:
         if self.engine == "python" and draws.random() < 0.7:
             self.model.append(Own(self.dtype))
         if self.engine == "traced":
-            head, self.layers = self.model[-1], nn.Sequential(*body, nn.Identity())
+            own = [Own(self.dtype)] if draws.random() < 0.3 else []
+            head, self.layers = self.model[-1], nn.Sequential(*body, *own, nn.Identity())
             self.model = Traced(self.layers, head, size, self.two, self.dtype)
             if not self.two and draws.random() < 0.3:
                 self.layers = self.model = nn.Sequential(self.model, nn.Softplus())

@@ -18,6 +18,7 @@ from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
 from fastdl._kernels.program.frame import Loan
 from fastdl._kernels.program.program import TrainOptions
+from fastdl._kernels.program.python_call import Passed, PythonCall
 from fastdl._kernels.program.sequence import EntryList
 from fastdl._kernels.program.update import Updates
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
@@ -369,9 +370,10 @@ def in_a_process():
         **numbers,
     )
     found = [Access(), layer._make_turns(), call, model._kept, call.watch, call.program, Updates([]), options]
-    found.append(EntryList([], [], [], 0, None, -1))
+    found.append(EntryList([], [], [], [], 0, None, -1))
     frame = call.idle[0] if call.idle else another(model, call)
-    return [*found, frame, Loan(frame, [], 1)]
+    passed = Passed((0, 0, 0), np.dtype(np.float32), ())
+    return [*found, frame, Loan(frame, [], 1), passed, PythonCall("", bool, (), ())]
 
 
 def another(model, call):
@@ -401,6 +403,7 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Entries",
         "Mode",
         "Pause",
+        "Quiet",
         "Replaced",
         "no_grad",
     }

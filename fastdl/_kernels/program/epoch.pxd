@@ -19,17 +19,21 @@ cdef struct Output:
     Operand place
 
 # An epoch under way. `order` may be NULL, and then batches are read where they lie. The mean of its losses is total / count; where
-# they are sums, it is total. One that `pauses` does so between backward and each step, which is then `pending`. `failed` is the
-# number of an entry that failed, else -1.
+# they are sums, it is total. One that `pauses` does so between backward and each step, which is then `pending`. A batch that has
+# `begun` goes on from the entry `at`, which is a function in Python where it `waits`; its loss may be `known`. `failed` is the number
+# of an entry that failed, else -1.
 cdef struct Epoch:
-    Py_ssize_t rows, batch_size, done, steps, samples, failed
+    Py_ssize_t rows, batch_size, done, steps, samples, failed, at
     int64_t* order
     Input* inputs
     Output* outputs
     Py_ssize_t input_count, output_count
     double limit_of_values, limit_of_norm, total, count, loss, counts_as
-    bint sums, steps_in_backward, pauses, pending
+    bint sums, steps_in_backward, pauses, pending, begun, waits, known
     uint64_t seed, call, draws
+
+# Python looks for Ctrl-C this often, in seconds.
+cdef double PATIENCE
 
 cdef double now() noexcept nogil
 cdef bint run_steps(

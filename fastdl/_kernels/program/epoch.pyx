@@ -10,12 +10,11 @@ from fastdl._kernels.optim cimport take_step
 from fastdl._kernels.program.blocks cimport add_gradients, run_blocks, run_through_blocks
 from fastdl._kernels.program.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
 from fastdl._kernels.program.operation cimport backward_operation, forward_operation
-from fastdl._kernels.program.sequence cimport run_sequence
+from fastdl._kernels.program.sequence cimport PYTHON, run_sequence
 from fastdl._kernels.program.update cimport clip_norm, clip_values
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
-# Python looks for Ctrl-C this often, in seconds.
-cdef double PATIENCE = 0.02
+PATIENCE = 0.02
 
 
 cdef double now() noexcept nogil:
@@ -42,7 +41,7 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
 cdef bint run_steps(
     const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, const Sequence* sequence,
     Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
-    """Steps until the epoch's end, the patience's end, a pause before a step, or what is not finite (False).
+    """Steps until the epoch's end, the patience's end, a pause before a step or for Python, or what is not finite (False).
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
     """
@@ -52,13 +51,17 @@ cdef bint run_steps(
     flush.on()  # so that kernels find it done
     while e.done < e.rows:
         if not e.pending:
-            find_batch(e, batch)
+            if not e.begun:
+                find_batch(e, batch)
+                e.begun, e.known, e.at = True, False, 0
             if sequence != NULL:
                 if not run_entries(sequence, e, batch, scratch):
                     return False
+                if e.waits:
+                    return True
             elif not run_batch(operations, count, blocks, objective, e, batch, scratch):
                 return False
-            e.pending = True
+            e.pending, e.begun = True, False
             if e.pauses:
                 return True
         e.pending = False
@@ -99,11 +102,32 @@ cdef void keep_outputs(const Epoch* e, const Batch* batch) noexcept nogil:
 
 
 cdef bint run_entries(const Sequence* s, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
-    """The batch forward and backward; False, and only forward, where its loss is not finite, or an entry fails."""
+    """The batch forward and backward, from e.at on; False, and only forward, where its loss is not finite, or an entry fails.
+
+    It stops before an entry in Python, for which e then waits.
+    """
+    if not e.known:
+        if not run_part(s, e, s.backward, batch, scratch) or e.waits:
+            return e.failed < 0
+        if not take_loss(s, e, batch, scratch):
+            return False
+        keep_outputs(e, batch)
+        e.known = True
+    return run_part(s, e, s.count, batch, scratch)
+
+
+cdef bint run_part(const Sequence* s, Epoch* e, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    """Entries from e.at to below `last`; whether none failed."""
+    cdef Py_ssize_t stopped = run_sequence(s, e.at, last, batch, scratch)
+    e.waits = stopped >= 0 and s.entries[stopped].what == PYTHON
+    e.failed = -1 if e.waits else stopped
+    e.at = last if stopped < 0 else stopped
+    return e.failed < 0
+
+
+cdef bint take_loss(const Sequence* s, Epoch* e, const Batch* batch, real* scratch) noexcept nogil:
+    """Take down the loss; whether it is finite."""
     cdef double divisor = 1
-    e.failed = run_sequence(s, 0, s.backward, batch, scratch)
-    if e.failed >= 0:
-        return False
     e.loss = (<real*>place(&s.loss, batch))[0]
     if s.criterion >= 0:
         divisor = objective_divisor(&s.criteria[s.criterion].objective, batch, scratch)
@@ -112,9 +136,7 @@ cdef bint run_entries(const Sequence* s, Epoch* e, Batch* batch, real* scratch) 
         if divisor != 0:
             return False
         e.loss = 0  # the mean over nothing
-    keep_outputs(e, batch)
-    e.failed = run_sequence(s, s.backward, s.count, batch, scratch)
-    return e.failed < 0
+    return True
 
 
 cdef bint run_batch(

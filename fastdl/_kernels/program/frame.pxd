@@ -17,6 +17,8 @@ cdef class Frame:
     cdef char** table
     cdef char* accumulates
     cdef object moves
+    # What functions in Python leave for others.
+    cdef readonly dict kept
     # What the latest call asked for.
     cdef Py_ssize_t latest_size, latest_scratch
     cdef const void* latest_table

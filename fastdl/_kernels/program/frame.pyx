@@ -34,7 +34,7 @@ cdef class Frame:
         self.arena = raw[start : start + nbytes]
         if self.table != NULL:
             raise TypeError("Frame: expected to be made once; make another")
-        self.sources, self.arrays = sources, []
+        self.sources, self.arrays, self.kept = sources, [], {}
         self.table = <char**>PyMem_Calloc(max(1, len(sources)), sizeof(char*))
         self.accumulates = <char*>PyMem_Calloc(max(1, len(accumulates)), 1)
         if self.table == NULL or self.accumulates == NULL:

@@ -22,6 +22,7 @@ cdef class Program:
     # Whether a batch of N takes less time than giving the GIL away and taking it again.
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept
     cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1
+    cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *
     cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept
     cdef int run_batch(self, Frame frame, const Batch* batch, bint forward) except -1
     # One batch through; y is its result, and backward may follow.

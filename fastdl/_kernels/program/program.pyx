@@ -18,13 +18,16 @@ from fastdl._kernels.descriptor cimport (
 from fastdl._kernels.dispatch cimport dispatch, dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
-from fastdl._kernels.program.epoch cimport Epoch, Input, Output, now, run_steps
+from fastdl._kernels.program.epoch cimport PATIENCE, Epoch, Input, Output, now, run_steps
 from fastdl._kernels.program.objective cimport objective_scratch
 from fastdl._kernels.program.operation cimport (
     backward_operation, forward_operation, operation_scratch, planning_memory,
 )
+from fastdl._kernels.program.python_call cimport PythonCall
 from fastdl._kernels.program.records cimport load_objective, load_operand, load_operation
-from fastdl._kernels.program.sequence cimport EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch
+from fastdl._kernels.program.sequence cimport (
+    PYTHON, EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch,
+)
 from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
@@ -151,7 +154,8 @@ cdef class TrainOptions:
         counts: the steps that its parameters have taken, which the call goes on from and counts.
         access: a turn to take steps.
         watch: whether the model is what was planned.
-        goes_on: called after Python code has run amid an epoch; returns whether to go on, and may change the options of updates.
+        goes_on: called after Python code has run amid an epoch, but at most fifty times a second where that are functions of the
+            program; returns whether to go on, and may change the options of updates.
         ended: called after each epoch with the sum of its losses, what their mean divides it by, and its seconds; returns the
             number of the next epoch's first draw, or None to end the call, and may change the options of updates.
         after_backward: called between backward and each step, where the gradients may be changed in place; None takes steps
@@ -274,7 +278,7 @@ cdef class Program:
         cdef Epoch e
         cdef Batch batch
         cdef Blocks blocks = self.blocks
-        cdef bint fine = True, stands = True, counted = True, alone
+        cdef bint fine = True, stands = True, counted = True, alone, resumes
         cdef Py_ssize_t N = min(o.batch_size, o.rows), i, ordered = 0 if o.order is None else cnp.PyArray_DIM(o.order, 0)
         cdef const Sequence* sequence = &self.entries.sequence if self.entries is not None else NULL
         cdef Update* update = o.updates.update
@@ -282,7 +286,7 @@ cdef class Program:
         cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
         cdef Py_ssize_t size = 0, before
         cdef int threads, planned = 0
-        cdef double start, began
+        cdef double start, began, looked = now()
         cdef Block block
         cdef void* scratch
         cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
@@ -318,6 +322,7 @@ cdef class Program:
             while stands and fine and epoch < o.epochs:
                 start = now()
                 e.done = e.steps = 0
+                e.begun = False
                 e.total = e.count = 0
                 if shuffles != NULL:
                     with nogil:
@@ -331,13 +336,15 @@ cdef class Program:
                             break
                         follow_threads()
                         threads = threads_for(INFINITY)
-                        alone = threads > 1 and by_one_thread(&frame.pace, N)
+                        alone = threads > 1 and not e.begun and by_one_thread(&frame.pace, N)
                         if threads != planned:
                             size, planned = self.scratch_size(&blocks, N, e.rows % N or N), threads
                         scratch = scratch_in(&block, size)
                         o.updates.read_steps(o.counts)
-                        batch = frame.batch(0, NULL, e.seed, 0)
-                        batch.updates = updates
+                        resumes = e.begun
+                        if not resumes:
+                            batch = frame.batch(0, NULL, e.seed, 0)
+                            batch.updates = updates
                         # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
@@ -346,7 +353,7 @@ cdef class Program:
                                 self.itemsize == 4, run_steps[float], run_steps[double], self.operations, self.count, &blocks,
                                 &self.objective, sequence, update, runs, &e, &batch, untyped(scratch))
                         hold_threads(0)
-                        if e.done > before:
+                        if e.done > before and not resumes:
                             note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
                         o.updates.count_steps(o.counts)
                         counted = True  # and from here on they may be set
@@ -356,10 +363,15 @@ cdef class Program:
                         PyErr_CheckSignals()
                         break
                     if e.done < e.rows:
-                        if e.pending:
+                        if e.waits:
+                            (<PythonCall>self.entries.calls[sequence.entries[e.at].number]).call(frame, &batch)
+                            e.at += 1
+                            if now() - looked < PATIENCE:
+                                continue
+                        elif e.pending:
                             o.after_backward()
                         PyErr_CheckSignals()
-                        stands = o.goes_on()
+                        stands, looked = o.goes_on(), now()
                         if not stands:
                             break
                 if not (stands and fine):
@@ -399,24 +411,18 @@ cdef class Program:
         self, Frame frame not None, Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, list arrays not None, uint64_t seed=0,
         uint64_t call=0,
     ) -> int:
-        """Run entries from `first` to below `last` for a batch of N; return the number of one that failed, or -1.
+        """Run entries from `first` to below `last` for a batch of N; return the number of one that failed or is in Python, or -1.
 
         `arrays` are the bases beside the frame's own and the arrays that they stand for.
         """
         cdef const Sequence* s = &self.entries.sequence
-        cdef Batch batch = frame.batch(N, NULL, seed, call)
+        cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
         cdef Blocks blocks = self.blocks
-        cdef Py_ssize_t base, failed
-        cdef cnp.ndarray array
+        cdef Py_ssize_t failed
         cdef void* scratch
         cdef int threads
         if not 0 <= first <= last <= s.count:
             raise IndexError(f"Program.run: expected entries of {s.count}, got {first} to {last}")
-        for base, array in arrays:
-            if base < ARRAYS:
-                batch.bases[base] = <char*>address(array)
-            else:
-                frame.table[base - ARRAYS] = <char*>address(array)
         follow_threads()
         threads = threads_for(INFINITY)
         if N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
@@ -436,8 +442,36 @@ cdef class Program:
     def first_not_finite_entry(self, Frame frame not None, Py_ssize_t N, list arrays not None, uint64_t seed, uint64_t call) -> int:
         """Run the forward entries once more; return the number of the first that yields what is not finite, or -1."""
         cdef const Sequence* s = &self.entries.sequence
-        cdef Batch batch = frame.batch(N, NULL, seed, call)
+        cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
         cdef Blocks blocks = self.blocks
+        cdef PythonCall function
+        cdef Py_ssize_t found, first = 0
+        while True:
+            found = dispatch_size(
+                self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, first, &batch,
+                untyped(scratch_for(self.scratch_size(&blocks, N, N))))
+            if found < 0 or s.entries[found].what != PYTHON:
+                return found
+            function = self.entries.calls[s.entries[found].number]
+            function.call(frame, &batch)
+            if not function.finite(&batch):
+                return found
+            first = found + 1
+
+    def calls(self, Py_ssize_t entry) -> bool:
+        """Tell whether an entry is a function in Python, which `call` runs."""
+        return entry >= 0 and self.entries.sequence.entries[entry].what == PYTHON
+
+    def call(self, Frame frame not None, Py_ssize_t entry, Py_ssize_t N, list arrays not None):
+        """Run a function in Python; see `run`."""
+        cdef Batch batch = self.batch_of(frame, N, arrays, 0, 0)
+        if not 0 <= entry < self.entries.sequence.count or not self.calls(entry):
+            raise IndexError(f"Program.call: expected an entry that is a function in Python, got {entry}")
+        (<PythonCall>self.entries.calls[self.entries.sequence.entries[entry].number]).call(frame, &batch)
+
+    cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *:
+        """A batch whose entries read and write these arrays."""
+        cdef Batch batch = frame.batch(N, NULL, seed, call)
         cdef Py_ssize_t base
         cdef cnp.ndarray array
         for base, array in arrays:
@@ -445,9 +479,7 @@ cdef class Program:
                 batch.bases[base] = <char*>address(array)
             else:
                 frame.table[base - ARRAYS] = <char*>address(array)
-        return dispatch_size(
-            self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, &batch,
-            untyped(scratch_for(self.scratch_size(&blocks, N, N))))
+        return batch
 
     cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
         cdef char* scratch = batch.bases[BLOCK] + self.blocks.memory

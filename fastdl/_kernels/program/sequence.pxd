@@ -5,13 +5,14 @@ from fastdl._kernels.descriptor cimport Batch, Objective, Operand, Operation
 from fastdl._kernels.node cimport Extent, Node
 from fastdl._kernels.table cimport real
 
-# What an entry runs: a layer's operation forward or backward, a node, a loss forward or backward.
+# What an entry runs: a layer's operation forward or backward, a node, a loss forward or backward, a function in Python.
 cdef enum:
     FORWARD
     BACKWARD
     NODE
     LOSS
     LOSS_BACKWARD
+    PYTHON
 
 # Its number among those of its kind, and the samples that a layer or a loss finds in a batch.
 cdef struct Entry:
@@ -35,13 +36,16 @@ cdef struct Sequence:
 
 cdef class EntryList:
     cdef Sequence sequence
+    # The functions in Python, PythonCall.
+    cdef list calls
     # What the records' addresses point into.
     cdef object records
     cdef void* views
 
-# EntryList from `first` to below `last`; the number of one that fails, which ends the run, or -1.
+# Entries from `first` to below `last`; the number of one that fails or is in Python, which ends the run, or -1.
 cdef Py_ssize_t run_sequence(
     const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
 # Elements of scratch for a batch of N, found with `memory`; the bytes of that memory.
 cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
-cdef Py_ssize_t first_not_finite_entry(const Sequence* s, const Batch* batch, real* scratch) noexcept nogil
+# The number of the first forward entry, from `first` on, that yields what is not finite, fails or is in Python; else -1.
+cdef Py_ssize_t first_not_finite_entry(const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil

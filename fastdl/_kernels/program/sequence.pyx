@@ -21,6 +21,7 @@ RUN_BACKWARD = BACKWARD  # type: int
 RUN_NODE = NODE  # type: int
 RUN_LOSS = LOSS  # type: int
 RUN_LOSS_BACKWARD = LOSS_BACKWARD  # type: int
+RUN_PYTHON = PYTHON  # type: int
 
 
 cdef int load_extent(Extent* to, tuple given) except -1:
@@ -35,14 +36,15 @@ cdef class EntryList:
         entries: (what, number, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
         nodes: (descriptor, attributes, sizes, extents, views) of each; a view is (place, kind, offset, strides).
         criteria: (record of the loss, place of its value) of each.
+        calls: the PythonCalls.
         backward: the number of the first entry that only gradients need.
         loss: the place of the value that is trained on, or None.
         criterion: the number of the loss that has yielded it, or -1.
     """
 
     def __init__(
-        self, list entries not None, list nodes not None, list criteria not None, Py_ssize_t backward, tuple loss,
-        Py_ssize_t criterion,
+        self, list entries not None, list nodes not None, list criteria not None, list calls not None, Py_ssize_t backward,
+        tuple loss, Py_ssize_t criterion,
     ):
         cdef Sequence* s = &self.sequence
         cdef Py_ssize_t number, i
@@ -51,7 +53,7 @@ cdef class EntryList:
         cdef View* view
         if s.entries != NULL:
             raise TypeError("EntryList: expected to be made once; make another")
-        self.records = entries, nodes, criteria
+        self.records, self.calls = (entries, nodes, criteria), calls
         s.entries = <Entry*>PyMem_Calloc(max(1, len(entries)), sizeof(Entry))
         s.nodes = <Node*>PyMem_Calloc(max(1, len(nodes)), sizeof(Node))
         s.criteria = <Criterion*>PyMem_Calloc(max(1, len(criteria)), sizeof(Criterion))
@@ -139,6 +141,8 @@ cdef Py_ssize_t run_sequence(
     cdef const Entry* entry
     for i in range(first, last):
         entry = s.entries + i
+        if entry.what == PYTHON:
+            return i
         if entry.what == NODE or (entry.samples.count == 1 and entry.samples.power == 1):
             if not run_entry(s, entry, batch, scratch):
                 return i
@@ -167,7 +171,7 @@ cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t ite
                 most = max(most, node.kernels.scratch(&arrays, itemsize))
         elif entry.what == FORWARD or entry.what == BACKWARD:
             most = max(most, operation_scratch(s.operations + entry.number, samples, itemsize, memory))
-        else:
+        elif entry.what != PYTHON:
             most = max(most, objective_scratch(&s.criteria[entry.number].objective))
     return most
 
@@ -185,15 +189,14 @@ cdef void shaped(const Node* node, Py_ssize_t N, Arrays* arrays) noexcept nogil:
             arrays.operands[i].strides[axis] = extent(node.views[i].strides + axis, N)
 
 
-cdef Py_ssize_t first_not_finite_entry(const Sequence* s, const Batch* batch, real* scratch) noexcept nogil:
-    """The number of the first entry, before the backward ones, that yields what is not finite; else -1."""
+cdef Py_ssize_t first_not_finite_entry(const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t i
     cdef Batch own
     cdef const Entry* entry
-    for i in range(s.backward):
+    for i in range(first, s.backward):
         entry = s.entries + i
         if run_sequence(s, i, i + 1, batch, scratch) >= 0:
-            return -1
+            return i
         own = of_samples(batch, &entry.samples)
         if not finite_entry(s, entry, batch if entry.what == NODE else &own, scratch):
             return i
