@@ -135,6 +135,12 @@ simple(
 )
 
 
+@rule("given_slope")
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+    shape = (*gy.shape, *([1] * (inputs[1].ndim - gy.ndim)))
+    return [None, e("multiply", _value(y.graph, node.attributes["slope"]), op.reshape(gy, shape))]
+
+
 @rule("add")
 def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
     return [gy, gy]

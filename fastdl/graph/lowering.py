@@ -267,6 +267,9 @@ class Lowering:
     def _lower_stop_gradient(self, number: int, node: Node) -> None:
         self._layouts[number] = self._layouts[node.inputs[0]]
 
+    def _lower_given_slope(self, number: int, node: Node) -> None:
+        self._layouts[number] = self._layouts[node.inputs[0]]
+
     def _lower_broadcast_to(self, number: int, node: Node) -> None:
         source = self._value(node.inputs[0])
         self._layouts[number] = broadcast(self._layout(source), source.shape, node.shape)

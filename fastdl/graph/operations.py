@@ -150,6 +150,14 @@ def stop_gradient(value: Value) -> Value:
     return value.graph.add("stop_gradient", (value,), value.shape, value.dtype, value.deliberate)
 
 
+def given_slope(x: Value, y: Value, slope: Value) -> Value:
+    """y, a function of x, whose gradient is that of y times this slope.
+
+    y has the shape of x, or that of its first axes: then each element of y is a function of all those of x behind it.
+    """
+    return y.graph.add("given_slope", (y, x), y.shape, y.dtype, y.deliberate, slope=slope.number)
+
+
 def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]]:
     """The shape that these broadcast to, and its axes of size 1 that are deliberate."""
     ndim = max(value.ndim for value in values)

@@ -40,6 +40,7 @@ OF_FUNCTIONS = (
     ),
     *("swapaxes", "take", "repeat", "argsort", "dot", "round"),
 )
+OTHERWISE = "see 'What tracing can and cannot do' in the docs"
 METHODS = (*OF_FUNCTIONS, "astype", "reshape", "transpose", "flatten", "clip")
 
 
@@ -64,6 +65,10 @@ def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
 
 class NotTraceableError(InvalidTypeError):
     """What a trace cannot follow, with the user's line."""
+
+
+class UnknownAttributeError(NotTraceableError, AttributeError):
+    """An attribute that arrays have and values do not."""
 
 
 class Value:
@@ -95,6 +100,12 @@ class Value:
     def T(self) -> Any:
         """The axes in reverse order."""
         return np.transpose(self)  # pyright: ignore[reportCallIssue, reportArgumentType]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"'Value' object has no attribute {name!r}")
+        expected, got = "NumPy functions that can be traced", f"the attribute {name} of a traced value"
+        raise UnknownAttributeError(where(), expected, got, OTHERWISE)
 
     def __reduce__(self) -> Any:
         raise TypeError("Value: expected to stay in its trace, got a copy or a pickle; store no values")
@@ -183,7 +194,7 @@ class Value:
         return self
 
 
-def refused(what: str, circumstances: str, hint: str = "see 'What tracing can and cannot do' in the docs") -> TypeError:
+def refused(what: str, circumstances: str, hint: str = OTHERWISE) -> TypeError:
     """The error for what a trace cannot follow, with the user's line."""
     return NotTraceableError(where(), "NumPy functions that can be traced", f"{what}, {circumstances}", hint)
 

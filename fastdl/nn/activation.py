@@ -12,6 +12,8 @@ from fastdl._kernels.activation import activation_backward, activation_forward, 
 from fastdl._kernels.array import empty_like, ready
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.size import same_shape
+from fastdl.graph.value import NotTraceableError, Value
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 from fastdl.validation import one_of, real_number
@@ -53,8 +55,28 @@ class Activation(Layer):
         self.function, self.derivative = function, derivative
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
-        """The function of traced values."""
-        return self.function(*inputs, **named)
+        """The function of a traced value, with its derivative if given; what cannot be traced runs in Python then."""
+        from fastdl.graph.operations import given_slope
+        from fastdl.nn.python_call import call_in_python
+
+        (x,) = (*inputs, *named.values())
+        if self.derivative is None:
+            return self.function(x)
+        try:
+            return given_slope(x, *self._of_shape(x))
+        except NotTraceableError:
+            return call_in_python(self, (x,))
+
+    def _of_shape(self, x: Any) -> list[Any]:
+        """The function and its derivative of a traced value."""
+        found = []
+        for name in ("function", "derivative"):
+            value = getattr(self, name)(x)
+            if not isinstance(value, Value) or not same_shape(value.shape, x.shape):
+                shape = getattr(value, "shape", type(value).__name__)
+                raise InvalidValueError(shown(self), f"{name} to return shape {x.shape}", shape)
+            found.append(value)
+        return found
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """f(x)."""

@@ -12,6 +12,7 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.size import same_shape
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
@@ -64,12 +65,18 @@ class Loss(Layer):
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """The reduced loss of traced values; losses that are not reduced for reduction "none"."""
-        from fastdl.graph import layers
+        from fastdl.graph import layers, operations
 
         output, target = inputs
         if hasattr(self, "_objective") and self.reduction != "none":
             return layers.loss(self, output, target)
         losses = self.function(output, target)
+        if type(self).derivative is not Loss.derivative:
+            slope: Any = self.derivative(output, target)
+            if not isinstance(slope, Value) or not same_shape(slope.shape, output.shape):
+                shape = getattr(slope, "shape", type(slope).__name__)
+                raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", shape)
+            losses: Any = operations.given_slope(output, losses, slope)
         if self.reduction == "none":
             return losses
         total: Any = np.sum(losses)

@@ -104,6 +104,9 @@ class Module(Copying):
         super().__init_subclass__(**options)
         own = "_forward" not in dir(cls) and "_plan" not in dir(cls)
         cls._forward_only = own and cls.forward is not Module.forward and cls.backward is Module.backward
+        if cls._forward_only and not cls.__module__.startswith("fastdl."):
+            # Not with fastdl, and before a signal handler may come amid it that calls the model.
+            import fastdl.nn.forward_only  # noqa: F401
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         if len(inputs) == 1 and type(inputs[0]) is not Value and not named and not self._forward_only:

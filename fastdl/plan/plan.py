@@ -51,6 +51,10 @@ class NotPlannedError(ValueError):
     """A model that native programs cannot run, and why."""
 
 
+class InPythonError(NotPlannedError):
+    """A module in Python stands among those to be planned, or a loss of a function: a trace may go through them."""
+
+
 class Plan:
     """The operations of a model for batches up to a size.
 
@@ -87,7 +91,7 @@ class Plan:
     def through(self, module: Module, x: Value, name: str = "") -> Value:
         """Plan a module for x; `name` is its name in the container that holds it."""
         if not as_defined(module, "_plan", ("__call__", "forward", "backward", "backward_parameters")):
-            raise NotPlannedError(f"{type(module).__name__} is a module in Python")
+            raise InPythonError(f"{type(module).__name__} is a module in Python")
         self._names.append(name)
         y = module._plan(self, x)  # pyright: ignore[reportAttributeAccessIssue]
         self._names.pop()

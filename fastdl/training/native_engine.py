@@ -18,7 +18,7 @@ from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.optim.optimizer import Optimizer, Run
-from fastdl.plan import NotPlannedError, Plan, as_defined
+from fastdl.plan import InPythonError, NotPlannedError, Plan, as_defined
 from fastdl.random import stream
 from fastdl.training.engine import Losses, NotFiniteError, Task, not_finite_gradient
 
@@ -27,6 +27,8 @@ Array = NDArray[Any]
 Ended: TypeAlias = Callable[[Losses, float], bool]
 # What of an optimizer a native program replaces.
 STEPPING = {"update", "step", "forget_gradients"}
+# The methods of a loss that are called.
+CALLED = ("__call__", "forward", "backward")
 
 
 class NativeEngine:
@@ -41,10 +43,9 @@ class NativeEngine:
         """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
         self.task = task
         model, criterion, optimizer = task.model, task.criterion, task.optimizer
-        if not isinstance(criterion, Loss) or not as_defined(
-            criterion, "_objective", ("__call__", "forward", "backward")
-        ):
-            raise NotPlannedError(f"{type(criterion).__name__} is a loss in Python")
+        if not isinstance(criterion, Loss) or not as_defined(criterion, "_objective", CALLED):
+            why = f"{type(criterion).__name__} is a loss in Python"
+            raise InPythonError(why) if _is_of_a_function(criterion) else NotPlannedError(why)
         if criterion.reduction == "none":
             raise NotPlannedError("the loss is not reduced to one number")
         if not is_native(optimizer):
@@ -322,6 +323,14 @@ class NativeEngine:
 def is_native(optimizer: Any) -> bool:
     """Whether a native program can take this optimizer's steps."""
     return isinstance(optimizer, Optimizer) and bool(optimizer.native) and as_defined(optimizer, "_states", STEPPING)
+
+
+def _is_of_a_function(criterion: Any) -> bool:
+    """Whether a loss is its function, and perhaps its derivative, and nothing else of its own."""
+    if not isinstance(criterion, Loss) or hasattr(criterion, "_objective"):
+        return False
+    kind, own = type(criterion), vars(criterion)
+    return all(getattr(kind, name) is getattr(Loss, name) and name not in own for name in CALLED)
 
 
 def _as_read(array: Array) -> Array:

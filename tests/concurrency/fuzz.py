@@ -34,11 +34,11 @@ DEEPEST = 4
 def run_round(seed, folder, only=None):
     """One round; returns what is wrong."""
     from actions import CHANGING, PURE, Disturbed, attempt, expected, leave
-    from fastdl._kernels.quiet import Quiet
     from world import Own, World, in_bytes
 
     import fastdl
     from fastdl._kernels.access import busy
+    from fastdl._kernels.quiet import Quiet
     from fastdl.callbacks import Callback
     from fastdl.graph.value import current
     from fastdl.nn.grad_mode import is_grad_enabled

@@ -12,7 +12,7 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
-from tests.nn.python_layer import Scale
+from tests.nn.python_layer import Scale, Untraced
 from tests.nn.traced_layer import Gate
 
 TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
@@ -156,10 +156,11 @@ class WatchingRounds(Rounds):
 ENGINES = {
     "native": (nn.MSELoss, (), Rounds),
     "native, epochs in a row": (nn.MSELoss, (), WatchingRounds),
-    "a loss in Python": (PythonLoss, (), Rounds),
+    "native, a loss of a function": (PythonLoss, (), Rounds),
     "native, a traced layer": (nn.MSELoss, (lambda: Gate(120),), Rounds),
     "native, a function as the loss": (lambda: squares, (lambda: Gate(120),), WatchingRounds),
-    "a layer in Python": (nn.MSELoss, (Scale,), Rounds),
+    "native, a layer in Python": (nn.MSELoss, (Scale,), Rounds),
+    "a layer that cannot be traced": (nn.MSELoss, (Untraced,), Rounds),
 }
 EPOCHS = 8
 

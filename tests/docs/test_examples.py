@@ -92,4 +92,4 @@ def test_search_finds_the_same_whatever_the_threads_do(threads, capsys):
 
 def test_own_layer_trains_in_a_trainer(capsys):
     assert main_of("own_layer")() > 0.95
-    assert "engine: plain: a Python loop, because RadialBasis is a module in Python" in capsys.readouterr().out
+    assert "bytes of planned memory, with RadialBasis in Python" in capsys.readouterr().out

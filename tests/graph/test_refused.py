@@ -32,6 +32,8 @@ REFUSED = {
     "einsum of a diagonal": (lambda x: np.einsum("ii", x[:, :3]), "each letter once"),
     "pad of a mode": (lambda x: np.pad(x, 1, mode="edge"), "constant"),
     "in": (lambda x: 1 in x, "np.any"),
+    "an attribute of arrays": (lambda x: x.flat, "tracing can"),
+    "a method of arrays": (lambda x: x.partition(1), "tracing can"),
     "svd": (lambda x: np.linalg.svd(x), "tracing can"),
 }
 
@@ -44,6 +46,15 @@ def test_what_cannot_be_followed_is_refused(function, hint):
     assert re.match(r"test_refused\.py:\d+: expected .*, got ", message)
     assert hint in message
     assert "\n" not in message
+
+
+def test_what_arrays_do_not_have_either_is_an_attribute_error():
+    value = Graph(np.float64).input("x", (3,), np.float64)
+    for name in ("nothing", "__array_interface__"):
+        assert not hasattr(value, name)
+    with pytest.raises(AttributeError, match="'Value' object has no attribute 'nothing'"):
+        value.nothing  # noqa: B018
+    assert not hasattr(value, "flat")
 
 
 def test_shapes_that_do_not_fit_are_value_errors_that_name_the_line():

@@ -2,10 +2,12 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.data import batches
 from fastdl.nn import Module, Parameter
@@ -318,6 +320,70 @@ def test_a_network_of_ones_own_parts_learns_in_the_explicit_loop():
         model.backward(criterion.backward())
         optimizer.step()
     assert losses[-1] < 0.1 * losses[0]
+
+
+class Cubes(nn.Loss):
+    """With a derivative that is half of the true one."""
+
+    def function(self, output, target):
+        return np.abs(output - target) ** 3
+
+    def derivative(self, output, target):
+        return 1.5 * (output - target) * np.abs(output - target)
+
+
+class RowCubes(Cubes):
+    """One loss for each sample."""
+
+    def function(self, output, target):
+        return np.sum(super().function(output, target), axis=1)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("criterion", [Cubes, RowCubes])
+def test_given_derivatives_are_used_in_native_fits_too(criterion, reduction):
+    x = inputs(20, 2)
+    found = []
+    for native in (True, False):
+        parts = nn.Linear(2, 2, rng=0, dtype=x.dtype), nn.Activation(np.sin, lambda x: 3 * np.cos(x))
+        model = nn.Sequential(*parts)
+        trainer = Trainer(model, criterion(reduction), optim.SGD(model.parameters(), lr=0.01))
+        with nullcontext() if native else fastdl.eager():
+            history = trainer.fit(x, x[:, ::-1].copy(), epochs=3, batch_size=8, seed=0)
+        assert history.engine.startswith("native" if native else "plain")
+        found.append((history["loss"], model[0].weight.data, model[0].weight.grad))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-14)
+
+
+def test_a_given_derivative_is_that_of_its_second_derivatives_too():
+    """Through the derivative as it is written, not through the function's."""
+
+    class Layer(nn.Module):
+        def __init__(self):
+            self.sine = nn.Activation(np.sin, lambda x: 3 * np.cos(x))
+
+        def forward(self, x):
+            return fastdl.grad(lambda x: np.sum(self.sine(x)))(x)
+
+    layer, x = Layer(), inputs(3, 2)
+    np.testing.assert_allclose(layer(x), 3 * np.cos(x), rtol=1e-12)
+    np.testing.assert_allclose(layer.backward(np.ones_like(x)), -3 * np.sin(x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", ["function", "derivative"])
+def test_functions_of_other_shapes_are_an_error(wrong):
+    given = {"function": np.sin, "derivative": np.cos} | {wrong: lambda x: np.sum(x, axis=1)}
+
+    class Layer(nn.Module):
+        def __init__(self):
+            self.sine = nn.Activation(**given)
+
+        def forward(self, x):
+            return self.sine(x)
+
+    with pytest.raises(ValueError, match=f"{wrong} to return shape"):
+        Layer()(inputs(3, 2))
 
 
 def test_the_trainer_fits_a_network_of_ones_own_parts_as_the_explicit_loop_does():

@@ -43,9 +43,25 @@ def squares(y, t):
     return np.mean((y - t) ** 2)
 
 
+class Halves(nn.Module):
+    """A branch on values around layers."""
+
+    traced = False
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 3, rng=5, dtype=np.float64)
+
+    def forward(self, x):
+        h = self.layer(x)
+        while np.max(np.abs(h)) > 0.1:
+            h = 0.5 * h
+        return h
+
+
 MODELS = {
     "a backward in Python": lambda: Around(Doubling()),
     "not traced": lambda: Around(Branching()),
+    "not traced, with parameters": lambda: Around(Halves()),
     "two inputs": lambda: Joined(Summing()),
     "a tied parameter": Tied,
     "itself": Branching,

@@ -12,6 +12,7 @@ from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, M
 from fastdl.data.augment import Noise
 from fastdl.metrics import accuracy
 from tests.callbacks.fits import Script
+from tests.nn.python_layer import Untraced
 
 X, Y = data.disk(90, rng=0)
 EPOCHS = 5
@@ -33,20 +34,10 @@ SCHEDULES = {
 }
 
 
-class OwnLayer(nn.Module):
-    """A layer in Python, for which the plain engine runs."""
-
-    def forward(self, x):
-        return 1.5 * x
-
-    def backward(self, grad_output):
-        return 1.5 * grad_output
-
-
 def trainer_of(optimizer="Adam", schedule="none", engine="native", dtype=np.float32, **options):
     layers = [nn.Linear(2, 12, rng=1), nn.BatchNorm1d(12), nn.ReLU(), nn.Dropout(0.2), nn.Linear(12, 2, rng=2)]
     if engine == "plain":
-        layers.append(OwnLayer())
+        layers.append(Untraced())
     model = nn.Sequential(*layers).astype(dtype)
     made = OPTIMIZERS[optimizer](model.parameters())
     return Trainer(
@@ -139,7 +130,7 @@ def test_the_number_of_threads_makes_no_difference(path, threads, threads_before
 
     def make():
         layers = [nn.Linear(64, 512, rng=1), nn.BatchNorm1d(512), nn.Dropout(0.3), nn.ReLU(), nn.Linear(512, 2, rng=2)]
-        model = nn.Sequential(*layers, *([OwnLayer()] if engine == "plain" else []))
+        model = nn.Sequential(*layers, *([Untraced()] if engine == "plain" else []))
         return Trainer(model, nn.CrossEntropyLoss(), optim.Adam(model.parameters()))
 
     def run(trainer, epochs, **options):

@@ -330,6 +330,8 @@ cdef class Program:
                 while e.done < e.rows:
                     enter(o.access)
                     try:
+                        if e.begun:  # no step has been taken since the turn before
+                            o.access.entries.number -= 1
                         # From here on no Python code runs until the turn is over.
                         if not o.watch.unchanged():
                             stands = False
@@ -353,7 +355,9 @@ cdef class Program:
                                 self.itemsize == 4, run_steps[float], run_steps[double], self.operations, self.count, &blocks,
                                 &self.objective, sequence, update, runs, &e, &batch, untyped(scratch))
                         hold_threads(0)
-                        if e.done > before and not resumes:
+                        if e.done > before and resumes:
+                            o.access.entries.number += 1
+                        elif e.done > before:
                             note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
                         o.updates.count_steps(o.counts)
                         counted = True  # and from here on they may be set

@@ -17,6 +17,7 @@ from fastdl.metrics import accuracy
 from fastdl.random import order_seeds, stream
 from fastdl.training import fit_loop
 from fastdl.training.native_engine import NativeEngine
+from tests.nn.python_layer import Untraced
 from tests.training.engine import changes
 from tests.training.engine.changes import CHANGES, AtEpoch
 from tests.training.engine.twins import Parts, left
@@ -111,16 +112,8 @@ def test_the_same_bits_as_epoch_by_epoch(parts, options):
     assert ahead.rng.bit_generator.state == watched.rng.bit_generator.state
 
 
-class InPython(nn.Module):
-    def forward(self, x):
-        return 2 * x
-
-    def backward(self, grad_output):
-        return 2 * grad_output
-
-
-def with_python():
-    model = nn.Sequential(nn.Linear(4, 3, rng=1), InPython())
+def untraced():
+    model = nn.Sequential(nn.Linear(4, 3, rng=1), Untraced())
     return Parts(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters()))
 
 
@@ -134,7 +127,7 @@ WATCHED = {
     "a callback that watches and saves": {"callbacks": [Saves()]},
     "two callbacks, of which one watches": {"callbacks": [Sees(True), Sees(False)]},
     "batches": {"x": [(X, Y)], "y": None, "batch_size": None},
-    "a layer in Python": {"parts": with_python()},
+    "a layer that cannot be traced": {"parts": untraced()},
 }
 
 
