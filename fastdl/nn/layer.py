@@ -42,6 +42,7 @@ class Layer(Module):
         super().__init_subclass__(**options)
         forward, backward = _depth(cls, "_forward"), _depth(cls, "_backward")
         own_backward = _depth(cls, "backward") < backward
+        cls._has_trace = hasattr(cls, "_plan") or cls._apply is not Layer._apply
         cls._stateful = (
             own_backward or _depth(cls, "forward") < forward or _depth(cls, "backward_parameters") < backward
         )

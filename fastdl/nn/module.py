@@ -69,6 +69,8 @@ class Module(Copying):
     _stateful: bool = True
     # What the attributes of all modules inside were found for, and these.
     _known: tuple[Any, list[dict[str, Any]]] | None = None
+    # Whether a trace knows what it computes; a layer's, by its _plan or _apply.
+    _has_trace: bool = True
     # Whether such a module is called itself: a list of modules is not.
     _is_called: bool = True
 

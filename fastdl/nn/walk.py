@@ -153,7 +153,7 @@ def in_python(module: Any) -> bool:
         return not module.traced
     if not module._is_called or "forward" in vars(module):
         return module._is_called
-    return module._stateful
+    return module._stateful or not module._has_trace
 
 
 def traced_modules(model: Any) -> list[Any]:

@@ -65,7 +65,7 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the optimizer, whose state holds the rates."""
-        return {name: value for name, value in vars(self).items() if name != "optimizer"}
+        return {name: value for name, value in vars(self).copy().items() if name != "optimizer"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what state_dict gave; the rates are the optimizer's, and come with its state.

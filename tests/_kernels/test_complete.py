@@ -24,6 +24,7 @@ NO_KERNELS = {
     "access",
     "turns",
     "watch",
+    "quiet",
     "replaced",
     "declarations",
     "descriptor",

@@ -11,6 +11,7 @@ from fastdl.callbacks import Callback
 from fastdl.metrics import accuracy
 from fastdl.training.inference import predict
 from tests.combinations import in_turn
+from tests.nn.python_layer import Untraced
 from tests.nn.traced_layer import Gate
 
 TIMEOUT = 60  # seconds that a thread waits for another, before the test fails
@@ -61,7 +62,8 @@ PARTS = {
     "native, traced": (nn.CrossEntropyLoss, (lambda: Gate(40),)),
     "native, a function as the loss": (lambda: picked, (lambda: Gate(40),)),
     "a loss in Python": (PythonLoss, ()),
-    "a layer in Python": (nn.CrossEntropyLoss, (Memory,)),
+    "native, a layer in Python": (nn.CrossEntropyLoss, (Memory,)),
+    "a layer that cannot be traced": (nn.CrossEntropyLoss, (Untraced, Memory)),
 }
 
 

@@ -12,6 +12,7 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
+from fastdl.training.native_engine import contents
 from tests.nn.python_layer import Scale, Untraced
 from tests.nn.traced_layer import Gate
 
@@ -335,3 +336,24 @@ def test_each_parameter_of_a_pickle_beside_a_fit_is_whole(criterion):
     rounds = Rounds(lambda: seen.extend(values(pickle.loads(pickle.dumps(model))) for _ in range(3)), 6)
     trainer.fit(x, x, epochs=6, batch_size=1, callbacks=[rounds])
     assert [len(found) for each in seen for found in each] == [1] * 18
+
+
+def test_looks_at_what_another_thread_adds_attributes_to():
+    """The other thread's part is played by an attribute that adds one as soon as it is looked at."""
+
+    class Adding:
+        def __init__(self, owner):
+            self.owner = owner
+
+        @property
+        def __class__(self):
+            vars(self.owner)[f"added{len(vars(self.owner))}"] = None
+            return Adding
+
+    criterion = nn.CrossEntropyLoss(weight=np.ones(3))
+    criterion.looked_at = Adding(criterion)
+    assert contents(criterion) == [criterion.weight.tobytes()]
+    layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
+    for number, _ in enumerate(layers.named_children()):
+        assert number < 2
+        layers.append(nn.ReLU())
