@@ -102,7 +102,9 @@ def test_a_damaged_file_is_reported_by_what_is_wrong_where(path, content, messag
 
 
 @pytest.mark.parametrize(
-    "content", [gzip.compress(GOOD)[:-1], gzip.compress(GOOD)[:15], b"\x1f\x8b", b"\x1f\x8b\x07abc"]
+    "content",
+    [gzip.compress(GOOD)[:-1], gzip.compress(GOOD)[:15], b"\x1f\x8b", b"\x1f\x8b\x07abc"],
+    ids=["the last byte", "half of it", "all but two", "an unknown method"],
 )
 def test_a_cut_or_unknown_gzip_is_reported(path, content):
     path.write_bytes(content)

@@ -85,6 +85,6 @@ def test_the_pages_that_newcomers_copy_from_hold_code(name):
 
 def test_the_readme_shows_two_commands():
     commands = re.findall(
-        r"^pip install .* && (?:fastdl train|pytest)$", README.read_text(encoding="utf-8"), re.MULTILINE
+        r"^pip install .* && (?:fastdl train|pytest -n auto)$", README.read_text(encoding="utf-8"), re.MULTILINE
     )
     assert len(commands) == 2

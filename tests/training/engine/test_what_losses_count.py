@@ -71,7 +71,11 @@ def test_both_engines_train_alike_where_some_targets_are_ignored(criterion, targ
     compare_fits(lambda: parts(criterion, lr=0.01), X, target, batch_size=10, drop_last=True, shuffle=False)
 
 
-@pytest.mark.parametrize("ways", [{}, {"drop_last": True}, {"shuffle": False}, {"augment": lambda x, rng: x}], ids=str)
+@pytest.mark.parametrize(
+    "ways",
+    [{}, {"drop_last": True}, {"shuffle": False}, {"augment": lambda x, rng: x}],
+    ids=["plain", "drop_last", "in order", "augment"],
+)
 def test_every_way_of_fitting_counts_alike(ways):
     target = TARGETS["most of a batch ignored"]
     trainer, _ = fit(lambda: parts(nn.CrossEntropyLoss()), X, target, True, batch_size=16, **ways)
