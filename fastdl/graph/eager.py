@@ -37,7 +37,10 @@ class EagerGraph(Graph):
     def parameter(self, parameter: Any) -> Value:
         """See Graph."""
         value = super().parameter(parameter)
-        self._arrays.setdefault(value.number, parameter._data)
+        if value.number not in self._arrays:
+            leaf = self.parameters[value.number]
+            # Of a buffer a copy, for it may be updated.
+            self._arrays[value.number] = leaf._data if leaf._grad is not None else leaf._data.copy()
         return value
 
     def array_of(self, value: Value) -> Any:
@@ -69,5 +72,6 @@ class EagerGraph(Graph):
         copy = EagerGraph(self.dtype)
         copy.nodes, copy.parameters, copy._arrays = self.nodes.copy(), self.parameters.copy(), self._arrays.copy()
         copy._of_parameter = {key: copy.own_value(value) for key, value in self._of_parameter.items()}
+        copy.cut = self.cut.copy()
         copy._symbols.kept, copy._symbols.adds = self._symbols.kept.copy(), adds
         return copy

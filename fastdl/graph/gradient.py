@@ -46,7 +46,8 @@ def gradient(output: Value, wanted: Sequence[Value], seed: Value | None = None) 
     for number in range(output.number, -1, -1):
         gy = found.get(number)
         node = graph.nodes[number]
-        if gy is None or number not in depends or not node.inputs or node.operation in FLAT:
+        flat = node.operation in FLAT or number in graph.cut
+        if gy is None or number not in depends or not node.inputs or flat:
             continue
         rule = RULES.get(node.operation)
         if rule is None:

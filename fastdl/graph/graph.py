@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastdl._kernels.grad_mode import Mode
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value, current, where
+
+mode = Mode()
 
 
 class Node(NamedTuple):
@@ -43,6 +46,11 @@ class Graph:
         # Parameters by their number in the graph, and values by parameter.
         self.parameters: dict[int, Any] = {}
         self._of_parameter: dict[int, Value] = {}
+        # Whether the model is in training mode, and the new values of buffers, by their number in the graph.
+        self.training, self.updates = False, dict[int, Value]()
+        # The nodes made within no_grad(), which no gradient goes through; outside of it, what the trace began in counts.
+        self.cut: set[int] = set()
+        self._differentiates = False
 
     def add(
         self,
@@ -55,7 +63,7 @@ class Graph:
     ) -> Value:
         """Add a node, or find the one that computes the same; returns its value."""
         numbers = tuple(value.number for value in inputs)
-        key = (operation, numbers, *sorted(attributes.items(), key=lambda item: item[0]), deliberate)
+        key = (operation, numbers, *sorted(attributes.items(), key=lambda item: item[0]), deliberate, self._cuts())
         try:
             known = self._known.get(key)
         except TypeError:  # an attribute without a hash
@@ -73,6 +81,8 @@ class Graph:
         dtype: Any,
         deliberate: Any,
     ) -> Value:
+        if self._cuts():
+            self.cut.add(len(self.nodes))
         self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), where()))
         return Value(self, len(self.nodes) - 1, tuple(shape), np.dtype(dtype), deliberate)
 
@@ -100,22 +110,34 @@ class Graph:
         return value
 
     def parameter(self, parameter: Any) -> Value:
-        """A parameter's values; the same value wherever it stands."""
+        """A parameter's or buffer's values; the same value wherever it stands."""
         found = self._of_parameter.get(id(parameter))
         if found is None:
-            found = self._new("parameter", (), {}, parameter.shape, self.dtype, frozenset())
+            of_graph = getattr(parameter, "_of_graph", None)
+            leaf = parameter if of_graph is None else of_graph(self.dtype)
+            found = self._new("parameter", (), {}, parameter.shape, self.own(leaf.dtype), frozenset())
             self._of_parameter[id(parameter)] = found
-            self.parameters[found.number] = parameter
+            self.parameters[found.number] = leaf
         return found
+
+    def update(self, buffer: Any, value: Value) -> None:
+        """Let a buffer have another value from here on, see operations.update."""
+        self._of_parameter[id(buffer)] = value
+        if self.training:
+            self.updates[next(number for number, leaf in self.parameters.items() if leaf is buffer)] = value
 
     @contextmanager
     def traced(self) -> Iterator[None]:
         """Let this be the thread's graph inside the block."""
         before, current.graph = current.graph, self
+        differentiates, self._differentiates = self._differentiates, mode.enabled
         try:
             yield
         finally:
-            current.graph = before
+            current.graph, self._differentiates = before, differentiates
+
+    def _cuts(self) -> bool:
+        return self._differentiates and not mode.enabled
 
     def own(self, dtype: Any) -> np.dtype[Any]:
         """The dtype that values of this kind have in the graph."""

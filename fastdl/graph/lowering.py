@@ -130,7 +130,7 @@ class Lowering:
         self._node: Node = Node("", (), {}, (), graph.dtype, "")
 
         wanted = [*outputs, *([loss] if loss is not None else [])]
-        forward = needed(graph, [value.number for value in wanted])
+        forward = needed(graph, [value.number for value in (*wanted, *graph.updates.values())])
         backward = [value.number for value in (*results, *(v for _, v in gradients))]
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
@@ -150,6 +150,7 @@ class Lowering:
         for number in sorted(forward):
             self._visit(number)
         self._outputs = [self._owned(value) for value in outputs]
+        self._update_buffers()
         self._loss = None if loss is None else self._dense(loss)
         self._split = len(self._entries)
         for number in sorted(everything - forward):
@@ -262,7 +263,16 @@ class Lowering:
 
     def _lower_parameter(self, number: int, node: Node) -> None:
         parameter = self.graph.parameters[number]
-        self._layouts[number] = dense(self._outside((id(parameter), False), (parameter, False)), node.shape)
+        layout = self._layouts[number] = dense(self._outside((id(parameter), False), (parameter, False)), node.shape)
+        if number in self.graph.updates:  # the old values, which backward reads too
+            made = self._layouts[number] = self._fresh(node.shape, node.dtype)
+            self._run_elementwise("cast", node.dtype, node.shape, made, [(layout, node.dtype)])
+
+    def _update_buffers(self) -> None:
+        for number, value in self.graph.updates.items():
+            buffer = self.graph.parameters[number]
+            to = dense(self._outside((id(buffer), False), (buffer, False)), value.shape)
+            self._run_elementwise("cast", value.dtype, value.shape, to, [(self._layout(value), value.dtype)])
 
     def _lower_stop_gradient(self, number: int, node: Node) -> None:
         self._layouts[number] = self._layouts[node.inputs[0]]

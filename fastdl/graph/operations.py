@@ -145,6 +145,17 @@ def truth(value: Value) -> Value:
     return value if value.dtype.kind == "b" else elementwise("not_equal", value, 0)
 
 
+def update(graph: Any, buffer: Any, given: Any) -> None:
+    """Let a buffer have another value, which later lines read, and which a run in training writes at the end of its forward."""
+    before, value = graph.parameter(buffer), as_value(graph, given)
+    owner, kinds = f"{where()}: Buffer.update", "biuf"
+    if not same_shape(value.shape, before.shape):
+        raise InvalidValueError(owner, f"a value of shape {before.shape}", str(value))
+    if kinds.index(value.dtype.kind) > kinds.index(before.dtype.kind):
+        raise InvalidTypeError(owner, f"a value of {before.dtype}", str(value))
+    graph.update(buffer, cast(value, before.dtype))
+
+
 def stop_gradient(value: Value) -> Value:
     """The value, which no gradient goes through."""
     return value.graph.add("stop_gradient", (value,), value.shape, value.dtype, value.deliberate)

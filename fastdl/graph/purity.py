@@ -87,6 +87,8 @@ def _difference(one: Graph, other: Graph) -> InvalidValueError | None:
     if len(one.nodes) != len(other.nodes):
         longer = one if len(one.nodes) > len(other.nodes) else other
         return _error(longer.nodes[min(len(one.nodes), len(other.nodes))], None)
+    for number in one.updates.keys() ^ other.updates.keys():
+        return _error(one.nodes[number], None)
     return None
 
 

@@ -8,6 +8,8 @@ from itertools import count
 from typing import Any, NamedTuple
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
+from fastdl._kernels.grad_mode import Mode
+from fastdl._kernels.replaced import Replaced
 from fastdl.data.nested import call, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
@@ -82,6 +84,7 @@ def trace(
 
     def once() -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
+        graph.training = model.training
         with graph.traced():
             inputs, named = inputs_of(graph, "x", given, samples)
             return graph, Trace(graph, model(*inputs, **named), None)
@@ -103,7 +106,8 @@ def trace_loss(
 
     def once() -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
-        with graph.traced():
+        graph.training = model.training
+        with Replaced(Mode(), "enabled", True), graph.traced():  # a fit within no_grad() is no other
             output = call(model, inputs_of(graph, "x", x, samples))
             target = None if y is None else inputs_of(graph, "y", y, samples)
             return graph, Trace(graph, output, loss_of(criterion, output, target, model, samples))

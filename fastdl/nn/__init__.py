@@ -15,6 +15,8 @@ from fastdl.nn.activation import Softplus as Softplus
 from fastdl.nn.activation import Tanh as Tanh
 from fastdl.nn.batch_norm import BatchNorm1d as BatchNorm1d
 from fastdl.nn.batch_norm import BatchNorm2d as BatchNorm2d
+from fastdl.nn.buffer import Buffer as Buffer
+from fastdl.nn.buffer import Scalar as Scalar
 from fastdl.nn.class_loss import CrossEntropyLoss as CrossEntropyLoss
 from fastdl.nn.class_loss import NLLLoss as NLLLoss
 from fastdl.nn.collection import ModuleDict as ModuleDict

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fastdl._kernels.access import Access
+from fastdl.nn.buffer import Buffer
 from fastdl.nn.parameter import writable
 from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, Parts, held, slots
 
@@ -55,7 +56,8 @@ class Copying(Parts):
         model: Module = self  # pyright: ignore[reportAssignmentType]
         parameters = list(model.parameters())
         twin = memo[id(self)] = object.__new__(type(self))
-        with Access(reads=[*parameters, *model.modules()], reads_gradients=parameters):
+        reads = [*parameters, *model.modules(), *model._buffer_objects()]
+        with Access(reads=reads, reads_gradients=parameters):
             twin.__setstate__(deepcopy(self.__getstate__(), memo))
         return twin
 
@@ -100,6 +102,8 @@ def copies_of(
         """What the copy of a module has in the place of this: modules are held in plain containers too."""
         if isinstance(value, Parts):
             return copied(value)  # pyright: ignore[reportArgumentType]
+        if buffers and isinstance(value, Buffer):
+            return copies.setdefault(id(value), value._copy())
         if not isinstance(value, PLAIN) or not any(isinstance(each, Parts) for _, each in held(value)):
             return value
         if id(value) in copies:

@@ -63,9 +63,14 @@ def eager() -> Iterator[None]:
 def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: np.dtype[Any]) -> EagerRecord:
     """The record of a forward, with its output."""
     graph = EagerGraph(dtype)
+    graph.training = module.training
     given = mapped((inputs, named), graph.given)
     with graph.traced():
         output = module.forward(*given[0], **given[1])
+    for number, value in graph.updates.items():
+        buffer = graph.parameters[number]
+        with Access(writes=[buffer]):
+            np.copyto(buffer._data, graph.array_of(value))
     return EagerRecord(graph, given, output)
 
 
@@ -76,7 +81,8 @@ class EagerRecord:
         self._graph, self._given = graph, given
         self._outputs = [each for _, each in leaves(output)]
         self.output = mapped(output, lambda each: graph.array_of(each).copy() if isinstance(each, Value) else each)
-        self._parameters = list(graph.parameters.values())
+        updated = [graph.parameters[number] for number in graph.updates]
+        self._parameters = [leaf for leaf in graph.parameters.values() if leaf not in updated]
         self._versions = [parameter.version for parameter in self._parameters]
         # Modules in Python keep what their backward reads in attributes.
         self._held = ThreadLock().held if python_calls(graph) else nullcontext

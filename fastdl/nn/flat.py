@@ -120,7 +120,7 @@ def watch(
     other arrays and be frozen or released; where some must stay in place, all of the module's must.
     """
     held: Any = [*(traced_modules(module) if traced else module.modules()), *others]
-    parameters = [*module.parameters(), *(in_place or ())]
+    parameters = [*module.parameters(), *(in_place or ()), *module._buffer_objects()]
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 
 

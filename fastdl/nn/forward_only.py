@@ -251,12 +251,17 @@ class _Program:
             results=self.input_gradients,
         )
         self.lowered: Lowered = lowering.lowered()
-        self.shapes = {id(parameter): graph.nodes[number].shape for number, parameter in graph.parameters.items()}
+        nodes = {id(leaf): graph.nodes[number] for number, leaf in graph.parameters.items()}
+        self.kinds = {leaf: (node.dtype, node.shape) for leaf, node in nodes.items()}
+        buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
+        updated = [graph.parameters[number] for number in graph.updates]
+        # What a backward must find as its forward has; of what forward updates it has the values of before.
+        self.unchanged = [*self.parameters, *(leaf for leaf in buffers if leaf not in updated)]
         self.graph, self.idle = graph, [self.lowered.program.frame()]
         parameters, modules = list(module.parameters()), list(module.modules())
         moved = [each for each in modules if each.training and each._buffer_names]
-        self.forward_access = Access(reads=[*parameters, *modules], writes=moved)
-        self.backward_access = Access(reads=parameters, writes_gradients=parameters)
+        self.forward_access = Access(reads=[*parameters, *modules, *buffers], writes=[*moved, *updated])
+        self.backward_access = Access(reads=[*parameters, *buffers], writes_gradients=parameters)
 
     def suits(self, samples: int) -> bool:
         """Whether it is for such a batch."""
@@ -264,7 +269,7 @@ class _Program:
 
     def bind(self, module: Module, frame: Frame, changes: int | None, aside: dict[int, Array]) -> None:
         """Let a frame name the arrays that parameters live in now, within a turn; an error where they are of another kind."""
-        if not frame.bind_arrays(self.graph.dtype, self.shapes, changes, aside):
+        if not frame.bind_arrays(self.kinds, changes, aside):
             raise InvalidStateError(
                 shown(module), f"parameters of {self.graph.dtype}, as when it was called", "others", "call it again"
             )
@@ -320,7 +325,7 @@ class _Program:
         with self.forward_access:
             self.bind(module, frame, Parameter.changes, {})
             stopped = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
-            versions = [parameter.version for parameter in self.parameters]
+            versions = [leaf.version for leaf in self.unchanged]
         if program.calls(stopped):
             stopped = self.go_on(module, frame, stopped, False, samples, bases, (seed, draw), {})
         refuse_failed(stopped, self.lowered.entries)
@@ -391,10 +396,10 @@ class Record:
     ) -> tuple[int, dict[int, Array]]:
         """Run the backward entries, within a turn; the number of the one that stops it, and where unwanted gradients go."""
         program, lowered = self.program, self.program.lowered
-        check_versions(module, program.parameters, self.versions)
+        check_versions(module, program.unchanged, self.versions)
         # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
         aside = {
-            id(p): np.zeros(program.shapes[id(p)], program.graph.dtype)
+            id(p): np.zeros(p.shape, program.graph.dtype)
             for p in program.parameters
             if not (parameters and p._requires_grad)
         }

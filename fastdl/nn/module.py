@@ -15,6 +15,7 @@ from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.value import Value
 from fastdl.messages import listed, shown
+from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 from fastdl.validation import as_array, as_float_dtype
@@ -178,8 +179,8 @@ class Module(Copying):
     @contextmanager
     def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
-        with Access(reads=[*self.parameters(), *self.modules()]):
-            yield {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        with Access(reads=[*self.parameters(), *self.modules(), *self._buffer_objects()]):
+            yield {name: _array_of(part) for name, part in self._entries()}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.
@@ -194,7 +195,7 @@ class Module(Copying):
         """
         if not isinstance(state, Mapping):
             raise InvalidTypeError("load_state_dict", "a dictionary of arrays by name", type(state).__name__)
-        own = {name: (part._data if isinstance(part, Parameter) else part) for name, part in self._entries()}
+        own = {name: _array_of(part) for name, part in self._entries()}
         missing = [name for name in own if name not in state]
         unexpected = [str(name) for name in state if name not in own]
         arrays = {name: _as_array(state[name], name) for name in own if name in state}
@@ -216,15 +217,17 @@ class Module(Copying):
         with self._changing():
             for name, part in self._entries():  # looked up again, for they may have moved while this waited
                 if name in arrays:
-                    np.copyto(part._data if isinstance(part, Parameter) else part, arrays[name])
+                    np.copyto(_array_of(part), arrays[name])
                     if isinstance(part, Parameter):
                         part._changed += 1
+                    elif isinstance(part, Buffer):
+                        part._written()
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:
         """A turn to change parameters, gradients and buffers: calls of the model in other threads end before, or begin after."""
         parameters = list(self.parameters())
-        return Access(writes=[*parameters, *self.modules()], writes_gradients=parameters)
+        return Access(writes=[*parameters, *self.modules(), *self._buffer_objects()], writes_gradients=parameters)
 
     def train(self: _Self, mode: bool = True) -> _Self:
         """Set training mode here and in all modules inside; returns self."""
@@ -278,6 +281,8 @@ class Module(Copying):
         with self._changing():
             for parameter in self.parameters():
                 parameter.astype(dtype)
+            for buffer in self._buffer_objects():
+                buffer.astype(dtype)
             for module in self.modules():
                 for name in module._buffer_names:
                     array = getattr(module, name)
@@ -386,3 +391,8 @@ def _spell(value: Any) -> str:
 
 def _same(value: Any, default: Any) -> bool:
     return value is default or (type(value) is type(default) and value == default)
+
+
+def _array_of(part: Parameter | Buffer | NDArray[Any]) -> NDArray[Any]:
+    """The array of an entry of the state_dict."""
+    return part if isinstance(part, np.ndarray) else part._data

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from fastdl.graph.value import apart
+from fastdl.nn.buffer import Buffer
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, Parts
@@ -81,7 +82,7 @@ def _stored(part: Any) -> tuple[dict[str, Any], list[Any]]:
     for name, value in vars(part).copy().items():
         if isinstance(value, Parts):
             children.append(value)
-        elif name not in PASSING and name not in buffers and not isinstance(value, Parameter):
+        elif name not in PASSING and name not in buffers and not isinstance(value, (Parameter, Buffer)):
             stored[name] = value
     return stored, children if type(part).named_children is Parts.named_children else list(part.children())
 

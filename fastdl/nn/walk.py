@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.nn.buffer import Buffer
 from fastdl.nn.parameter import Parameter
 
 if TYPE_CHECKING:
@@ -76,21 +77,28 @@ class Parts:
         """Yield the buffers with dotted names, each array once; errors as named_modules."""
         seen: set[int] = set()
         for name, part in self._entries(once=True):
-            if isinstance(part, np.ndarray) and id(part) not in seen:
+            if not isinstance(part, Parameter) and id(part) not in seen:
                 seen.add(id(part))
-                yield name, part
+                yield name, part if isinstance(part, np.ndarray) else part._data
 
     def buffers(self) -> Iterator[NDArray[Any]]:
         """Yield the buffers, each once; errors as named_modules."""
         for _, array in self.named_buffers():
             yield array
 
-    def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | NDArray[Any]]]:
+    def _buffer_objects(self) -> list[Buffer]:
+        """The buffers that are objects, each once."""
+        found = [
+            value for module in self.modules() for value in vars(module).copy().values() if isinstance(value, Buffer)
+        ]
+        return [*{id(buffer): buffer for buffer in found}.values()]
+
+    def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | Buffer | NDArray[Any]]]:
         """Yield every entry of the state_dict: parameters and buffers under each of their names, or the first (`once`)."""
         for prefix, module in walked(self, once=once):
             own = vars(module).copy()  # another thread may let the module run, which adds attributes
             for name, value in own.items():
-                if isinstance(value, Parameter):
+                if isinstance(value, (Parameter, Buffer)):
                     yield (f"{prefix}.{name}" if prefix else name), value
             for name in module._buffer_names:
                 yield (f"{prefix}.{name}" if prefix else name), own[name]
@@ -170,12 +178,12 @@ def traced_modules(model: Any) -> list[Any]:
     return found
 
 
-def held(container: Any) -> Iterator[tuple[str, Parts | Parameter]]:
+def held(container: Any) -> Iterator[tuple[str, Parts | Parameter | Buffer]]:
     """Yield the modules and parameters in a plain container and those inside it, with their places, such as "[0]['a']"."""
     left, seen = [("", container)], set[int]()
     while left:
         place, value = left.pop()
-        if isinstance(value, (Parts, Parameter)):
+        if isinstance(value, (Parts, Parameter, Buffer)):
             yield place, value
             continue
         if id(value) in seen:
@@ -209,7 +217,7 @@ def slots(kind: type) -> tuple[str, ...]:
 @cache
 def _may_hold(kind: type) -> bool:
     """Whether an object of this class may be, or hold, a part of a model."""
-    return issubclass(kind, (*PLAIN, Parts, Parameter))
+    return issubclass(kind, (*PLAIN, Parts, Parameter, Buffer))
 
 
 def _of_interest(pairs: list[tuple[Any, Any]], which: int) -> list[tuple[Any, Any]]:
@@ -236,7 +244,7 @@ def _refuse_unreached(root: Parts, modules: list[Module]) -> None:
     for holder in modules:
         own = vars(holder).copy()
         # Those in attributes are known; what is in a slot is none.
-        known |= {id(value): value for value in own.values() if isinstance(value, Parameter)}
+        known |= {id(value): value for value in own.values() if isinstance(value, (Parameter, Buffer))}
     for holder in {id(module): module for module in modules}.values():
         own = vars(holder).copy()
         if slotted := slots(type(holder)):
@@ -252,15 +260,15 @@ def _refuse_unreached(root: Parts, modules: list[Module]) -> None:
                     raise _unreached(root, f"{where}.{name}" if where else name, place, value, part)
 
 
-def _unreached(root: Parts, name: str, place: str, container: Any, part: Parts | Parameter) -> TypeError:
+def _unreached(root: Parts, name: str, place: str, container: Any, part: Parts | Parameter | Buffer) -> TypeError:
     what, attribute = type(part).__name__, name.rpartition(".")[2]
     kind = "slot" if part is container else type(container).__name__
-    if isinstance(part, Parameter):
+    if isinstance(part, (Parameter, Buffer)):
         return InvalidTypeError(
             type(root).__name__,
-            "each Parameter in an attribute of its own",
+            f"each {what} in an attribute of its own",
             f"one in the {kind} {name}{place}",
-            f"write setattr(self, '{attribute}_0', parameter) and so on",
+            f"write setattr(self, '{attribute}_0', {'parameter' if what == 'Parameter' else 'buffer'}) and so on",
         )
     collection = "ModuleDict" if isinstance(container, MAPPINGS) else "ModuleList"
     return InvalidTypeError(

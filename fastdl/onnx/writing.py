@@ -69,7 +69,7 @@ class Writer:
         self._nodes: list[onnx.NodeProto] = []
         self._weights: dict[int, onnx.TensorProto] = {}
         self._names = {
-            id(part._data if isinstance(part, Parameter) else part): name
+            id(part if isinstance(part, np.ndarray) else part._data): name
             for name, part in reversed([*model._entries()])
         }
         self._used = {"input", "output", *self._names.values()}

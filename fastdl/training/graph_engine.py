@@ -23,6 +23,7 @@ from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.loss import Loss
+from fastdl.nn.parameter import Parameter
 from fastdl.nn.python_call import NotTracedError
 from fastdl.nn.walk import TRANSIENT, weights_dtype
 from fastdl.plan import NotPlannedError
@@ -93,7 +94,7 @@ class GraphEngine(NativeEngine):
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
         reached = needed(graph, [loss.number])
-        read = [(n, p) for n, p in graph.parameters.items() if n in reached]
+        read = [(n, p) for n, p in graph.parameters.items() if n in reached and isinstance(p, Parameter)]
         learning = [(n, p) for n, p in read if p._requires_grad]
         calls = [call for call in python_calls(graph) if call.number in reached]
         modules = {id(m): m for m in (graph.nodes[call.number].attributes["call"].module for call in calls)}
@@ -130,7 +131,8 @@ class GraphEngine(NativeEngine):
             names = dict.fromkeys(type(module).__name__ for module in modules.values())
             self.name += f", with {', '.join(names)} in Python"
         written = list({id(p): p for p in (*self._own, *model.parameters())}.values())
-        self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
+        buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
+        self._access = Access(writes=[*written, *model.modules(), *buffers], writes_gradients=written)
 
     def current(self) -> bool:
         """See Engine."""

@@ -1,10 +1,12 @@
 """Modules that define forward alone: their calls, gradients and pullbacks are those of a native program."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 import fastdl
-from fastdl import nn, optim
+from fastdl import Trainer, nn, optim
 from fastdl.graph.value import METHODS
 from fastdl.nn import functional
 
@@ -364,3 +366,45 @@ def test_forward_of_a_loss_is_its_call_in_a_trace():
         assert history.engine.startswith("native")
         losses.append(history["loss"])
     np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+class Detached(nn.Module):
+    """A target network's value, through which no gradient goes, and the same line again with one."""
+
+    def __init__(self):
+        self.online, self.target = (nn.Linear(4, 2, rng=n, dtype=np.float64) for n in (0, 1))
+
+    def forward(self, x):
+        with fastdl.no_grad():
+            best = np.max(self.target(x), axis=1)
+            again = np.tanh(x)
+        return np.sum(self.online(x), axis=1) * best + np.sum(np.tanh(x) * again, axis=1)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_no_gradient_goes_through_what_is_computed_inside_no_grad(eager):
+    model, x = Detached(), np.random.default_rng(0).standard_normal((5, 4))
+    with fastdl.eager() if eager else nullcontext():
+        y, pullback = model.vjp(x)
+        with fastdl.no_grad():
+            np.testing.assert_array_equal(model(x), y)
+    best = model.target(x).max(axis=1)
+    np.testing.assert_allclose(y, model.online(x).sum(axis=1) * best + (np.tanh(x) ** 2).sum(axis=1))
+    gx = pullback(np.ones(5))
+    slope = model.online.weight.data.sum(axis=0) * best[:, None] + (1 - np.tanh(x) ** 2) * np.tanh(x)
+    np.testing.assert_allclose(gx, slope)
+    assert not model.target.weight.grad.any()
+    assert model.online.weight.grad.any()
+
+
+def test_a_fit_inside_no_grad_learns_as_outside():
+    found = []
+    for block in (nullcontext, fastdl.no_grad):
+        model = Detached()
+        x = np.random.default_rng(0).standard_normal((20, 4))
+        with block():
+            Trainer(model, lambda y: np.mean(y**2), optim.SGD(model.parameters(), lr=0.01)).fit(
+                x, epochs=2, batch_size=5, seed=0
+            )
+        found.append(model.online.weight.data)
+    np.testing.assert_array_equal(*found)

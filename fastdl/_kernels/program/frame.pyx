@@ -63,11 +63,11 @@ cdef class Frame:
         self.moves, self.arrays = moves, arrays
         return 0
 
-    def bind_arrays(self, dtype: np.dtype[Any], dict shapes not None, moves, dict aside not None) -> bool:
+    def bind_arrays(self, dict kinds not None, moves, dict aside not None) -> bool:
         """Let entries read and write the arrays that parameters live in now; False, and nothing, where these are of other kinds.
 
         Args:
-            dtype, shapes: of the parameters, by their ids.
+            kinds: dtype and shape of parameters and buffers, by their ids.
             moves: what counts the parameters' moves; where it is that of before, they are where they were. None looks for them.
             aside: arrays in the place of gradients, by the parameters' ids.
         """
@@ -80,7 +80,7 @@ cdef class Frame:
             if isinstance(source, tuple):
                 if source[1] and id(source[0]) in aside:
                     arrays[number] = aside[id(source[0])]
-                if arrays[number].dtype != dtype or arrays[number].shape != shapes[id(source[0])]:
+                if (arrays[number].dtype, arrays[number].shape) != kinds[id(source[0])]:
                     return False
         self.bind_to(arrays, moves)
         return True
