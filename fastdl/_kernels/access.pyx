@@ -81,6 +81,16 @@ def busy() -> bool:
     return anyone()
 
 
+def has_turn() -> bool:
+    """Tell whether this thread has a turn, so that it must not wait for another thread, which may wait for the turn's end."""
+    cdef Turn turn
+    cdef unsigned long thread = PyThread_get_thread_ident()
+    for turn in turns:
+        if turn.thread == thread and turn.active:
+            return True
+    return False
+
+
 cdef bint conflict(Access one, Access other) except -1:
     return not (one.writes.isdisjoint(other.writes) and one.writes.isdisjoint(other.reads) and one.reads.isdisjoint(other.writes))
 

@@ -174,6 +174,7 @@ cdef struct Update:
     Py_ssize_t n, step
     char* p
     const char* g
+    char* sum
     char* states[MOST_STATES]
     Py_ssize_t operation
     bint taken, failed

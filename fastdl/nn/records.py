@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.access import has_turn
 from fastdl.data.nested import leaves
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
@@ -17,7 +18,10 @@ from fastdl.nn.parameter import Parameter
 
 
 class ThreadLock:
-    """Lets one thread at a time into a block, also amid its own; a forked child finds it free."""
+    """Lets one thread at a time into a block, also amid its own; a forked child finds it free.
+
+    A signal handler that has come amid a turn does not wait, for the other thread may wait for the turn's end.
+    """
 
     def __init__(self) -> None:
         self._of = os.getpid(), RLock()
@@ -28,8 +32,21 @@ class ThreadLock:
         process, lock = self._of
         if process != os.getpid():
             process, lock = self._of = os.getpid(), RLock()
-        with lock:
+        if not has_turn():
+            with lock:
+                yield
+            return
+        if not lock.acquire(blocking=False):
+            raise InvalidStateError(
+                "pullback",
+                "a call that may wait for another thread's",
+                "one in a signal handler, amid a change of parameters",
+                "call it again when the handler has returned",
+            )
+        try:
             yield
+        finally:
+            lock.release()
 
 
 def not_computed(module: Any, output: Any) -> InvalidTypeError:

@@ -30,6 +30,8 @@ class Task(NamedTuple):
     clip_norm: float | None
     # Called between backward and each step, where gradients may be changed in place; before they are clipped.
     after_backward: Callable[[], object] | None = None
+    # The batches of a step, whose gradients are averaged.
+    accumulate: int = 1
 
     @property
     def sums(self) -> bool:
@@ -119,14 +121,16 @@ class PlainEngine:
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
-        model, criterion, optimizer, clip_value, clip_norm, after_backward = self.task
+        model, criterion, optimizer, clip_value, clip_norm, after_backward, accumulate = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         if not hasattr(criterion, "backward"):
             from fastdl.training.derived_loss import DerivedLoss
 
             criterion = DerivedLoss(criterion, model)
         rows = len(x) if order is None else len(order)
-        for step, start in enumerate(range(0, rows, batch_size), 1):
+        adding = Adding(parameters)
+        for batch, start in enumerate(range(0, rows, batch_size)):
+            step = batch // accumulate + 1
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
@@ -137,6 +141,16 @@ class PlainEngine:
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
                 raise NotFiniteError(f"the loss is {loss}", step)
             model.backward_parameters(criterion.backward())
+            if outputs is not None:
+                outputs.append(output)
+            if counted:
+                total += loss if sums else loss * counted
+                count += counted
+            if accumulate > 1:
+                adding.add(1 if sums else counted)
+                if (batch + 1) % accumulate and start + batch_size < rows:
+                    continue
+                adding.take(sums)
             if after_backward is not None:
                 after_backward()
             if clip_value is not None:
@@ -147,12 +161,29 @@ class PlainEngine:
             optimizer.step()
             if not finite and (name := not_finite_gradient(self.task)):
                 raise NotFiniteError(f"the gradient of {name} is not finite", step)
-            if counted:
-                total += loss if sums else loss * counted
-                count += counted
-            if outputs is not None:
-                outputs.append(output)
         return Losses(total, count, rows)
+
+
+class Adding:
+    """Adds up the gradients of several batches, for a step with their mean."""
+
+    def __init__(self, parameters: list[Parameter]) -> None:
+        self._parameters = parameters
+        self._sums: list[Array] = []
+        self._weights = 0.0
+
+    def add(self, weight: float) -> None:
+        """Add a batch's gradients; its loss is a mean over so many."""
+        found = [parameter.grad * parameter.dtype.type(weight) for parameter in self._parameters]
+        self._sums = [a + b for a, b in zip(self._sums, found, strict=True)] if self._sums else found
+        self._weights += weight
+
+    def take(self, sums: bool) -> None:
+        """Let the gradients be those of all these batches together, and begin anew; `sums`: where losses are sums."""
+        total = 1.0 if sums else self._weights
+        for parameter, values in zip(self._parameters, self._sums, strict=True):
+            parameter.grad = values * parameter.dtype.type(1 / total if total else 0)
+        self._sums, self._weights = [], 0.0
 
 
 def _gradients_finite(optimizer: Any, parameters: list[Parameter]) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, nullcontext
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from numpy.typing import NDArray
@@ -13,8 +14,8 @@ from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
-from fastdl.data.nested import bare, joined
-from fastdl.errors import DivergenceError
+from fastdl.data.nested import Nested, bare, joined
+from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.graph.value import current
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
@@ -204,7 +205,8 @@ class Fitting:
             try:
                 losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
             except NotFiniteError as error:
-                raise NotFiniteError(error.what, error.step + done // batch_size, error.where) from None
+                before = done // (batch_size * self._task.accumulate)
+                raise NotFiniteError(error.what, error.step + before, error.where) from None
             in_vain = in_vain + 1 if losses.rows == done else 0
         if seen is not None:
             seen[1].append(y if order is None else y[order])
@@ -213,18 +215,29 @@ class Fitting:
     def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> Losses:
         """An epoch with Python between its steps."""
         losses = Losses()
-        for step, (x, y) in enumerate(self.feed.batches(own=seen is not None or self.augment is not None), 1):
-            if self.augment is not None:
-                x = augmented(self.augment, x, self.rng, "Trainer.fit")
+        for step, (x, y, size) in enumerate(self._steps(seen is not None), 1):
             try:
-                with self.feed.telling(step):
-                    latest = self._in_one_call(x, y, None, len(x), seen)
+                with self.feed.telling((step - 1) * self._task.accumulate + 1):
+                    latest = self._in_one_call(x, y, None, size, seen)
             except NotFiniteError as error:
                 raise NotFiniteError(error.what, step, error.where) from None
             losses = losses.plus(latest)
             for call in self._watching_steps:
                 call(self.trainer, step, latest.of_epoch(self._task.sums))
         return losses
+
+    def _steps(self, own: bool) -> Iterator[tuple[Any, Any, int]]:
+        """The rows of each step, and the size of its batches; those of several batches are joined."""
+        accumulate, batches = self._task.accumulate, self.feed.batches(own=own or self.augment is not None)
+        while group := list(islice(batches, accumulate)):
+            if self.augment is not None:
+                group = [(augmented(self.augment, x, self.rng, "Trainer.fit"), y) for x, y in group]
+            sizes = [len(x) for x, _ in group]
+            if any(size != sizes[0] for size in sizes[:-1]) or sizes[-1] > sizes[0]:
+                got = f"{', '.join(map(str, sizes))} samples"
+                raise InvalidValueError("Trainer.fit", f"{accumulate} batches of one size for a step", got)
+            x, y = group[0] if len(group) == 1 else (_joined([each[n] for each in group]) for n in (0, 1))
+            yield x, y, sizes[0]
 
     def _current_engine(self) -> Engine | None:
         """The engine of this fit, where it is made and the model still what it was made for."""
@@ -247,6 +260,15 @@ class Fitting:
         got = f"{error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where}"
         hint = f"write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
         return DivergenceError("Trainer.fit", got, hint)
+
+
+def _joined(batches: list[Any]) -> Any:
+    """The rows of several batches one behind the other."""
+    first = batches[0]
+    if bare(first) is None:
+        return first
+    rows = joined([bare(each) for each in batches], "Trainer.fit", "batches of samples of one shape for a step")
+    return Nested(rows) if isinstance(first, Nested) else rows
 
 
 def engine_for(task: Task, x: Array, y: Array, batch_size: int) -> Engine:

@@ -17,7 +17,7 @@ from fastdl.graph.gradient import gradient
 from fastdl.graph.interpreter import needed
 from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.python import python_calls
-from fastdl.graph.size import ObservedSizeError, numbers
+from fastdl.graph.size import ObservedSizeError, numbers, same
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value
 from fastdl.messages import shown
@@ -88,7 +88,7 @@ class GraphEngine(NativeEngine):
     def _plan_for(self, x: Any, y: Any, dtype: Any, samples: Any) -> None:
         """Trace, differentiate and lower."""
         model, criterion = self.task.model, self.task.criterion
-        x, y = bare(x), bare(y)
+        x, y, self._samples = bare(x), bare(y), samples
         graph, output, loss = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
         assert loss is not None
         self._graph, self._structure = graph, output
@@ -176,7 +176,7 @@ class GraphEngine(NativeEngine):
         """See NativeEngine."""
         found = []
         for value in self._values:
-            if not value.shape or value.shape[0] != SAMPLES:
+            if not value.shape or not same(value.shape[0], self._samples):
                 raise NotPlannedError("metrics want outputs with a row for each sample")
             found.append(np.empty((rows, *numbers(value.shape[1:], {})), value.dtype))
         return found

@@ -187,6 +187,7 @@ class NativeEngine:
             inputs=self._arrays(x, y),
             rows=rows,
             batch_size=batch_size,
+            accumulate=task.accumulate,
             epochs=epochs,
             order=order,
             seeds=seeds,

@@ -66,7 +66,7 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     if ready is None:
         ready = map(in_memory, input_validation.pair(x, y, dtype, "Trainer.step"))
     x, y = ready
-    task = trainer.task()._replace(criterion=criterion)
+    task = trainer.task()._replace(criterion=criterion, accumulate=1)
     engines, model = trainer._step_engines, trainer.model
     if engines is None:
         engines = trainer._step_engines = {}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl._kernels.replaced import Replaced
 from fastdl.callbacks import Callback, listed
 from fastdl.data import input_validation
 from fastdl.data.augment import Augment, augmented
@@ -118,6 +119,8 @@ class Trainer(Running):
         self.rng: np.random.Generator | None = None
         self._position: Position | None = None
         self._stopping = False
+        # The batches of a step, in the fit that runs.
+        self._accumulate = 1
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
             raise InvalidValueError("Trainer", "a model with parameters", "one without")
@@ -143,6 +146,7 @@ class Trainer(Running):
         progress: bool | None = None,
         augment: Augment | None = None,
         drop_last: bool = False,
+        accumulate: int = 1,
         resume: bool = False,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
@@ -180,6 +184,10 @@ class Trainer(Running):
                 losses and metrics of training are of what it returns.
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
                 normalization cannot take the statistics of one row. Not for batches.
+            accumulate: so many batches make a step, with the gradient of their losses together, as if they were one; the last
+                step of an epoch may be of fewer. For steps of more samples than memory holds: `batch_size=32, accumulate=8`
+                steps as `batch_size=256` does, but for what layers do with a batch (batch norm). Batches of an iterable are
+                then of one size, but for the last.
             resume: go on with the latest fit, this trainer's own or the one that `load` read, up to `epochs` in all and
                 with its random numbers in the place of `seed`; begin where there was none. With the same data and
                 arguments the results are, bit for bit, those of a fit that never stopped.
@@ -222,6 +230,7 @@ class Trainer(Running):
                 progress,
                 augment,
                 drop_last,
+                accumulate,
                 resume,
             )
 
@@ -238,10 +247,12 @@ class Trainer(Running):
         progress: Any,
         augment: Augment | None,
         drop_last: Any,
+        accumulate: Any,
         resume: Any,
     ) -> History:
         """See fit."""
         epochs = positive_integer(epochs, "epochs", "Trainer.fit", or_zero=True)
+        accumulate = positive_integer(accumulate, "accumulate", "Trainer.fit")
         callbacks = listed(callbacks, progress)
         dtype = weights_dtype(self.model)
         feed = feed_of(
@@ -291,7 +302,8 @@ class Trainer(Running):
             self.history, position = History(names, "none: no epoch was run"), Position(rng)
         self._position, self.rng, self._stopping = position, position.rng, False
         self.history.interrupted = False
-        Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
+        with Replaced(self, "_accumulate", accumulate):
+            Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
         return self.history
 
     def step(self, x: Any, y: Any = None, *, loss: Any = None) -> float:
@@ -441,7 +453,8 @@ class Trainer(Running):
 
     def task(self) -> Task:
         """What an engine trains: model, criterion, optimizer and limits, as they are now."""
-        return Task(self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm)
+        parts = self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm
+        return Task(*parts, accumulate=self._accumulate)
 
     def judge(self, output: Array, y: Rows) -> dict[str, float]:
         """Loss and metrics of the model's outputs."""

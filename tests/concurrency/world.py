@@ -226,6 +226,7 @@ class World:
             epochs=self.epochs,
             batch_size=self.batch_size,
             shuffle=draws.random() < 0.7,
+            accumulate=draws.choice([1, 1, 1, 3]),
             seed=self.seed,
             callbacks=callbacks,
             progress=False,

@@ -356,7 +356,9 @@ def in_a_process():
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
     call, layer = model._flat.calls[True], called(nn.Linear(6, 3))
     nothing = dict.fromkeys(("order", "seeds", "after_backward"))
-    numbers = dict.fromkeys(("rows", "batch_size", "epochs", "clip_value", "clip_norm", "sums", "seed", "call"), 0)
+    numbers = dict.fromkeys(
+        ("rows", "batch_size", "accumulate", "epochs", "clip_value", "clip_norm", "sums", "seed", "call"), 0
+    )
     options = TrainOptions(
         inputs=[np.ones(1)],
         outputs=[],

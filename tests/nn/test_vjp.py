@@ -1,11 +1,13 @@
 """vjp: gradients in any order and again, beside whatever else happens to the model."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, no_grad, optim
+from fastdl._kernels.access import Access
 from fastdl.testing import LAYER_CASES, make_input
 from fastdl.training.inference import predict
 
@@ -378,3 +380,46 @@ def test_threads_may_use_pullbacks_at_once(model, together):
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+class Inner(nn.Module):
+    """A module in Python around a layer."""
+
+    def __init__(self):
+        self.layer = nn.Linear(3, 3, rng=0)
+
+    def forward(self, x):
+        return self.layer(x)
+
+    def backward(self, grad_output):
+        return self.layer.backward(grad_output)
+
+
+class Outer(nn.Module):
+    def __init__(self):
+        self.inner = Inner()
+
+    def forward(self, x):
+        return np.tanh(self.inner(x))
+
+
+def again_and_again(pullback, y):
+    for _ in range(1000):
+        pullback(np.ones_like(y), parameters=False)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("make", [Inner, Outer])
+def test_a_pullback_amid_a_change_of_parameters_does_not_wait_for_one_that_waits_for_its_end(make):
+    """As in a signal handler that has come amid an optimizer's step, while another thread calls the same pullback."""
+    model = make()
+    y, pullback = model.vjp(np.ones((2, 3), np.float32))
+    found = []
+    thread = threading.Thread(target=lambda: found.append(pullback(np.ones_like(y))))
+    parameters = list(model.parameters())
+    with Access(writes_gradients=parameters):
+        thread.start()
+        with pytest.raises(RuntimeError, match="call it again when the handler has returned"):
+            again_and_again(pullback, y)  # until the other has begun
+    thread.join(10)
+    np.testing.assert_array_equal(pullback(np.ones_like(y)), found[0])

@@ -21,21 +21,24 @@ cdef struct Output:
 # An epoch under way. `order` may be NULL, and then batches are read where they lie. The mean of its losses is total / count; where
 # they are sums, it is total. One that `pauses` does so between backward and each step, which is then `pending`. A batch that has
 # `begun` goes on from the entry `at`, which is a function in Python where it `waits`; its loss may be `known`. `failed` is the number
-# of an entry that failed, else -1.
+# of an entry that failed, else -1. A step is of `batches`, of which so many have been added up (`added`), with the sum of their
+# `weights`; the step's first one began with `first_done`, and so on.
 cdef struct Epoch:
-    Py_ssize_t rows, batch_size, done, steps, samples, failed, at
+    Py_ssize_t rows, batch_size, done, steps, samples, failed, at, batches, added, first_done
     int64_t* order
     Input* inputs
     Output* outputs
     Py_ssize_t input_count, output_count
-    double limit_of_values, limit_of_norm, total, count, loss, counts_as
+    double limit_of_values, limit_of_norm, total, count, loss, counts_as, weights, first_total, first_count
     bint sums, steps_in_backward, pauses, pending, begun, waits, known
-    uint64_t seed, call, draws
+    uint64_t seed, call, draws, first_call
 
 # Python looks for Ctrl-C this often, in seconds.
 cdef double PATIENCE
 
 cdef double now() noexcept nogil
+# Go back to where the step's first batch began.
+cdef void undo_batches(Epoch* e) noexcept nogil
 cdef bint run_steps(
     const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, const Sequence* sequence,
     Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil

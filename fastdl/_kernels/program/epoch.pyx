@@ -11,7 +11,7 @@ from fastdl._kernels.program.blocks cimport add_gradients, run_blocks, run_throu
 from fastdl._kernels.program.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
 from fastdl._kernels.program.operation cimport backward_operation, forward_operation
 from fastdl._kernels.program.sequence cimport PYTHON, run_sequence
-from fastdl._kernels.program.update cimport clip_norm, clip_values
+from fastdl._kernels.program.update cimport add_batch, clip_norm, clip_values, take_mean
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 PATIENCE = 0.02
@@ -49,7 +49,7 @@ cdef bint run_steps(
     cdef Py_ssize_t look = 1, since = 0
     cdef FlushDenormals flush
     flush.on()  # so that kernels find it done
-    while e.done < e.rows:
+    while e.done < e.rows or e.pending:
         if not e.pending:
             if not e.begun:
                 find_batch(e, batch)
@@ -61,12 +61,14 @@ cdef bint run_steps(
                     return True
             elif not run_batch(operations, count, blocks, objective, e, batch, scratch):
                 return False
-            e.pending, e.begun = True, False
-            if e.pauses:
+            e.begun = False
+            e.pending = e.batches == 1 or add_to_step(updates, runs, e, scratch)
+            if e.pending and e.pauses:
                 return True
-        e.pending = False
-        if not finish_step(updates, runs, e, scratch):
-            return False
+        if e.pending:
+            e.pending = False
+            if not finish_step(updates, runs, e, scratch):
+                return False
         since += 1
         if since >= look:  # reading the clock takes a while, compared with the smallest steps
             since = 0
@@ -179,10 +181,36 @@ cdef bint finish_step(Update* updates, Py_ssize_t runs, Epoch* e, real* _) noexc
     if e.limit_of_norm > 0:
         clip_norm(updates, runs, e.limit_of_norm, _)
     finite = take_step(updates, runs, _)
+    if e.batches == 1:
+        count_batch(e)
+    e.steps += 1
+    e.added = 0
+    return finite
+
+
+cdef void count_batch(Epoch* e) noexcept nogil:
+    """Let the epoch's loss count a batch's."""
     if e.counts_as != 0:
         e.total += e.loss if e.sums else e.loss * e.counts_as
         e.count += e.counts_as
     e.call += e.draws
     e.done += e.samples
-    e.steps += 1
-    return finite
+
+
+cdef bint add_to_step(const Update* updates, Py_ssize_t runs, Epoch* e, real* _) noexcept nogil:
+    """Add a batch's gradients to those of its step; whether they are its last ones, and then the gradients are their mean."""
+    cdef double weight = 1 if e.sums else e.counts_as
+    if e.added == 0:
+        e.first_done, e.first_total, e.first_count, e.first_call, e.weights = e.done, e.total, e.count, e.call, 0
+    add_batch(updates, runs, weight, e.added == 0, _)
+    e.weights += weight
+    e.added += 1
+    count_batch(e)
+    if e.added < e.batches and e.done < e.rows:
+        return False
+    take_mean(updates, runs, 1 if e.sums else e.weights, _)
+    return True
+
+
+cdef void undo_batches(Epoch* e) noexcept nogil:
+    e.done, e.total, e.count, e.call, e.added = e.first_done, e.first_total, e.first_count, e.first_call, 0

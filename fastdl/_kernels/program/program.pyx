@@ -18,7 +18,7 @@ from fastdl._kernels.descriptor cimport (
 from fastdl._kernels.dispatch cimport dispatch, dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
-from fastdl._kernels.program.epoch cimport PATIENCE, Epoch, Input, Output, now, run_steps
+from fastdl._kernels.program.epoch cimport PATIENCE, Epoch, Input, Output, now, run_steps, undo_batches
 from fastdl._kernels.program.objective cimport objective_scratch
 from fastdl._kernels.program.operation cimport (
     backward_operation, forward_operation, operation_scratch, planning_memory,
@@ -142,7 +142,8 @@ cdef class TrainOptions:
     Args:
         inputs: all rows of inputs and targets, as the program numbers them.
         rows: how many of them an epoch takes: the first that `order` names, or of their own.
-        batch_size: of a step.
+        batch_size: of a batch.
+        accumulate: the batches of a step, whose gradients are averaged as if they were one.
         epochs: at most so many.
         order: the rows' order, int64; None for their own.
         seeds: one for each epoch, which begins with an order shuffled by it; None leaves `order` as it is.
@@ -164,7 +165,7 @@ cdef class TrainOptions:
 
     cdef list inputs, outputs
     cdef cnp.ndarray order, seeds
-    cdef Py_ssize_t rows, batch_size, epochs
+    cdef Py_ssize_t rows, batch_size, accumulate, epochs
     cdef double clip_value, clip_norm
     cdef bint sums
     cdef uint64_t seed, call
@@ -175,13 +176,13 @@ cdef class TrainOptions:
     cdef object goes_on, ended, after_backward
 
     def __init__(
-        self, *, list inputs not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t epochs, cnp.ndarray order,
-        cnp.ndarray seeds, list outputs not None, double clip_value, double clip_norm, bint sums,
+        self, *, list inputs not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t accumulate, Py_ssize_t epochs,
+        cnp.ndarray order, cnp.ndarray seeds, list outputs not None, double clip_value, double clip_norm, bint sums,
         uint64_t seed, uint64_t call, Updates updates not None, list counts not None, Access access not None,
         Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, float], int | None],
         after_backward: Callable[[], object] | None,
     ):
-        self.inputs, self.rows, self.batch_size, self.epochs = inputs, rows, batch_size, epochs
+        self.inputs, self.rows, self.batch_size, self.accumulate, self.epochs = inputs, rows, batch_size, accumulate, epochs
         self.order, self.seeds, self.outputs = order, seeds, outputs
         self.clip_value, self.clip_norm, self.sums, self.seed, self.call = clip_value, clip_norm, sums, seed, call
         self.updates, self.counts, self.access, self.watch = updates, counts, access, watch
@@ -298,6 +299,8 @@ cdef class Program:
                 raise MemoryError()
             if len(o.inputs) != len(self.inputs) or len(o.outputs) not in (0, len(self.outputs)):
                 raise ValueError(f"Program: expected {len(self.inputs)} inputs and targets, got {len(o.inputs)}")
+            if o.accumulate > 1:
+                o.updates.accumulate()
             for i in range(len(o.inputs)):
                 load_input(inputs + i, o.inputs[i], self.inputs[i], frame)
             for i in range(len(o.outputs)):
@@ -313,7 +316,8 @@ cdef class Program:
         e.order = <int64_t*>address(o.order)
         e.limit_of_values, e.limit_of_norm, e.sums = o.clip_value, o.clip_norm, o.sums
         e.pauses = o.after_backward is not None
-        e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses)
+        e.batches = o.accumulate
+        e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses or e.batches > 1)
         e.seed, e.call, e.draws = o.seed, o.call, self.draws
         for run in range(runs):
             if update[run].operation >= 0:
@@ -321,13 +325,13 @@ cdef class Program:
         try:
             while stands and fine and epoch < o.epochs:
                 start = now()
-                e.done = e.steps = 0
+                e.done = e.steps = e.added = 0
                 e.begun = False
                 e.total = e.count = 0
                 if shuffles != NULL:
                     with nogil:
                         shuffle_kernel(shuffles[epoch], ordered, e.order)
-                while e.done < e.rows:
+                while e.done < e.rows or e.pending:
                     enter(o.access)
                     try:
                         if e.begun:  # no step has been taken since the turn before
@@ -366,7 +370,7 @@ cdef class Program:
                     if not fine:
                         PyErr_CheckSignals()
                         break
-                    if e.done < e.rows:
+                    if e.done < e.rows or e.pending:
                         if e.waits:
                             (<PythonCall>self.entries.calls[sequence.entries[e.at].number]).call(frame, &batch)
                             e.at += 1
@@ -379,6 +383,8 @@ cdef class Program:
                         if not stands:
                             break
                 if not (stands and fine):
+                    if fine and e.added:
+                        undo_batches(&e)
                     break
                 next_call = o.ended(e.total, e.count, now() - start)
                 PyErr_CheckSignals()

@@ -3,6 +3,8 @@
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport hypot, isinf, isnan
 
+import numpy as np
+
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport MOST_STATES, OptimizerDescriptor
 from fastdl._kernels.optim cimport norm_kernel, shrink_kernel
@@ -62,6 +64,16 @@ cdef class Updates:
         self.update[number].options = <const void*><const char*>options
         self.kept[number][4] = options
 
+    def accumulate(self):
+        """Have memory for the sums of gradients of several batches."""
+        cdef cnp.ndarray sums
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            if self.update[i].sum == NULL:
+                sums = np.zeros_like(self.kept[i][2])
+                self.kept[i].append(sums)
+                self.update[i].sum = <char*>cnp.PyArray_DATA(sums)
+
     cdef int read_steps(self, list counts) except -1:
         """Go on from the steps that the optimizer's parameters have taken."""
         cdef Py_ssize_t i
@@ -76,6 +88,28 @@ cdef class Updates:
         for i in range(self.count):
             counts[self.members[i]] = [self.update[i].step] * (self.members[i].stop - self.members[i].start)
         return 0
+
+
+cdef void add_batch(const Update* update, Py_ssize_t count, double weight, bint first, real* _) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef real factor = <real>weight
+    cdef real* sums
+    cdef const real* g
+    for i in range(count):
+        sums, g = <real*>update[i].sum, <const real*>update[i].g
+        for j in range(update[i].n):
+            sums[j] = factor * g[j] + (0 if first else sums[j])
+
+
+cdef void take_mean(const Update* update, Py_ssize_t count, double total, real* _) noexcept nogil:
+    cdef Py_ssize_t i, j
+    cdef real factor = <real>(1 / total if total != 0 else 0)
+    cdef real* sums
+    cdef real* g
+    for i in range(count):
+        sums, g = <real*>update[i].sum, <real*>update[i].g
+        for j in range(update[i].n):
+            g[j] = factor * sums[j]
 
 
 cdef void clip_values(const Update* update, Py_ssize_t count, double limit, real* _) noexcept nogil:

@@ -1,5 +1,7 @@
 """Traced models and losses in training: what the interpreter computes, whatever the inputs, targets and outputs are."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ from fastdl.graph import interpreter
 from fastdl.graph.gradient import gradient
 from fastdl.graph.trace import trace_loss
 from fastdl.graph.value import Value
+from fastdl.metrics import accuracy
 from fastdl.nn import functional
 from fastdl.random import Stream, drawing_from
 from tests.nn.test_forward_only import Net, Two
@@ -342,3 +345,24 @@ def test_a_later_fit_may_have_targets_of_another_kind():
     found = [trainer.fit(x, t, epochs=1, batch_size=25)["loss"][0] for t in (y["return"], y["action"])]
     wanted = [np.mean((model(x)[:, 0] - t) ** 2) for t in (y["return"], y["action"])]
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
+
+
+def test_metrics_are_of_outputs_whose_number_of_rows_a_trace_has_asked_for():
+    class Counts(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(4, 3, rng=0)
+
+        def forward(self, x):
+            return self.layer(x) / np.float32(len(x))
+
+    x, _ = episodes(F32)
+    labels = np.arange(len(x)) % 3
+    found = []
+    for eager in (True, False):
+        model = Counts()
+        trainer = Trainer(model, nn.CrossEntropyLoss(), optim.SGD(model.parameters(), lr=0.1), metrics=[accuracy])
+        with fastdl.eager() if eager else nullcontext():
+            history = trainer.fit(x, labels, epochs=2, batch_size=len(x) // 2 - 3, seed=0)
+        assert history.engine.startswith("plain" if eager else "native")
+        found.append(history["accuracy"])
+    assert found[0] == found[1]

@@ -1,0 +1,165 @@
+"""Steps of several batches."""
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Trainer, nn, optim
+from fastdl.callbacks import Callback
+from tests.nn.python_layer import Scale, Untraced
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(70, 4))
+CLASSES = RNG.integers(0, 3, 70)
+CLASSES[::5] = -100
+VALUES = RNG.normal(size=(70, 3))
+
+
+def squares(output, target):
+    return np.mean((output - target) ** 2)
+
+
+def each(output, target):
+    return np.mean((output - target) ** 2, axis=1)
+
+
+class Steps(Callback):
+    """Lets each step be a call of its own."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_step_end(self, trainer, step, loss):
+        self.losses.append(loss)
+
+
+LAYERS = {"native": (), "traced": (Scale,), "plain": (Untraced,)}
+CRITERIA = {
+    "a mean": (nn.MSELoss, VALUES),
+    "a sum": (lambda: nn.MSELoss("sum"), VALUES),
+    "some ignored": (nn.CrossEntropyLoss, CLASSES),
+    "weights": (lambda: nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5]), CLASSES),
+    "a function": (lambda: squares, VALUES),
+    "a loss for each sample": (lambda: each, VALUES),
+}
+
+
+def trainer_of(layers, criterion, optimizer=optim.Adam, **options):
+    parts = nn.Linear(4, 6, rng=0, dtype=np.float64), nn.Tanh(), *(layer() for layer in layers)
+    model = nn.Sequential(*parts, nn.Linear(6, 3, rng=1, dtype=np.float64))
+    return Trainer(model, criterion(), optimizer(model.parameters(), lr=0.01), **options)
+
+
+def fitted(layers, criterion, target, *, callbacks=(), trainer_options=(), **options):
+    trainer = trainer_of(layers, criterion, **dict(trainer_options))
+    history = trainer.fit(X, target, epochs=3, seed=0, callbacks=callbacks, **options)
+    return history, trainer.model.state_dict(), list(trainer.optimizer._steps)
+
+
+def assert_same(one, other):
+    np.testing.assert_allclose(one[0]["loss"], other[0]["loss"], rtol=1e-10)
+    for name, value in one[1].items():
+        np.testing.assert_allclose(value, other[1][name], rtol=1e-9, atol=1e-12, err_msg=name)
+    assert one[2] == other[2]
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("engine", LAYERS)
+def test_a_step_of_several_batches_is_that_of_one(engine, name):
+    """Of 70 rows in steps of 24 the last step has 22 rows, in batches of 8, 8 and 6."""
+    criterion, target = CRITERIA[name]
+    layers = LAYERS[engine]
+    whole = fitted(layers, criterion, target, batch_size=24)
+    cut = fitted(layers, criterion, target, batch_size=8, accumulate=3)
+    assert_same(cut, whole)
+    assert cut[0].engine.startswith("plain" if engine == "plain" else "native")
+    assert_same(fitted(layers, criterion, target, batch_size=8, accumulate=3, callbacks=[Steps()]), whole)
+    alone = fitted(layers, criterion, target, batch_size=8, accumulate=1)
+    assert alone[2] != whole[2]
+
+
+@pytest.mark.parametrize("limits", [{"clip_norm": 0.05}, {"clip_value": 0.002}])
+@pytest.mark.parametrize("engine", LAYERS)
+def test_gradients_are_clipped_once_a_step(engine, limits):
+    options = {"trainer_options": limits}
+    whole = fitted(LAYERS[engine], nn.MSELoss, VALUES, batch_size=24, **options)
+    assert_same(fitted(LAYERS[engine], nn.MSELoss, VALUES, batch_size=8, accumulate=3, **options), whole)
+
+
+@pytest.mark.parametrize("engine", LAYERS)
+def test_iterables_and_augmented_batches_are_joined(engine):
+    layers = LAYERS[engine]
+
+    def batches():
+        return ((X[i : i + 8], VALUES[i : i + 8]) for i in range(0, 70, 8))
+
+    found = []
+    for feed, options in (
+        ((X, VALUES), {"batch_size": 24, "shuffle": False}),
+        ((X, VALUES), {"batch_size": 8, "shuffle": False, "accumulate": 3, "augment": lambda x, rng: x}),
+        ((batches,), {"accumulate": 3}),
+    ):
+        trainer = trainer_of(layers, nn.MSELoss)
+        history = trainer.fit(*feed, epochs=3, **options)
+        found.append((history, trainer.model.state_dict(), list(trainer.optimizer._steps)))
+    assert_same(found[1], found[0])
+    assert_same(found[2], found[0])
+
+
+def test_batches_of_an_iterable_that_do_not_make_a_step_are_refused():
+    trainer = trainer_of((), nn.MSELoss)
+    batches = [(X[:8], VALUES[:8]), (X[:5], VALUES[:5]), (X[:8], VALUES[:8])]
+    with pytest.raises(ValueError, match="expected 3 batches of one size for a step, got 8, 5, 8 samples"):
+        trainer.fit(batches, epochs=1, accumulate=3)
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, "2", None])
+def test_other_than_a_positive_integer_is_refused(wrong):
+    with pytest.raises((TypeError, ValueError), match=r"Trainer\.fit: expected a positive integer for accumulate"):
+        trainer_of((), nn.MSELoss).fit(X, VALUES, epochs=1, batch_size=8, accumulate=wrong)
+
+
+def test_bits_do_not_depend_on_threads(threads):
+    found = []
+    for count in (1, 2, 4):
+        fastdl.set_num_threads(count)
+        _, state, _ = fitted((), nn.MSELoss, VALUES, batch_size=8, accumulate=3)
+        found.append(b"".join(value.tobytes() for value in state.values()))
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("engine", LAYERS)
+def test_a_loss_that_is_not_finite_leaves_its_step_out(engine):
+    """That of the second step's last batch."""
+    y = VALUES.copy()
+    y[41] = 1e200
+    found = []
+    for rows, options in ((24, {"batch_size": 24}), (70, {"batch_size": 8, "accumulate": 3})):
+        trainer = trainer_of(LAYERS[engine], nn.MSELoss, optim.SGD)
+        if rows == 24:
+            trainer.fit(X[:rows], y[:rows], epochs=1, shuffle=False, **options)
+        else:
+            with pytest.raises(FloatingPointError, match="step 2"):
+                trainer.fit(X, y, epochs=1, shuffle=False, **options)
+        found.append(trainer.model[0].weight.data)
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_a_model_that_is_changed_amid_a_step_begins_the_step_again():
+    """By the layer in Python, in a signal handler's place, in the second step's second batch."""
+    calls = []
+
+    class Changing(Scale):
+        def backward(self, grad_output):
+            calls.append(len(grad_output))
+            if len(calls) == 5:
+                trainer.model[0].weight.requires_grad = False
+            return super().backward(grad_output)
+
+    trainer = trainer_of((Changing,), nn.MSELoss, optim.SGD)
+    history = trainer.fit(X, VALUES, epochs=1, batch_size=8, accumulate=3, shuffle=False)
+    assert trainer.optimizer._steps == [1, 3, 3, 3]
+    assert history.engine.endswith("Changing in Python")
+    seen = sum(calls)
+    assert 70 < seen <= 70 + 24
+    assert np.isfinite(history["loss"]).all()
