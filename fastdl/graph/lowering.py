@@ -99,6 +99,7 @@ class Lowering:
         results: further values, which the backward entries yield.
         given: names of the inputs that are gathered into the arena where batches are shuffled.
         begin: called before the first module in Python.
+        terms: numbers whose means over an epoch are wanted.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Lowering:
         given: Sequence[str] = (),
         results: Sequence[Value] = (),
         begin: Callable[[], object] | None = None,
+        terms: Sequence[Value] = (),
     ) -> None:
         self.graph, self.itemsize = graph, graph.dtype.itemsize
         self._layouts: dict[int, Layout] = {}
@@ -129,7 +131,7 @@ class Lowering:
         self._given, self._begin = set(given), begin
         self._node: Node = Node("", (), {}, (), graph.dtype, "")
 
-        wanted = [*outputs, *([loss] if loss is not None else [])]
+        wanted = [*outputs, *([loss] if loss is not None else []), *terms]
         forward = needed(graph, [value.number for value in (*wanted, *graph.updates.values())])
         backward = [value.number for value in (*results, *(v for _, v in gradients))]
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
@@ -152,6 +154,7 @@ class Lowering:
         self._outputs = [self._owned(value) for value in outputs]
         self._update_buffers()
         self._loss = None if loss is None else self._dense(loss)
+        self._terms = [self._owned(value) for value in terms]
         self._split = len(self._entries)
         for number in sorted(everything - forward):
             self._visit(number)
@@ -161,7 +164,7 @@ class Lowering:
         self._repeats = loss is None
         self._results = [self._owned(value) for value in results]
         end = len(self._entries)
-        for layout in [*self._results, *self._outputs, *([self._loss] if self._loss is not None else [])]:
+        for layout in [*self._results, *self._outputs, *([self._loss] if self._loss is not None else []), *self._terms]:
             self._use(layout, end)
 
     # --- memory
@@ -804,7 +807,7 @@ class Lowering:
             LIGHT // max(1, self._work),
             self._sources,
             (0, 1, False, False, 0, 0),
-            EntryList(entries, nodes, criteria, calls, self._split, loss, which),
+            EntryList(entries, nodes, criteria, calls, self._split, loss, which, [*map(self._place_of, self._terms)]),
         )
         return Lowered(
             program=program,

@@ -20,11 +20,19 @@ from fastdl.graph.value import Value
 
 
 class Trace(NamedTuple):
-    """A traced model: its graph, its outputs as forward returns them, and the loss where there is one."""
+    """A traced model: its graph, its outputs as forward returns them, and the loss with its named terms, where there is one."""
 
     graph: Graph
     output: Any
     loss: Value | None
+    terms: dict[str, Value]
+
+
+class Terms(NamedTuple):
+    """Losses by name, whose weighted sum is the loss."""
+
+    losses: dict[str, Any]
+    weights: dict[str, Any]
 
 
 def inputs_of(graph: Graph, prefix: str, value: Any, samples: Any) -> Any:
@@ -38,11 +46,34 @@ def inputs_of(graph: Graph, prefix: str, value: Any, samples: Any) -> Any:
     return mapped(value, made)
 
 
-def loss_of(criterion: Any, output: Any, target: Any, model: Any, samples: Any) -> Value:
-    """The loss that is trained on: one number, the mean of losses (N,) where the criterion returns these."""
+def loss_of(criterion: Any, output: Any, target: Any, model: Any, samples: Any) -> tuple[Value, dict[str, Value]]:
+    """The loss that is trained on, and its named terms.
+
+    It is one number: the mean of losses (N,) where the criterion returns these, the sum of terms where it returns a dictionary.
+    """
     name = getattr(criterion, "__name__", type(criterion).__name__)
     arguments = [output] if target is None else [output, target]
     found = criterion(*arguments, model) if takes_model(criterion, len(arguments)) else criterion(*arguments)
+    if isinstance(found, dict):
+        found = Terms(found, dict.fromkeys(found, 1.0))
+    if not isinstance(found, Terms):
+        return _mean(name, found, samples), {}
+    if not found.losses:
+        raise InvalidValueError(name, "at least one loss in the dictionary", "none")
+    terms = {key: _mean(f"{name}, {key!r}", each, samples) for key, each in found.losses.items()}
+    weighed = [each if _is_one(found.weights[key]) else found.weights[key] * each for key, each in terms.items()]
+    total = weighed[0]
+    for each in weighed[1:]:
+        total = op.elementwise("add", total, each)
+    return total, terms
+
+
+def _is_one(weight: Any) -> bool:
+    return isinstance(weight, (int, float)) and weight == 1
+
+
+def _mean(name: str, found: Any, samples: Any) -> Value:
+    """A loss, or the mean of losses of samples."""
     if not isinstance(found, Value) or found.dtype.kind != "f":
         got = f"{found.dtype} values" if isinstance(found, Value) else type(found).__name__
         raise InvalidTypeError(name, "to return a loss computed from its arguments", got)
@@ -87,7 +118,7 @@ def trace(
         graph.training = model.training
         with graph.traced():
             inputs, named = inputs_of(graph, "x", given, samples)
-            return graph, Trace(graph, model(*inputs, **named), None)
+            return graph, Trace(graph, model(*inputs, **named), None, {})
 
     return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
 
@@ -110,7 +141,7 @@ def trace_loss(
         with Replaced(Mode(), "enabled", True), graph.traced():  # a fit within no_grad() is no other
             output = call(model, inputs_of(graph, "x", x, samples))
             target = None if y is None else inputs_of(graph, "y", y, samples)
-            return graph, Trace(graph, output, loss_of(criterion, output, target, model, samples))
+            return graph, Trace(graph, output, *loss_of(criterion, output, target, model, samples))
 
     return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
 

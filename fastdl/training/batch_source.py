@@ -43,8 +43,8 @@ class Ahead(NamedTuple):
 class Feed(Protocol):
     """Gives each epoch its batches; nothing is read beyond what it checks before the first."""
 
-    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
-        """Find out before the first step whether data, model and criterion fit together."""
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> list[str]:
+        """Find out before the first step whether data, model and criterion fit together; the names of the loss's terms."""
         ...
 
     def row(self) -> Array | None:
@@ -94,14 +94,15 @@ class Samples:
                 "Trainer.fit", f"at least batch_size={batch_size} samples with drop_last=True", len(self._x)
             )
 
-    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> list[str]:
         """See Feed."""
-        dry_run.try_rows(model, criterion, metrics, self._x, self._y)
+        terms = dry_run.try_rows(model, criterion, metrics, self._x, self._y)
         n, batch_size = len(self._x), self._batch_size
         if (n % batch_size or batch_size) > 1 or (self._drop_last and batch_size > 1):
-            return
+            return terms
         try:
             dry_run.try_row_alone(model, self._x)
+            return terms
         except ValueError as error:
             hint = f"another batch_size than {batch_size}" + ("" if batch_size == 1 else ", or drop_last=True")
             add_context(error, f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}")
@@ -157,12 +158,12 @@ class Batches:
         self._samples: tuple[Any, ...] | None = None
         self._row: Array | None = None
 
-    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> None:
-        """Draw the first batch, with which the first epoch will begin, and try it."""
+    def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> list[str]:
+        """Draw the first batch, with which the first epoch will begin, and try it; the names of the loss's terms."""
         coming = self._batches()
         if coming is self._source:
             if self._epochs == 0:
-                return  # the batch would be lost
+                return []  # the batch would be lost
             # An __iter__ in Python may well begin again.
             if self._epochs > 1 and not isinstance(type(coming).__iter__, FunctionType):
                 raise InvalidValueError(
@@ -178,9 +179,10 @@ class Batches:
         x, y = self._ready(first[0], 1, False)
         self._row = x[:1].copy()
         with self.telling(1):
-            dry_run.try_rows(model, criterion, metrics, x, y)
+            terms = dry_run.try_rows(model, criterion, metrics, x, y)
             if len(x) == 1:
                 dry_run.try_row_alone(model, x)
+        return terms
 
     def row(self) -> Array | None:
         """See Feed."""

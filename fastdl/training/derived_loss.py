@@ -25,10 +25,13 @@ class DerivedLoss:
     def __init__(self, function: Any, model: Any) -> None:
         self.function, self.model = function, model
         self._gradients: Any = None
+        # The named terms of the latest loss.
+        self.terms: dict[str, float] = {}
 
     def __call__(self, output: Any, target: Any) -> float:
         """Return the loss; backward gives its gradients."""
-        graph, outputs, loss = self._computed(output, target)
+        graph, outputs, (loss, terms) = self._computed(output, target)
+        self.terms = {name: float(value) for name, value in terms.items()}
         self._parameters = [p for p in graph.parameters.values() if p._requires_grad]
         with graph.traced():
             wanted = [*(value for _, value in leaves(outputs)), *map(graph.parameter, self._parameters)]
@@ -37,12 +40,13 @@ class DerivedLoss:
         self._of_parameters = list(left)
         return float(loss)
 
-    def value(self, output: Any, target: Any) -> float:
-        """Return the loss alone."""
-        return float(self._computed(output, target)[2])
+    def value(self, output: Any, target: Any) -> dict[str, float]:
+        """Return the loss and its terms alone."""
+        loss, terms = self._computed(output, target)[2]
+        return {"loss": float(loss)} | {name: float(value) for name, value in terms.items()}
 
-    def _computed(self, output: Any, target: Any) -> tuple[EagerGraph, Any, Value]:
-        """The graph of the loss, its values for the outputs, and its result."""
+    def _computed(self, output: Any, target: Any) -> tuple[EagerGraph, Any, tuple[Value, dict[str, Value]]]:
+        """The graph of the loss, its values for the outputs, and its result with its terms."""
         first = np.asarray(next(array for _, array in leaves(output)))
         graph = EagerGraph(first.dtype if first.dtype.kind == "f" else np.float64)
         outputs = mapped(output, graph.given)

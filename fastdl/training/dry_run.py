@@ -26,10 +26,11 @@ from fastdl.training.measuring import loss_value, try_metrics
 Array = NDArray[Any]
 
 
-def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Rows, y: Rows) -> None:
+def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Rows, y: Rows) -> list[str]:
     """Send two rows through model, criterion and metrics, those of extreme targets, and of the second to extreme class indices.
 
-    Two each: statistics of a batch want more than one row, and one index may be the criterion's ignore_index.
+    Returns the names of the loss's terms. Two rows each: statistics of a batch want more than one row, and one index may be the
+    criterion's ignore_index.
 
     Raises:
         TypeError: what model and criterion say of their kind.
@@ -41,7 +42,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
         output = outputs(model, x[rows])
         try:
             with explained_dtype(model, output):
-                loss_value(criterion, output, bare(y[rows]), model)
+                found = loss_value(criterion, output, bare(y[rows]), model)
         except ValueError as error:
             note = f"tried on rows {', '.join(map(str, rows))}"
             if not isinstance(error, FastdlError):
@@ -49,6 +50,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
             error.note = note
             raise
         try_metrics(metrics, criterion, output, bare(y[rows]), lambda: (outputs(model, x), bare(in_memory(y))))
+    return [name for name in found if name != "loss"]
 
 
 @contextmanager

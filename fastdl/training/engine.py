@@ -44,15 +44,22 @@ class Task(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """What some batches came to: the sum of their losses, what their mean divides it by, and how many rows they had."""
+    """What some batches came to: the sum of their losses, what their mean divides it by, how many rows they had, terms' sums."""
 
     total: float = 0.0
     counted: float = 0.0
     rows: int = 0
+    terms: tuple[float, ...] = ()
 
     def plus(self, other: Losses) -> Losses:
         """These and others together."""
-        return Losses(self.total + other.total, self.counted + other.counted, self.rows + other.rows)
+        terms = self.terms or (0.0,) * len(other.terms), other.terms or (0.0,) * len(self.terms)
+        sums = tuple([one + more for one, more in zip(*terms, strict=True)])
+        return Losses(self.total + other.total, self.counted + other.counted, self.rows + other.rows, sums)
+
+    def means(self) -> list[float]:
+        """The means of the terms."""
+        return [each / self.counted if self.counted else math.nan for each in self.terms]
 
     def of_epoch(self, sums: bool) -> float:
         """Their sum, or their mean; the mean of none is NaN."""
@@ -128,7 +135,9 @@ class PlainEngine:
 
             criterion = DerivedLoss(criterion, model)
         rows = len(x) if order is None else len(order)
-        adding = Adding(parameters)
+        terms: list[float] = []
+        step_terms: list[float] = []
+        adding, step_total, step_count = Adding(parameters), 0.0, 0.0
         for batch, start in enumerate(range(0, rows, batch_size)):
             step = batch // accumulate + 1
             part = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
@@ -144,13 +153,17 @@ class PlainEngine:
             if outputs is not None:
                 outputs.append(output)
             if counted:
-                total += loss if sums else loss * counted
-                count += counted
+                step_total += loss if sums else loss * counted
+                step_count += counted
+                found = [value * counted for value in getattr(criterion, "terms", {}).values()]
+                step_terms = _sums(step_terms, found)
             if accumulate > 1:
                 adding.add(1 if sums else counted)
                 if (batch + 1) % accumulate and start + batch_size < rows:
                     continue
                 adding.take(sums)
+            total, count, step_total, step_count = total + step_total, count + step_count, 0.0, 0.0
+            terms, step_terms = _sums(terms, step_terms), []
             if after_backward is not None:
                 after_backward()
             if clip_value is not None:
@@ -161,7 +174,11 @@ class PlainEngine:
             optimizer.step()
             if not finite and (name := not_finite_gradient(self.task)):
                 raise NotFiniteError(f"the gradient of {name} is not finite", step)
-        return Losses(total, count, rows)
+        return Losses(total, count, rows, tuple(terms))
+
+
+def _sums(one: list[float], other: list[float]) -> list[float]:
+    return [a + b for a, b in zip(one, other, strict=True)] if one and other else one or other
 
 
 class Adding:

@@ -133,7 +133,7 @@ class Fitting:
             losses = self._batch_by_batch(seen) if whole is None else self._in_one_call(*whole, seen)
         except NotFiniteError as error:
             raise self._diverged(error) from None
-        record = {"loss": losses.of_epoch(self._task.sums)}
+        record = self._record(losses)
         if seen is not None:
             name = type(trainer.model).__name__
             output = joined(seen[0], "Trainer.fit", f"outputs of one shape from {name} in an epoch with metrics")
@@ -143,6 +143,11 @@ class Fitting:
             x, y = self.validation
             record |= {f"val_{name}": value for name, value in trainer.judge(outputs(trainer.model, x), y).items()}
         return record | {"lr": lr, "seconds": time.perf_counter() - start}
+
+    def _record(self, losses: Losses) -> dict[str, float]:
+        """The loss and its terms, which stand behind it among the history's names."""
+        names = self.trainer.history.names[1 : 1 + len(losses.terms)]
+        return {"loss": losses.of_epoch(self._task.sums)} | dict(zip(names, losses.means(), strict=True))
 
     def _epochs_ahead(self, epochs: int) -> bool:
         """Run as many of the coming epochs as fit into CALL_SECONDS in one call, where the latest has shown what one takes.
@@ -158,13 +163,13 @@ class Fitting:
         if epochs < 2 or (ahead := self.feed.ahead(epochs, self.rng)) is None:
             return False
         watching = [callback for callback in self.callbacks if callback.awaits_epochs()]
-        lr, sums = float(trainer.optimizer.param_groups[0]["lr"]), self._task.sums
+        lr = float(trainer.optimizer.param_groups[0]["lr"])
         first, under_way, start = len(records), True, time.perf_counter()
 
         def ended(losses: Losses, seconds: float) -> bool:
             nonlocal lr, under_way, start
             start = time.perf_counter()
-            records.append(record := {"loss": losses.of_epoch(sums), "lr": lr, "seconds": seconds})
+            records.append(record := self._record(losses) | {"lr": lr, "seconds": seconds})
             under_way = False
             if watching:
                 for callback in watching:

@@ -89,7 +89,7 @@ class GraphEngine(NativeEngine):
         """Trace, differentiate and lower."""
         model, criterion = self.task.model, self.task.criterion
         x, y, self._samples = bare(x), bare(y), samples
-        graph, output, loss = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
+        graph, output, loss, terms = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
         assert loss is not None
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
@@ -121,6 +121,7 @@ class GraphEngine(NativeEngine):
             loss=loss,
             given=list(self._dtypes),
             begin=begin if begun else None,
+            terms=[*terms.values()],
         )
         is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
         self._lowered: Lowered = lowering.lowered(loss.number if is_loss else -1)

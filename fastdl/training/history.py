@@ -19,9 +19,9 @@ class History:
 
     A record holds `loss` (the mean over all that the criterion's mean counts in the epoch, such as targets that are not
     ignored, or their weights, taken while the weights change; NaN where that is nothing; the sum where the criterion
-    sums), the metrics (of the outputs of those same steps), `val_loss` and `val_*` metrics (after the epoch,
-    in evaluation mode) where there are validation data, `lr` (the first parameter group's in that epoch) and `seconds`
-    (validation included).
+    sums), the means of the loss's terms where it is a sum of named ones, the metrics (of the outputs of those same steps),
+    `val_loss`, `val_*` terms and metrics (after the epoch, in evaluation mode) where there are validation data, `lr` (the
+    first parameter group's in that epoch) and `seconds` (validation included).
 
     `history["loss"]` is the list over epochs, `history[-1]` the last record, `len(history)` the number of epochs,
     `"val_loss" in history` whether there is such a name, and iteration gives the records.
@@ -64,6 +64,16 @@ class History:
     def __repr__(self) -> str:
         last = ", ".join(f"{name} {value:.4g}" for name, value in self.records[-1].items()) if self.records else ""
         return f"History({len(self)} epochs{'; last: ' if last else ''}{last})"
+
+
+def refuse_taken(terms: Iterable[Any], metrics: Iterable[str]) -> None:
+    """An error where a loss's terms have names that a history cannot give them."""
+    for name in terms:
+        if not (isinstance(name, str) and name.isidentifier()):
+            raise InvalidValueError("Trainer", "an identifier as the name of each term of the loss", shown(name))
+        if name in RESERVED or name.startswith("val_") or name in metrics:
+            expected = "names of the loss's terms apart from the metrics' and the history's"
+            raise InvalidValueError("Trainer", expected, shown(name))
 
 
 def named_metrics(metrics: Iterable[Metric] | Mapping[str, Metric]) -> dict[str, Metric]:

@@ -34,10 +34,10 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
     return {name: _number(name, metric, output, target) for name, metric in metrics.items()}
 
 
-def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> float:
-    """The loss of outputs and targets: what the criterion returns, or the mean of one for each sample."""
+def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> dict[str, float]:
+    """The loss of outputs and targets, what the criterion returns, or the mean of one for each sample; and its named terms."""
     if hasattr(criterion, "backward"):
-        return float(criterion(output, target))
+        return {"loss": float(criterion(output, target))}
     from fastdl.training.derived_loss import DerivedLoss
 
     return DerivedLoss(criterion, model).value(output, target)

@@ -168,10 +168,10 @@ class NativeEngine:
         seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
 
-        def between(total: float, count: float, seconds: float) -> int | None:
+        def between(total: float, count: float, terms: list[float], seconds: float) -> int | None:
             nonlocal left, first
             left -= 1
-            if not (ended(Losses(total, count, rows), seconds) and left and goes_on()):
+            if not (ended(Losses(total, count, rows, tuple(terms)), seconds) and left and goes_on()):
                 return None
             first = self._draw(draws)[1]
             return first
@@ -205,7 +205,7 @@ class NativeEngine:
             ended=between,
             after_backward=task.after_backward,
         )
-        fine, done, steps, total, count, loss, call, failed = program.train(self._frame, options)
+        fine, done, steps, total, count, terms, loss, call, failed = program.train(self._frame, options)
         self._refuse_failed(failed)
         if not fine:
             if math.isfinite(loss):
@@ -221,7 +221,7 @@ class NativeEngine:
             )
         if draws and done < rows:
             stream().put_back(call, first + draws)
-        return Losses(total, count, done)
+        return Losses(total, count, done, tuple(terms))
 
     @staticmethod
     def _draw(draws: int) -> tuple[int, int]:

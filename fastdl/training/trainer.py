@@ -27,7 +27,7 @@ from fastdl.training.dry_run import explained_dtype, try_rows
 from fastdl.training.engine import Task
 from fastdl.training.fit_loop import Fitting
 from fastdl.training.history import History as History
-from fastdl.training.history import Metric, named_metrics
+from fastdl.training.history import Metric, named_metrics, refuse_taken
 from fastdl.training.inference import outputs
 from fastdl.training.inference import predict as predict
 from fastdl.training.measuring import loss_value, measured
@@ -46,7 +46,10 @@ class Trainer(Running):
 
     Args:
         model: any Module.
-        criterion: a loss whose value is one number (reduction "mean", "sum" or "batchmean").
+        criterion: a loss whose value is one number (reduction "mean", "sum" or "batchmean"), or a function of outputs and
+            targets, in NumPy, and of the model where it has a third argument. It returns one number, one for each sample, or
+            a dictionary of such terms, whose sum is trained on. Or a dictionary of losses by the names of outputs and
+            targets, each a loss or a pair (loss, weight). The history has the mean of each term under its name.
         optimizer: of the model's parameters.
         schedule: stepped after each epoch, with val_loss (or loss without validation data) for ReduceLROnPlateau.
         clip_norm: the largest norm that the gradient of all the optimizer's parameters together may have.
@@ -99,6 +102,10 @@ class Trainer(Running):
 
         if not isinstance(model, Module):
             raise InvalidTypeError("Trainer", "a fastdl Module", type(model).__name__, argument="model")
+        if isinstance(criterion, dict) and criterion:
+            from fastdl.training.weighted_losses import WeightedLosses
+
+            criterion = WeightedLosses(criterion)
         if not callable(criterion) or isinstance(criterion, type):
             got = f"the class {criterion.__name__}" if isinstance(criterion, type) else kind_of(criterion)
             raise InvalidTypeError("Trainer", "a loss, or a function of outputs and targets", got, argument="criterion")
@@ -278,13 +285,14 @@ class Trainer(Running):
             validation = input_validation.pair(
                 validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data"
             )
-        feed.try_out(self.model, self.criterion, self.metrics)
+        terms = feed.try_out(self.model, self.criterion, self.metrics)
+        refuse_taken(terms, self.metrics)
         row = feed.row()
         if augment is not None and row is not None:
             augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
         if validation is not None:
             try_rows(self.model, self.criterion, self.metrics, *validation)
-        names = ["loss", *self.metrics]
+        names = ["loss", *terms, *self.metrics]
         if validation is not None:
             names += [f"val_{name}" for name in names]
         names += ["lr", "seconds"]
@@ -460,5 +468,5 @@ class Trainer(Running):
         """Loss and metrics of the model's outputs."""
         target = bare(in_memory(y))
         with no_grad(), explained_dtype(self.model, output):
-            loss = loss_value(self.criterion, output, target, self.model)
-        return {"loss": loss} | measured(self.metrics, self.criterion, output, target)
+            losses = loss_value(self.criterion, output, target, self.model)
+        return losses | measured(self.metrics, self.criterion, output, target)

@@ -74,6 +74,9 @@ def test_a_step_of_several_batches_is_that_of_one(engine, name):
     assert_same(cut, whole)
     assert cut[0].engine.startswith("plain" if engine == "plain" else "native")
     assert_same(fitted(layers, criterion, target, batch_size=8, accumulate=3, callbacks=[Steps()]), whole)
+    assert (
+        fitted(layers, criterion, target, batch_size=8, accumulate=3, callbacks=[Steps()])[0]["loss"] == cut[0]["loss"]
+    )
     alone = fitted(layers, criterion, target, batch_size=8, accumulate=1)
     assert alone[2] != whole[2]
 

@@ -22,14 +22,16 @@ cdef struct Output:
 # they are sums, it is total. One that `pauses` does so between backward and each step, which is then `pending`. A batch that has
 # `begun` goes on from the entry `at`, which is a function in Python where it `waits`; its loss may be `known`. `failed` is the number
 # of an entry that failed, else -1. A step is of `batches`, of which so many have been added up (`added`), with the sum of their
-# `weights`; the step's first one began with `first_done`, and so on.
+# `weights`, losses (`step_total`) and counts; the step's first one began with `first_done` and `first_call`.
+# `terms` are `term_count` sums over the epoch, behind them those over the step, and the batch's values.
 cdef struct Epoch:
     Py_ssize_t rows, batch_size, done, steps, samples, failed, at, batches, added, first_done
     int64_t* order
     Input* inputs
     Output* outputs
-    Py_ssize_t input_count, output_count
-    double limit_of_values, limit_of_norm, total, count, loss, counts_as, weights, first_total, first_count
+    double* terms
+    Py_ssize_t input_count, output_count, term_count
+    double limit_of_values, limit_of_norm, total, count, loss, counts_as, weights, step_total, step_count
     bint sums, steps_in_backward, pauses, pending, begun, waits, known
     uint64_t seed, call, draws, first_call
 

@@ -130,7 +130,10 @@ cdef bint run_part(const Sequence* s, Epoch* e, Py_ssize_t last, const Batch* ba
 cdef bint take_loss(const Sequence* s, Epoch* e, const Batch* batch, real* scratch) noexcept nogil:
     """Take down the loss; whether it is finite."""
     cdef double divisor = 1
+    cdef Py_ssize_t i
     e.loss = (<real*>place(&s.loss, batch))[0]
+    for i in range(e.term_count):
+        e.terms[2 * e.term_count + i] = (<real*>place(s.terms + i, batch))[0]
     if s.criterion >= 0:
         divisor = objective_divisor(&s.criteria[s.criterion].objective, batch, scratch)
         e.counts_as = objective_count(&s.criteria[s.criterion].objective, divisor, batch.N)
@@ -176,23 +179,41 @@ cdef bint run_batch(
 cdef bint finish_step(Update* updates, Py_ssize_t runs, Epoch* e, real* _) noexcept nogil:
     """Clip the gradients of a batch and step; whether they were finite."""
     cdef bint finite
+    cdef Py_ssize_t i
     if e.limit_of_values > 0:
         clip_values(updates, runs, e.limit_of_values, _)
     if e.limit_of_norm > 0:
         clip_norm(updates, runs, e.limit_of_norm, _)
     finite = take_step(updates, runs, _)
     if e.batches == 1:
+        begin_step(e)
         count_batch(e)
+    # Step by step, so that it makes no difference whether each is a call of its own.
+    e.total += e.step_total
+    e.count += e.step_count
+    for i in range(e.term_count):
+        e.terms[i] += e.terms[e.term_count + i]
     e.steps += 1
     e.added = 0
     return finite
 
 
+cdef void begin_step(Epoch* e) noexcept nogil:
+    cdef Py_ssize_t i
+    e.first_done, e.first_call = e.done, e.call
+    e.step_total = e.step_count = e.weights = 0
+    for i in range(e.term_count):
+        e.terms[e.term_count + i] = 0
+
+
 cdef void count_batch(Epoch* e) noexcept nogil:
-    """Let the epoch's loss count a batch's."""
+    """Let the step's loss count a batch's."""
+    cdef Py_ssize_t i
     if e.counts_as != 0:
-        e.total += e.loss if e.sums else e.loss * e.counts_as
-        e.count += e.counts_as
+        for i in range(e.term_count):
+            e.terms[e.term_count + i] += e.terms[2 * e.term_count + i] * e.counts_as
+        e.step_total += e.loss if e.sums else e.loss * e.counts_as
+        e.step_count += e.counts_as
     e.call += e.draws
     e.done += e.samples
 
@@ -201,7 +222,7 @@ cdef bint add_to_step(const Update* updates, Py_ssize_t runs, Epoch* e, real* _)
     """Add a batch's gradients to those of its step; whether they are its last ones, and then the gradients are their mean."""
     cdef double weight = 1 if e.sums else e.counts_as
     if e.added == 0:
-        e.first_done, e.first_total, e.first_count, e.first_call, e.weights = e.done, e.total, e.count, e.call, 0
+        begin_step(e)
     add_batch(updates, runs, weight, e.added == 0, _)
     e.weights += weight
     e.added += 1
@@ -213,4 +234,4 @@ cdef bint add_to_step(const Update* updates, Py_ssize_t runs, Epoch* e, real* _)
 
 
 cdef void undo_batches(Epoch* e) noexcept nogil:
-    e.done, e.total, e.count, e.call, e.added = e.first_done, e.first_total, e.first_count, e.first_call, 0
+    e.done, e.call, e.added = e.first_done, e.first_call, 0

@@ -157,8 +157,9 @@ cdef class TrainOptions:
         watch: whether the model is what was planned.
         goes_on: called after Python code has run amid an epoch, but at most fifty times a second where that are functions of the
             program; returns whether to go on, and may change the options of updates.
-        ended: called after each epoch with the sum of its losses, what their mean divides it by, and its seconds; returns the
-            number of the next epoch's first draw, or None to end the call, and may change the options of updates.
+        ended: called after each epoch with the sum of its losses, what their mean divides it by, the sums of its terms, and its
+            seconds; returns the number of the next epoch's first draw, or None to end the call, and may change the options of
+            updates.
         after_backward: called between backward and each step, where the gradients may be changed in place; None takes steps
             without Python between them, and those of large weights within backward.
     """
@@ -179,7 +180,7 @@ cdef class TrainOptions:
         self, *, list inputs not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t accumulate, Py_ssize_t epochs,
         cnp.ndarray order, cnp.ndarray seeds, list outputs not None, double clip_value, double clip_norm, bint sums,
         uint64_t seed, uint64_t call, Updates updates not None, list counts not None, Access access not None,
-        Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, float], int | None],
+        Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, list[float], float], int | None],
         after_backward: Callable[[], object] | None,
     ):
         self.inputs, self.rows, self.batch_size, self.accumulate, self.epochs = inputs, rows, batch_size, accumulate, epochs
@@ -265,7 +266,9 @@ cdef class Program:
                 blocks, self.operations, &self.objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
-    def train(self, Frame frame not None, TrainOptions o not None) -> tuple[bool, int, int, float, float, float, int, int]:
+    def train(
+        self, Frame frame not None, TrainOptions o not None,
+    ) -> tuple[bool, int, int, float, float, list[float], float, int, int]:
         """Take a step for each batch, epoch after epoch; see TrainOptions.
 
         Some fifty times a second Python code may run in the midst of an epoch, that of signal handlers and of other threads;
@@ -273,7 +276,7 @@ cdef class Program:
         are counted also when an exception ends the call.
 
         Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
-        that is divided by, the latest loss and draw, and the number of an entry that failed or -1; the step of a loss that is not
+        that is divided by, the sums of its terms, the latest loss and draw, and the number of an entry that failed or -1; the step of a loss that is not
         finite, or of a batch that fails, is not taken.
         """
         cdef Epoch e
@@ -293,9 +296,11 @@ cdef class Program:
         cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
         cdef Input* inputs = <Input*>PyMem_Calloc(len(o.inputs), sizeof(Input))
         cdef Output* outputs = <Output*>PyMem_Calloc(len(o.outputs) + 1, sizeof(Output))
+        cdef Py_ssize_t terms = sequence.term_count if sequence != NULL else 0
+        cdef double* sums = <double*>PyMem_Calloc(3 * terms + 1, sizeof(double))
         memset(&e, 0, sizeof(e))
         try:
-            if updates == NULL or inputs == NULL or outputs == NULL:
+            if updates == NULL or inputs == NULL or outputs == NULL or sums == NULL:
                 raise MemoryError()
             if len(o.inputs) != len(self.inputs) or len(o.outputs) not in (0, len(self.outputs)):
                 raise ValueError(f"Program: expected {len(self.inputs)} inputs and targets, got {len(o.inputs)}")
@@ -309,6 +314,7 @@ cdef class Program:
             PyMem_Free(updates)
             PyMem_Free(inputs)
             PyMem_Free(outputs)
+            PyMem_Free(sums)
             raise
         block = take_scratch()
         e.inputs, e.outputs, e.input_count, e.output_count, e.failed = inputs, outputs, len(o.inputs), len(o.outputs), -1
@@ -316,7 +322,7 @@ cdef class Program:
         e.order = <int64_t*>address(o.order)
         e.limit_of_values, e.limit_of_norm, e.sums = o.clip_value, o.clip_norm, o.sums
         e.pauses = o.after_backward is not None
-        e.batches = o.accumulate
+        e.batches, e.terms, e.term_count = o.accumulate, sums, terms
         e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses or e.batches > 1)
         e.seed, e.call, e.draws = o.seed, o.call, self.draws
         for run in range(runs):
@@ -328,6 +334,8 @@ cdef class Program:
                 e.done = e.steps = e.added = 0
                 e.begun = False
                 e.total = e.count = 0
+                for i in range(terms):
+                    sums[i] = 0
                 if shuffles != NULL:
                     with nogil:
                         shuffle_kernel(shuffles[epoch], ordered, e.order)
@@ -386,7 +394,7 @@ cdef class Program:
                     if fine and e.added:
                         undo_batches(&e)
                     break
-                next_call = o.ended(e.total, e.count, now() - start)
+                next_call = o.ended(e.total, e.count, [sums[i] for i in range(terms)], now() - start)
                 PyErr_CheckSignals()
                 if next_call is None:
                     break
@@ -397,10 +405,12 @@ cdef class Program:
             if not counted:
                 o.updates.count_steps(o.counts)
             give_scratch(block)
+            found = [sums[i] for i in range(terms)]
             PyMem_Free(updates)
             PyMem_Free(inputs)
             PyMem_Free(outputs)
-        return fine, e.done, e.steps, e.total, e.count, e.loss, e.call, e.failed
+            PyMem_Free(sums)
+        return fine, e.done, e.steps, e.total, e.count, found, e.loss, e.call, e.failed
 
     def first_not_finite(self, Frame frame not None, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
         """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""

@@ -25,13 +25,14 @@ cdef struct Criterion:
     Operand y
 
 # `backward` is the number of the first entry that only gradients need. `loss` is the value that is trained on; where it is that of
-# `criterion` (else -1), batches count as this one counts.
+# `criterion` (else -1), batches count as this one counts. `terms` are values of forward whose means over an epoch are wanted.
 cdef struct Sequence:
     Entry* entries
     Node* nodes
     Criterion* criteria
     const Operation* operations
-    Py_ssize_t count, backward, criterion
+    Operand* terms
+    Py_ssize_t count, backward, criterion, term_count
     Operand loss
 
 cdef class EntryList:

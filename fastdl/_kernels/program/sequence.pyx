@@ -40,11 +40,12 @@ cdef class EntryList:
         backward: the number of the first entry that only gradients need.
         loss: the place of the value that is trained on, or None.
         criterion: the number of the loss that has yielded it, or -1.
+        terms: the places of numbers whose means over an epoch are wanted.
     """
 
     def __init__(
         self, list entries not None, list nodes not None, list criteria not None, list calls not None, Py_ssize_t backward,
-        tuple loss, Py_ssize_t criterion,
+        tuple loss, Py_ssize_t criterion, list terms not None,
     ):
         cdef Sequence* s = &self.sequence
         cdef Py_ssize_t number, i
@@ -58,11 +59,15 @@ cdef class EntryList:
         s.nodes = <Node*>PyMem_Calloc(max(1, len(nodes)), sizeof(Node))
         s.criteria = <Criterion*>PyMem_Calloc(max(1, len(criteria)), sizeof(Criterion))
         self.views = view = <View*>PyMem_Calloc(max(1, sum([len(record[4]) for record in nodes])), sizeof(View))
-        if s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL:
+        s.terms = <Operand*>PyMem_Calloc(max(1, len(terms)), sizeof(Operand))
+        if s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL or s.terms == NULL:
             raise MemoryError()
         s.count, s.backward, s.criterion = len(entries), backward, criterion
         if loss is not None:
             load_operand(&s.loss, loss)
+        s.term_count = len(terms)
+        for number in range(s.term_count):
+            load_operand(s.terms + number, terms[number])
         for number in range(s.count):
             s.entries[number].what, s.entries[number].number, samples = entries[number]
             load_extent(&s.entries[number].samples, samples)
@@ -90,6 +95,7 @@ cdef class EntryList:
         PyMem_Free(self.sequence.entries)
         PyMem_Free(self.sequence.nodes)
         PyMem_Free(self.sequence.criteria)
+        PyMem_Free(self.sequence.terms)
         PyMem_Free(self.views)
 
     def __reduce__(self):
