@@ -102,7 +102,7 @@ def _error(node: Node, again: Node | None) -> InvalidValueError:
         f"{node.line}: traced code",
         "to compute the same each time",
         f"another {got}" if again is not None and again.operation == node.operation else got,
-        "let numbers that change from step to step be inputs, and draw random ones in nn.Dropout",
+        "let numbers that change from step to step be inputs or nn.Scalar, and draw random ones by nn.functional.normal_like",
     )
 
 

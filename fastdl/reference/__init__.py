@@ -18,6 +18,7 @@ from fastdl.reference import (
     scan,
     softmax,
     sort,
+    uniform,
 )
 
 __all__ = [
@@ -38,4 +39,5 @@ __all__ = [
     "scan",
     "softmax",
     "sort",
+    "uniform",
 ]
