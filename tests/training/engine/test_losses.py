@@ -113,7 +113,7 @@ def test_a_batch_of_which_nothing_counts_has_no_gradient_and_does_not_count(crit
         assert np.isnan(without.of_epoch(False))
         assert all((p.grad == 0).all() for p in engine.task.model.parameters())
         left.append(with_it)
-    np.testing.assert_allclose(*left)
+    np.testing.assert_allclose(left[0][:3], left[1][:3])
 
 
 def test_a_loss_that_is_no_number_is_found_beside_a_batch_of_which_nothing_counts():

@@ -5,7 +5,7 @@ import pytest
 
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
-from fastdl.training.engine import PlainEngine, Task
+from fastdl.training.engine import Losses, PlainEngine, Task
 from fastdl.training.engine_choice import engine_for
 from fastdl.training.native_engine import NativeEngine
 from tests.training.engine.twins import Parts, assert_same, fit, left
@@ -317,7 +317,7 @@ def test_no_rows_are_no_steps():
     outputs = []
     assert isinstance(engine, NativeEngine)
     for each in (engine, PlainEngine(its, "")):
-        assert each.epoch(X[:0], Y[:0], None, 4, outputs) == (0.0, 0.0, 0)
+        assert each.epoch(X[:0], Y[:0], None, 4, outputs) == Losses()
     assert outputs == []
 
 

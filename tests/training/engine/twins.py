@@ -71,7 +71,7 @@ def epochs(
         for _ in range(count):
             assert engine.current()
             order = rng.permutation(len(x)) if shuffle else None
-            losses.append(engine.epoch(x, y, order, batch_size, outputs))
+            losses.append(engine.epoch(x, y, order, batch_size, outputs)[:3])
     return left(parts) | {"losses": np.array(losses), "outputs": np.concatenate(outputs)}
 
 
