@@ -121,6 +121,22 @@ def test_lines_see_what_lines_before_have_updated():
     np.testing.assert_array_equal(model.count.data, [4, 4])
 
 
+def test_in_evaluation_and_in_dry_runs_nothing_is_updated():
+    model, x = Counting(), np.zeros((7, 2), np.float32)
+    model.weight = nn.Parameter(np.ones(2, np.float32))
+    trainer = Trainer(model, lambda y: np.mean(y[0] * model.weight), optim.SGD(model.parameters(), lr=0.1))
+    model.eval()
+    for _ in range(5):
+        model(x)
+    with fastdl.eager():
+        model(x)
+    model.train()
+    trainer.predict(x)
+    model.summary(2)
+    trainer.fit(x, epochs=0, batch_size=6)  # which tries the last row alone, as training would
+    assert not model.count.data.any()
+
+
 class Looks(nn.Module):
     """A table of numbers, a mask, and whole numbers."""
 

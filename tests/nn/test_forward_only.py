@@ -1,5 +1,7 @@
 """Modules that define forward alone: their calls, gradients and pullbacks are those of a native program."""
 
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -408,3 +410,17 @@ def test_a_fit_inside_no_grad_learns_as_outside():
             )
         found.append(model.online.weight.data)
     np.testing.assert_array_equal(*found)
+
+
+def test_what_traces_a_class_is_imported_with_it():
+    """A signal handler amid the import could not call the model."""
+    code = """
+import sys
+from fastdl import nn
+assert "fastdl.nn.forward_only" not in sys.modules
+class Net(nn.Module):
+    def forward(self, x):
+        return x
+assert "fastdl.nn.forward_only" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

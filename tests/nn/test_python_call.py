@@ -1,6 +1,7 @@
 """Modules in Python amid native programs: in fits, calls and pullbacks."""
 
 import threading
+import time
 from contextlib import nullcontext
 
 import numpy as np
@@ -293,14 +294,61 @@ def test_where_a_loss_is_not_finite_the_module_is_named():
         trainer.step(X, TARGET)
 
 
-def test_pullbacks_from_several_threads_do_not_mix():
+class Slow(Doubling):
+    """Lets other threads run amid its backward."""
+
+    def backward(self, grad_output):
+        x = self.x
+        time.sleep(0.001)
+        assert self.x is x
+        return super().backward(grad_output)
+
+
+class First(nn.Module):
+    """A module in Python that nothing comes before."""
+
+    def __init__(self):
+        self.inner, self.last = Doubling(), nn.Linear(4, 2, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        return self.last(self.inner(x))
+
+
+def test_the_first_module_learns_too():
+    found = []
+    for eager in (True, False):
+        model = First()
+        trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+        with fastdl.eager() if eager else nullcontext():
+            trainer.fit(X, TARGET, epochs=2, batch_size=8, seed=0)
+        found.append(model.inner.factor.data)
+    assert found[0] != 2.0
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_what_a_module_in_python_stores_leads_to_no_other_trace():
     model = Around(Doubling())
+    model(X)
+    programs = model._flat
+    for n in (20, 10, 20):
+        model(X[:n])
+    assert model._flat is programs
+    assert len(programs._programs) == 1
+    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01))
+    trainer.step(X, TARGET)
+    (engine,) = trainer._step_engines.values()
+    trainer.step(X, TARGET)
+    assert [*trainer._step_engines.values()] == [engine]
+
+
+def test_pullbacks_from_several_threads_do_not_mix():
+    model = Around(Slow())
     y, pullback = model.vjp(X)
     wanted = [pullback(np.full_like(y, k), parameters=False) for k in range(8)]
     found = [None] * 8
 
     def pull(k):
-        for _ in range(20):
+        for _ in range(5):
             found[k] = pullback(np.full_like(y, k), parameters=False)
 
     threads = [threading.Thread(target=pull, args=(k,)) for k in range(8)]
