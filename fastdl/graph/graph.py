@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdl._kernels.grad_mode import Mode
+from fastdl.errors import InvalidValueError
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value, current, where
 
 mode = Mode()
+# The most operations of forward and loss; their gradients come to some times as many.
+MOST_NODES = 20_000
 
 
 class Node(NamedTuple):
@@ -81,6 +84,9 @@ class Graph:
         dtype: Any,
         deliberate: Any,
     ) -> Value:
+        if len(self.nodes) >= MOST_NODES and current.graph is self:
+            hint = "let a loop over samples be an operation of whole arrays, or set traced = False"
+            raise InvalidValueError(f"{where()}: traced code", f"at most {MOST_NODES:,} operations", "more", hint)
         if self._cuts():
             self.cut.add(len(self.nodes))
         self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), where()))

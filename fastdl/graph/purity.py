@@ -39,6 +39,9 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
     for _ in range(MOST_TRACES):
         try:
             latest.append(trace())
+        except RecursionError:
+            expected = "calls in modules that come to an end"
+            raise InvalidValueError("traced code", expected, "more of them one in another than Python allows") from None
         finally:
             changes = list(_changes(held, passing))
             _put_back(changes, held)

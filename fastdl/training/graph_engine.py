@@ -99,6 +99,13 @@ class GraphEngine(NativeEngine):
         calls = [call for call in python_calls(graph) if call.number in reached]
         modules = {id(m): m for m in (graph.nodes[call.number].attributes["call"].module for call in calls)}
         in_python = {id(p): p for module in modules.values() for p in module.parameters()}
+        inputs = {n: node.attributes["name"] for n, node in enumerate(graph.nodes) if node.operation == "input"}
+        targets = {n for n, name in inputs.items() if name.startswith("y")}
+        if targets and not reached & targets:
+            hint = "write fit(x) without targets"
+            raise InvalidValueError(
+                "Trainer.fit", "a criterion that uses the targets", "one that uses none of them", hint
+            )
         if not (read or in_python):
             raise InvalidValueError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
         wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]

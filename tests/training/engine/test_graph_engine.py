@@ -50,7 +50,7 @@ def interpreted_fit(model, criterion, optimizer, x, y, epochs, batch_size, seed)
             for first in range(0, ROWS, batch_size):
                 part = slice(first, min(first + batch_size, ROWS))
                 xb, yb = x[part], {name: array[part] for name, array in y.items()}
-                graph, _, loss = trace_loss(model, criterion, xb, yb, xb.dtype, len(xb))
+                graph, _, loss, _ = trace_loss(model, criterion, xb, yb, xb.dtype, len(xb))
                 parameters = list(graph.parameters.items())
                 wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in parameters]
                 inputs = {"x0": xb} | {f"y{n}": array for n, array in enumerate(yb.values())}
@@ -85,7 +85,7 @@ def test_fit_is_what_the_interpreter_computes(dtype):
 def test_dropout_draws_what_the_interpreter_draws():
     x, y = episodes(F32)
     net = Net(0.4)
-    graph, _, loss = trace_loss(net, ppo, x, y, F32, ROWS)
+    graph, _, loss, _ = trace_loss(net, ppo, x, y, F32, ROWS)
     inputs = {"x0": x} | {f"y{n}": array for n, array in enumerate(y.values())}
     with drawing_from(Stream(np.random.default_rng(3))):
         (wanted,) = interpreter.run(graph, [loss], inputs)
@@ -366,3 +366,51 @@ def test_metrics_are_of_outputs_whose_number_of_rows_a_trace_has_asked_for():
         assert history.engine.startswith("plain" if eager else "native")
         found.append(history["accuracy"])
     assert found[0] == found[1]
+
+
+def own(forward):
+    """A module with such a forward."""
+    module = type("Own", (nn.Module,), {"forward": forward})()
+    module.weight = nn.Parameter(np.ones(4))
+    return module
+
+
+def many(self, x):
+    y = x * self.weight
+    for _ in range(20_001):
+        y = np.tanh(y)
+    return y
+
+
+@pytest.mark.parametrize(
+    ("model", "criterion", "message"),
+    [
+        (
+            own(lambda self, x: x * self.weight),
+            lambda y, t: np.mean(y),
+            "expected a criterion that uses the targets, got",
+        ),
+        (own(lambda self, x: self(x)), lambda y, t: np.mean(y - t), "calls in modules that come to an end, got more"),
+        (
+            own(many),
+            lambda y, t: np.mean(y - t),
+            r"\.py:\d+: traced code: expected at most 20,000 operations, got more",
+        ),
+        (
+            own(lambda self, x: x),
+            lambda y, t: np.mean(y - t),
+            "a loss that depends on parameters, got one that depends on none",
+        ),
+    ],
+    ids=["targets that are not used", "recursion", "too many operations", "no parameters"],
+)
+def test_wrong_models_and_criteria_are_refused_in_one_sentence(model, criterion, message):
+    trainer = Trainer(model, criterion, optim.SGD([model.weight], lr=0.1))
+    for run in (
+        lambda: trainer.fit(np.ones((6, 4)), np.zeros((6, 4)), epochs=1, batch_size=3),
+        lambda: trainer.step(np.ones((6, 4)), np.zeros((6, 4))),
+    ):
+        with pytest.raises(ValueError, match=message) as caught:
+            run()
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(model.weight.data, np.ones(4))
