@@ -276,8 +276,8 @@ cdef class Program:
         are counted also when an exception ends the call.
 
         Returns whether all losses and gradients were finite, the latest epoch's rows and steps done, its sum of losses and what
-        that is divided by, the sums of its terms, the latest loss and draw, and the number of an entry that failed or -1; the step of a loss that is not
-        finite, or of a batch that fails, is not taken.
+        that is divided by, the sums of its terms, the latest loss and draw, and the number of an entry that failed or -1; the step
+        of a loss that is not finite, or of a batch that fails, is not taken.
         """
         cdef Epoch e
         cdef Batch batch
