@@ -80,21 +80,6 @@ class Buffer(TracedOperators):
             copy_into(self._data, value, f"{type(self).__name__}.data")
             self._written()
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the values."""
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """That of the values."""
-        return self._data.dtype
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return self._data.size
-
     def update(self, value: Any) -> None:
         """Let the buffer have another value; in forward, from the end of each forward in training mode on.
 

@@ -116,21 +116,6 @@ class Parameter(TracedOperators):
         self._requires_grad = _flag(value)
         Parameter.changes += 1
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the values."""
-        return self._data.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64."""
-        return self._data.dtype
-
-    @property
-    def size(self) -> int:
-        """The number of values."""
-        return self._data.size
-
     def zero_grad(self) -> None:
         """Set the gradient to zeros, in place."""
         with Access(writes_gradients=[self]) if busy() else nullcontext():

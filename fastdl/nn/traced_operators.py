@@ -1,8 +1,11 @@
-"""NumPy's operators, functions and methods on parameters in traced code, where a parameter is a value of the graph."""
+"""NumPy's operators, functions and methods on parameters and buffers in traced code, where they are values of the graph."""
 
 from __future__ import annotations
 
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.value import METHODS, current
@@ -12,9 +15,25 @@ REVERSED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
 
 
 class TracedOperators:
-    """What lets a parameter stand in traced code; outside of it, `data` is the array."""
+    """What lets a parameter or a buffer stand in traced code; outside of it, `data` is the array."""
 
     __slots__ = ()
+    _data: NDArray[Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the values."""
+        return self._data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """That of the values."""
+        return self._data.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of values."""
+        return self._data.size
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         return _value(self).__array_ufunc__(ufunc, method, *map(_traced, inputs), **options)
@@ -35,8 +54,9 @@ class TracedOperators:
 def _value(parameter: Any) -> Any:
     """The parameter in the graph that is traced."""
     if current.graph is None:
+        kind = type(parameter).__name__
         raise InvalidTypeError(
-            "Parameter", "traced code for NumPy's functions on it", "a call outside of a trace", "write parameter.data"
+            kind, "traced code for NumPy's functions on it", "a call outside of a trace", f"write {kind.lower()}.data"
         )
     return current.graph.parameter(parameter)
 
