@@ -357,3 +357,27 @@ def test_pullbacks_from_several_threads_do_not_mix():
     for thread in threads:
         thread.join()
     np.testing.assert_array_equal(found, wanted)
+
+
+def test_versions_grow_with_each_step_and_not_amid_one():
+    seen = []
+
+    class Looks(Doubling):
+        def forward(self, x):
+            seen.append(model.last.weight.version)
+            return super().forward(x)
+
+        def backward(self, grad_output):
+            seen.append(model.last.weight.version)
+            return super().backward(grad_output)
+
+    model = First()
+    model.inner = Looks()
+    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01))
+    trainer.step(X, TARGET)
+    seen.clear()
+    trainer.fit(X, TARGET, epochs=1, batch_size=5)
+    latest = seen[-8:]  # before them it was tried
+    steps = list(zip(latest[::2], latest[1::2], strict=True))
+    assert all(forward == backward for forward, backward in steps)
+    assert len({forward for forward, _ in steps}) == 4

@@ -163,6 +163,5 @@ def test_a_model_that_is_changed_amid_a_step_begins_the_step_again():
     history = trainer.fit(X, VALUES, epochs=1, batch_size=8, accumulate=3, shuffle=False)
     assert trainer.optimizer._steps == [1, 3, 3, 3]
     assert history.engine.endswith("Changing in Python")
-    seen = sum(calls)
-    assert 70 < seen <= 70 + 24
+    assert sum(calls) == 24 + 16 + 46  # a step, two batches, and all but the first step
     assert np.isfinite(history["loss"]).all()
