@@ -1,7 +1,5 @@
 """Modules that define forward alone: their calls, gradients and pullbacks are those of a native program."""
 
-import subprocess
-import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -412,7 +410,7 @@ def test_a_fit_inside_no_grad_learns_as_outside():
     np.testing.assert_array_equal(*found)
 
 
-def test_what_traces_a_class_is_imported_with_it():
+def test_what_traces_a_class_is_imported_with_it(python):
     """A signal handler amid the import could not call the model."""
     code = """
 import sys
@@ -423,4 +421,5 @@ class Net(nn.Module):
         return x
 assert "fastdl.nn.forward_only" in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run = python(code)
+    assert run.returncode == 0, run.stderr
