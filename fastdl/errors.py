@@ -59,7 +59,7 @@ class FastdlError(Exception):
             self.args = (self._message(),)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return copyreg.__newobj__, (type(self), *self.args), vars(self).copy()  # pyright: ignore[reportAttributeAccessIssue]
+        return copyreg.__newobj__, (type(self), *self.args), dict(vars(self))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _message(self) -> str:
         parts = [self.context, self.owner, self._refusal()]

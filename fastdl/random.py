@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.replaced import Replaced
 from fastdl._kernels.shuffle import shuffle
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.instance import WithDictionary
 from fastdl.messages import shown
 
 
@@ -120,7 +121,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-class Stream:
+class Stream(WithDictionary):
     """What dropout draws from: a seed, and the numbers of the calls made with it.
 
     Args:
@@ -190,7 +191,7 @@ class Stream:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state without the lock, which belongs to this process."""
-        return {name: value for name, value in vars(self).copy().items() if name != "_lock"}
+        return {name: value for name, value in dict(vars(self)).items() if name != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)

@@ -1,7 +1,7 @@
 """Whether a model is as it was: what its modules hold, and its parameters' arrays, compared by identity."""
 
 cimport numpy as cnp
-from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
+from cpython.dict cimport PyDict_GetItem, PyDict_Items, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.set cimport PySet_Contains
@@ -24,16 +24,22 @@ cdef class Watch:
         self, dictionaries: Iterable[dict[str, Any]], passing: Collection[str], parameters: Iterable[Any], kind, in_place: bool = False,
     ):
         self.kind, self.moves, self.in_place, self.passing = kind, kind.changes, in_place, frozenset(passing)
-        copies = [(each, each.copy()) for each in dictionaries]
-        self.dictionaries = [each for each, _ in copies]
-        self.entries = [(each, name, value) for each, copy in copies for name, value in copy.items() if name not in passing]
+        self.dictionaries = list(dictionaries)
+        # Unlike dict.copy, PyDict_Items allows for a collection of garbage that changes the dictionary meanwhile.
+        items = [PyDict_Items(each) for each in self.dictionaries]
+        self.entries = [
+            (each, name, value)
+            for each, pairs in zip(self.dictionaries, items)
+            for name, value in pairs
+            if name not in self.passing
+        ]
         self.looked_at = <PyObject**>PyMem_Malloc(3 * max(1, len(self.entries)) * sizeof(PyObject*))
-        self.sizes = <Py_ssize_t*>PyMem_Malloc(2 * max(1, len(copies)) * sizeof(Py_ssize_t))
+        self.sizes = <Py_ssize_t*>PyMem_Malloc(2 * max(1, len(items)) * sizeof(Py_ssize_t))
         if self.looked_at == NULL or self.sizes == NULL:
             raise MemoryError("fastdl: no memory to watch a model with")
-        for number, (_, copy) in enumerate(copies):
-            self.sizes[2 * number] = len(copy)
-            self.sizes[2 * number + 1] = len(copy.keys() - self.passing)
+        for number, pairs in enumerate(items):
+            self.sizes[2 * number] = len(pairs)
+            self.sizes[2 * number + 1] = sum([name not in self.passing for name, _ in pairs])
         for number, (each, name, value) in enumerate(self.entries):
             self.looked_at[3 * number] = <PyObject*>each
             self.looked_at[3 * number + 1] = <PyObject*>name

@@ -70,7 +70,7 @@ class Callback:
         return not between and (self.watches or not self.awaits_epochs())
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | dict.fromkeys(self._of_this_fit)
+        return {**vars(self), **dict.fromkeys(self._of_this_fit)}
 
     def _defines(self, name: str) -> bool:
         return getattr(type(self), name) is not getattr(Callback, name)

@@ -32,7 +32,7 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
         ValueError: if the traces differ, with the line.
         TypeError: if a module's attribute is another, or a traced value.
     """
-    held = [(module, vars(module).copy()) for module in modules]
+    held = [(module, dict(vars(module))) for module in modules]
     latest: list[tuple[Graph, Any]] = []
     changes: list[tuple[Any, str, Any]] = []
     # Once more, where another thread or a signal handler may have changed the model between the first two.
@@ -75,7 +75,7 @@ def _put_back(changes: list[tuple[Any, str, Any]], held: list[tuple[Any, dict[st
 def _changes(held: list[tuple[Any, dict[str, Any]]], passing: frozenset[str]) -> Iterator[tuple[Any, str, Any]]:
     """The attributes that are others than before; modules, parameters and modes are changed by others than a trace."""
     for module, before in held:
-        for name, value in vars(module).copy().items():
+        for name, value in dict(vars(module)).items():
             was = before.get(name, _ABSENT)
             part = hasattr(value, "_forward_only") or hasattr(value, "_requires_grad")
             if name not in passing and name != "training" and not part and was is not value and not same(was, value):

@@ -32,7 +32,7 @@ class Collection(Module):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the modules with their names; those in attributes of a subclass follow."""
-        yield from self._layers.copy().items()
+        yield from dict(self._layers).items()
         yield from super().named_children()
 
     def __len__(self) -> int:

@@ -106,12 +106,12 @@ class Sequential(Layer):
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """See Module._apply."""
         (x,) = inputs
-        for layer in self._layers.copy().values():
+        for layer in dict(self._layers).values():
             x = layer(x)
         return x
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        for name, layer in self._layers.copy().items():
+        for name, layer in dict(self._layers).items():
             x = plan.through(layer, x, name)
         return x
 
@@ -128,7 +128,7 @@ class Sequential(Layer):
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Yield the layers with their names, a repeated one at each of its places; those in attributes of a subclass follow."""
-        yield from self._layers.copy().items()
+        yield from dict(self._layers).items()
         yield from super().named_children()
 
     def __len__(self) -> int:

@@ -25,9 +25,9 @@ class Copying(Parts):
     def _attributes(self) -> dict[str, Any]:
         """All attributes that travel."""
         # Another thread may let the module run, which adds attributes, and change the layers.
-        own = {name: value for name, value in vars(self).copy().items() if name not in TRANSIENT}
+        own = {name: value for name, value in dict(vars(self)).items() if name not in TRANSIENT}
         if "_layers" in own:
-            own["_layers"] = own["_layers"].copy()
+            own["_layers"] = dict(own["_layers"])
         return own | {name: getattr(self, name) for name in slots(type(self)) if hasattr(self, name)}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def copies_of(
         for name in slots(type(module)):
             if hasattr(module, name):
                 setattr(copy, name, part(getattr(module, name)))
-        attributes = vars(module).copy()
+        attributes = dict(vars(module))
         vars(copy).update({name: part(value) for name, value in attributes.items() if name not in TRANSIENT})
         if buffers:
             vars(copy).update({name: attributes[name].copy() for name in module._buffer_names})
@@ -110,10 +110,10 @@ def copies_of(
             return copies[id(value)]
         if isinstance(value, (dict, list, np.ndarray)):
             before: Any = value
-            copies[id(value)] = twin = shallow_copy(before)
+            copies[id(value)] = twin = {} if type(value) is dict else shallow_copy(before)
             if isinstance(value, dict):
                 twin.clear()
-                twin.update({part(key): part(each) for key, each in value.copy().items()})
+                twin.update({part(key): part(each) for key, each in dict(value).items()})
             else:
                 for place in np.ndindex(value.shape) if isinstance(value, np.ndarray) else range(len(value)):
                     twin[place] = part(before[place])

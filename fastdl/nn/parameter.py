@@ -149,7 +149,7 @@ class Parameter(TracedOperators):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return copies of the values, and of the gradient where there is one: one whole state, also while a fit runs."""
-        own = getattr(self, "__dict__", {}).copy()  # a subclass's
+        own = dict(getattr(self, "__dict__", {}))  # a subclass's
         with Access(reads=[self], reads_gradients=[self]):
             grad = None if self._forgotten or not self._grad.any() else self._grad.copy()
             return {**own, "data": self._data.copy(), "grad": grad, "requires_grad": self._requires_grad}

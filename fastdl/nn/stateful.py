@@ -79,7 +79,7 @@ def left_in(module: Module) -> Left:
 def _stored(part: Any) -> tuple[dict[str, Any], list[Any]]:
     """What a module has stored in a forward, and the modules directly inside."""
     stored, children, buffers = {}, [], part._buffer_names
-    for name, value in vars(part).copy().items():
+    for name, value in dict(vars(part)).items():
         if isinstance(value, Parts):
             children.append(value)
         elif name not in PASSING and name not in buffers and not isinstance(value, (Parameter, Buffer)):
@@ -104,13 +104,13 @@ class Twins:
     """The modules of a model beside those of a copy that runs in its place, in pairs."""
 
     def __init__(self, pairs: list[tuple[Module, Module]]) -> None:
-        self._pairs = [(one, other, vars(other).copy()) for one, other in pairs if one._stateful]
+        self._pairs = [(one, other, dict(vars(other))) for one, other in pairs if one._stateful]
 
     def hand_back(self) -> None:
         """Let the model's counts, buffers and parts follow those of the copy, which has run."""
         for module, copy, before in self._pairs:
             own = vars(module)
-            for name, value in vars(copy).copy().items():
+            for name, value in dict(vars(copy)).items():
                 earlier = before.get(name)
                 if value is earlier:
                     continue
@@ -127,7 +127,7 @@ def gradients_aside(model: Module) -> Iterator[None]:
     held = []
     for module in model.modules():
         own = vars(module)
-        for name, value in own.copy().items():
+        for name, value in dict(own).items():
             if isinstance(value, Parameter):
                 held.append((own, name, value))
                 own[name] = asides.setdefault(id(value), value._aside())

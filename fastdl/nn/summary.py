@@ -193,7 +193,7 @@ def _rows(model: Module, calls: list[_Call]) -> Iterator[Row]:
         if id(module) not in called and module._is_called
     ]
     for call in calls + idle:
-        own = {id(part): part.size for part in vars(call.module).copy().values() if isinstance(part, Parameter)}
+        own = {id(part): part.size for part in dict(vars(call.module)).values() if isinstance(part, Parameter)}
         parameters = sum(size for part, size in own.items() if part not in counted)
         counted.update(own)
         multiply_adds = 0

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.instance import WithDictionary
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.parameter import Parameter
 
@@ -28,7 +29,7 @@ MAPPINGS = (dict, UserDict, MappingProxyType)
 PLAIN = (*MAPPINGS, list, tuple, set, frozenset, deque, UserList, np.ndarray)
 
 
-class Parts:
+class Parts(WithDictionary):
     """What a model is made of: the modules, parameters and buffers in attributes, and those in the modules' own."""
 
     _buffer_names: tuple[str, ...] = ()
@@ -38,7 +39,7 @@ class Parts:
 
         A module that holds others elsewhere yields them here.
         """
-        for name, value in vars(self).copy().items():
+        for name, value in dict(vars(self)).items():
             if isinstance(value, Parts):
                 yield name, value  # pyright: ignore[reportReturnType]
 
@@ -89,14 +90,14 @@ class Parts:
     def _buffer_objects(self) -> list[Buffer]:
         """The buffers that are objects, each once."""
         found = [
-            value for module in self.modules() for value in vars(module).copy().values() if isinstance(value, Buffer)
+            value for module in self.modules() for value in dict(vars(module)).values() if isinstance(value, Buffer)
         ]
         return [*{id(buffer): buffer for buffer in found}.values()]
 
     def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | Buffer | NDArray[Any]]]:
         """Yield every entry of the state_dict: parameters and buffers under each of their names, or the first (`once`)."""
         for prefix, module in walked(self, once=once):
-            own = vars(module).copy()  # another thread may let the module run, which adds attributes
+            own = dict(vars(module))  # another thread may let the module run, which adds attributes
             for name, value in own.items():
                 if isinstance(value, (Parameter, Buffer)):
                     yield (f"{prefix}.{name}" if prefix else name), value
@@ -106,7 +107,7 @@ class Parts:
 
 def first_parameter(root: Parts) -> Parameter | None:
     """The first parameter of a model, found without a look at all the others; None where it has none."""
-    for value in vars(root).copy().values():
+    for value in dict(vars(root)).values():
         if isinstance(value, Parameter):
             return value
     return next(filter(None, map(first_parameter, (child for _, child in root.named_children()))), None)
@@ -230,7 +231,7 @@ def _holds_known_parts_alone(container: Any, known: dict[int, Any]) -> bool:
     """Whether a look at what is directly inside suffices: most attributes are no containers, or hold numbers or known modules."""
     kind = type(container)
     if kind is dict:
-        inside = [*container, *container.copy().values()]
+        inside = [*container, *dict(container).values()]
     elif kind is tuple or kind is list:
         inside = container
     else:
@@ -242,11 +243,11 @@ def _refuse_unreached(root: Parts, modules: list[Module]) -> None:
     """Refuse a model with a module or parameter that is in plain containers alone, or in a slot."""
     known = {id(module): module for module in modules}
     for holder in modules:
-        own = vars(holder).copy()
+        own = dict(vars(holder))
         # Those in attributes are known; what is in a slot is none.
         known |= {id(value): value for value in own.values() if isinstance(value, (Parameter, Buffer))}
     for holder in {id(module): module for module in modules}.values():
-        own = vars(holder).copy()
+        own = dict(vars(holder))
         if slotted := slots(type(holder)):
             own |= {name: getattr(holder, name) for name in slotted if hasattr(holder, name)}
         for name, value in own.items():

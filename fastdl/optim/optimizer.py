@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast_into
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.instance import WithDictionary
 from fastdl.messages import listed, shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
@@ -34,7 +35,7 @@ class Run(NamedTuple):
     members: slice
 
 
-class Optimizer:
+class Optimizer(WithDictionary):
     """Change parameters by their gradients.
 
     Making one moves the parameters, in their order, into one flat buffer and their gradients into another; `Parameter.data`
@@ -384,7 +385,7 @@ class Optimizer:
         )
         with self._stepping:  # one whole state, also while another thread takes steps or lays it out anew
             # In one go, for a signal handler may lay out anew, too.
-            state = {name: value for name, value in vars(self).copy().items() if name not in views}
+            state = {name: value for name, value in dict(vars(self)).items() if name not in views}
             groups = [{**group, "params": list(group["params"])} for group in self.param_groups]
             arrays = {name: state["_state"][name].copy() for name in self._active_state(groups)}
             return {**state, "_state": arrays, "_steps": self._steps.copy(), "param_groups": groups}

@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.instance import WithDictionary
 from fastdl.messages import listed, shown
 from fastdl.optim.optimizer import Optimizer
 from fastdl.validation import one_of, positive_integer, real_number
 
 
-class Schedule:
+class Schedule(WithDictionary):
     """A learning rate that follows the epoch, for each group of an optimizer.
 
     A subclass defines `rate(initial, epoch)`. `step()`, called once after each epoch, goes on from the rates that the
@@ -65,7 +66,7 @@ class Schedule:
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything but the optimizer, whose state holds the rates."""
-        return {name: value for name, value in vars(self).copy().items() if name != "optimizer"}
+        return {name: value for name, value in dict(vars(self)).items() if name != "optimizer"}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what state_dict gave; the rates are the optimizer's, and come with its state.

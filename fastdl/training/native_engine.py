@@ -344,6 +344,6 @@ def contents(criterion: Any) -> list[bytes]:
     """A loss' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
     return [
         value.tobytes()
-        for name, value in getattr(criterion, "__dict__", {}).copy().items()  # which another thread's call may write
+        for name, value in dict(getattr(criterion, "__dict__", {})).items()  # which another thread's call may write
         if name != "_kept" and isinstance(value, np.ndarray)
     ]

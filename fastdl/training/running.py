@@ -9,9 +9,10 @@ from threading import get_ident
 from typing import Any
 
 from fastdl.errors import InvalidStateError
+from fastdl.instance import WithDictionary
 
 
-class Running:
+class Running(WithDictionary):
     """Knows whether a fit runs, and where."""
 
     # The process and the thread of the fit that runs.
@@ -45,5 +46,5 @@ class Running:
         return thread == get_ident() or (not here and process == os.getpid())
 
     def __getstate__(self) -> dict[str, Any]:
-        own = vars(self).copy().items()
+        own = dict(vars(self)).items()
         return {name: value for name, value in own if name not in ("_runner", "_latest_engine", "_step_engines")}
