@@ -1,5 +1,6 @@
 """What several test files ask for: every CPU level, every thread count, both dtypes."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -24,6 +25,14 @@ else:
     # The same examples in every run, however slow the machine.
     settings.register_profile("fastdl", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     settings.load_profile("fastdl")
+
+
+def pytest_runtest_setup() -> None:
+    """Let nothing be called in collections of garbage, where CPython ignores what is raised, a KeyboardInterrupt too.
+
+    Hypothesis measures their time so.
+    """
+    gc.callbacks.clear()
 
 
 @pytest.fixture

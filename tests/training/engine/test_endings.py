@@ -53,21 +53,24 @@ def computed():
 
 def interrupted_fit(trainer, x, y, delay, callbacks=(), **options):
     """Fit until Ctrl-C comes, `delay` seconds after the beginning; returns how long this thread computed after that."""
-    sent, begun = [], Begun()
+    sent, begun, ended = [], Begun(), threading.Event()
 
     def press():
         begun.event.wait()
         time.sleep(delay)
-        sent.append(computed())
-        os.kill(os.getpid(), signal.SIGINT)
+        while not sent or not ended.wait(60):  # pressed again, the fit does not go on for ever where one gets lost
+            sent.append(computed())
+            os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=press)
     thread.start()
     options = {"epochs": 10**9, "batch_size": 8, "progress": False} | options
     history = trainer.fit(x, y, callbacks=[begun, *callbacks], **options)
     end = computed()
+    ended.set()
     thread.join()
     assert history.interrupted
+    assert len(sent) == 1
     return end - sent[0]
 
 
