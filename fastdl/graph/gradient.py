@@ -15,8 +15,9 @@ from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import same
 from fastdl.graph.value import Value
 
-# A rule takes the node, the gradient of its result, its result and its inputs, and returns the gradient of each input, or None.
-Rule = Callable[[Node, Value, Value, Sequence[Value]], Sequence[Value | None]]
+# A rule takes the node, the gradient of its result, its result and its inputs, and returns the gradient of each input, or None
+# where there is none, or a function that returns it, called where it is asked for.
+Rule = Callable[[Node, Value, Value, Sequence[Value]], Sequence[Value | Callable[[], Value] | None]]
 RULES: dict[str, Rule] = {}
 # Operations whose results do not change with their inputs, or whose gradients are cut.
 FLAT = {
@@ -56,7 +57,7 @@ def gradient(output: Value, wanted: Sequence[Value], seed: Value | None = None) 
         for source, gx in zip(inputs, rule(node, gy, _value(graph, number), inputs), strict=True):
             if gx is None or source.number not in depends or source.dtype.kind != "f":
                 continue
-            gx = reduced_to(gx, source)
+            gx = reduced_to(gx if isinstance(gx, Value) else gx(), source)
             before = found.get(source.number)
             found[source.number] = gx if before is None else e("add", before, gx)
     return [found.get(value.number, zeros_like(value)) for value in wanted]
@@ -137,9 +138,13 @@ simple(
 
 
 @rule("given_slope")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | Callable[[], Value] | None]:
     shape = (*gy.shape, *([1] * (inputs[1].ndim - gy.ndim)))
-    return [None, e("multiply", _value(y.graph, node.attributes["slope"]), op.reshape(gy, shape))]
+    gx = e("multiply", _value(y.graph, node.attributes["slope"]), op.reshape(gy, shape))
+    if "stands_for" not in node.attributes:
+        return [None, gx]
+    target = _value(y.graph, node.attributes["stands_for"])
+    return [None, gx, lambda: gradient(inputs[0], [target], gy)[0]]
 
 
 @rule("add")

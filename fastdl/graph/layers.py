@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from math import prod
 from typing import Any
 
@@ -11,7 +13,7 @@ from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES
 from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.gradient import rule
+from fastdl.graph.gradient import gradient, rule
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import Symbols, computes
 from fastdl.graph.size import Dimension, Size, numbers
@@ -32,10 +34,17 @@ class LayerRecord:
         self.saved: dict[str, tuple[int, int]] = rest["saved"]
         self.activation: tuple[int, float, float, bool] | None = rest["activation"]
         self.shapes: tuple[tuple[int, ...], tuple[int, ...]] = rest["shapes"]
+        # Whether the weights are values of the graph, and the module's own stand for their shapes alone.
+        self.weights_given: bool = rest["weights_given"]
+
+    def own(self) -> list[Any]:
+        """The parameters that are there."""
+        return [parameter for parameter in self.parameters.values() if parameter is not None]
 
     def facts(self) -> tuple[Any, ...]:
         """What two traces of one layer have in common."""
-        held = [id(each) for each in (*self.parameters.values(), *self.buffers.values())]
+        parameters = self.own() if not self.weights_given else ()
+        held = [id(each) for each in (*parameters, *self.buffers.values())]
         return held, self.descriptor.name, self.attributes, self.saved, self.activation, self.shapes
 
     @property
@@ -84,9 +93,17 @@ class Sample:
 
 
 class LayerTrace:
-    """What a layer's `_plan` is given in a trace, in the place of a plan."""
+    """What a layer's `_plan` is given in a trace, in the place of a plan.
 
-    def __init__(self, graph: Graph, samples: Dimension, module: Any) -> None:
+    Args:
+        graph: the trace's.
+        samples: their number.
+        module: the layer.
+        weights: values in the place of all of its parameters, in their order.
+    """
+
+    def __init__(self, graph: Graph, samples: Dimension, module: Any, weights: Sequence[Value] = ()) -> None:
+        self.weights = weights
         self.graph, self.samples, self.dtype, self.backward = graph, samples, graph.dtype, True
         (self.batch_size,) = numbers((samples,), {"N": graph.capacity})
         self.module = module
@@ -115,12 +132,13 @@ class LayerTrace:
             saved=saved or {},
             activation=activation,
             shapes=(x.shape, tuple(shape)),
+            weights_given=bool(self.weights),
         )
-        own = [parameter for parameter in record.parameters.values() if parameter is not None]
+        own = () if self.weights else record.own()
         for each in (*own, *record.buffers.values()):
             if each is not None and each.dtype.kind == "f" and each.dtype != self.dtype:
                 raise self.refusal(f"{record.name} holds {each.dtype} where the graph is of {self.dtype}")
-        inputs = (x.value, *map(self.graph.parameter, own))
+        inputs = (x.value, *(self.weights or map(self.graph.parameter, own)))
         return Sample(self.graph.add("layer", inputs, (self.samples, *shape), self.dtype, record=record))
 
     def activate(self, module: Any, x: Sample, activation: tuple[int, float, float, bool]) -> Sample:
@@ -150,12 +168,12 @@ class LayerTrace:
         return InvalidValueError(where(), "a layer that can be traced", why)
 
 
-def layer(module: Any, x: Any) -> Value:
-    """A layer of fastdl's own applied to a traced value."""
+def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
+    """A layer of fastdl's own applied to a traced value, with its own weights or with values in their place."""
     if not isinstance(x, Value) or not x.shape:
         raise InvalidTypeError(f"{where()}: {type(module).__name__}", "a traced array with an axis of samples", str(x))
     value = op.cast(x, x.graph.dtype)
-    return module._plan(LayerTrace(x.graph, x.shape[0], module), Sample(value)).value
+    return module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
 
 
 def loss(module: Any, output: Value, target: Any) -> Value:
@@ -174,20 +192,25 @@ def loss(module: Any, output: Value, target: Any) -> Value:
 def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
     graph, record = y.graph, node.attributes["record"]
     back = graph.add("layer_backward", (y, gy), inputs[0].shape, graph.dtype, record=record)
-    own = [p for p in record.parameters.values() if p is not None]
     return [
         back,
         *(
             graph.add("layer_gradient", (back,), p.shape, graph.dtype, parameter=n, record=record)
-            for n, p in enumerate(own)
+            for n, p in enumerate(record.own())
         ),
     ]
 
 
 @rule("loss")
 def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
-    slope = y.graph.add("loss_backward", (y,), inputs[0].shape, y.graph.dtype, record=node.attributes["record"])
-    return [op.elementwise("multiply", gy, slope), None]
+    record: LossRecord = node.attributes["record"]
+    slope = y.graph.add("loss_backward", (y,), inputs[0].shape, y.graph.dtype, record=record)
+
+    def with_respect_to_target() -> Value:
+        x, target = op.stop_gradient(inputs[0]), op.stop_gradient(inputs[1])
+        return gradient(record.module.reduced(record.module.function(x, target)), [target], gy)[0]
+
+    return [op.elementwise("multiply", gy, slope), with_respect_to_target]
 
 
 # What the interpreter does: it calls the modules themselves, whose running statistics stay as they are.
@@ -195,7 +218,8 @@ def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
 
 @computes("layer")
 def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
-    module = node.attributes["record"].module
+    record = node.attributes["record"]
+    module = _with_weights(record.module, parameters) if record.weights_given else record.module
     buffers = () if values.moves else [getattr(module, name) for name in module._buffer_names]
     before = [(buffer, buffer.copy()) for buffer in buffers]
     enabled, mode.enabled = mode.enabled, True
@@ -205,19 +229,30 @@ def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
         mode.enabled = enabled
         for buffer, array in before:
             np.copyto(buffer, array)
-    values.kept[id(node.attributes["record"])] = saved
+    values.kept[id(record)] = module, saved
     return y
+
+
+def _with_weights(module: Any, weights: Sequence[Any]) -> Any:
+    """A copy of a layer that has these weights."""
+    twin = copy(module)
+    there = [name for name in module._held if getattr(module, name) is not None]
+    for name, array in zip(there, weights, strict=True):
+        setattr(twin, name, type(getattr(module, name))(array))
+    return twin
 
 
 @computes("layer_backward")
 def _(node: Node, values: Symbols, y: Any, gy: Any) -> Any:
     record = node.attributes["record"]
-    parameters = [p for p in record.parameters.values() if p is not None]
+    module, saved = values.kept[id(record)]
+    parameters = [getattr(module, name) for name in module._held] if record.weights_given else record.own()
+    parameters = [each for each in parameters if each is not None]
     before = [(p._grad, p._forgotten, p._requires_grad) for p in parameters]
     for parameter in parameters:
         parameter._grad, parameter._forgotten, parameter._requires_grad = np.zeros_like(parameter._data), False, True
     try:
-        gx = record.module._backward(values.kept[id(record)], np.ascontiguousarray(gy), True, True)
+        gx = module._backward(saved, np.ascontiguousarray(gy), True, True)
         values.kept[id(record), "gradients"] = [p._grad for p in parameters]
     finally:
         for parameter, (grad, forgotten, wanted) in zip(parameters, before, strict=True):

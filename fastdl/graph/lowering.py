@@ -136,7 +136,7 @@ class Lowering:
         backward = [value.number for value in (*results, *(v for _, v in gradients))]
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
-        self._results_wanted = frozenset(value.number for value in results)
+        self._wanted_backward = frozenset(value.number for value in (*results, *(v for _, v in gradients)))
         own = {id(parameter): value.number for parameter, value in gradients}
         adding = {id(parameter) for parameter in added}
         self._readers = _readers(graph, everything)
@@ -537,18 +537,22 @@ class Lowering:
         y = self._layouts[number] = self._fresh(node.shape, node.dtype)
         saved = {name: (self._storage(size), stride) for name, (size, stride) in record.saved.items()}
         self._saved[number] = saved
-        self._use(x)
-        self._use(y)
+        weights = self._weights(node)
+        for layout in (x, y, *weights):
+            self._use(layout)
         for storage, _ in saved.values():
             storage.used(len(self._entries))
         self._work += self._layer_work(record)
-        made = self._layer_record(record, x, y, saved)
+        made = self._layer_record(record, x, y, saved, weights)
         self._entries.append((RUN_FORWARD, record.samples, made, node))
 
+    def _weights(self, node: Node) -> list[Layout]:
+        """What a layer's parameters are in the program."""
+        return [self._dense(self._value(each)) for each in node.inputs[1:]]
+
     def _layer_work(self, record: LayerRecord) -> int:
-        weight = next((p for p in record.parameters.values() if p is not None), None)
         size = int(np.prod(record.shapes[1]))
-        return size * (1 if weight is None else int(np.prod(weight.shape[1:])) or 1)
+        return size * (int(np.prod(own[0].shape[1:])) or 1) if (own := record.own()) else size
 
     def _layer_record(
         self,
@@ -556,19 +560,17 @@ class Lowering:
         x: Layout,
         y: Layout,
         saved: Mapping[str, tuple[Storage, int]],
+        weights: Sequence[Layout],
         gy: Layout | None = None,
         gx: Layout | None = None,
         gradients: Mapping[int, Any] | None = None,
     ) -> Callable[[], Record]:
         descriptor, gradients = record.descriptor, gradients or {}
-        parameters = record.parameters
-        bases = {
-            name: None if p is None else self._outside((id(p), False), (p, False)) for name, p in parameters.items()
-        }
+        there = {name: each for name, each in record.parameters.items() if each is not None}
+        values = dict(zip(there, weights, strict=True))
         buffers = {
             name: None if array is None else self._outside(id(array), array) for name, array in record.buffers.items()
         }
-        there = [name for name, parameter in record.parameters.items() if parameter is not None]
         numbers_of = {name: n for n, name in enumerate(there)}
 
         def made() -> Record:
@@ -589,9 +591,9 @@ class Lowering:
                 gx=self._place_of(gx),
                 before=NOWHERE,
                 total=NOWHERE,
-                parameters=tuple(self._place(bases.get(name)) for name in descriptor.parameters),
+                parameters=tuple(self._place_of(values.get(name)) for name in descriptor.parameters),
                 gradients=tuple(self._place(gradients.get(numbers_of.get(name, -1))) for name in descriptor.parameters),
-                sizes=tuple(0 if (p := parameters.get(name)) is None else p.size for name in descriptor.parameters),
+                sizes=tuple(there[name].size if name in there else 0 for name in descriptor.parameters),
                 saved=tuple(
                     (*self._place(saved[name][0])[:2], saved[name][1]) if name in saved else NOWHERE
                     for name in descriptor.saved
@@ -611,7 +613,7 @@ class Lowering:
         gx = None
         if (
             any(self.graph.nodes[each].operation != "layer_gradient" for each in readers)
-            or number in self._results_wanted
+            or number in self._wanted_backward
         ):
             gx = self._fresh(node.shape, node.dtype)
             self._layouts[number] = gx
@@ -629,12 +631,13 @@ class Lowering:
                 home = self._layouts[each].home
                 self._use(self._layouts[each])
             gradients[reader.attributes["parameter"]] = home
-        for layout in (x, y, gy, gx):
+        weights = self._weights(forward)
+        for layout in (x, y, gy, gx, *weights):
             self._use(layout)
         for storage, _ in self._saved[of].values():
             storage.used(len(self._entries))
         self._work += 2 * self._layer_work(record)
-        made = self._layer_record(record, x, y, self._saved[of], gy, gx, gradients)
+        made = self._layer_record(record, x, y, self._saved[of], weights, gy, gx, gradients)
         self._entries.append((RUN_BACKWARD, record.samples, made, node))
 
     def _lower_layer_gradient(self, number: int, node: Node) -> None:

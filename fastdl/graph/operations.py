@@ -161,12 +161,18 @@ def stop_gradient(value: Value) -> Value:
     return value.graph.add("stop_gradient", (value,), value.shape, value.dtype, value.deliberate)
 
 
-def given_slope(x: Value, y: Value, slope: Value) -> Value:
+def given_slope(
+    x: Value, y: Value, slope: Value, target: Value | None = None, stands_for: Value | None = None
+) -> Value:
     """y, a function of x, whose gradient is that of y times this slope.
 
-    y has the shape of x, or that of its first axes: then each element of y is a function of all those of x behind it.
+    y has the shape of x, or that of its first axes: then each element of y is a function of all those of x behind it. Where it is
+    one of a target too, y was computed of a value that stands for the target, and has a derivative with respect to that.
     """
-    return y.graph.add("given_slope", (y, x), y.shape, y.dtype, y.deliberate, slope=slope.number)
+    if target is None or stands_for is None:
+        return y.graph.add("given_slope", (y, x), y.shape, y.dtype, y.deliberate, slope=slope.number)
+    found: dict[str, Any] = {"slope": slope.number, "stands_for": stands_for.number}
+    return y.graph.add("given_slope", (y, x, target), y.shape, y.dtype, y.deliberate, **found)
 
 
 def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]]:

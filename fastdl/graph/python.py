@@ -73,7 +73,7 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> list[Value | 
 def _(node: Node, values: Symbols, y: Any, gy: Any) -> Any:
     call = node.attributes["call"]
     values.kept[id(call), "gradients"] = call.backward(
-        values.kept[id(call)], np.ascontiguousarray(gy), values.adds, True
+        values.kept[id(call)], np.asarray(gy, order="C"), values.adds, True
     )
     return True
 

@@ -30,6 +30,7 @@ from fastdl.nn.grad_mode import mode
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.python_call import NotTracedError, call_in_python
 from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
+from fastdl.nn.traced_operators import traced
 from fastdl.nn.walk import TRANSIENT, first_parameter, in_python
 from fastdl.random import stream
 from fastdl.validation import true_or_false
@@ -50,8 +51,10 @@ MOST_ATTEMPTS = 3
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """What a module's call returns: for traced values others, for arrays the output of its program."""
     one_array = len(inputs) == 1 and type(inputs[0]) is np.ndarray and not named
-    if not one_array and any(type(each) is Value for _, each in leaves((*inputs, named))):
-        return _apply(module, inputs, named)
+    if not one_array:
+        inputs, named = mapped((inputs, named), traced)
+        if any(type(each) is Value for _, each in leaves((*inputs, named))):
+            return _apply(module, inputs, named)
     if not module._forward_only:
         return apart(module.forward, *inputs, **named)
     keeps = mode.enabled
@@ -216,9 +219,9 @@ class _Program:
             self._trace(module, given, dtype, samples, keeps, None)
 
     def _trace(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, sizes: Any) -> None:
-        traced = trace(module, given, dtype, samples, sizes, TRANSIENT)
-        graph, self.structure = traced.graph, traced.output
-        self.outputs = _values(module, traced.output)
+        run = trace(module, given, dtype, samples, sizes, TRANSIENT)
+        graph, self.structure = run.graph, run.output
+        self.outputs = _values(module, run.output)
         self.inputs = [
             Value(graph, number, node.shape, node.dtype, frozenset())
             for number, node in enumerate(graph.nodes)

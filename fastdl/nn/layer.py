@@ -16,6 +16,7 @@ from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.module import Module
+from fastdl.nn.traced_operators import traced
 
 
 class Layer(Module):
@@ -65,8 +66,9 @@ class Layer(Module):
         try:
             y, saved = self._forward(x)
         except TypeError:
-            if type(x) is Value:
-                return self._call_traced((x,), {})
+            value = traced(x)
+            if type(value) is Value:
+                return self._call_traced((value,), {})
             raise
         if mode.enabled:
             self._kept = saved

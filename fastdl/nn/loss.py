@@ -17,6 +17,7 @@ from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
+from fastdl.nn.traced_operators import traced
 from fastdl.validation import as_array, one_of, real_number
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
@@ -67,16 +68,25 @@ class Loss(Layer):
         """The reduced loss of traced values; losses that are not reduced for reduction "none"."""
         from fastdl.graph import layers, operations
 
-        output, target = inputs
+        output, target = map(traced, inputs)
+        graph = operations.graph_of(output, target)
+        output: Any = operations.as_value(graph, output)
         if hasattr(self, "_objective") and self.reduction != "none":
             return layers.loss(self, output, target)
-        losses = self.function(output, target)
-        if type(self).derivative is not Loss.derivative:
-            slope: Any = self.derivative(output, target)
-            if not isinstance(slope, Value) or not same_shape(slope.shape, output.shape):
-                shape = getattr(slope, "shape", type(slope).__name__)
-                raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", shape)
-            losses: Any = operations.given_slope(output, losses, slope)
+        if type(self).derivative is Loss.derivative:
+            return self.reduced(self.function(output, target))
+        is_made = isinstance(target, Value) and target.dtype.kind == "f"
+        stands_for = operations.stop_gradient(target) if is_made else target
+        losses: Any = self.function(output, stands_for)
+        slope: Any = self.derivative(output, stands_for)
+        if not isinstance(slope, Value) or not same_shape(slope.shape, output.shape):
+            shape = getattr(slope, "shape", type(slope).__name__)
+            raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", shape)
+        targets = (target, stands_for) if is_made else ()
+        return self.reduced(operations.given_slope(output, losses, slope, *targets))
+
+    def reduced(self, losses: Any) -> Any:
+        """The reduced loss of traced values, from that of each."""
         if self.reduction == "none":
             return losses
         total: Any = np.sum(losses)
@@ -86,9 +96,14 @@ class Loss(Layer):
 
     def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Return the loss as a float, or for reduction "none" as an array."""
-        if type(output) is Value:
+        if type(output) is Value or type(target) is Value:
             return self._apply(output, target)
-        loss, saved = self._forward(output, target)
+        try:
+            loss, saved = self._forward(output, target)
+        except TypeError:
+            if type(traced(output)) is Value or type(traced(target)) is Value:
+                return self._apply(output, target)
+            raise
         if mode.enabled:
             self._kept = saved
         return loss

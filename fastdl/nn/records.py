@@ -76,7 +76,7 @@ def gradients_of_shapes(
         raise InvalidValueError(shown(module), f"a gradient for each of {len(shapes)} outputs", len(given))
     found: list[Any] = []
     for gradient, shape in zip(given, shapes, strict=True):
-        array = None if shape is None else np.ascontiguousarray(gradient, dtype)
+        array = None if shape is None else np.asarray(gradient, dtype, order="C")
         if array is not None and array.shape != shape:
             raise InvalidValueError(shown(module), f"a gradient of shape {shape}", array.shape)
         found.append(array)

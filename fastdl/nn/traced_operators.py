@@ -61,6 +61,11 @@ def _value(parameter: Any) -> Any:
     return current.graph.parameter(parameter)
 
 
+def traced(given: Any) -> Any:
+    """What was given, or its value in traced code where it is a parameter or a buffer."""
+    return _value(given) if isinstance(given, TracedOperators) and current.graph is not None else given
+
+
 def _traced(given: Any) -> Any:
     """Arguments with values in the place of parameters."""
     if isinstance(given, TracedOperators):
