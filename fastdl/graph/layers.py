@@ -48,6 +48,11 @@ class LayerRecord:
         return held, self.descriptor.name, self.attributes, self.saved, self.activation, self.shapes
 
     @property
+    def moves_buffers(self) -> bool:
+        """Whether a forward changes the layer's buffers."""
+        return bool(self.attributes.get("training")) and any(each is not None for each in self.buffers.values())
+
+    @property
     def name(self) -> str:
         """The layer's class."""
         return type(self.module).__name__

@@ -132,7 +132,7 @@ class Lowering:
         self._node: Node = Node("", (), {}, (), graph.dtype, "")
 
         wanted = [*outputs, *([loss] if loss is not None else []), *terms]
-        forward = needed(graph, [value.number for value in (*wanted, *graph.updates.values())])
+        forward = needed(graph, [*(v.number for v in (*wanted, *graph.updates.values())), *_with_effects(graph)])
         backward = [value.number for value in (*results, *(v for _, v in gradients))]
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
@@ -825,6 +825,15 @@ class Lowering:
     def _gathered(self, name: str) -> tuple[int, int]:
         given = self._inputs[name]
         return given.number, given.gathered.root().offset if given.gathered is not None else 0
+
+
+def _with_effects(graph: Graph) -> list[int]:
+    """The nodes that run also where nothing depends on them: layers whose buffers move, and modules in Python."""
+    return [
+        number
+        for number, node in enumerate(graph.nodes)
+        if node.operation == "python" or (node.operation == "layer" and node.attributes["record"].moves_buffers)
+    ]
 
 
 def _readers(graph: Graph, among: set[int]) -> dict[int, list[int]]:

@@ -25,6 +25,7 @@ NO_KERNELS = {
     "turns",
     "watch",
     "quiet",
+    "instance",
     "replaced",
     "declarations",
     "descriptor",

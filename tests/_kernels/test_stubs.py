@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 from pathlib import Path
+from types import BuiltinFunctionType
 
 import pytest
 
@@ -54,6 +55,8 @@ def test_a_stub_has_the_signatures_that_the_module_has(stub):
     }
     assert found.keys() == callables.keys()
     for name, arguments in found.items():
+        if isinstance(callables[name], BuiltinFunctionType):  # made without a signature, on purpose
+            continue
         assert written(arguments) == parameters(callables[name]), name
 
 
