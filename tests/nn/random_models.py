@@ -75,6 +75,12 @@ def run(model, steps, functions, x, k, t):
     return values[-1], np.mean(values[len(values) // 2], axis=1)
 
 
+def depending(steps):
+    """The steps between a linear layer and one that adds what it made to the last value: the output depends on parameters."""
+    names = list(STEPS)
+    return [(names.index("linear"), 0, 1), *steps, (names.index("add"), len(steps) + 2, 2)]
+
+
 class RandomModel(nn.Module):
     """The model of such a list. Its layers and parameters are named by what they are for: steps of the same widths share them."""
 

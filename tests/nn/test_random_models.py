@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from tests.nn.random_models import CLASSES, STEPS, RandomModel
+from tests.nn.random_models import CLASSES, STEPS, RandomModel, depending
 
 LISTS = st.lists(
     st.tuples(st.integers(0, len(STEPS) - 1), st.integers(0, 40), st.integers(0, 40)), min_size=1, max_size=30
@@ -68,7 +68,7 @@ def test_fits_agree(steps):
     (x, k, t), y = rows(11), np.linspace(-1, 1, 11)
     ends = []
     for traced in (True, False):
-        model = RandomModel([(0, 0, 1), *steps])
+        model = RandomModel(depending(steps))
         model.traced = traced
         trainer = Trainer(model, loss, optim.SGD(model.parameters(), lr=0.02))
         trainer.fit((x, k, t), y, epochs=2, batch_size=4, shuffle=False)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 
 from fastdl import Trainer, optim
-from tests.nn.random_models import CLASSES, STEPS, WIDEST, RandomModel
+from tests.nn.random_models import CLASSES, STEPS, WIDEST, RandomModel, depending
 from tests.nn.test_random_models import LISTS, close, loss, rows
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the peers extra)")
@@ -137,7 +137,7 @@ def test_values_gradients_and_statistics(steps):
 @given(LISTS)
 def test_training(steps):
     """Two epochs with a short last batch."""
-    model = RandomModel([(0, 0, 1), *steps])
+    model = RandomModel(depending(steps))
     twin = Twin(model)
     inputs, target = rows(11), np.linspace(-1, 1, 11)
     trainer = Trainer(model, loss, optim.SGD(model.parameters(), lr=0.02, momentum=0.9))
