@@ -147,6 +147,11 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
     return [None, gx, lambda: gradient(inputs[0], [target], gy)[0]]
 
 
+@rule("alias")
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+    return [gy]
+
+
 @rule("add")
 def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
     return [gy, gy]

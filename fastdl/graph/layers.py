@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cache
 from math import prod
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES
 from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.gradient import gradient, rule
+from fastdl.graph.gradient import gradient, ones_like, rule
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import Symbols, computes
 from fastdl.graph.size import Dimension, Size, numbers
@@ -40,6 +41,12 @@ class LayerRecord:
     def own(self) -> list[Any]:
         """The parameters that are there."""
         return [parameter for parameter in self.parameters.values() if parameter is not None]
+
+    def without_parameters(self) -> LayerRecord:
+        """The record of the same layer without parameters."""
+        copied = copy(self)
+        copied.parameters, copied.weights_given = dict.fromkeys(self.parameters), True
+        return copied
 
     def facts(self) -> tuple[Any, ...]:
         """What two traces of one layer have in common."""
@@ -196,26 +203,89 @@ def loss(module: Any, output: Value, target: Any) -> Value:
 @rule("layer")
 def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
     graph, record = y.graph, node.attributes["record"]
-    back = graph.add("layer_backward", (y, gy), inputs[0].shape, graph.dtype, record=record)
+    # The inputs are what the gradients are functions of.
+    back = graph.add("layer_backward", (y, gy, *inputs), inputs[0].shape, graph.dtype, record=record)
     return [
         back,
         *(
-            graph.add("layer_gradient", (back,), p.shape, graph.dtype, parameter=n, record=record)
+            graph.add("layer_gradient", (back, y, gy, *inputs), p.shape, graph.dtype, parameter=n, record=record)
             for n, p in enumerate(record.own())
         ),
     ]
 
 
+@rule("layer_backward")
+def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
+    return [None, *_second(node, gy, 0, *inputs)]
+
+
+@rule("layer_gradient")
+def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
+    return [None, None, *_second(node, gy, 1 + node.attributes["parameter"], *inputs[1:])]
+
+
+def _second(node: Node, seed: Value, which: int, y: Value, gy: Value, x: Value, *weights: Value) -> list[Any]:
+    """The gradients of one of a layer's gradients, with respect to gy, x and the weights: those of its formula."""
+    record: LayerRecord = node.attributes["record"]
+    formula = getattr(record.module, "_formula", None)
+    if formula is None:
+        raise InvalidTypeError(f"{node.line}: gradient", "layers that can be differentiated twice", record.name)
+
+    def gradients() -> list[Value]:
+        gy_, x_, *weights_ = map(op.alias, (gy, x, *weights))
+        there = [name for name, parameter in record.parameters.items() if parameter is not None]
+        named = dict.fromkeys(record.parameters) | dict(zip(there, weights_, strict=True))
+        first = gradient(formula(LayerNode(record, y, x, weights), x_, **named), [x_, *weights_], gy_)[which]
+        return gradient(first, [gy_, x_, *weights_], seed)
+
+    found = cache(gradients)
+    return [lambda n=n: found()[n] for n in range(2 + len(weights))]
+
+
+class LayerNode:
+    """What a layer's formula may use of its node: kernels compute values whose derivatives the formula says.
+
+    Attributes:
+        y: the output.
+    """
+
+    def __init__(self, record: LayerRecord, y: Value, x: Value, weights: Sequence[Value]) -> None:
+        self.record, self.y, self._inputs = record, y, (x, *weights)
+
+    def slope(self) -> Value:
+        """The gradient with respect to x for ones as that with respect to y: f'(x) of a function of each element."""
+        back = (self.y, ones_like(self.y), *self._inputs)
+        return self.y.graph.add("layer_backward", back, self._inputs[0].shape, self.y.dtype, record=self.record)
+
+    def without_parameters(self) -> LayerNode:
+        """The node of the same layer without parameters."""
+        record, x, graph = self.record.without_parameters(), self._inputs[0], self.y.graph
+        return LayerNode(record, graph.add("layer", (x,), self.y.shape, self.y.dtype, record=record), x, ())
+
+
 @rule("loss")
 def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
     record: LossRecord = node.attributes["record"]
-    slope = y.graph.add("loss_backward", (y,), inputs[0].shape, y.graph.dtype, record=record)
+    slope = y.graph.add("loss_backward", (y, *inputs), inputs[0].shape, y.graph.dtype, record=record)
 
     def with_respect_to_target() -> Value:
-        x, target = op.stop_gradient(inputs[0]), op.stop_gradient(inputs[1])
-        return gradient(record.module.reduced(record.module.function(x, target)), [target], gy)[0]
+        x, target = map(op.alias, inputs)
+        return gradient(record.module._formula(x, target), [target], gy)[0]
 
     return [op.elementwise("multiply", gy, slope), with_respect_to_target]
+
+
+@rule("loss_backward")
+def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
+    module = node.attributes["record"].module
+
+    def gradients() -> list[Value]:
+        x, target = map(op.alias, inputs[1:])
+        (slope,) = gradient(module._formula(x, target), [x])
+        return gradient(slope, [x, target], gy)
+
+    found = cache(gradients)
+    return [None, lambda: found()[0], lambda: found()[1]]
 
 
 # What the interpreter does: it calls the modules themselves, whose running statistics stay as they are.
@@ -224,7 +294,7 @@ def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
 @computes("layer")
 def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
     record = node.attributes["record"]
-    module = _with_weights(record.module, parameters) if record.weights_given else record.module
+    module = _with_weights(record, parameters) if record.weights_given else record.module
     buffers = () if values.moves else [getattr(module, name) for name in module._buffer_names]
     before = [(buffer, buffer.copy()) for buffer in buffers]
     enabled, mode.enabled = mode.enabled, True
@@ -238,17 +308,16 @@ def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
     return y
 
 
-def _with_weights(module: Any, weights: Sequence[Any]) -> Any:
-    """A copy of a layer that has these weights."""
-    twin = copy(module)
-    there = [name for name in module._held if getattr(module, name) is not None]
-    for name, array in zip(there, weights, strict=True):
-        setattr(twin, name, type(getattr(module, name))(array))
+def _with_weights(record: LayerRecord, weights: Sequence[Any]) -> Any:
+    """A copy of a record's layer that has these weights."""
+    twin, arrays = copy(record.module), iter(weights)
+    for name, parameter in zip(twin._held, record.parameters.values(), strict=True):
+        setattr(twin, name, None if parameter is None else type(parameter)(next(arrays)))
     return twin
 
 
 @computes("layer_backward")
-def _(node: Node, values: Symbols, y: Any, gy: Any) -> Any:
+def _(node: Node, values: Symbols, y: Any, gy: Any, *_: Any) -> Any:
     record = node.attributes["record"]
     module, saved = values.kept[id(record)]
     parameters = [getattr(module, name) for name in module._held] if record.weights_given else record.own()
@@ -266,7 +335,7 @@ def _(node: Node, values: Symbols, y: Any, gy: Any) -> Any:
 
 
 @computes("layer_gradient")
-def _(node: Node, values: Symbols, gx: Any) -> Any:
+def _(node: Node, values: Symbols, gx: Any, *_: Any) -> Any:
     return values.kept[id(node.attributes["record"]), "gradients"][node.attributes["parameter"]]
 
 
@@ -278,6 +347,6 @@ def _(node: Node, values: Symbols, x: Any, target: Any) -> Any:
 
 
 @computes("loss_backward")
-def _(node: Node, values: Symbols, loss: Any) -> Any:
+def _(node: Node, values: Symbols, loss: Any, *_: Any) -> Any:
     record = node.attributes["record"]
     return record.module._backward(values.kept[id(record)], None, True, False)

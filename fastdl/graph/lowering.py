@@ -136,7 +136,8 @@ class Lowering:
         backward = [value.number for value in (*results, *(v for _, v in gradients))]
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
-        self._wanted_backward = frozenset(value.number for value in (*results, *(v for _, v in gradients)))
+        # What is read by others than nodes.
+        self._roots = {v.number for v in (*wanted, *results, *(v for _, v in gradients), *graph.updates.values())}
         own = {id(parameter): value.number for parameter, value in gradients}
         adding = {id(parameter) for parameter in added}
         self._readers = _readers(graph, everything)
@@ -278,6 +279,9 @@ class Lowering:
             self._run_elementwise("cast", value.dtype, value.shape, to, [(self._layout(value), value.dtype)])
 
     def _lower_stop_gradient(self, number: int, node: Node) -> None:
+        self._layouts[number] = self._layouts[node.inputs[0]]
+
+    def _lower_alias(self, number: int, node: Node) -> None:
         self._layouts[number] = self._layouts[node.inputs[0]]
 
     def _lower_given_slope(self, number: int, node: Node) -> None:
@@ -609,19 +613,15 @@ class Lowering:
         record: LayerRecord = node.attributes["record"]
         x, y = self._dense(self._value(forward.inputs[0])), self._layouts[of]
         gy = self._dense(self._value(node.inputs[1]))
-        readers = self._readers.get(number, [])
+        nodes, readers = self.graph.nodes, self._readers.get(number, [])
+        own = [n for n in readers if nodes[n].operation == "layer_gradient" and nodes[n].inputs[0] == number]
         gx = None
-        if (
-            any(self.graph.nodes[each].operation != "layer_gradient" for each in readers)
-            or number in self._wanted_backward
-        ):
+        if len(own) < len(readers) or number in self._roots:
             gx = self._fresh(node.shape, node.dtype)
             self._layouts[number] = gx
         gradients: dict[int, Any] = {}
-        for each in readers:
-            reader = self.graph.nodes[each]
-            if reader.operation != "layer_gradient":
-                continue
+        for each in own:
+            reader = nodes[each]
             parameter = self._direct.get(each)
             if parameter is not None:
                 home: Any = self._outside((id(parameter), True), (parameter, "always"))
@@ -685,7 +685,7 @@ class Lowering:
         self._entries.append((RUN_LOSS, record.samples, made, node))
 
     def _lower_loss_backward(self, number: int, node: Node) -> None:
-        (of,) = node.inputs
+        of = node.inputs[0]
         loss = self.graph.nodes[of]
         which, own = self._losses[of]
         for storage in (own["gx"], own["saved"]):

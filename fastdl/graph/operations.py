@@ -161,6 +161,11 @@ def stop_gradient(value: Value) -> Value:
     return value.graph.add("stop_gradient", (value,), value.shape, value.dtype, value.deliberate)
 
 
+def alias(value: Value) -> Value:
+    """The same value as a node of its own, with respect to which what is made of it can be differentiated alone."""
+    return value.graph.add("alias", (value,), value.shape, value.dtype, value.deliberate)
+
+
 def given_slope(
     x: Value, y: Value, slope: Value, target: Value | None = None, stands_for: Value | None = None
 ) -> Value:

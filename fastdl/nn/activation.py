@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import pi, sqrt
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastdl._kernels.activation import activation_backward, activation_forward, 
 from fastdl._kernels.array import empty_like, ready
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.operations import given_slope
 from fastdl.graph.size import same_shape
 from fastdl.graph.value import NotTraceableError, Value
 from fastdl.messages import shown
@@ -56,7 +58,6 @@ class Activation(Layer):
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """The function of a traced value, with its derivative if given; what cannot be traced runs in Python then."""
-        from fastdl.graph.operations import given_slope
         from fastdl.nn.python_call import call_in_python
 
         (x,) = (*inputs, *named.values())
@@ -154,6 +155,9 @@ class ReLU(_Elementwise):
 
     kind = "relu"
 
+    def _formula(self, node: Any, x: Any) -> Any:
+        return np.where(x > 0, x, 0.0)
+
 
 class LeakyReLU(_Elementwise):
     """y = x where x > 0, else negative_slope x.
@@ -169,6 +173,9 @@ class LeakyReLU(_Elementwise):
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = self._alpha = real_number(negative_slope, "negative_slope", "LeakyReLU")
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        return np.where(x > 0, x, self._alpha * x)
 
 
 class ELU(_Elementwise):
@@ -186,6 +193,9 @@ class ELU(_Elementwise):
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = self._alpha = real_number(alpha, "alpha", "ELU")
 
+    def _formula(self, node: Any, x: Any) -> Any:
+        return np.where(x > 0, x, self._alpha * np.expm1(np.minimum(x, 0.0)))
+
 
 class Tanh(_Elementwise):
     """y = tanh(x); the derivative is 1 - y^2.
@@ -199,6 +209,9 @@ class Tanh(_Elementwise):
 
     kind = "tanh"
 
+    def _formula(self, node: Any, x: Any) -> Any:
+        return np.tanh(x)
+
 
 class Sigmoid(_Elementwise):
     """y = 1 / (1 + exp(-x)); the derivative is y (1 - y).
@@ -211,6 +224,9 @@ class Sigmoid(_Elementwise):
     """
 
     kind = "sigmoid"
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        return 0.5 * (1 + np.tanh(0.5 * x))
 
 
 class GELU(_Elementwise):
@@ -233,6 +249,12 @@ class GELU(_Elementwise):
         if approximate == "tanh":
             self.kind = "gelu_tanh"
 
+    def _formula(self, node: Any, x: Any) -> Any:
+        if self.kind == "gelu_tanh":
+            return 0.5 * x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))
+        second = np.exp(-0.5 * np.square(x)) * (2 - np.square(x)) / sqrt(2 * pi)
+        return given_slope(x, node.y, given_slope(x, node.slope(), second))
+
 
 class SiLU(_Elementwise):
     """y = x / (1 + exp(-x)).
@@ -245,6 +267,9 @@ class SiLU(_Elementwise):
     """
 
     kind = "silu"
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        return 0.5 * x * (1 + np.tanh(0.5 * x))
 
 
 class Softplus(_Elementwise):
@@ -264,6 +289,10 @@ class Softplus(_Elementwise):
         self.threshold = self._beta = real_number(threshold, "threshold", "Softplus")
         if self.beta <= 0:
             raise InvalidValueError("Softplus", "a positive number", beta, argument="beta")
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        scaled = self.beta * x
+        return np.where(scaled > self.threshold, x, np.log1p(np.exp(np.minimum(scaled, self.threshold))) / self.beta)
 
 
 class Identity(Layer):

@@ -13,6 +13,7 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
+from fastdl.graph.operations import given_slope, stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
@@ -158,6 +159,17 @@ class _BatchNorm(Normalization):
         read = gy, x, W, mean, inverse, by_batch
         run_backward(self, batch_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
+
+    def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
+        if node.record.attributes["training"]:
+            axes = (0, *range(2, x.ndim))
+            y = (x - np.mean(x, axis=axes, keepdims=True)) / np.sqrt(np.var(x, axis=axes, keepdims=True) + self.eps)
+        else:  # x less one number, times another
+            plain = node.without_parameters()
+            y = given_slope(x, plain.y, stop_gradient(plain.slope()))
+        along = (-1, *[1] * (x.ndim - 2))
+        y = y if W is None else y * np.reshape(W, along)
+        return y if b is None else y + np.reshape(b, along)
 
     def _argument(self, name: str) -> Any:
         return not self.affine or self.bias is not None if name == "bias" else getattr(self, name)

@@ -161,6 +161,30 @@ class _Convolution(Weighted):
         run(self, conv_backward_input, gy, W, *geometry, gx)
         return gx
 
+    def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
+        """A sum over the kernel's places, each a product of its weights and the pixels that it meets."""
+        sizes = self._sizes()
+        (SH, SW), _, (DH, DW), G = sizes.geometry()
+        before, behind = sizes.edges()
+        x = np.pad(x, ((0, 0), (0, 0), *zip(before, behind, strict=True)))
+        N, C, *image = x.shape
+        H, width = (1, *image)[-2:]
+        O, K, *kernel = W.shape
+        KH, KW = (1, *kernel)[-2:]
+        OH, OW = (
+            (n - d * (k - 1) - 1) // s + 1 for n, d, k, s in zip((H, width), (DH, DW), (KH, KW), (SH, SW), strict=True)
+        )
+        x, W = np.reshape(x, (N, G, C // G, H, width)), np.reshape(W, (G, O // G, K, KH, KW))
+        y: Any = 0.0
+        for row in range(KH):
+            for column in range(KW):
+                rows = slice(row * DH, row * DH + (OH - 1) * SH + 1, SH)
+                columns = slice(column * DW, column * DW + (OW - 1) * SW + 1, SW)
+                pixels = np.reshape(x[:, :, :, rows, columns], (N, G, C // G, OH * OW))
+                y = y + np.matmul(W[:, :, :, row, column], pixels)
+        y = np.reshape(y, node.y.shape)
+        return y if b is None else y + np.reshape(b, (O, *[1] * len(image)))
+
     @classmethod
     def _shape_of(
         cls, in_channels: int, out_channels: int, kernel_size: int | tuple[int, ...], groups: int = 1, **_: Any

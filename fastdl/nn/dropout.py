@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
 from fastdl.errors import InvalidShapeError
+from fastdl.graph.operations import stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 from fastdl.random import stream
@@ -77,6 +78,9 @@ class Dropout(Layer):
         p, seed, call, run = drawn
         dropout_backward(gy, p, seed, call, run, gx)
         return gx
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        return x * stop_gradient(node.slope())
 
     def _run(self, shape: tuple[int, ...]) -> int:
         """How many elements in a row are kept or dropped together."""

@@ -25,6 +25,8 @@ class Layer(Module):
     `_forward(x)` returns the output and what backward needs; it may leave out the latter where `mode.enabled` is False.
     `_backward(saved, grad_output, with_input, with_parameters)` returns the gradient with respect to x, or None unless
     `with_input`, and adds to the parameters' gradients if `with_parameters`. It changes nothing in what was saved.
+    `_formula(node, x, **parameters)` returns the output in NumPy's functions of traced values, for second derivatives; the
+    layer's node has values that its kernels compute.
 
     A subclass that overrides `forward`, `backward` or `backward_parameters` is run by containers through these.
     """

@@ -119,5 +119,11 @@ class LayerNorm(Normalization):
         run_backward(self, layer_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
 
+    def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
+        axes = tuple(range(-len(self.normalized_shape), 0))
+        y = (x - np.mean(x, axis=axes, keepdims=True)) / np.sqrt(np.var(x, axis=axes, keepdims=True) + self.eps)
+        y = y if W is None else y * W
+        return y if b is None else y + b
+
     def _argument(self, name: str) -> Any:
         return not self.elementwise_affine or self.bias is not None if name == "bias" else getattr(self, name)

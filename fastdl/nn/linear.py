@@ -95,3 +95,7 @@ class Linear(Weighted):
         gx = empty_like(x)
         run(self, linear_backward_input, gy, W, gx)
         return gx
+
+    def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
+        y: Any = np.matmul(x, np.transpose(W))
+        return y if b is None else y + b

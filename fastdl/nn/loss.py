@@ -76,7 +76,7 @@ class Loss(Layer):
         if type(self).derivative is Loss.derivative:
             return self.reduced(self.function(output, target))
         is_made = isinstance(target, Value) and target.dtype.kind == "f"
-        stands_for = operations.stop_gradient(target) if is_made else target
+        stands_for = operations.alias(target) if is_made else target
         losses: Any = self.function(output, stands_for)
         slope: Any = self.derivative(output, stands_for)
         if not isinstance(slope, Value) or not same_shape(slope.shape, output.shape):
@@ -84,6 +84,10 @@ class Loss(Layer):
             raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", shape)
         targets = (target, stands_for) if is_made else ()
         return self.reduced(operations.given_slope(output, losses, slope, *targets))
+
+    def _formula(self, output: Any, target: Any) -> Any:
+        """The reduced loss in NumPy's functions of traced values, for derivatives that its kernels do not compute."""
+        return self.reduced(self.function(output, target))
 
     def reduced(self, losses: Any) -> Any:
         """The reduced loss of traced values, from that of each."""

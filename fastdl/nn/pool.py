@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from math import prod
 from typing import Any, ClassVar
 
@@ -123,6 +124,26 @@ class _Windows(_Pool):
             outputs.append(count - 1 if (count - 1) * s >= n + p else count)
         return tuple(outputs)
 
+    def _in_windows(self, x: Any, padding: float) -> Any:
+        """What each window holds, in a first axis; `padding` where it passes the image."""
+        sizes, outputs = x.shape[2:], self._outputs(tuple(int(n) for n in x.shape[2:]))
+        along = list(zip(sizes, outputs, self._along_axes(), strict=True))
+        edges = [(p, max(0, (m - 1) * s + d * (k - 1) + 1 - n - p)) for n, m, (k, s, p, d) in along]
+        x = np.pad(x, ((0, 0), (0, 0), *edges), constant_values=padding)
+        places = product(*[range(k) for _, _, (k, _, _, _) in along])
+        parts = [
+            x[
+                :,
+                :,
+                *[
+                    slice(at * d, at * d + (m - 1) * s + 1, s)
+                    for at, (_, m, (_, s, _, d)) in zip(place, along, strict=True)
+                ],
+            ]
+            for place in places
+        ]
+        return np.stack(parts)
+
 
 class _MaxPool(_Windows):
     """Windows whose largest element counts."""
@@ -148,6 +169,10 @@ class _MaxPool(_Windows):
         gy, gx, index = self._start_back(saved, grad_output)
         max_pool_backward(self._images(gy), self._images(index), *self._pairs, self._images(gx))
         return gx
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        windows = self._in_windows(x, -np.inf)
+        return np.take_along_axis(windows, np.expand_dims(np.argmax(windows, axis=0), 0), axis=0)[0]
 
 
 class _AvgPool(_Windows):
@@ -176,6 +201,11 @@ class _AvgPool(_Windows):
             self._images(gy), *self._pairs[:3], self.count_include_pad, self.divisor_override, self._images(gx)
         )
         return gx
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        ones = np.ones((1, 1, *(int(n) for n in x.shape[2:])))
+        counts = np.sum(self._in_windows(ones, 0.0), axis=0)
+        return np.sum(self._in_windows(x, 0.0), axis=0) * (self._forward(ones)[0] / np.maximum(counts, 1))
 
 
 class MaxPool2d(_MaxPool):
@@ -379,3 +409,16 @@ class AdaptiveAvgPool2d(_Pool):
         gy, gx, _ = self._start_back(saved, grad_output)
         adaptive_avg_pool_backward(gy, gx)
         return gx
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        rows, columns = (_shares(int(n), int(m)) for n, m in zip(x.shape[2:], node.y.shape[2:], strict=True))
+        return np.matmul(rows, np.matmul(x, np.transpose(columns)))
+
+
+def _shares(size: int, count: int) -> Array:
+    """The matrix (count, size) that takes the means of an axis's shares."""
+    matrix = np.zeros((count, size))
+    for n in range(count):
+        share = slice(n * size // count, -(-(n + 1) * size // count))
+        matrix[n, share] = 1 / (share.stop - share.start)
+    return matrix

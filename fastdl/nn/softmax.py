@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.operations import stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 
@@ -51,6 +52,11 @@ class _OverAxis(Layer):
         if y.size:
             self._kernels[1](gy.reshape(shape), y.reshape(shape), gx.reshape(shape))
         return gx
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        shifted: Any = x - stop_gradient(np.max(x, axis=self.dim, keepdims=True))
+        sums: Any = np.sum(np.exp(shifted), axis=self.dim, keepdims=True)
+        return np.exp(shifted) / sums if self._operation == "softmax" else shifted - np.log(sums)
 
     def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The shape as (outer, n, inner) around axis dim."""

@@ -33,3 +33,6 @@ class Uniform(Layer):
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Zeros: the numbers do not depend on x."""
         return 0 * self._gradient(grad_output, *saved)
+
+    def _formula(self, node: Any, x: Any) -> Any:
+        return node.y + 0 * x

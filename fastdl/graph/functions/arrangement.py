@@ -192,7 +192,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **rest: Any) -> Valu
     ones = op.put(
         op.broadcast_to(array.graph.constant(np.ones((), array.graph.dtype)), array.shape), tuple(shape), slices
     )
-    return e("add", found, e("multiply", e("subtract", 1.0, ones), fill))
+    return op.where_of(e("greater", ones, 0.0), found, fill)
 
 
 def _triangle(name: str) -> Callable[..., Value]:
