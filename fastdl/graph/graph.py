@@ -66,7 +66,8 @@ class Graph:
     ) -> Value:
         """Add a node, or find the one that computes the same; returns its value."""
         numbers = tuple(value.number for value in inputs)
-        key = (operation, numbers, *sorted(attributes.items(), key=lambda item: item[0]), deliberate, self._cuts())
+        named = sorted(attributes.items(), key=lambda item: item[0]) if attributes else ()
+        key = (operation, numbers, *named, deliberate, self._cuts())
         try:
             known = self._known.get(key)
         except TypeError:  # an attribute without a hash

@@ -9,17 +9,26 @@ from fastdl.graph.size import Dimension, ObservedSizeError, Shape, Size, factors
 
 
 class Layout(NamedTuple):
-    """Where a value's elements are: its memory, the first one, and elements from one to the next along each axis."""
+    """Where a value's elements are: its memory, the first one, and elements from one to the next along each axis.
+
+    Where they are known to lie one behind the other from the memory's beginning on, `whole` is True.
+    """
 
     home: Any
     offset: Dimension
     constant: int
     strides: tuple[Dimension, ...]
+    whole: bool = False
 
 
 def dense(home: Any, shape: Shape) -> Layout:
     """All elements one behind the other."""
-    return Layout(home, 0, 0, dense_strides(shape))
+    return Layout(home, 0, 0, dense_strides(shape), True)
+
+
+def arranged(layout: Layout, strides: Sequence[Dimension]) -> Layout:
+    """The same first element and memory, and other strides."""
+    return Layout(layout.home, layout.offset, layout.constant, tuple(strides))
 
 
 def dense_strides(shape: Shape) -> tuple[Dimension, ...]:
@@ -51,18 +60,18 @@ def broadcast(layout: Layout, shape: Shape, to: Shape) -> Layout:
         0 if n < new or (same(shape[n - new], 1) and not same(size, 1)) else layout.strides[n - new]
         for n, size in enumerate(to)
     ]
-    return layout._replace(strides=tuple(strides))
+    return arranged(layout, strides)
 
 
 def transposed(layout: Layout, axes: Sequence[int]) -> Layout:
     """The layout of a value whose axes come in this order."""
-    return layout._replace(strides=tuple(layout.strides[axis] for axis in axes))
+    return arranged(layout, [layout.strides[axis] for axis in axes])
 
 
 def reshaped(layout: Layout, shape: Shape, to: Shape) -> Layout | None:
     """The layout of the same elements in another shape; None where they have to be copied."""
     if is_dense(layout, shape):
-        return layout._replace(strides=dense_strides(to))
+        return layout._replace(strides=dense_strides(to))  # whole or not, as before
     # Axes of size 1 come and go.
     own = [(size, stride) for size, stride in zip(shape, layout.strides, strict=True) if not same(size, 1)]
     strides: list[Dimension] = []
@@ -75,7 +84,7 @@ def reshaped(layout: Layout, shape: Shape, to: Shape) -> Layout | None:
             place += 1
         else:
             return None
-    return layout._replace(strides=tuple(strides)) if place == len(own) else None
+    return arranged(layout, strides) if place == len(own) else None
 
 
 def cut(layout: Layout, shape: Shape, slices: Sequence[tuple[Any, Any, int]]) -> Layout:
@@ -91,18 +100,18 @@ def cut(layout: Layout, shape: Shape, slices: Sequence[tuple[Any, Any, int]]) ->
                 first = slice(start, stop, step).indices(size)[0]
             layout = _moved(layout, times(first, stride))
         strides.append(times(step, stride))
-    return layout._replace(strides=tuple(strides))
+    return arranged(layout, strides)
 
 
 def _moved(layout: Layout, by: Dimension) -> Layout:
     if not isinstance(by, Size):
-        return layout._replace(constant=layout.constant + by)
+        return layout._replace(constant=layout.constant + by, whole=False)
     if is_zero(layout.offset):
-        return layout._replace(offset=by)
+        return layout._replace(offset=by, whole=False)
     count, symbols = factors(layout.offset)
     if symbols != by.symbols:
         raise ObservedSizeError(by.symbols)
-    return layout._replace(offset=sized(count + by.count, symbols))
+    return layout._replace(offset=sized(count + by.count, symbols), whole=False)
 
 
 def merged(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ from fastdl.graph.layout import (
     transposed,
 )
 from fastdl.graph.records import NOWHERE, ObjectiveRecord, Place, Record
-from fastdl.graph.size import Dimension, Shape, Size, factors, numbers, same
+from fastdl.graph.size import Dimension, Shape, Size, factors, numbers, same, same_shape, total
 from fastdl.graph.value import Value
 
 # The kinds of elements to a node, and their bytes.
@@ -115,6 +114,7 @@ class Lowering:
         terms: Sequence[Value] = (),
     ) -> None:
         self.graph, self.itemsize = graph, graph.dtype.itemsize
+        self._kinds = {"f": (FLOATING, self.itemsize), "i": (WHOLE, 8), "b": (TRUTH, 1)}
         self._layouts: dict[int, Layout] = {}
         self._sources: list[Any] = []
         self._numbers: dict[Any, int] = {}
@@ -183,11 +183,15 @@ class Lowering:
         return storage
 
     def _kind(self, dtype: np.dtype[Any]) -> tuple[int, int]:
-        return {"f": (FLOATING, self.itemsize), "i": (WHOLE, 8), "b": (TRUTH, 1)}[dtype.kind]
+        return self._kinds[dtype.kind]
 
     def _count(self, shape: Shape) -> int:
         """Elements of the largest batch."""
-        return prod(numbers(shape, {"N": self.graph.capacity}))
+        count = 1
+        for size in shape:
+            number, symbols = factors(size)
+            count *= number * self.graph.capacity ** len(symbols)
+        return count
 
     def _fresh(self, shape: Shape, dtype: np.dtype[Any]) -> Layout:
         return dense(self._storage(self._count(shape) * self._kind(dtype)[1]), shape)
@@ -224,7 +228,7 @@ class Lowering:
     def _dense(self, value: Value) -> Layout:
         """The value's elements one behind the other, copied where they do not lie so."""
         layout = self._layouts[value.number]
-        if is_dense(layout, value.shape) and same(layout.offset, 0):
+        if layout.whole or (is_dense(layout, value.shape) and same(layout.offset, 0)):
             return layout
         made = self._fresh(value.shape, value.dtype)
         self._run_elementwise("cast", value.dtype, value.shape, made, [(layout, value.dtype)])
@@ -313,10 +317,26 @@ class Lowering:
 
     def _elementwise(self, number: int, node: Node) -> None:
         made = self._fresh(node.shape, node.dtype)
-        inputs = [self._value(each) for each in node.inputs]
-        views = [(broadcast(self._layout(v), v.shape, node.shape), v.dtype) for v in inputs]
-        self._run_elementwise(node.operation, node.dtype, node.shape, made, views)
+        inputs = [(self.graph.nodes[each], self._layouts[each]) for each in node.inputs]
         self._layouts[number] = made
+        # Mostly, all of an array and numbers.
+        if all(not each.shape or (layout.whole and same_shape(each.shape, node.shape)) for each, layout in inputs):
+            size = total(node.shape)
+            many = [] if type(size) is int and size == 1 else [size]
+            operands: list[Any] = [(made, node.dtype, [1] * len(many))]
+            operands += [(layout, each.dtype, [1 if each.shape else 0] * len(many)) for each, layout in inputs]
+            self._run("elementwise", self._one_instruction(node.operation, operands), many, [], operands)
+            return
+        views = [(broadcast(layout, each.shape, node.shape), each.dtype) for each, layout in inputs]
+        self._run_elementwise(node.operation, node.dtype, node.shape, made, views)
+
+    @staticmethod
+    def _one_instruction(name: str, operands: Sequence[tuple[Layout, np.dtype[Any], Any]]) -> dict[str, Any]:
+        """The program of one ufunc; the first operand is its result."""
+        count = len(operands) - 1
+        sources = [*range(count), -1, -1, -1][:3]
+        kind = "float" if any(dtype.kind == "f" for _, dtype, _ in operands) else "whole"
+        return {"registers": kind, "instructions": [(name, count, *sources)]}
 
     def _run_elementwise(
         self,
@@ -327,16 +347,10 @@ class Lowering:
         inputs: Sequence[tuple[Layout, np.dtype[Any]]],
     ) -> None:
         """One ufunc of inputs that are broadcast already."""
-        kinds = {each.kind for _, each in inputs} | {dtype.kind}
-        sources = [*range(len(inputs)), -1, -1, -1][:3]
-        attributes = {
-            "registers": "float" if "f" in kinds else "whole",
-            "instructions": [(name, len(inputs), *sources)],
-        }
         sizes, strides = merged(shape, [to.strides, *(layout.strides for layout, _ in inputs)])
         views = [(to, dtype), *inputs]
         operands = [(layout, kind, own) for (layout, kind), own in zip(views, strides, strict=True)]
-        self._run("elementwise", attributes, sizes, [], operands)
+        self._run("elementwise", self._one_instruction(name, operands), sizes, [], operands)
 
     def _reduce(self, number: int, node: Node) -> None:
         source = self._value(node.inputs[0])
@@ -847,5 +861,7 @@ def _readers(graph: Graph, among: set[int]) -> dict[int, list[int]]:
 
 def _pair(size: Dimension) -> tuple[int, int]:
     """A size as a program has it: count and the number of symbols."""
+    if type(size) is int:
+        return size, 0
     count, symbols = factors(size)
     return count, len(symbols)

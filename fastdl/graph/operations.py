@@ -46,6 +46,11 @@ LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
 TESTING = ("isfinite", "isnan", "isinf")
 
 
+_OF_FLOATS, _NUMERIC_OF_FLOATS = frozenset(FLOATING), frozenset((*NUMERIC, *COMPARING, *TESTING))
+_OF_TRUTHS, _TRUTHS = frozenset(LOGICAL), frozenset((*COMPARING, *LOGICAL, *TESTING))
+_WHOLE, _TRUTH = np.dtype(np.int64), np.dtype(np.bool_)
+
+
 def graph_of(*values: Any) -> Graph:
     """The graph of the values among these."""
     for value in values:
@@ -76,15 +81,14 @@ def elementwise(name: str, *inputs: Any) -> Value:
     """A ufunc of broadcast values."""
     graph = graph_of(*inputs)
     values = [as_value(graph, each) for each in inputs]
-    floats = any(value.dtype.kind == "f" for value in values)
-    if name in FLOATING or (floats and name in NUMERIC + COMPARING + TESTING):
+    if name in _OF_FLOATS or (name in _NUMERIC_OF_FLOATS and any(value.dtype.kind == "f" for value in values)):
         values, dtype = [cast(value, graph.dtype) for value in values], graph.dtype
-    elif name in LOGICAL:
-        values, dtype = [truth(value) for value in values], np.dtype(np.bool_)
+    elif name in _OF_TRUTHS:
+        values, dtype = [truth(value) for value in values], _TRUTH
     else:
-        values, dtype = [cast(value, np.int64) for value in values], np.dtype(np.int64)
-    if name in COMPARING + LOGICAL + TESTING:
-        dtype = np.dtype(np.bool_)
+        values, dtype = [cast(value, _WHOLE) for value in values], _WHOLE
+    if name in _TRUTHS:
+        dtype = _TRUTH
     shape, deliberate = broadcast(values, name)
     simpler = _simpler(name, values, shape, dtype)
     return graph.add(name, tuple(values), shape, dtype, deliberate) if simpler is None else simpler
@@ -182,7 +186,13 @@ def given_slope(
 
 def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]]:
     """The shape that these broadcast to, and its axes of size 1 that are deliberate."""
-    ndim = max(value.ndim for value in values)
+    widest = max([value.shape for value in values], key=len)
+    if all(not value.shape or same_shape(value.shape, widest) for value in values):
+        axes = {axis for value in values if value.shape for axis in value.deliberate}
+        return widest, frozenset(
+            [axis for axis, size in enumerate(widest) if axis in axes and type(size) is int and size == 1]
+        )
+    ndim = len(widest)
     shape: list[Dimension] = []
     ones = set()
     for axis in range(-ndim, 0):

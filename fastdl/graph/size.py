@@ -106,12 +106,16 @@ def is_zero(size: Dimension) -> bool:
 
 def same(one: Dimension, other: Dimension) -> bool:
     """Whether two sizes are known to be equal, without asking for a number."""
-    return one is other or factors(one) == factors(other)
+    if one is other:
+        return True
+    if type(one) is int and type(other) is int:
+        return one == other
+    return factors(one) == factors(other)
 
 
 def same_shape(one: Shape, other: Shape) -> bool:
     """Whether two shapes are known to be equal."""
-    return len(one) == len(other) and all(map(same, one, other))
+    return one is other or (len(one) == len(other) and all(map(same, one, other)))
 
 
 def total(shape: Shape) -> Dimension:
