@@ -1,6 +1,7 @@
 """Forward functions that run node by node: where branches are on values, where a module is in Python, inside fastdl.eager."""
 
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -330,26 +331,98 @@ def test_a_criterion_may_branch_on_values_where_the_loop_is_in_python():
     assert history["loss"][-1] < history["loss"][0]
 
 
-def test_a_module_in_python_returns_one_array():
-    class Pair(nn.Module):
+class Pair(nn.Module):
+    """Several outputs: of one shape, of another, and in a dictionary."""
+
+    def __init__(self, kind):
+        self.kind, self.scale = kind, nn.Parameter(np.full(1, 2.0))
+
+    def forward(self, x):
+        self.x = x
+        one, other = self.scale.data * x, np.stack([x, x**2], axis=1)
+        return (one, other) if self.kind is tuple else {"one": one, "other": (other,)}
+
+    def backward(self, grad_output):
+        one, other = grad_output if self.kind is tuple else (grad_output["one"], grad_output["other"][0])
+        self.scale.grad += np.sum(one * self.x)
+        return self.scale.data * one + other[:, 0] + 2 * self.x * other[:, 1]
+
+
+class PairByNodes(nn.Module):
+    """The same, written as forward alone that is not to be traced."""
+
+    traced = False
+
+    def __init__(self, kind):
+        self.kind, self.scale = kind, nn.Parameter(np.full(1, 2.0))
+
+    def forward(self, x):
+        one, other = self.scale * x, np.stack([x, x**2], axis=1)
+        return (one, other) if self.kind is tuple else {"one": one, "other": (other,)}
+
+
+class TakesPair(nn.Module):
+    def __init__(self, pair):
+        self.pair, self.weight = pair, nn.Parameter(np.linspace(0.5, 1, X.shape[1]))
+
+    def forward(self, x):
+        found = self.pair(np.tanh(x) * self.weight)
+        one, other = found if self.pair.kind is tuple else (found["one"], found["other"][0])
+        return one * other[:, 0] + np.sin(other[:, 1])
+
+
+@pytest.mark.parametrize("kind", [tuple, dict])
+@pytest.mark.parametrize("make", [Pair, PairByNodes])
+@pytest.mark.parametrize("eager", [False, True])
+def test_a_module_in_python_returns_several_arrays(kind, make, eager):
+    model, twin = TakesPair(make(kind)), TakesPair(PairByNodes(kind))
+    type(twin.pair).traced = True
+    try:
+        wanted = twin(X)
+        gy = np.cos(wanted)
+        wanted_gx = twin.backward(gy)
+    finally:
+        type(twin.pair).traced = False
+    with fastdl.eager() if eager else nullcontext():
+        np.testing.assert_allclose(model(X), wanted, rtol=1e-12)
+        np.testing.assert_allclose(model.backward(gy), wanted_gx, rtol=1e-9, atol=1e-12)
+        for one, other in zip(model.parameters(), twin.parameters(), strict=True):
+            np.testing.assert_allclose(one.grad, other.grad, rtol=1e-9)
+    trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.01))
+    history = trainer.fit(X, np.tanh(X), epochs=3, batch_size=8)
+    assert history.engine.startswith("native")
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_what_a_module_in_python_must_return():
+    class Returning(nn.Module):
+        def __init__(self, *outputs):
+            self.outputs = outputs
+
         def forward(self, x):
-            return x, x
+            return self.outputs[0]
 
         def backward(self, grad_output):
-            return grad_output[0] + grad_output[1]
+            return grad_output
 
     class Takes(nn.Module):
-        def __init__(self):
-            self.pair = Pair()
+        def __init__(self, inner):
+            self.inner = inner
 
         def forward(self, x):
-            one, other = self.pair(x)
-            return one + other
+            return x * 2 + self.inner(x)[0]
 
-    takes = Takes()
-    np.testing.assert_array_equal(takes(X), 2 * X)
-    with pytest.raises(TypeError, match="Pair: expected one floating array from a module in Python, got tuple"):
-        takes.backward(X)
+    for output, got in (
+        ([X], "floating arrays from a module in Python, got list"),
+        ((X, np.ones(len(X), int)), "floating arrays from a module in Python, got int64 values"),
+        ((X, np.ones(3)), r"outputs with a row for each sample from a module in Python, got \(20, 4\), \(3,\)"),
+    ):
+        model = Takes(Returning(output))
+        model(X)  # as it is written
+        with pytest.raises(TypeError, match=got):
+            model.backward(X)
+    with pytest.raises(IndexError):
+        Takes(Returning(()))(X)
 
 
 def test_a_module_in_python_that_reads_whole_numbers_has_gradients():
@@ -409,20 +482,20 @@ def test_fits_and_steps_that_were_native_run_node_by_node_inside():
 
 
 def test_a_model_that_cannot_be_traced_is_not_traced_at_each_call():
-    class Pair(nn.Module):
+    class Listing(nn.Module):
         def forward(self, x):
-            return x, x
+            return [x]
 
         def backward(self, grad_output):
-            return grad_output[0] + grad_output[1]
+            return grad_output
 
-    model = Counting(Pair())
+    model = Counting(Listing())
     for _ in range(2):
-        with pytest.raises(TypeError, match="tuple"):
+        with pytest.raises(TypeError, match="list"):
             model(X)
         forwards.clear()
     for _ in range(3):
-        with pytest.raises(TypeError, match="tuple"):
+        with pytest.raises(TypeError, match="list"):
             model(X)
     assert len(forwards) == 6
 
