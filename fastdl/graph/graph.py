@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastdl._kernels.grad_mode import Mode
-from fastdl.errors import InvalidValueError
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value, current, where
 
@@ -122,6 +122,9 @@ class Graph:
         if found is None:
             of_graph = getattr(parameter, "_of_graph", None)
             leaf = parameter if of_graph is None else of_graph(self.dtype)
+            if leaf.dtype.kind == "f" and leaf.dtype != self.dtype:
+                hint = f"write model.astype(np.{self.dtype}), or make it so"
+                raise InvalidTypeError(where(), f"parameters of {self.dtype}, as the model's first", leaf.dtype, hint)
             found = self._new("parameter", (), {}, parameter.shape, self.own(leaf.dtype), frozenset())
             self._of_parameter[id(parameter)] = found
             self.parameters[found.number] = leaf

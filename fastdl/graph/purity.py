@@ -11,7 +11,7 @@ import numpy as np
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.size import Size
-from fastdl.graph.value import Value
+from fastdl.graph.value import Value, last_line
 
 _ABSENT: Any = object()
 # A trace is made so often at most, until two in a row agree.
@@ -39,9 +39,10 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
     for _ in range(MOST_TRACES):
         try:
             latest.append(trace())
-        except RecursionError:
+        except RecursionError as error:
             expected = "calls in modules that come to an end"
-            raise InvalidValueError("traced code", expected, "more of them one in another than Python allows") from None
+            line = last_line(error)
+            raise InvalidValueError(line, expected, "more of them one in another than Python allows") from None
         finally:
             changes = list(_changes(held, passing))
             _put_back(changes, held)

@@ -147,11 +147,14 @@ class Value:
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
         known = FUNCTIONS.get(function)
         if known is None:
-            raise refused(f"np.{function.__name__}", "which traced code cannot use")
+            module = function.__module__.removeprefix("numpy").lstrip(".")
+            name = f"np.{module}.{function.__name__}" if module else f"np.{function.__name__}"
+            raise refused(name, "which traced code cannot use")
         return known(*args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        array = self._array("an array", "made of a traced value", "use NumPy's functions on the value itself")
+        hint = "use NumPy's functions on the value itself, and nn.Buffer(table) for an array that it is an index of"
+        array = self._array("an array", "made of a traced value", hint)
         return np.array(array, dtype)
 
     def __bool__(self) -> bool:
@@ -208,6 +211,15 @@ def where() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "traced code"
+
+
+def last_line(error: BaseException) -> str:
+    """The latest such line in an error's traceback."""
+    found, step = "traced code", error.__traceback__
+    while step is not None:
+        name = _users_file(step.tb_frame.f_code.co_filename)
+        found, step = f"{name}:{step.tb_lineno}" if name else found, step.tb_next
+    return found
 
 
 @lru_cache(maxsize=10_000)

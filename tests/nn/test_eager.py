@@ -263,11 +263,11 @@ def test_what_has_no_derivative_here_runs_as_it_is_written_and_says_so_in_backwa
     module = Decomposes()
     np.testing.assert_array_equal(module(X), np.linalg.svd(X)[1])
     with pytest.raises(
-        TypeError, match=r"test_eager\.py:\d+: expected NumPy functions that can be traced, got np\.svd"
+        TypeError, match=r"test_eager\.py:\d+: expected NumPy functions that can be traced, got np\.linalg\.svd"
     ):
         module.backward(np.ones(4))
     _, pullback = module.vjp(X)
-    with pytest.raises(TypeError, match=r"got np\.svd"):
+    with pytest.raises(TypeError, match=r"got np\.linalg\.svd"):
         pullback(np.ones(4))
 
 

@@ -221,7 +221,7 @@ def test_shapes_that_do_not_broadcast_name_the_line():
     ("forward", "message"),
     [
         (lambda self, x: x if x > 0 else -x, r"if, and, or or not, on a traced value; .*traced = False"),
-        (lambda self, x: np.linalg.inv(x), "np.inv, which traced code cannot use"),
+        (lambda self, x: np.linalg.inv(x), "np.linalg.inv, which traced code cannot use"),
         (lambda self, x: np.add(x, 1, out=np.empty(4)), "with out="),
         (lambda self, x: float(x[0, 0]), "a number, of a traced value"),
         (lambda self, x: sum(x), "a loop, over an axis whose size is not fixed"),

@@ -35,6 +35,8 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
 
 
 def _index(value: Value) -> Value:
+    if value.dtype.kind == "b":
+        raise InvalidTypeError(where(), "integers as an index", "truth values", "write np.where(mask, x, 0)")
     if value.dtype.kind != "i":
         raise InvalidTypeError(where(), "integers as an index", str(value.dtype), "write .astype(int)")
     return value
