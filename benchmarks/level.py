@@ -128,6 +128,7 @@ def output(code: str, **variables: str) -> str:
 IN_USE: Mapping[str, Callable[[], dict[str, str]]] = {
     "fastdl": of_fastdl,
     "files": of_fastdl,
+    "interpreters": of_fastdl,
     "loops": of_fastdl,
     "numpy": of_numpy,
     "sklearn": of_numpy,

@@ -13,7 +13,6 @@ from fastdl._kernels.activation import activation_backward, activation_forward, 
 from fastdl._kernels.array import empty_like, ready
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.operations import given_slope
 from fastdl.graph.size import same_shape
 from fastdl.graph.value import NotTraceableError, Value
 from fastdl.messages import shown
@@ -58,6 +57,7 @@ class Activation(Layer):
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """The function of a traced value, with its derivative if given; what cannot be traced runs in Python then."""
+        from fastdl.graph.operations import given_slope
         from fastdl.nn.python_call import call_in_python
 
         (x,) = (*inputs, *named.values())
@@ -252,6 +252,8 @@ class GELU(_Elementwise):
     def _formula(self, node: Any, x: Any) -> Any:
         if self.kind == "gelu_tanh":
             return 0.5 * x * (1 + np.tanh(sqrt(2 / pi) * (x + 0.044715 * x**3)))
+        from fastdl.graph.operations import given_slope
+
         second = np.exp(-0.5 * np.square(x)) * (2 - np.square(x)) / sqrt(2 * pi)
         return given_slope(x, node.y, given_slope(x, node.slope(), second))
 

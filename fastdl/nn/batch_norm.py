@@ -13,7 +13,6 @@ from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
 from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
-from fastdl.graph.operations import given_slope, stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
 from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
@@ -161,6 +160,8 @@ class _BatchNorm(Normalization):
         return gx
 
     def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
+        from fastdl.graph.operations import given_slope, stop_gradient
+
         if node.record.attributes["training"]:
             axes = (0, *range(2, x.ndim))
             y = (x - np.mean(x, axis=axes, keepdims=True)) / np.sqrt(np.var(x, axis=axes, keepdims=True) + self.eps)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
 from fastdl.errors import InvalidShapeError
-from fastdl.graph.operations import stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 from fastdl.random import stream
@@ -80,6 +79,8 @@ class Dropout(Layer):
         return gx
 
     def _formula(self, node: Any, x: Any) -> Any:
+        from fastdl.graph.operations import stop_gradient
+
         return x * stop_gradient(node.slope())
 
     def _run(self, shape: tuple[int, ...]) -> int:

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.operations import stop_gradient
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 
@@ -54,6 +53,8 @@ class _OverAxis(Layer):
         return gx
 
     def _formula(self, node: Any, x: Any) -> Any:
+        from fastdl.graph.operations import stop_gradient
+
         shifted: Any = x - stop_gradient(np.max(x, axis=self.dim, keepdims=True))
         sums: Any = np.sum(np.exp(shifted), axis=self.dim, keepdims=True)
         return np.exp(shifted) / sums if self._operation == "softmax" else shifted - np.log(sums)
