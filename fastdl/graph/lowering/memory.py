@@ -1,0 +1,112 @@
+"""What a graph's values are in memory while it is lowered: storages in the arena, arrays outside of it, layouts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS
+from fastdl.graph.arena import Storage
+from fastdl.graph.graph import Graph
+from fastdl.graph.layout import Layout, dense
+from fastdl.graph.records import NOWHERE, Place
+from fastdl.graph.size import Dimension, Shape, factors
+from fastdl.graph.value import Value
+
+# The kinds of elements to a node.
+FLOATING, WHOLE, TRUTH = 0, 1, 2
+
+
+class Given:
+    """An array that each run is given: its number outside of the arena."""
+
+    def __init__(self, number: int, gathered: Storage | None) -> None:
+        self.number, self.gathered = number, gathered
+
+
+class Memory:
+    """The places of a graph's values, which are known once all of them are there.
+
+    Args:
+        graph: the graph.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph, self.itemsize = graph, graph.dtype.itemsize
+        self.kinds = {"f": (FLOATING, self.itemsize), "i": (WHOLE, 8), "b": (TRUTH, 1)}
+        self.layouts: dict[int, Layout] = {}
+        self.sources: list[Any] = []
+        self.numbers: dict[Any, int] = {}
+        self.inputs: dict[str, Given] = {}
+        self.storages: list[Storage] = []
+        # How many entries there are: the time.
+        self.time = 0
+
+    def outside(self, key: Any, source: Any) -> int:
+        """The base of an array outside of the arena."""
+        if key not in self.numbers:
+            self.numbers[key] = BASE_ARRAYS + len(self.sources)
+            self.sources.append(source)
+        return self.numbers[key]
+
+    def storage(self, nbytes: int) -> Storage:
+        """Room in the arena."""
+        storage = Storage(max(1, nbytes))
+        self.storages.append(storage)
+        return storage
+
+    def kind(self, dtype: np.dtype[Any]) -> tuple[int, int]:
+        """The kind of elements to a node, and their bytes."""
+        return self.kinds[dtype.kind]
+
+    def count(self, shape: Shape) -> int:
+        """Elements of the largest batch."""
+        count = 1
+        for size in shape:
+            number, symbols = factors(size)
+            count *= number * self.graph.capacity ** len(symbols)
+        return count
+
+    def fresh(self, shape: Shape, dtype: np.dtype[Any]) -> Layout:
+        """Room for a value, its elements one behind the other."""
+        return dense(self.storage(self.count(shape) * self.kind(dtype)[1]), shape)
+
+    def use(self, layout: Layout | None, time: int | None = None) -> None:
+        """Let memory be in use now, or at another time."""
+        home = None if layout is None else layout.home
+        if isinstance(home, Given):
+            home = home.gathered
+        if isinstance(home, Storage):
+            home.used(self.time if time is None else time)
+
+    def place(self, home: Any, nbytes: int = 0) -> Place:
+        """Where an operand stands, once storages are placed."""
+        if home is None:
+            return NOWHERE
+        if isinstance(home, Storage):
+            return BASE_ARENA, home.root().offset + nbytes, 0
+        return (home.number if isinstance(home, Given) else home), nbytes, 0
+
+    def place_of(self, layout: Layout | None, itemsize: int | None = None) -> Place:
+        """Where a layout's first element stands, once storages are placed."""
+        if layout is None:
+            return NOWHERE
+        return self.place(layout.home, layout.constant * (itemsize or self.itemsize))
+
+    def layout(self, value: Value) -> Layout:
+        """Where a value is."""
+        return self.layouts[value.number]
+
+    def value(self, number: int) -> Value:
+        """A node's result."""
+        node = self.graph.nodes[number]
+        return Value(self.graph, number, node.shape, node.dtype, frozenset())
+
+
+def pair(size: Dimension) -> tuple[int, int]:
+    """A size as a program has it: count and the number of symbols."""
+    if type(size) is int:
+        return size, 0
+    count, symbols = factors(size)
+    return count, len(symbols)
