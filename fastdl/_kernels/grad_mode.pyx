@@ -4,9 +4,11 @@ cdef extern from *:
     """
     static thread_local bool fastdl_keeps = true;
     static thread_local bool fastdl_repeats = false;
+    static thread_local bool fastdl_traces = false;
     """
     bint fastdl_keeps
     bint fastdl_repeats
+    bint fastdl_traces
 
 
 cdef class Mode:
@@ -21,6 +23,21 @@ cdef class Mode:
     def enabled(self, bint value):
         global fastdl_keeps
         fastdl_keeps = value
+
+    @property
+    def state(self) -> int:
+        """1 where forward keeps what backward needs, and 2 more in traced code: what each call of a layer asks, in one."""
+        return fastdl_keeps + 2 * fastdl_traces
+
+    @property
+    def traces(self):
+        """Whether the thread is in traced code."""
+        return fastdl_traces
+
+    @traces.setter
+    def traces(self, bint value):
+        global fastdl_traces
+        fastdl_traces = value
 
     @property
     def repeats(self):

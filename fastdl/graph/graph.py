@@ -8,12 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.size import Shape
-from fastdl.graph.value import Value, current, where
+from fastdl.graph.value import Value, current, mode, trace_into, where
 
-mode = Mode()
 # The most operations of forward and loss; their gradients come to some times as many.
 MOST_NODES = 20_000
 
@@ -139,12 +137,13 @@ class Graph:
     @contextmanager
     def traced(self) -> Iterator[None]:
         """Let this be the thread's graph inside the block."""
-        before, current.graph = current.graph, self
+        before = trace_into(self)
         differentiates, self._differentiates = self._differentiates, mode.enabled
         try:
             yield
         finally:
-            current.graph, self._differentiates = before, differentiates
+            trace_into(before)
+            self._differentiates = differentiates
 
     def _cuts(self) -> bool:
         return self._differentiates and not mode.enabled

@@ -11,16 +11,13 @@ from typing import Any
 import numpy as np
 
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES
-from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.gradient import gradient, ones_like, rule
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import Symbols, computes
 from fastdl.graph.size import Dimension, Size, numbers
-from fastdl.graph.value import Value, where
-
-mode = Mode()
+from fastdl.graph.value import Value, mode, where
 
 
 class LayerRecord:

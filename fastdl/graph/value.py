@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.size import Shape, Size, total
 
@@ -52,15 +54,42 @@ class _Current(local):
 
 
 current = _Current()
+mode = Mode()
+
+
+def trace_into(graph: Any) -> Any:
+    """Let this thread trace into a graph, or into none; returns the one before."""
+    before, current.graph = current.graph, graph
+    mode.traces = graph is not None
+    return before
 
 
 def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
     """What a function returns for arrays; a trace that a signal handler has come amid has nothing to do with it."""
-    graph, current.graph = current.graph, None
+    graph = trace_into(None)
     try:
         return function(*inputs, **named)
     finally:
-        current.graph = graph
+        trace_into(graph)
+
+
+def traced_into() -> Any:
+    """The graph that the calling code is traced into, or None: signal handlers and finalizers amid a trace are no part of it."""
+    graph = current.graph
+    return None if graph is None or _interrupts() else graph
+
+
+def _interrupts() -> bool:
+    """Whether a signal handler or a finalizer runs."""
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    codes = {getattr(getattr(each, "__func__", each), "__code__", None) for each in handlers if callable(each)}
+    codes |= {getattr(vars(type(each)).get("__call__"), "__code__", None) for each in handlers}
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code in codes or frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
 
 
 class NotTraceableError(InvalidTypeError):

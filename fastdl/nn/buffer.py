@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access, busy
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError
-from fastdl.graph.value import current
+from fastdl.graph.value import current, mode, traced_into
 from fastdl.nn.parameter import Parameter, copy_into, writable
-from fastdl.nn.traced_operators import TracedOperators
+from fastdl.nn.traced_operators import TracedOperators, detached
 from fastdl.validation import as_array, as_float_dtype, real_number
 
 
@@ -71,7 +71,9 @@ class Buffer(TracedOperators):
 
     @property
     def data(self) -> NDArray[Any]:
-        """The values; assignment copies into them."""
+        """The values; assignment copies into them. In traced code, a value."""
+        if mode.traces and (graph := traced_into()) is not None:
+            return detached(graph, self)
         return self._view
 
     @data.setter
@@ -183,7 +185,9 @@ class Scalar(Buffer):
 
     @property
     def value(self) -> float:
-        """The number; assign another one."""
+        """The number; assign another one. In traced code, a value."""
+        if mode.traces and (graph := traced_into()) is not None:
+            return detached(graph, self)
         return self._data.item()
 
     @value.setter

@@ -19,10 +19,11 @@ from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.graph.execution import read, refuse_failed
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.operations import as_value
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, surroundings, trace
-from fastdl.graph.value import NotTraceableError, Value, apart, current
+from fastdl.graph.value import NotTraceableError, Value, apart, current, traced_into
 from fastdl.messages import shown
 from fastdl.nn import eager
 from fastdl.nn.flat import watch
@@ -55,6 +56,9 @@ def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
         inputs, named = mapped((inputs, named), traced)
         if any(type(each) is Value for _, each in leaves((*inputs, named))):
             return _apply(module, inputs, named)
+    if mode.traces and (graph := traced_into()) is not None and next(module._entries(), None) is not None:
+        inputs, named = mapped((inputs, named), lambda each: as_value(graph, each))
+        return _apply(module, inputs, named)
     if not module._forward_only:
         return apart(module.forward, *inputs, **named)
     keeps = mode.enabled

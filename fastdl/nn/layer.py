@@ -65,6 +65,9 @@ class Layer(Module):
 
     def forward(self, x: Any) -> Any:
         """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
+        state = mode.state
+        if state > 1 and (y := self._of_constant(x)) is not None:
+            return y
         try:
             y, saved = self._forward(x)
         except TypeError:
@@ -72,7 +75,7 @@ class Layer(Module):
             if type(value) is Value:
                 return self._call_traced((value,), {})
             raise
-        if mode.enabled:
+        if state & 1:
             self._kept = saved
         return y
 

@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.value import Value
+from fastdl.graph.value import Value, mode, traced_into
 from fastdl.messages import listed, shown
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
+from fastdl.nn.traced_operators import traced
 from fastdl.validation import as_array, as_float_dtype
 
 if TYPE_CHECKING:
@@ -108,13 +109,28 @@ class Module(Copying):
         own = "_forward" not in dir(cls) and "_plan" not in dir(cls)
         cls._forward_only = own and cls.forward is not Module.forward and cls.backward is Module.backward
         if cls._forward_only and not cls.__module__.startswith("fastdl."):
-            # Not with fastdl, and before a signal handler may come amid it that calls the model.
+            # Not with fastdl, and before a signal handler may call the model amid it, or a fork leave a child waiting for it.
+            from importlib import import_module
+
             import fastdl.nn.forward_only  # noqa: F401
+
+            import_module("fastdl.nn.functional")  # which is above this file
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         if len(inputs) == 1 and type(inputs[0]) is not Value and not named and not self._forward_only:
+            if mode.traces and (y := self._of_constant(inputs[0])) is not None:
+                return y
             return self.forward(inputs[0])
         return self._call_traced(inputs, named)
+
+    def _of_constant(self, x: Any) -> Any:
+        """The output for an array amid traced code, where it depends on parameters or buffers that may change; else None."""
+        graph = traced_into()
+        if graph is None or type(x) is Value or next(self._entries(), None) is None:
+            return None
+        from fastdl.graph.operations import as_value
+
+        return self._call_traced((as_value(graph, traced(x)),), {})
 
     def _call_traced(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
         """A call within a trace, or of a module that defines forward alone."""

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access, Entries, busy
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.value import current
+from fastdl.graph.value import current, mode, traced_into
 from fastdl.messages import shown
-from fastdl.nn.traced_operators import TracedOperators
+from fastdl.nn.traced_operators import TracedOperators, detached
 from fastdl.validation import as_array, as_float_dtype
 
 
@@ -76,7 +76,9 @@ class Parameter(TracedOperators):
 
     @property
     def data(self) -> NDArray[Any]:
-        """The values; assignment copies into them."""
+        """The values; assignment copies into them. In traced code, a value that no gradient goes through."""
+        if mode.traces and (graph := traced_into()) is not None:
+            return detached(graph, self)
         return self._views()[1]
 
     @data.setter
@@ -88,6 +90,8 @@ class Parameter(TracedOperators):
     @property
     def grad(self) -> NDArray[Any]:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
+        if mode.traces and traced_into() is not None:
+            raise InvalidTypeError("Parameter.grad", "a call outside of forward functions and losses", "one within")
         if self._forgotten:
             self.zero_grad()
         return self._views()[3]

@@ -61,6 +61,13 @@ def _value(parameter: Any) -> Any:
     return current.graph.parameter(parameter)
 
 
+def detached(graph: Any, parameter: Any) -> Any:
+    """The values of a parameter in a graph, which no gradient goes through."""
+    from fastdl.graph.operations import stop_gradient
+
+    return stop_gradient(graph.parameter(parameter))
+
+
 def traced(given: Any) -> Any:
     """What was given, or its value in traced code where it is a parameter or a buffer."""
     return _value(given) if isinstance(given, TracedOperators) and current.graph is not None else given

@@ -112,10 +112,10 @@ def save_trainer(world, draws):
 
 def save_model(world, draws):
     """Save the model, and load it."""
-    with tempfile.TemporaryDirectory(dir=world.folder) as folder:  # a forked child makes the same draws
-        path = os.path.join(folder, "model")
-        fastdl.save(world.model, path)
-        fastdl.load(path)
+    folder = tempfile.mkdtemp(dir=world.folder)  # which goes with the world's; a forked child makes the same draws
+    path = os.path.join(folder, "model")
+    fastdl.save(world.model, path)
+    fastdl.load(path)
 
 
 PURE = [

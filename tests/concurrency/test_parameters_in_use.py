@@ -35,7 +35,7 @@ def step(make):
     for p in (first, second): p.grad = np.full(p.shape, -1.0, "f4")
     optimizer = make()
     for turn in range(3): optimizer.step()
-    for p in (first, second): p.grad[:] = 3.0
+    for p in (first, second): p.grad = np.full(p.shape, 3.0, "f4")
     optimizer.step()
 CHANGES = {
     "load": all_at_once,
