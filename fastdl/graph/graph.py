@@ -49,6 +49,8 @@ class Graph:
         self._of_parameter: dict[int, Value] = {}
         # Whether the model is in training mode, and the new values of buffers, by their number in the graph.
         self.training, self.updates = False, dict[int, Value]()
+        # The model's modules, parameters and buffers, by id.
+        self.members: set[int] = set()
         # The nodes made within no_grad(), which no gradient goes through; outside of it, what the trace began in counts.
         self.cut: set[int] = set()
         self._differentiates = False
@@ -127,6 +129,11 @@ class Graph:
             self._of_parameter[id(parameter)] = found
             self.parameters[found.number] = leaf
         return found
+
+    def stand_for(self, model: Any) -> None:
+        """Let this be a trace of a model: of its mode, and of what it holds."""
+        self.training = model.training
+        self.members = {id(each) for each in (*model.modules(), *model.parameters(), *model._buffer_objects())}
 
     def update(self, buffer: Any, value: Value) -> None:
         """Let a buffer have another value from here on, see operations.update."""

@@ -115,7 +115,7 @@ def trace(
 
     def once() -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
-        graph.training = model.training
+        graph.stand_for(model)
         with graph.traced():
             inputs, named = inputs_of(graph, "x", given, samples)
             return graph, Trace(graph, model(*inputs, **named), None, {})
@@ -137,7 +137,7 @@ def trace_loss(
 
     def once() -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
-        graph.training = model.training
+        graph.stand_for(model)
         with Replaced(Mode(), "enabled", True), graph.traced():  # a fit within no_grad() is no other
             output = call(model, inputs_of(graph, "x", x, samples))
             target = None if y is None else inputs_of(graph, "y", y, samples)

@@ -73,10 +73,13 @@ def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         trace_into(graph)
 
 
-def traced_into() -> Any:
-    """The graph that the calling code is traced into, or None: signal handlers and finalizers amid a trace are no part of it."""
+def traced_into(member: Any) -> Any:
+    """The graph that code of a module, a parameter or a buffer is traced into, or None.
+
+    It is that of a trace of a model with this member. Signal handlers and finalizers amid a trace are no part of it.
+    """
     graph = current.graph
-    return None if graph is None or _interrupts() else graph
+    return None if graph is None or id(member) not in graph.members or _interrupts() else graph
 
 
 def _interrupts() -> bool:

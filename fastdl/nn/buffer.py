@@ -72,7 +72,7 @@ class Buffer(TracedOperators):
     @property
     def data(self) -> NDArray[Any]:
         """The values; assignment copies into them. In traced code, a value."""
-        if mode.traces and (graph := traced_into()) is not None:
+        if mode.traces and (graph := traced_into(self)) is not None:
             return detached(graph, self)
         return self._view
 
@@ -186,7 +186,7 @@ class Scalar(Buffer):
     @property
     def value(self) -> float:
         """The number; assign another one. In traced code, a value."""
-        if mode.traces and (graph := traced_into()) is not None:
+        if mode.traces and (graph := traced_into(self)) is not None:
             return detached(graph, self)
         return self._data.item()
 

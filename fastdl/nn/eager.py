@@ -63,7 +63,7 @@ def eager() -> Iterator[None]:
 def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: np.dtype[Any]) -> EagerRecord:
     """The record of a forward, with its output."""
     graph = EagerGraph(dtype)
-    graph.training = module.training
+    graph.stand_for(module)
     given = mapped((inputs, named), graph.given)
     with graph.traced():
         output = module.forward(*given[0], **given[1])

@@ -56,7 +56,7 @@ def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
         inputs, named = mapped((inputs, named), traced)
         if any(type(each) is Value for _, each in leaves((*inputs, named))):
             return _apply(module, inputs, named)
-    if mode.traces and (graph := traced_into()) is not None and next(module._entries(), None) is not None:
+    if mode.traces and (graph := traced_into(module)) is not None and next(module._entries(), None) is not None:
         inputs, named = mapped((inputs, named), lambda each: as_value(graph, each))
         return _apply(module, inputs, named)
     if not module._forward_only:

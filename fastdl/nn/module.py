@@ -125,7 +125,7 @@ class Module(Copying):
 
     def _of_constant(self, x: Any) -> Any:
         """The output for an array amid traced code, where it depends on parameters or buffers that may change; else None."""
-        graph = traced_into()
+        graph = traced_into(self)
         if graph is None or type(x) is Value or next(self._entries(), None) is None:
             return None
         from fastdl.graph.operations import as_value

@@ -77,7 +77,7 @@ class Parameter(TracedOperators):
     @property
     def data(self) -> NDArray[Any]:
         """The values; assignment copies into them. In traced code, a value that no gradient goes through."""
-        if mode.traces and (graph := traced_into()) is not None:
+        if mode.traces and (graph := traced_into(self)) is not None:
             return detached(graph, self)
         return self._views()[1]
 
@@ -90,7 +90,7 @@ class Parameter(TracedOperators):
     @property
     def grad(self) -> NDArray[Any]:
         """The gradient accumulated since the last zero_grad; assignment copies into it."""
-        if mode.traces and traced_into() is not None:
+        if mode.traces and traced_into(self) is not None:
             raise InvalidTypeError("Parameter.grad", "a call outside of forward functions and losses", "one within")
         if self._forgotten:
             self.zero_grad()

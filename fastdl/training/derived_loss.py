@@ -49,6 +49,7 @@ class DerivedLoss:
         """The graph of the loss, its values for the outputs, and its result with its terms."""
         first = np.asarray(next(array for _, array in leaves(output)))
         graph = EagerGraph(first.dtype if first.dtype.kind == "f" else np.float64)
+        graph.stand_for(self.model)
         outputs = mapped(output, graph.given)
         targets = None if target is None else mapped(target, graph.given)
         with graph.traced():
