@@ -154,3 +154,16 @@ def test_a_signal_handler_amid_a_trace_has_arrays():
                 assert type(weight) is type(gradient) is np.ndarray
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_model_amid_a_trace_has_arrays():
+    """It is no part of the model, whose program would have to follow it: what it computes is a constant of the trace."""
+    other, seen = INNER["a layer"](), []
+
+    class Uses(OfPoints):
+        def forward(self, x):
+            seen.append((other(POINTS), other.weight.data, other.weight.grad))
+            return super().forward(x)
+
+    Uses(INNER["a layer"]())(X)
+    assert all(type(each) is np.ndarray for found in seen for each in found)
