@@ -65,7 +65,9 @@ def trace_into(graph: Any) -> Any:
 
 
 def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
-    """What a function returns for arrays; a trace that a signal handler has come amid has nothing to do with it."""
+    """What a function returns for arrays; a trace that it is called amid has nothing to do with it."""
+    if not mode.traces:
+        return function(*inputs, **named)
     graph = trace_into(None)
     try:
         return function(*inputs, **named)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.value import Value, mode, traced_into
+from fastdl.graph.value import Value, apart, mode, traced_into
 from fastdl.messages import listed, shown
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
@@ -331,7 +331,7 @@ class Module(Copying):
         """
         from fastdl.nn.summary import summarize
 
-        return summarize(self, input_shape)
+        return apart(summarize, self, input_shape)
 
     def multiply_adds(self, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> int:
         """The multiplications of a forward, each with its addition, for the summary; a layer that multiplies defines it.

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl.data import input_validation
 from fastdl.data.nested import bare, call, is_nested, joined, mapped
 from fastdl.errors import InvalidTypeError
+from fastdl.graph.value import apart
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -65,7 +66,7 @@ def outputs(model: Module, rows: input_validation.AnyRows, batch_size: int = 102
             batch = rows[first : first + batch_size] if len(rows) > batch_size else input_validation.in_memory(rows)
             copy, turn = evaluated(model)
             with turn:
-                output = mapped(call(copy, bare(batch)), lambda each: _array(each, model))
+                output = mapped(apart(call, copy, bare(batch)), lambda each: _array(each, model))
             found.append(output)
     return joined(found, "predict", f"outputs of one shape from {type(model).__name__}")
 

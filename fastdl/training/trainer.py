@@ -16,6 +16,7 @@ from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows, in_memory
 from fastdl.data.nested import bare
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
+from fastdl.graph.value import apart
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
@@ -225,7 +226,8 @@ class Trainer(Running):
             (20, True)
         """
         with self._running():
-            return self._fit(
+            return apart(
+                self._fit,
                 x,
                 y,
                 epochs,
@@ -341,7 +343,7 @@ class Trainer(Running):
         from fastdl.training.single_step import single_step
 
         with self._running():
-            return single_step(self, x, y, self.criterion if loss is None else loss)
+            return apart(single_step, self, x, y, self.criterion if loss is None else loss)
 
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model itself is not changed.
@@ -360,7 +362,7 @@ class Trainer(Running):
         """
         rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate")
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
-        return self.judge(outputs(self.model, rows, batch_size), truth)
+        return apart(self.judge, outputs(self.model, rows, batch_size), truth)
 
     def predict(self, x: ArrayLike, batch_size: int = 1024) -> Array:
         """The model's outputs for x, in evaluation mode: see `fastdl.training.inference.predict`."""

@@ -13,6 +13,7 @@ from fastdl import Trainer, nn, optim
 from fastdl._kernels.access import Access
 from fastdl.callbacks import Callback
 from fastdl.training.graph_engine import GraphEngine
+from fastdl.training.inference import predict
 
 TIMEOUT = 60
 ROWS = np.random.default_rng(0).standard_normal((20, 6))
@@ -191,6 +192,29 @@ def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere(around):
     ran, wanted = [], around(Written())(ROWS)
     np.testing.assert_array_equal(Acting(run).eval()(ROWS), Acting().eval()(ROWS))
     assert len(ran) == 2
+
+
+WITHIN = {
+    "predict": lambda model: predict(model, ROWS),
+    "evaluate": lambda model: [*trainer_of(model).evaluate(ROWS, ROWS).values()],
+    "fit": lambda model: trainer_of(model).fit(ROWS, ROWS, epochs=2, batch_size=7, seed=0)["loss"],
+    "summary": lambda model: str(model.summary(6)),
+}
+
+
+@pytest.mark.parametrize("around", [lambda model: predict(model, ROWS), lambda model: model.eval()(ROWS)])
+@pytest.mark.parametrize("what", WITHIN.values(), ids=WITHIN)
+def test_whole_works_on_a_model_amid_its_own_trace_are_no_part_of_it(what, around):
+    def within():
+        if not started:
+            started.append(1)
+            found.append(what(model))
+
+    started, found = [], []
+    twin, model = Acting(), Acting(within)
+    wanted = what(twin)
+    np.testing.assert_array_equal(around(model), around(twin))
+    assert np.array_equal(*found, wanted)
 
 
 def test_a_pullback_by_several_threads_at_once():
