@@ -61,8 +61,7 @@ def _(module: nn.Linear, x: Array, gradients: dict[int, Array]) -> tuple[Array, 
         gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
         gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
         gx = np.zeros_like(x)
-        linear.linear_backward_weight(gy, x, True, gW, gb)
-        linear.linear_backward_input(gy, W, gx)
+        linear.linear_backward(gy, x, W, True, gx, gW, gb)
         return gx
 
     return y, backward
@@ -94,8 +93,7 @@ def _(module: _Convolution, x: Array, gradients: dict[int, Array]) -> tuple[Arra
         gW = gradients.setdefault(id(module.weight), np.zeros_like(W))
         gb = None if b is None else gradients.setdefault(id(module.bias), np.zeros_like(b))
         gx = np.zeros_like(x)
-        conv.conv_backward_weight(image(gy), image(x), *geometry, True, image(gW), gb)
-        conv.conv_backward_input(image(gy), image(W), *geometry, image(gx))
+        conv.conv_backward(image(gy), image(x), image(W), *geometry, True, image(gx), image(gW), gb)
         return gx
 
     return y, backward

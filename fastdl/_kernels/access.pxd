@@ -8,8 +8,6 @@ cdef class Access:
     cdef readonly Entries entries
     cdef object kept
 
-# Whether anyone has a turn or waits for one: only then need a call that keeps the GIL ask for one.
-cdef bint anyone() noexcept
 # Wait for a turn and take it; give it back. Python code may run while this waits.
 cdef int enter(Access access) except -1
 cdef int leave(Access access) except -1

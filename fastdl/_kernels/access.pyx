@@ -72,13 +72,9 @@ cdef class Turn:
     cdef bint active
 
 
-cdef bint anyone() noexcept:
-    return PyList_GET_SIZE(turns) > 0
-
-
 def busy() -> bool:
-    """Tell whether anyone has a turn: who changes one array in one go need not ask for a turn otherwise."""
-    return anyone()
+    """Tell whether anyone has a turn: who changes one array in one go, and keeps the GIL, need not ask for a turn otherwise."""
+    return PyList_GET_SIZE(turns) > 0
 
 
 def has_turn() -> bool:

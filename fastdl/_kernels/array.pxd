@@ -22,3 +22,7 @@ cdef void* scratch_for(Py_ssize_t size) except? NULL
 cdef Block take_scratch() noexcept
 cdef void* scratch_in(Block* block, Py_ssize_t size) except? NULL
 cdef void give_scratch(Block block) noexcept
+
+# An array as kernels take it, see `ready`; the gradient of an output of this shape and dtype.
+cdef cnp.ndarray as_ready(array, dtype, owner, name)
+cdef cnp.ndarray ready_gradient_of(array, tuple shape, dtype, owner)

@@ -2,17 +2,19 @@
 
 cimport numpy as cnp
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 from fastdl._kernels.threads cimport follow_threads
 
 import numpy as np
 
-from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.validation import is_masked, refuse_special
 
 cnp.import_array()
 
 cdef extern from "numpy/arrayobject.h":
+    bint PyArray_SAMESHAPE(cnp.ndarray one, cnp.ndarray other)
     cnp.ndarray view_of "PyArray_View"(cnp.ndarray array, void* dtype, void* kind)
 
 cdef extern from "scratch.hpp" namespace "fastdl" nogil:
@@ -61,6 +63,11 @@ def ready(array, dtype: np.dtype[Any] | None, owner, name: str = "x") -> Array:
     Any layout is copied into that form, and a NumPy scalar is an array without axes; another dtype, a masked array, or what is
     neither, is a TypeError that names the owner (a module, or a string) and the argument, and says what to write.
     """
+    return as_ready(array, dtype, owner, name)
+
+
+cdef cnp.ndarray as_ready(array, dtype, owner, name):
+    """See ready."""
     cdef int kind
     follow_threads()
     if is_plain(array):
@@ -68,21 +75,34 @@ def ready(array, dtype: np.dtype[Any] | None, owner, name: str = "x") -> Array:
         if (<cnp.dtype>dtype).num == kind if dtype is not None else (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64):
             return contiguous(array)
     elif isinstance(array, np.generic):
-        return ready(np.asarray(array), dtype, owner, name)
+        return as_ready(np.asarray(array), dtype, owner, name)
     raise refusal(array, dtype, owner, name)
 
 
 def ready_gradient(array, cnp.ndarray like not None, owner) -> Array:
     """Return the gradient as a kernel takes it: as `ready` does, and of the dtype and shape of `like`."""
-    cdef cnp.ndarray gradient = ready(array, like.dtype, owner, "grad_output")
-    cdef int axis, axes = cnp.PyArray_NDIM(like)
-    cdef bint same = cnp.PyArray_NDIM(gradient) == axes
-    for axis in range(axes):
-        same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(like, axis)
-    if not same:
-        from fastdl.messages import shown
-        raise InvalidValueError(shown(owner), f"a gradient of shape {np.shape(like)}", np.shape(gradient))
+    cdef cnp.ndarray gradient = as_ready(array, like.dtype, owner, "grad_output")
+    if not PyArray_SAMESHAPE(gradient, like):
+        raise of_other_shape(owner, np.shape(like), np.shape(gradient))
     return gradient
+
+
+cdef cnp.ndarray ready_gradient_of(array, tuple shape, dtype, owner):
+    """The gradient as a kernel takes it, of this shape and dtype."""
+    cdef cnp.ndarray gradient = as_ready(array, dtype, owner, "grad_output")
+    cdef int axis, axes = len(shape)
+    cdef bint same = cnp.PyArray_NDIM(gradient) == axes
+    if same:
+        for axis in range(axes):
+            same = same and cnp.PyArray_DIM(gradient, axis) == <Py_ssize_t>shape[axis]
+    if not same:
+        raise of_other_shape(owner, shape, np.shape(gradient))
+    return gradient
+
+
+cdef of_other_shape(owner, wanted, got):
+    from fastdl.messages import shown
+    return InvalidValueError(shown(owner), f"a gradient of shape {wanted}", got)
 
 
 cdef refusal(array, dtype, owner, name):
@@ -108,19 +128,28 @@ def empty(tuple shape not None, cnp.dtype dtype not None) -> Array:
     return cnp.PyArray_EMPTY(n, dims, dtype.num, 0)
 
 
-def empty_rows(cnp.ndarray array not None, Py_ssize_t width) -> Array:
-    """Return an uninitialized C-contiguous array of the same dtype and shape, but for a last axis of this width."""
+def rows_through(x, cnp.ndarray W not None, owner) -> tuple[Array, Array]:
+    """Return x (..., in) as `ready` does, for a matrix W (out, in), and an uninitialized array (..., out)."""
+    cdef cnp.ndarray rows = as_ready(x, W.dtype, owner, "x")
     cdef cnp.npy_intp dims[64]
-    cdef int i, n = cnp.PyArray_NDIM(array)
-    for i in range(n - 1):
-        dims[i] = cnp.PyArray_DIM(array, i)
-    dims[n - 1] = width
-    return cnp.PyArray_EMPTY(n, dims, cnp.PyArray_TYPE(array), 0)
+    cdef int axis, last = cnp.PyArray_NDIM(rows) - 1
+    if last < 0 or cnp.PyArray_DIM(rows, last) != cnp.PyArray_DIM(W, 1):
+        from fastdl.messages import shown
+        raise InvalidShapeError(shown(owner), f"input of shape (..., {cnp.PyArray_DIM(W, 1)})", np.shape(rows))
+    for axis in range(last):
+        dims[axis] = cnp.PyArray_DIM(rows, axis)
+    dims[last] = cnp.PyArray_DIM(W, 0)
+    return rows, cnp.PyArray_EMPTY(last + 1, dims, cnp.PyArray_TYPE(rows), 0)
 
 
 def empty_like(cnp.ndarray array not None) -> Array:
     """Return an uninitialized C-contiguous array of the same shape and dtype."""
     return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array), 0)
+
+
+def clear(cnp.ndarray array not None):
+    """Set an array of a parameter's kind to zeros; no other thread runs meanwhile that wants the interpreter's lock."""
+    memset(cnp.PyArray_DATA(array), 0, cnp.PyArray_NBYTES(array))
 
 
 def count_targets(cnp.ndarray target not None, int64_t classes, int64_t ignored) -> tuple[int, int]:

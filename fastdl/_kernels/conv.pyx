@@ -322,46 +322,24 @@ def conv_forward(
         untyped(scratch))
 
 
-def conv_backward_input(
-    cnp.ndarray gy not None, cnp.ndarray W not None, tuple stride not None, tuple padding not None, tuple dilation not None,
-    Py_ssize_t groups, cnp.ndarray gx not None,
+def conv_backward(
+    cnp.ndarray gy not None, cnp.ndarray x not None, cnp.ndarray W not None, tuple stride not None, tuple padding not None,
+    tuple dilation not None, Py_ssize_t groups, bint accumulate, cnp.ndarray gx, cnp.ndarray gW, cnp.ndarray gb,
 ):
-    """gx: each pixel of x gathers gy from where it was read."""
-    cdef Convolution s = described(gx, W, gy, stride, padding, dilation, groups)
+    """gW = gy times the patches of x [+ gW], gb = the sum of gy over images and pixels [+ gb], gx; each may be None.
+
+    Each pixel of gx gathers gy from where it was read.
+    """
+    cdef Convolution s = described(x, W, gy, stride, padding, dilation, groups)
     cdef void* scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
-    dispatch(
-        floats(gy), conv_backward_input_kernel[float], conv_backward_input_kernel[double], data(gy), data(W), s, data(gx),
-        untyped(scratch))
-
-
-def conv_backward_weight(
-    cnp.ndarray gy not None, cnp.ndarray x not None, tuple stride not None, tuple padding not None, tuple dilation not None,
-    Py_ssize_t groups, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
-):
-    """gW = gy times the patches of x [+ gW], gb = the sum of gy over images and pixels [+ gb]; either may be None."""
-    cdef Convolution s
-    cdef void* scratch
-    if gW is None and gb is None:
-        return
-    if gW is not None:
-        s = described(x, gW, gy, stride, padding, dilation, groups)
-    else:
-        s = without_kernel(x, gy, groups)
-    scratch = memory_for(s, cnp.PyArray_ITEMSIZE(gy))
-    dispatch(
-        floats(gy), conv_backward_weight_kernel[float], conv_backward_weight_kernel[double], data(gy), data(x), s, accumulate,
-        data(gW), data(gb), untyped(scratch))
-
-
-cdef Convolution without_kernel(cnp.ndarray x, cnp.ndarray gy, Py_ssize_t groups):
-    """What the sum of gy needs to know."""
-    cdef Convolution s
-    s.N, s.C, s.H, s.W = x.shape[0], x.shape[1], rows(x), columns(x)
-    s.O, s.OH, s.OW = gy.shape[1], rows(gy), columns(gy)
-    s.KH = s.KW = s.SH = s.SW = s.DH = s.DW = 1
-    s.PH = s.PW = 0
-    s.G = groups
-    return s
+    if gW is not None or gb is not None:
+        dispatch(
+            floats(gy), conv_backward_weight_kernel[float], conv_backward_weight_kernel[double], data(gy), data(x), s, accumulate,
+            data(gW), data(gb), untyped(scratch))
+    if gx is not None:
+        dispatch(
+            floats(gy), conv_backward_input_kernel[float], conv_backward_input_kernel[double], data(gy), data(W), s, data(gx),
+            untyped(scratch))
 
 
 def _attributes(dict fields):

@@ -11,6 +11,14 @@ cdef extern from *:
     bint fastdl_traces
 
 
+cdef bint keeps() noexcept nogil:
+    return fastdl_keeps
+
+
+cdef bint traces() noexcept nogil:
+    return fastdl_traces
+
+
 cdef class Mode:
     """The settings, as attributes."""
 
@@ -23,11 +31,6 @@ cdef class Mode:
     def enabled(self, bint value):
         global fastdl_keeps
         fastdl_keeps = value
-
-    @property
-    def state(self) -> int:
-        """1 where forward keeps what backward needs, and 2 more in traced code: what each call of a layer asks, in one."""
-        return fastdl_keeps + 2 * fastdl_traces
 
     @property
     def traces(self):

@@ -99,24 +99,16 @@ def linear_forward(cnp.ndarray x not None, cnp.ndarray W not None, cnp.ndarray b
         data(y), untyped(scratch))
 
 
-def linear_backward_input(cnp.ndarray gy not None, cnp.ndarray W not None, cnp.ndarray gx not None):
-    """gx = gy W"""
-    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(gy) // O
-    cdef void* scratch = scratch_for(gemm_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(gy))
-    dispatch(
-        floats(gy), linear_backward_input_kernel[float], linear_backward_input_kernel[double], data(gy), data(W), N, I, O,
-        data(gx), untyped(scratch))
-
-
-def linear_backward_weight(
-    cnp.ndarray gy not None, cnp.ndarray x not None, bint accumulate, cnp.ndarray gW, cnp.ndarray gb,
+def linear_backward(
+    cnp.ndarray gy not None, cnp.ndarray x not None, cnp.ndarray W not None, bint accumulate, cnp.ndarray gx, cnp.ndarray gW,
+    cnp.ndarray gb,
 ):
-    """gW = gy^T x [+ gW] and gb = the sum of gy's rows [+ gb]; either may be None."""
-    cdef Py_ssize_t O = gy.shape[gy.ndim - 1], I = x.shape[x.ndim - 1], N = cnp.PyArray_SIZE(x) // I
-    cdef void* scratch = scratch_for(gemm_scratch(O, I, N) * cnp.PyArray_ITEMSIZE(x))
+    """gx = gy W, gW = gy^T x [+ gW], gb = the sum of gy's rows [+ gb]; each may be None."""
+    cdef Py_ssize_t O = W.shape[0], I = W.shape[1], N = cnp.PyArray_SIZE(x) // I
+    cdef void* scratch = scratch_for(linear_scratch(N, I, O) * cnp.PyArray_ITEMSIZE(x))
     dispatch(
-        floats(x), linear_backward_weight_kernel[float], linear_backward_weight_kernel[double], data(gy), data(x), N, I, O,
-        accumulate, data(gW), data(gb), untyped(scratch))
+        floats(x), linear_backward_kernel[float], linear_backward_kernel[double], data(gy), data(x), data(W), N, I, O, accumulate,
+        data(gW), data(gb), data(gx), untyped(scratch))
 
 
 # Rows of a sample, inputs, outputs.

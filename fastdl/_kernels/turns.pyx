@@ -1,12 +1,13 @@
-"""A layer's kernels, each called in a turn where other threads have one: what it reads and writes stays whole while it runs.
+"""A layer's kernels, each called in a turn: what it reads and writes stays whole while it runs.
 
-No Python code runs between the look at other threads' turns, or at the parameters, and the kernel's end.
+No Python code of this thread runs between the look at the parameters and the kernel's end, but other threads may: a kernel's loops
+over threads give the interpreter's lock back while they run.
 """
 
 cimport numpy as cnp
 from libc.string cimport memset
 
-from fastdl._kernels.access cimport Access, anyone, enter, leave
+from fastdl._kernels.access cimport Access, enter, leave
 
 cnp.import_array()
 
@@ -15,73 +16,48 @@ cdef extern from "numpy/arrayobject.h":
 
 
 cdef class Turns:
-    """The turns of a layer's calls, and the attributes that they were made for.
+    """The turns of a layer's calls, which its kernels are called through.
 
     Args:
-        names, values: of these attributes.
         training, evaluation: what a forward reads and writes in either mode.
         backward: what a backward reads and writes.
     """
 
-    cdef tuple names, values
     cdef Access training, evaluation, backward
 
-    def __init__(
-        self, tuple names not None, tuple values not None, Access training not None, Access evaluation not None,
-        Access backward not None,
-    ):
-        self.names, self.values = names, values
+    def __init__(self, Access training not None, Access evaluation not None, Access backward not None):
         self.training, self.evaluation, self.backward = training, evaluation, backward
 
     def __reduce__(self):
         raise TypeError("Turns: expected to stay in its process, for it holds addresses; call the layer again")
 
+    def run(self, kernel, *arguments):
+        """Call a kernel that reads the layer's parameters and buffers."""
+        call_in_turn(self.evaluation, kernel, arguments)
 
-cdef Turns turns_of(layer):
-    """The layer's turns, made anew where its attributes are others."""
-    cdef Turns turns = layer._turns
-    cdef Py_ssize_t i
-    if turns is not None:
-        for i in range(len(turns.names)):
-            if getattr(layer, turns.names[i]) is not turns.values[i]:
-                break
-        else:
-            return turns
-    turns = layer._turns = layer._make_turns()
-    return turns
+    def run_training(self, kernel, *arguments):
+        """Call a kernel that reads the layer's parameters and moves its buffers."""
+        call_in_turn(self.training, kernel, arguments)
+
+    def run_backward(self, layer, kernel, tuple before not None, tuple after not None, bint with_parameters, W, b):
+        """Call kernel(*before, accumulate, *after, gW, gb) with the gradients of weight and bias, if `with_parameters`.
+
+        Either is None where the parameter is missing or frozen. W and b are the arrays that the layer has read of the two.
+        """
+        enter(self.backward)
+        try:
+            call_backward(layer, kernel, before, after, with_parameters, W, b)
+        finally:
+            leave(self.backward)
 
 
-def run(layer, kernel, *arguments):
-    """Call a kernel that reads a layer's parameters and, in training, moves its buffers."""
-    cdef Turns turns
-    cdef Access access
-    if not anyone():
-        kernel(*arguments)
-        return
-    turns = turns_of(layer)
-    access = turns.training if layer.training else turns.evaluation
+cdef int call_in_turn(Access access, kernel, tuple arguments) except -1:
     enter(access)
     try:
         kernel(*arguments)
     finally:
         leave(access)
-
-
-def run_backward(layer, kernel, tuple before not None, tuple after not None, bint with_parameters, W, b):
-    """Call kernel(*before, accumulate, *after, gW, gb) with the gradients of a layer's weight and bias, if `with_parameters`.
-
-    Either is None where the parameter is missing or frozen. W and b are the arrays that the layer has read of the two.
-    """
-    cdef Access access
-    if not anyone():
-        call_backward(layer, kernel, before, after, with_parameters, W, b)
-        return
-    access = turns_of(layer).backward
-    enter(access)
-    try:
-        call_backward(layer, kernel, before, after, with_parameters, W, b)
-    finally:
-        leave(access)
+    return 0
 
 
 cdef int call_backward(layer, kernel, tuple before, tuple after, bint with_parameters, W, b) except -1:

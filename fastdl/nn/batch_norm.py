@@ -11,7 +11,6 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
-from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
@@ -117,9 +116,10 @@ class _BatchNorm(Normalization):
                 running_mean = running_var = batches = None
             momentum = -1.0 if self.momentum is None else self.momentum
             running = running_mean, running_var, batches
-            run(self, batch_norm_forward, x, W, b, self.eps, momentum, *running, mean, inverse, y)
+            run = self._turns.run_training if self.training else self._turns.run
+            run(batch_norm_forward, x, W, b, self.eps, momentum, *running, mean, inverse, y)
         else:
-            run(self, batch_norm_evaluate, x, W, b, running_mean, running_var, self.eps, mean, inverse, y)
+            self._turns.run(batch_norm_evaluate, x, W, b, running_mean, running_var, self.eps, mean, inverse, y)
         return y, (x, mean, inverse, by_batch)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -156,7 +156,7 @@ class _BatchNorm(Normalization):
         gy = self._checked(grad_output, x)
         gx = empty_like(x) if with_input else None
         read = gy, x, W, mean, inverse, by_batch
-        run_backward(self, batch_norm_backward, read, (gx,), with_parameters, W, b)
+        self._turns.run_backward(self, batch_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
 
     def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl._kernels.access import Access, busy
+from fastdl._kernels.access import Access
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.value import current, mode, traced_into
@@ -78,7 +77,7 @@ class Buffer(TracedOperators):
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
-        with Access(writes=[self]) if busy() else nullcontext():
+        with Access(writes=[self]):
             copy_into(self._data, value, f"{type(self).__name__}.data")
             self._written()
 

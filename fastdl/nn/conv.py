@@ -8,9 +8,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import empty, empty_like, ready
-from fastdl._kernels.conv import conv_backward_input, conv_backward_weight, conv_forward
-from fastdl._kernels.turns import run
+from fastdl._kernels.array import empty, ready
+from fastdl._kernels.conv import conv_backward, conv_forward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.initializer import Initializer
@@ -54,7 +53,7 @@ class _Convolution(Weighted):
     """A convolution over the axes behind the channels; to the kernels an image has two."""
 
     _axes: ClassVar[str]
-    _backward_weight = staticmethod(conv_backward_weight)
+    _backward_kernel = staticmethod(conv_backward)
 
     def __init__(
         self,
@@ -138,7 +137,7 @@ class _Convolution(Weighted):
         x = ready(x, W.dtype, self)
         y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
         geometry = sizes.geometry()
-        run(self, conv_forward, x, W, b, *geometry, y)
+        self._turns.run(conv_forward, x, W, b, *geometry, y)
         return y, (x, y.shape, W, geometry)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -151,15 +150,6 @@ class _Convolution(Weighted):
         geometry = {"N": 0, "C": C, "H": H, "W": W, "O": O, "KH": KH, "KW": KW, "OH": OH, "OW": OW, "G": groups}
         geometry |= {"SH": SH, "SW": SW, "PH": PH, "PW": PW, "DH": DH, "DW": DW}
         return plan.add("conv", self, x, shape, parameters=self._parameters_of_plan(), **geometry)
-
-    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
-        """Add to the gradients of W and b; the gradient with respect to x."""
-        x, gy, W, geometry = self._add_gradients(saved, grad_output, with_parameters)
-        if not with_input:
-            return None
-        gx = empty_like(x)
-        run(self, conv_backward_input, gy, W, *geometry, gx)
-        return gx
 
     def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
         """A sum over the kernel's places, each a product of its weights and the pixels that it meets."""

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from fastdl._kernels import layer_call
 from fastdl._kernels.access import Access
-from fastdl._kernels.array import ready
 from fastdl._kernels.turns import Turns
-from fastdl.errors import InvalidStateError, InvalidValueError
+from fastdl.errors import InvalidStateError
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
@@ -35,7 +32,7 @@ class Layer(Module):
     _held: ClassVar[tuple[str, ...]] = ()
     # What the latest forward saved, until a backward has used it.
     _kept: Any = None
-    _turns: Turns | None = None
+    _turns: Turns
     # The module whose buffers a copy shares, in a tuple, for it is no part of the copy: turns at buffers are by module.
     _origin: tuple[Module, ...] = ()
     _forward: ClassVar[Callable[..., tuple[Any, Any]]]
@@ -52,7 +49,14 @@ class Layer(Module):
         if own_backward and _depth(cls, "backward") < _depth(cls, "backward_parameters"):
             cls.backward_parameters = Module.backward_parameters
 
-    def __call__(self, x: Any, *inputs: Any, **named: Any) -> Any:
+    __call__ = layer_call.call
+    forward = layer_call.forward
+    backward = layer_call.backward
+    backward_parameters = layer_call.backward_parameters
+    _gradient = layer_call.gradient
+
+    def _call(self, x: Any, *inputs: Any, **named: Any) -> Any:
+        """A call that is not of one array alone."""
         if type(x) is not Value and not inputs and not named:
             return self.forward(x)
         return self._call_traced((x, *inputs), named)
@@ -63,10 +67,9 @@ class Layer(Module):
 
         return layer(self, *inputs, **named)
 
-    def forward(self, x: Any) -> Any:
-        """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
-        state = mode.state
-        if state > 1 and (y := self._of_constant(x)) is not None:
+    def _forward_any(self, x: Any) -> Any:
+        """`forward` in traced code, or of what is no array."""
+        if mode.traces and (y := self._of_constant(x)) is not None:
             return y
         try:
             y, saved = self._forward(x)
@@ -75,35 +78,9 @@ class Layer(Module):
             if type(value) is Value:
                 return self._call_traced((value,), {})
             raise
-        if state & 1:
+        if mode.enabled:
             self._kept = saved
         return y
-
-    def backward(self, grad_output: Any) -> Any:
-        """Return the gradient with respect to the latest forward's input; add to the parameters' gradients.
-
-        Each forward serves one backward. A gradient that is refused leaves it.
-        """
-        return self._use_kept(grad_output, True)
-
-    def backward_parameters(self, grad_output: Any) -> None:
-        """Add to the parameters' gradients, as backward does, without computing the input's."""
-        self._use_kept(grad_output, False)
-
-    def _use_kept(self, grad_output: Any, with_input: bool) -> Any:
-        """The gradient of the latest forward, which is used up unless the gradient is refused."""
-        saved = self._kept
-        if saved is None:
-            raise self._without_forward()
-        try:
-            gx = self._backward(saved, grad_output, with_input, True)
-        except (TypeError, ValueError):
-            raise
-        except BaseException:
-            self._kept = None
-            raise
-        self._kept = None
-        return gx
 
     def _without_forward(self) -> InvalidStateError:
         """The error of a backward that no forward came before."""
@@ -118,23 +95,15 @@ class Layer(Module):
         """The error of a backward amid which the parameters have moved."""
         return RuntimeError(f"{shown(self)}: weights became others in the midst of a backward; call the model again")
 
-    def _gradient(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The gradient with respect to the output as kernels take it."""
-        gy = ready(grad_output, dtype, self, "grad_output")
-        if gy.shape != shape:
-            raise InvalidValueError(shown(self), f"a gradient of shape {shape}", gy.shape)
-        return gy
-
     def _make_turns(self) -> Turns:
         """The turns of the layer's calls, for the parameters that it has now."""
-        values = tuple(getattr(self, name) for name in self._held)
-        parameters = [each for each in values if each is not None]
+        parameters = [each for name in self._held if (each := getattr(self, name)) is not None]
         buffered = self._origin or (self,) if self._buffer_names else ()
         evaluation = training = Access(reads=[*parameters, *buffered])
         if buffered:
             training = Access(reads=parameters, writes=buffered)
         backward = Access(reads=parameters, writes_gradients=parameters)
-        return Turns(self._held, values, training, evaluation, backward)
+        return Turns(training, evaluation, backward)
 
     def extra_repr(self) -> str:
         """Return the constructor's arguments; nothing where modules follow that spell them."""

@@ -10,7 +10,6 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
-from fastdl._kernels.turns import run, run_backward
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import Normalization
@@ -87,7 +86,7 @@ class LayerNorm(Normalization):
         n = prod(shape)
         N = x.size // n
         mean, inverse, y = empty((N,), x.dtype), empty((N,), x.dtype), empty_like(x)
-        run(self, layer_norm_forward, x.reshape(N, n), W, b, self.eps, mean, inverse, y)
+        self._turns.run(layer_norm_forward, x.reshape(N, n), W, b, self.eps, mean, inverse, y)
         return y, (x, mean, inverse)
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -116,7 +115,7 @@ class LayerNorm(Normalization):
         gy = self._checked(grad_output, x)
         gx = empty_like(x) if with_input else None
         read = gy, x.reshape(len(mean), prod(shape)), W, mean, inverse
-        run_backward(self, layer_norm_backward, read, (gx,), with_parameters, W, b)
+        self._turns.run_backward(self, layer_norm_backward, read, (gx,), with_parameters, W, b)
         return gx
 
     def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:

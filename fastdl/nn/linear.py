@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import empty_like, empty_rows, ready
-from fastdl._kernels.linear import linear_backward_input, linear_backward_weight, linear_forward
-from fastdl._kernels.turns import run
-from fastdl.errors import InvalidShapeError
+from fastdl._kernels.array import rows_through
+from fastdl._kernels.linear import linear_backward, linear_forward
 from fastdl.messages import shown
 from fastdl.nn.initializer import Initializer
 from fastdl.nn.weighted import Weighted
@@ -45,7 +43,7 @@ class Linear(Weighted):
     Source: torch.nn.Linear.
     """
 
-    _backward_weight = staticmethod(linear_backward_weight)
+    _backward_kernel = staticmethod(linear_backward)
 
     def __init__(
         self,
@@ -71,13 +69,9 @@ class Linear(Weighted):
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """x W^T + b."""
-        O, I = shape = self.out_features, self.in_features
-        W, b = self._weights(shape)
-        x = ready(x, W.dtype, self)
-        if not x.ndim or x.shape[-1] != I:
-            raise InvalidShapeError(shown(self), f"input of shape (..., {I})", x.shape)
-        y = empty_rows(x, O)
-        run(self, linear_forward, x, W, b, y)
+        W, b = self._weights((self.out_features, self.in_features))
+        x, y = rows_through(x, W, self)
+        self._turns.run(linear_forward, x, W, b, y)
         return y, (x, y.shape, W, ())
 
     def _plan(self, plan: Any, x: Any) -> Any:
@@ -86,15 +80,6 @@ class Linear(Weighted):
             raise plan.refusal(f"{shown(self)} runs over the samples")
         parameters = self._parameters_of_plan()
         return plan.add("linear", self, x, (*lead, O), parameters=parameters, rows=prod(lead), I=I, O=O)
-
-    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
-        """Add to the gradients of W and b; gx = gy W."""
-        x, gy, W, _ = self._add_gradients(saved, grad_output, with_parameters)
-        if not with_input:
-            return None
-        gx = empty_like(x)
-        run(self, linear_backward_input, gy, W, gx)
-        return gx
 
     def _formula(self, node: Any, x: Any, W: Any, b: Any) -> Any:
         y: Any = np.matmul(x, np.transpose(W))

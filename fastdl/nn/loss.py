@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl._kernels import layer_call
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.casting import cast
@@ -61,8 +63,9 @@ class Loss(Layer):
 
         return weighed_gradient(lambda traced: self.function(traced, target), output)
 
-    def __call__(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self.forward(output, target)
+    __call__ = layer_call.loss_call  # pyright: ignore[reportAssignmentType]
+    forward = layer_call.loss_forward  # pyright: ignore[reportAssignmentType]
+    backward: ClassVar[Callable[..., NDArray[Any]]] = layer_call.loss_backward
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """The reduced loss of traced values; losses that are not reduced for reduction "none"."""
@@ -98,8 +101,8 @@ class Loss(Layer):
             return total
         return total / (losses.size if self.reduction == "mean" else losses.shape[0])
 
-    def forward(self, output: NDArray[Any], target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Return the loss as a float, or for reduction "none" as an array."""
+    def _forward_any(self, output: Any, target: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`forward` of what are not two arrays."""
         if type(output) is Value or type(target) is Value:
             return self._apply(output, target)
         try:
@@ -111,13 +114,6 @@ class Loss(Layer):
         if mode.enabled:
             self._kept = saved
         return loss
-
-    def backward(self, grad_output: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return the gradient with respect to output.
-
-        grad_output, for reduction "none", weighs each loss; without it, they are summed.
-        """
-        return self._use_kept(grad_output, True)
 
     def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         output = ready(output, None, self, "output")
@@ -186,18 +182,18 @@ class _Elementwise(Loss):
             raise InvalidValueError(shown(self), "output and target of one shape", f"{x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
-        saved = x, t, weight, pos_weight
         if self.reduction == "none":
             y = empty_like(x)
             loss_forward(x, t, weight, pos_weight, self.kind, self._delta, y)
-            return y, saved
-        return loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * self._factor(x.shape), saved
+            return y, (x, t, weight, pos_weight, 1.0)
+        factor = self._factor(x.shape)
+        loss = loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * factor
+        return loss, (x, t, weight, pos_weight, factor)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
-        x, t, weight, pos_weight = saved
+        x, t, weight, pos_weight, factor = saved
         gx = empty_like(x)
         if grad_output is None:
-            factor = 1.0 if self.reduction == "none" else self._factor(x.shape)
             loss_backward(x, t, weight, pos_weight, self.kind, self._delta, factor, gx)
         else:
             gradient = self._weight_of_each(grad_output, x.shape, x.dtype)

@@ -63,7 +63,11 @@ class Normalization(Layer):
                 )
             if not array.flags.carray:
                 raise InvalidValueError(shown(self), f"a contiguous, writeable {name}", hint=f"write {name}.copy()")
-        self._fitting, self._dtype = (size, W, b, *buffers), dtype
+        self._dtype, self._turns = (
+            dtype,
+            self._make_turns(),
+        )  # first: another thread takes them as soon as the arrays fit
+        self._fitting = size, W, b, *buffers
 
     def _checked(self, grad_output: Array, x: Array) -> Array:
         if self._dtype is not None and self._dtype != x.dtype:

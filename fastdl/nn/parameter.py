@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels.access import Access, Entries, busy
+from fastdl._kernels.array import clear
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.value import current, mode, traced_into
@@ -123,7 +124,7 @@ class Parameter(TracedOperators):
     def zero_grad(self) -> None:
         """Set the gradient to zeros, in place."""
         with Access(writes_gradients=[self]) if busy() else nullcontext():
-            self._grad.fill(0)
+            clear(self._grad)
             self._forgotten = False
 
     def astype(self, dtype: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.turns import run_backward
+from fastdl._kernels.array import empty_like
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn import init
@@ -32,8 +32,8 @@ class Weighted(Layer):
 
     weight: Parameter
     bias: Parameter | None
-    # The kernel of both gradients: (gy, x, *geometry, accumulate, gW, gb).
-    _backward_weight: Callable[..., None]
+    # The kernel of all gradients: (gy, x, W, *geometry, accumulate, gx, gW, gb).
+    _backward_kernel: Callable[..., None]
     # The arrays of weight and bias that the kernels have last been given, and the weight's shape: a user may assign others.
     _fitting: tuple[Any, Any, Any] = (None, None, None)
 
@@ -91,10 +91,8 @@ class Weighted(Layer):
             self._fit(W, b, shape)
         return W, b
 
-    def _add_gradients(
-        self, saved: Any, grad_output: Any, with_parameters: bool
-    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Any]:
-        """Add to the gradients of W and b, if so; return x, gy, W and the forward's geometry."""
+    def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
+        """Add to the gradients of W and b; the gradient with respect to x."""
         x, shape, forward_W, geometry = saved
         W, b = self._weights(forward_W.shape)
         if W is not forward_W and x.dtype != W.dtype:
@@ -102,9 +100,9 @@ class Weighted(Layer):
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
         gy = self._gradient(grad_output, shape, x.dtype)
-        if with_parameters:
-            run_backward(self, self._backward_weight, (gy, x, *geometry), (), True, W, b)
-        return x, gy, W, geometry
+        gx = empty_like(x) if with_input else None
+        self._turns.run_backward(self, self._backward_kernel, (gy, x, W, *geometry), (gx,), with_parameters, W, b)
+        return gx
 
     def _fit(self, W: NDArray[Any], b: NDArray[Any] | None, shape: tuple[int, ...]) -> None:
         """Look at W and b, when they or the sizes are others than the latest time: anyone may assign another Parameter."""
@@ -114,6 +112,7 @@ class Weighted(Layer):
             raise InvalidValueError(
                 shown(self), f"a bias of {W.dtype} and shape {shape[:1]}", f"{b.dtype} and {b.shape}"
             )
+        self._turns = self._make_turns()  # first: another thread takes it as soon as the arrays fit
         self._fitting = W, b, shape
 
     def _parameters_of_plan(self) -> dict[str, Parameter | None]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access, Entries, busy
+from fastdl._kernels.array import clear
 from fastdl.casting import cast_into
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.instance import WithDictionary
@@ -228,9 +229,9 @@ class Optimizer(WithDictionary):
             self._look_again()
         if busy():
             with self._moving:
-                self._grad.fill(0)
+                clear(self._grad)
         else:
-            self._grad.fill(0)
+            clear(self._grad)
 
     def forget_gradients(self) -> None:
         """Let every gradient count as zeros without clearing its memory, which saves a pass where a backward follows.

@@ -38,7 +38,7 @@ def conv_forward(
         y[n, o, oh, ow] = total
 
 
-def conv_backward_input(
+def _input_gradient(
     gy: np.ndarray, W: np.ndarray, stride: Pair, padding: Pair, dilation: Pair, groups: int, gx: np.ndarray
 ) -> None:
     """gx[n, c, ih, iw] = sum of gy[n, o, oh, ow] W[o, c, kh, kw] over all that see it: (oh, kh), (ow, kw), o of its group."""
@@ -55,7 +55,7 @@ def conv_backward_input(
         gx[n, c, ih, iw] = total
 
 
-def conv_backward_weight(
+def _weight_gradients(
     gy: np.ndarray,
     x: np.ndarray,
     stride: Pair,
@@ -88,6 +88,25 @@ def conv_backward_weight(
             for n, oh, ow in product(range(N), range(OH), range(OW)):
                 total += gy[n, o, oh, ow]
             gb[o] = total
+
+
+def conv_backward(
+    gy: np.ndarray,
+    x: np.ndarray,
+    W: np.ndarray,
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
+    groups: int,
+    accumulate: bool,
+    gx: np.ndarray | None,
+    gW: np.ndarray | None,
+    gb: np.ndarray | None,
+) -> None:
+    """The gradients with respect to x, W and b, each of which may be None."""
+    if gx is not None:
+        _input_gradient(gy, W, stride, padding, dilation, groups, gx)
+    _weight_gradients(gy, x, stride, padding, dilation, groups, accumulate, gW, gb)
 
 
 def seen(

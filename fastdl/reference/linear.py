@@ -27,7 +27,7 @@ def linear_forward(x: np.ndarray, W: np.ndarray, b: np.ndarray | None, y: np.nda
             y[n, o] = total
 
 
-def linear_backward_input(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None:
+def _input_gradient(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None:
     """gx[n, i] = sum_o gy[n, o] W[o, i]."""
     gy, gx = rows(gy, gx)
     gy, W, gx = elements(gy, W, gx)
@@ -40,7 +40,7 @@ def linear_backward_input(gy: np.ndarray, W: np.ndarray, gx: np.ndarray) -> None
             gx[n, i] = total
 
 
-def linear_backward_weight(
+def _weight_gradients(
     gy: np.ndarray, x: np.ndarray, accumulate: bool, gW: np.ndarray | None, gb: np.ndarray | None
 ) -> None:
     """gW[o, i] = sum_n gy[n, o] x[n, i] and gb[o] = sum_n gy[n, o], added to what is there with `accumulate`."""
@@ -59,3 +59,18 @@ def linear_backward_weight(
             for n in range(N):
                 total += gy[n, o]
             gb[o] = total
+
+
+def linear_backward(
+    gy: np.ndarray,
+    x: np.ndarray,
+    W: np.ndarray,
+    accumulate: bool,
+    gx: np.ndarray | None,
+    gW: np.ndarray | None,
+    gb: np.ndarray | None,
+) -> None:
+    """The gradients with respect to x, W and b, each of which may be None."""
+    if gx is not None:
+        _input_gradient(gy, W, gx)
+    _weight_gradients(gy, x, accumulate, gW, gb)

@@ -52,8 +52,7 @@ def by_loops(g):
     x, W, _, gy, gW, gb = (np.ascontiguousarray(array) for array in g.arrays())
     y, gx = np.zeros_like(gy), np.zeros_like(x)
     naive.conv_forward(x, W, None, *g.options, y)
-    naive.conv_backward_input(gy, W, *g.options, gx)
-    naive.conv_backward_weight(gy, x, *g.options, False, gW, gb)
+    naive.conv_backward(gy, x, W, *g.options, False, gx, gW, gb)
     return y, gx, gW, gb
 
 
@@ -112,11 +111,12 @@ def agree(g, want, dtype, tolerance):
     y = unset(want_y, np.nan)
     run(conv.conv_forward, (near_x, near_W, near_b, *g.options), (y, want_y + b[:, None, None]))
     run(conv.conv_forward, (near_x, near_W, None, *g.options), (y, want_y))
-    run(conv.conv_backward_input, (near_gy, near_W, *g.options), (unset(x, np.nan), want_gx))
-    for_weight = near_gy, near_x, *g.options
+    given = near_gy, near_x, near_W, *g.options
+    gx = unset(x, np.nan), want_gx
     stored = (unset(gW, np.nan), want_gW), (unset(gb, np.nan), want_gb)
     added = (gW, gW + want_gW), (gb, gb + want_gb)
-    run(conv.conv_backward_weight, (*for_weight, False), *stored)
-    run(conv.conv_backward_weight, (*for_weight, True), *added)
-    run(conv.conv_backward_weight, (*for_weight, False), stored[0], nothing)
-    run(conv.conv_backward_weight, (*for_weight, True), nothing, added[1])
+    run(conv.conv_backward, (*given, False), gx, *stored)
+    run(conv.conv_backward, (*given, True), nothing, *added)
+    run(conv.conv_backward, (*given, False), gx, stored[0], nothing)
+    run(conv.conv_backward, (*given, True), gx, nothing, added[1])
+    run(conv.conv_backward, (*given, True), gx, nothing, nothing)

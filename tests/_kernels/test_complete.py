@@ -23,6 +23,7 @@ NO_KERNELS = {
     "grad_mode",
     "access",
     "turns",
+    "layer_call",
     "watch",
     "quiet",
     "instance",

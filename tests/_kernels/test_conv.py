@@ -136,17 +136,17 @@ def test_a_nan_reaches_the_windows_that_see_it_and_no_other(level, dtype, stride
     g = Geometry(2, 4, 6, (6, 35), (3, 3), stride, (1, 1), groups=2)
     x, W, b, gy, *_ = (array.astype(dtype) for array in g.arrays())
     x[1, 2, 3, 17] = gy[0, 4, 1, 20] = np.nan
-    for kernel, twin, inputs, shape in (
-        (conv.conv_forward, naive.conv_forward, (x, W, b), gy.shape),
-        (conv.conv_backward_input, naive.conv_backward_input, (gy, W), x.shape),
+    for name, inputs, rest, shape in (
+        ("conv_forward", (x, W, b, *g.options), (), gy.shape),
+        ("conv_backward", (gy, x, W, *g.options, False), (None, None), x.shape),
     ):
         got, want = np.zeros(shape, dtype), np.zeros(shape, dtype)
-        kernel(*inputs, *g.options, got)
-        twin(*inputs, *g.options, want)
+        getattr(conv, name)(*inputs, got, *rest)
+        getattr(naive, name)(*inputs, want, *rest)
         assert np.isnan(want).any()
         np.testing.assert_array_equal(np.isnan(got), np.isnan(want))
     gW, gb = np.zeros_like(W), np.zeros_like(b)
-    conv.conv_backward_weight(gy, x, *g.options, False, gW, gb)
+    conv.conv_backward(gy, x, W, *g.options, False, None, gW, gb)
     np.testing.assert_array_equal(np.isnan(gb), np.arange(6) == 4)
     np.testing.assert_array_equal(np.isnan(gW).all(axis=(1, 2, 3)), np.arange(6) == 4)
     assert not np.isnan(gW[:3]).any()
@@ -176,8 +176,7 @@ def test_the_number_of_threads_changes_no_bit(level, dtype, threads, name):
         fastdl.set_num_threads(n)
         y, gx, gW, gb = (np.full_like(array, np.nan) for array in (gy, x, W, b))
         conv.conv_forward(x, W, b, *g.options, y)
-        conv.conv_backward_input(gy, W, *g.options, gx)
-        conv.conv_backward_weight(gy, x, *g.options, False, gW, gb)
+        conv.conv_backward(gy, x, W, *g.options, False, gx, gW, gb)
         results.append((y, gx, gW, gb))
     for other in results[1:]:
         for one, more in zip(results[0], other, strict=True):

@@ -31,7 +31,7 @@ def written(arguments):
     names = [each.arg for each in arguments.args]
     required = len(names) - len(arguments.defaults)
     found = [(name, place >= required) for place, name in enumerate(names)]
-    return found if arguments.vararg is None else [*found, (arguments.vararg.arg, False)]
+    return found + [(each.arg, False) for each in (arguments.vararg, arguments.kwarg) if each is not None]
 
 
 def is_public(name, value, module):

@@ -1,5 +1,7 @@
 """Parameters that are stepped, loaded, cast or replaced while other threads use the model: a call sees one whole set of them."""
 
+from textwrap import dedent
+
 import pytest
 
 PRELUDE = """
@@ -159,3 +161,41 @@ print(np.isfinite(y).all())
 """
     done = python(PRELUDE + code)
     assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+LAYERS = {
+    "Linear": "nn.Linear(500, 500, bias=False), np.ones((200, 500), 'f4')",
+    "Conv1d": "nn.Conv1d(32, 64, 3, bias=False), np.ones((32, 32, 202), 'f4')",
+    "Conv2d": "nn.Conv2d(8, 32, 3, bias=False), np.ones((8, 8, 48, 48), 'f4')",
+    "BatchNorm1d": "nn.BatchNorm1d(5000).eval(), np.ones((100, 5000), 'f4')",
+    "LayerNorm": "nn.LayerNorm((5000,), bias=False), np.arange(5000 * 100, dtype='f4').reshape(100, 5000) % 2 * 2 - 1",
+}
+
+
+@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
+def test_a_call_of_one_layer_sees_one_whole_set_of_weights(python, layer):
+    code = """
+    layer, x = LAYER
+    layer.weight.data = np.ones(layer.weight.shape)
+    unit = float(abs(layer(x)).max())
+    def uniform(y):
+        "Whether the output is that of weights which are all the same number, 1 to 4."
+        size = abs(y)
+        return size.min() == size.max() and round(float(size.max() / unit), 3) in (1, 2, 3, 4)
+    def use():
+        while not over.is_set():
+            if not uniform(layer(x)): failures.append("a mixture")
+    sys.setswitchinterval(1e-6)
+    optimizer = optim.SGD([layer.weight], lr=1.0)
+    threads = [threading.Thread(target=use) for _ in range(2)]
+    for thread in threads: thread.start()
+    for _ in range(150):
+        for gradient in (-1.0, -1.0, -1.0, 3.0):
+            layer.weight.grad = np.full(layer.weight.shape, gradient)
+            optimizer.step()
+    over.set()
+    for thread in threads: thread.join()
+    print(len(failures))
+    """
+    done = python(PRELUDE + dedent(code).replace("LAYER", layer, 1))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0\n", "")

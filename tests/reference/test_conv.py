@@ -65,22 +65,22 @@ def test_backward_is_the_derivative_and_accumulates(rng, geometry):
     def f():
         return (gy * returned(conv.conv_forward, x, W, b, *options, shape=gy.shape)).sum()
 
-    near(returned(conv.conv_backward_input, gy, W, *options, shape=x.shape), central_difference(f, x))
-    gW, gb = np.full(W.shape, 10.0), np.full(b.shape, 20.0)
-    conv.conv_backward_weight(gy, x, *options, True, gW, gb)
+    gx, gW, gb = np.full(x.shape, 7.0), np.full(W.shape, 10.0), np.full(b.shape, 20.0)
+    conv.conv_backward(gy, x, W, *options, True, gx, gW, gb)
+    near(gx, central_difference(f, x))
     near(gW - 10, central_difference(f, W))
     near(gb - 20, central_difference(f, b))
     stored, alone = np.full(W.shape, np.nan), np.full(b.shape, np.nan)
-    conv.conv_backward_weight(gy, x, *options, False, stored, None)
-    conv.conv_backward_weight(gy, x, *options, False, None, alone)
+    conv.conv_backward(gy, x, W, *options, False, None, stored, None)
+    conv.conv_backward(gy, x, W, *options, False, None, None, alone)
     close(stored, gW - 10)
     close(alone, gb - 20)
 
 
 def test_no_samples_give_zero_gradients():
-    x, gy = np.empty((0, 1, 3, 3)), np.empty((0, 2, 2, 2))
+    x, W, gy = np.empty((0, 1, 3, 3)), np.ones((2, 1, 2, 2)), np.empty((0, 2, 2, 2))
     gW, gb = np.full((2, 1, 2, 2), 7.0), np.full(2, 7.0)
-    conv.conv_backward_weight(gy, x, (1, 1), (0, 0), (1, 1), 1, False, gW, gb)
+    conv.conv_backward(gy, x, W, (1, 1), (0, 0), (1, 1), 1, False, np.empty_like(x), gW, gb)
     assert not gW.any()
     assert not gb.any()
 

@@ -7,7 +7,7 @@ holds what it kept any more.
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-from fastdl._kernels.access cimport Access, anyone, enter, leave
+from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport contiguous, is_plain
 from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.program cimport Program
@@ -89,7 +89,6 @@ cdef class Call:
         cdef cnp.ndarray x = self.suiting(batch)
         cdef cnp.npy_intp dims[32]
         cdef int axis, axes = len(self.output_shape) + 1
-        cdef bint turn
         if x is None:
             return None
         if owner is not None:
@@ -104,16 +103,13 @@ cdef class Call:
         for axis in range(1, axes):
             dims[axis] = self.output_shape[axis - 1]
         kept.y = cnp.PyArray_EMPTY(axes, dims, self.kind, 0)
-        turn = anyone() or not self.program.keeps_gil(dims[0])
-        if turn:
-            enter(self.forward_access)
+        enter(self.forward_access)
         try:
             if not self.bind(kept.frame):
                 return None
             self.program.forward(kept.frame, x, kept.y, kept.seed, kept.call)
         finally:
-            if turn:
-                leave(self.forward_access)
+            leave(self.forward_access)
         return kept
 
 
@@ -140,17 +136,13 @@ cdef class Kept:
             RuntimeError: if the parameters are of another dtype or shape than in the forward.
         """
         cdef cnp.ndarray gx = None
-        cdef bint turn
         if with_input:
             gx = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(self.x), cnp.PyArray_DIMS(self.x), cnp.PyArray_TYPE(self.x), 0)
-        turn = anyone() or not self.of.program.keeps_gil(cnp.PyArray_DIM(self.x, 0))
-        if turn:
-            enter(self.of.backward_access)
+        enter(self.of.backward_access)
         try:
             if not self.of.bind(self.frame):
                 raise RuntimeError("weights became others after the forward")
             self.of.program.backward(self.frame, self.x, self.y, gy, gx, self.of.gradients, self.seed, self.call)
         finally:
-            if turn:
-                leave(self.of.backward_access)
+            leave(self.of.backward_access)
         return gx

@@ -1,0 +1,7 @@
+# The settings of the calling thread for other kernels; see grad_mode.pyx.
+
+# Whether forward keeps what backward needs.
+cdef bint keeps() noexcept nogil
+
+# Whether the thread is in traced code.
+cdef bint traces() noexcept nogil
