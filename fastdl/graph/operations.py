@@ -289,6 +289,9 @@ def concatenate(values: Sequence[Value], axis: int) -> Value:
     """The values one behind the other along an axis; symbolic sizes there must be alike."""
     first = values[0]
     for each in values[1:]:
+        if len(each.shape) != len(first.shape):
+            shapes = " and ".join(_spelled(value.shape) for value in values)
+            raise InvalidValueError(f"{where()}: np.concatenate", "arrays with as many axes as the first", shapes)
         rest = [size for number, size in enumerate(each.shape) if number != axis]
         wanted = [size for number, size in enumerate(first.shape) if number != axis]
         if not same_shape(tuple(rest), tuple(wanted)):
@@ -384,8 +387,25 @@ def put(value: Value, shape: Shape, slices: Sequence[tuple[Any, Any, int]]) -> V
     return value.graph.add("put", (value,), shape, value.dtype, to=shape, slices=tuple(slices))
 
 
+def _refuse_outside(name: str, value: Value, index: Value, axis: int) -> None:
+    """Refuse an index that is known where it is traced and names what is not there."""
+    node, size = value.graph.nodes[index.number], value.shape[axis]
+    if node.operation != "constant" or isinstance(size, Size):
+        return
+    outside = [each for each in np.ravel(node.attributes["array"]).tolist() if not -size <= each < size]
+    if outside:
+        raise InvalidValueError(f"{where()}: {name}", f"indices below {size} along axis {axis}", str(outside[0]))
+
+
 def take_along(value: Value, index: Value, axis: int) -> Value:
     """The element of each row along an axis that the index names; np.take_along_axis."""
+    if len(value.shape) != len(index.shape):
+        raise InvalidValueError(
+            f"{where()}: np.take_along_axis",
+            "an index with as many axes as the array",
+            f"{_spelled(index.shape)} for {_spelled(value.shape)}",
+        )
+    _refuse_outside("np.take_along_axis", value, index, axis)
     shape, _ = broadcast(
         [
             Value(value.graph, each.number, (*each.shape[:axis], *each.shape[axis + 1 :]), each.dtype, frozenset())
@@ -405,6 +425,7 @@ def put_along(value: Value, index: Value, axis: int, size: Dimension) -> Value:
 
 def take(value: Value, index: Value, axis: int) -> Value:
     """The slices along an axis that an index of any shape names; np.take."""
+    _refuse_outside("np.take", value, index, axis)
     shape = (*value.shape[:axis], *index.shape, *value.shape[axis + 1 :])
     return value.graph.add("take", (value, index), shape, value.dtype, axis=axis)
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from fastdl.errors import InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.functions.entering import axes_of, implements, nothing_else
+from fastdl.graph.functions.entering import axes_among, axes_of, axis_of, implements, nothing_else, whole_number
 from fastdl.graph.operations import elementwise as e
-from fastdl.graph.size import Dimension
+from fastdl.graph.size import Dimension, same_shape
 from fastdl.graph.value import FUNCTIONS, Value, refused, where
 
 FUNCTIONS[np.shape] = lambda a: a.shape
@@ -35,14 +35,19 @@ FUNCTIONS[np.ravel] = lambda a, order="C": op.reshape(a, (-1,))
 @implements(np.transpose)
 def transpose(a: Any, axes: Any = None) -> Value:
     """The axes in another order, the reverse where None."""
-    return op.transpose(a, axes_of(a, tuple(axes)) if axes is not None else tuple(range(a.ndim))[::-1])
+    if axes is None:
+        return op.transpose(a, tuple(range(a.ndim))[::-1])
+    order = axes_of(a, tuple(axes))
+    if len(order) != a.ndim:
+        raise InvalidValueError(f"{where()}: np.transpose", f"each of {a.ndim} axes once", str(tuple(axes)))
+    return op.transpose(a, order)
 
 
 @implements(np.swapaxes)
 def swapaxes(a: Any, axis1: int, axis2: int) -> Value:
     """Two axes in each other's place."""
     order = list(range(a.ndim))
-    one, other = axes_of(a, (axis1, axis2)) if axis1 % a.ndim != axis2 % a.ndim else (0, 0)
+    one, other = axis_of(a, axis1), axis_of(a, axis2)
     order[one], order[other] = order[other], order[one]
     return op.transpose(a, order)
 
@@ -51,6 +56,8 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Value:
 def moveaxis(a: Any, source: Any, destination: Any) -> Value:
     """Axes at other places."""
     sources, places = axes_of(a, source), axes_of(a, destination)
+    if len(sources) != len(places):
+        raise InvalidValueError(f"{where()}: np.moveaxis", f"{len(sources)} places for as many axes", str(len(places)))
     order = [axis for axis in range(a.ndim) if axis not in sources]
     for place, axis in sorted(zip(places, sources, strict=True)):
         order.insert(place, axis)
@@ -60,9 +67,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Value:
 @implements(np.expand_dims)
 def expand_dims(a: Any, axis: Any) -> Value:
     """New axes of size 1."""
-    given = axis if isinstance(axis, (tuple, list)) else (axis,)
-    ndim = a.ndim + len(given)
-    for each in sorted(int(one) % ndim for one in given):
+    for each in sorted(axes_among(a.ndim + (len(axis) if isinstance(axis, (tuple, list)) else 1), axis)):
         a = op.expand(a, each)
     return a
 
@@ -91,7 +96,7 @@ def concatenate(arrays: Sequence[Any], axis: Any = 0, out: Any = None, **rest: A
     values = [op.as_value(graph, each) for each in arrays]
     if axis is None:
         return op.concatenate([op.reshape(each, (-1,)) for each in values], 0)
-    return op.concatenate(values, axes_of(values[0], axis)[0])
+    return op.concatenate(values, axis_of(values[0], axis))
 
 
 @implements(np.stack)
@@ -99,16 +104,19 @@ def stack(arrays: Sequence[Any], axis: int = 0, out: Any = None, **rest: Any) ->
     """Arrays one behind the other along a new axis."""
     graph = op.graph_of(*arrays)
     values = [op.as_value(graph, each) for each in arrays]
-    place = int(axis) % (values[0].ndim + 1)
+    (place,) = axes_among(values[0].ndim + 1, whole_number(axis, "axis"))
+    if any(not same_shape(each.shape, values[0].shape) for each in values):
+        raise InvalidValueError(f"{where()}: np.stack", "arrays of one shape", " and ".join(map(str, values)))
     return concatenate([op.expand(each, place) for each in values], place, out, **rest)
 
 
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
     """Parts along an axis: so many equal ones, or cut at these numbers."""
-    (along,) = axes_of(ary, axis)
+    along = axis_of(ary, axis)
     size = ary.shape[along].__index__()
-    if isinstance(indices_or_sections, int):
+    if not isinstance(indices_or_sections, (tuple, list, np.ndarray)):
+        indices_or_sections = whole_number(indices_or_sections, "indices_or_sections", low=1)
         if size % indices_or_sections:
             raise InvalidValueError(
                 f"{where()}: np.split", f"a number of equal parts of {size}", str(indices_or_sections)
@@ -116,7 +124,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
         width = size // indices_or_sections
         cuts = list(range(width, size, width))
     else:
-        cuts = [int(each) for each in indices_or_sections]
+        cuts = [whole_number(each, "indices_or_sections") for each in indices_or_sections]
     bounds = [0, *cuts, size]
     return [
         op.cut(ary, [(start, stop, 1) if n == along else (None, None, 1) for n in range(ary.ndim)])
@@ -136,9 +144,10 @@ def roll(a: Any, shift: int, axis: Any = None) -> Value:
     """The elements moved along an axis, those that leave it coming in at the other end."""
     if axis is None:
         return op.reshape(roll(op.reshape(a, (-1,)), shift, 0), a.shape)
-    (along,) = axes_of(a, axis)
+    along = axis_of(a, axis)
     size = a.shape[along].__index__()
-    by = shift % size if size else 0
+    by = whole_number(shift, "shift")
+    by = by % size if size else 0
     if not by:
         return a
     first, second = ([(start, stop, 1) if n == along else (None, None, 1) for n in range(a.ndim)]
@@ -151,25 +160,25 @@ def repeat(a: Any, repeats: int, axis: Any = None) -> Value:
     """Each element, or slice along an axis, so many times."""
     if axis is None:
         return repeat(op.reshape(a, (-1,)), repeats, 0)
-    (along,) = axes_of(a, axis)
+    along, times = axis_of(a, axis), whole_number(repeats, "repeats", low=0)
     wide = op.expand(a, along + 1)
-    shape = (*a.shape[: along + 1], int(repeats), *a.shape[along + 1 :])
-    size: Dimension = a.shape[along] * int(repeats)
+    shape = (*a.shape[: along + 1], times, *a.shape[along + 1 :])
+    size: Dimension = a.shape[along] * times
     return op.reshape(op.broadcast_to(wide, shape), (*a.shape[:along], size, *a.shape[along + 1 :]))
 
 
 @implements(np.tile)
 def tile(A: Any, reps: Any) -> Value:
     """The whole array so many times along each axis."""
-    times = tuple(reps) if isinstance(reps, (tuple, list)) else (reps,)
+    times = tuple(whole_number(each, "reps", low=0) for each in (reps if isinstance(reps, (tuple, list)) else (reps,)))
     value = A
     while value.ndim < len(times):
         value = op.expand(value, 0)
     for axis, number in enumerate((1,) * (value.ndim - len(times)) + times):
         if number != 1:
             wide = op.expand(value, axis)
-            shape = (*value.shape[:axis], int(number), *value.shape[axis:])
-            size = value.shape[axis] * int(number)
+            shape = (*value.shape[:axis], number, *value.shape[axis:])
+            size = value.shape[axis] * number
             value = op.reshape(op.broadcast_to(wide, shape), (*value.shape[:axis], size, *value.shape[axis + 1 :]))
     return value
 

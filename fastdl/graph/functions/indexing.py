@@ -8,7 +8,7 @@ import numpy as np
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.functions.entering import axes_of, implements
+from fastdl.graph.functions.entering import axis_of, implements
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import Size, same
 from fastdl.graph.value import Value, refused, where
@@ -21,7 +21,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Value:
     value, index = op.as_value(graph, arr), op.as_value(graph, indices)
     if axis is None:
         value, axis = op.reshape(value, (-1,)), 0
-    return op.take_along(value, _index(index), axes_of(value, axis)[0])
+    return op.take_along(value, _index(index), axis_of(value, axis))
 
 
 @implements(np.take)
@@ -31,7 +31,7 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     value = op.as_value(graph, a)
     if axis is None:
         value, axis = op.reshape(value, (-1,)), 0
-    return op.take(value, _index(op.as_value(graph, indices)), axes_of(value, axis)[0])
+    return op.take(value, _index(op.as_value(graph, indices)), axis_of(value, axis))
 
 
 def _index(value: Value) -> Value:
@@ -45,14 +45,14 @@ def _index(value: Value) -> Value:
 @implements(np.argsort)
 def argsort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Value:
     """The order of the elements along an axis."""
-    return op.argsort(op.reshape(a, (-1,)), 0) if axis is None else op.argsort(a, axes_of(a, axis)[0])
+    return op.argsort(op.reshape(a, (-1,)), 0) if axis is None else op.argsort(a, axis_of(a, axis))
 
 
 @implements(np.sort)
 def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Value:
     """The elements in ascending order; the gradient goes through the order."""
     value = op.reshape(a, (-1,)) if axis is None else a
-    (along,) = axes_of(value, 0 if axis is None else axis)
+    along = axis_of(value, 0 if axis is None else axis)
     return op.take_along(value, op.argsort(value, along), along)
 
 
@@ -60,6 +60,8 @@ def getitem(value: Value, index: Any) -> Value:
     """x[index]: integers, slices, None and an Ellipsis, and at most one integer array or value among them."""
     parts = list(index) if isinstance(index, tuple) else [index]
     named = sum(each is not None and each is not Ellipsis for each in parts)
+    if named > value.ndim:
+        raise InvalidValueError(f"{where()}: x[...]", f"at most {value.ndim} indices of axes", str(named))
     if Ellipsis in [each for each in parts if not isinstance(each, (Value, np.ndarray))]:
         place = next(n for n, each in enumerate(parts) if each is Ellipsis)
         parts[place : place + 1] = [slice(None)] * (value.ndim - named)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.graph import operations as op
-from fastdl.graph.functions.entering import axes_of, implements, nothing_else
+from fastdl.graph.functions.entering import axes_of, axis_of, implements, nothing_else
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import total
 from fastdl.graph.value import FUNCTIONS, REDUCTIONS, Value
@@ -80,7 +80,7 @@ def _position(name: str) -> Callable[..., Value]:
         nothing_else(name, {"out": out})
         if axis is None:
             return find(op.reshape(a, (-1,)), 0)
-        return op.reduce(name, a, axes_of(a, axis), keepdims is True)
+        return op.reduce(name, a, (axis_of(a, axis),), keepdims is True)
 
     return find
 
@@ -92,4 +92,4 @@ FUNCTIONS[np.argmax], FUNCTIONS[np.argmin] = _position("argmax"), _position("arg
 def cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Value:
     """Sums up to each element."""
     nothing_else("cumsum", {"out": out, "dtype": dtype})
-    return op.cumsum(op.reshape(a, (-1,)), 0) if axis is None else op.cumsum(a, axes_of(a, axis)[0])
+    return op.cumsum(op.reshape(a, (-1,)), 0) if axis is None else op.cumsum(a, axis_of(a, axis))
