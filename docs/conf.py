@@ -1,10 +1,14 @@
 """The site: `sphinx-build -W --keep-going -b html docs docs/_build`, with the package installed. Nothing is fetched."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import fastdl
+
+sys.path.insert(0, str(Path(__file__).parent))
+from generated import completed
 
 project = "fastdl"
 author = "the fastdl authors"
@@ -68,8 +72,9 @@ def _plain(line: str) -> str:
     return "".join(p if p.startswith("``") else re.sub(r"([*|]|(?<=\w)_(?!\w))", r"\\\1", p) for p in parts)
 
 
-def leave_out_missing_pages(app: Any, docname: str, source: list[str]) -> None:
-    """A page of the list may not be there: reports of studies are made, not kept."""
+def complete(app: Any, docname: str, source: list[str]) -> None:
+    """Add what a page leaves to the package; leave out of the list what is not there: reports of studies are made, not kept."""
+    source[0] = completed(source[0])
     if docname == "index":
         there = (
             line for line in source[0].splitlines() if line not in OPTIONAL or Path(app.srcdir, f"{line}.md").exists()
@@ -79,4 +84,4 @@ def leave_out_missing_pages(app: Any, docname: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", as_restructured_text, priority=100)
-    app.connect("source-read", leave_out_missing_pages)
+    app.connect("source-read", complete)

@@ -1,12 +1,17 @@
 """The naive counterpart of every layer, loss and optimizer: fastdl's models, run on the reference's for-loops.
 
-`naive(module, x)` works for any model of fastdl's own layers, so a new layer needs one registration here.
+`naive(module, x)` works for any model of fastdl's own layers. Most of them are written out here once more; any other runs its own
+`_forward` and `_backward` with the reference's functions in the place of its kernels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import singledispatch
+from importlib import import_module
+from importlib.util import find_spec
 from math import prod
 from typing import Any
 
@@ -48,7 +53,52 @@ def naive(module: Any, x: Array, gradients: dict[int, Array]) -> tuple[Array, Ba
     Returns the output and a function from the output's gradient to the input's, which adds the parameters' gradients to
     `gradients`, by the Parameter's id.
     """
-    raise InvalidTypeError("naive", "one of fastdl's own layers", type(module).__name__)
+    kernels = list(_kernels_of(type(module)))
+    if not kernels:
+        raise InvalidTypeError("naive", "one of fastdl's own layers", type(module).__name__)
+    with _on_the_reference(kernels):
+        y, saved = module._forward(x)
+
+    def backward(gy: Array) -> Array:
+        before = [(parameter, parameter.grad.copy()) for parameter in module.parameters()]
+        module.zero_grad()
+        with _on_the_reference(kernels):
+            gx = module._backward(saved, gy, True, True)
+        for parameter, grad in before:
+            gradients.setdefault(id(parameter), np.zeros_like(grad))
+            gradients[id(parameter)] += parameter.grad
+            parameter.grad = grad
+        return gx
+
+    return y, backward
+
+
+def _kernels_of(kind: type[Any]) -> Iterator[tuple[Any, str, Any]]:
+    """The kernels that a layer's modules and classes name, as owner, name and the reference's function."""
+    for base in kind.__mro__:
+        if not base.__module__.startswith("fastdl.nn."):
+            continue
+        for owner in (base, sys.modules[base.__module__]):
+            for name, value in list(vars(owner).items()):
+                kernel = getattr(value, "__func__", value)
+                package, _, subject = getattr(kernel, "__module__", "").rpartition(".")
+                if package == "fastdl._kernels" and find_spec(f"fastdl.reference.{subject}"):
+                    twin = getattr(import_module(f"fastdl.reference.{subject}"), kernel.__name__, None)
+                    if twin is not None:
+                        yield owner, name, staticmethod(twin) if isinstance(owner, type) else twin
+
+
+@contextmanager
+def _on_the_reference(kernels: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Let these names stand for the reference's functions inside the block."""
+    before = [(owner, name, vars(owner)[name]) for owner, name, _ in kernels]
+    try:
+        for owner, name, twin in kernels:
+            setattr(owner, name, twin)
+        yield
+    finally:
+        for owner, name, kernel in before:
+            setattr(owner, name, kernel)
 
 
 @naive.register

@@ -5,10 +5,10 @@ from textwrap import dedent
 import pytest
 
 PRELUDE = """
-import faulthandler, sys, threading, numpy as np
+import faulthandler, os, sys, threading, numpy as np
 from fastdl import Trainer, nn, optim
 from fastdl.training.inference import predict
-faulthandler.dump_traceback_later(50, exit=True)
+faulthandler.dump_traceback_later(600 if "san" in os.environ.get("LD_PRELOAD", "") else 50, exit=True)
 sys.setswitchinterval(1e-4)
 WIDTH = 700
 model = nn.Sequential(nn.Linear(WIDTH, WIDTH, bias=False), nn.Identity(), nn.Linear(WIDTH, 50, bias=False)).eval()

@@ -3,6 +3,7 @@
 import inspect
 import re
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -12,8 +13,15 @@ from fastdl.nn.init import INITIALIZERS
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 BASES = {"Module", "Activation", "Loss", "Optimizer", "Schedule"}
-MATHEMATICS = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "mathematics").glob("*.md")))
-REFERENCE = "\n".join(page.read_text(encoding="utf-8") for page in sorted((DOCS / "reference").glob("*.md")))
+
+
+def pages(folder):
+    """The pages of a folder as the site shows them."""
+    completed = run_path(str(DOCS / "generated.py"))["completed"]
+    return "\n".join(completed(page.read_text(encoding="utf-8")) for page in sorted((DOCS / folder).glob("*.md")))
+
+
+MATHEMATICS, REFERENCE = pages("mathematics"), pages("reference")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^##? |\Z)", MATHEMATICS, re.DOTALL | re.MULTILINE))
 
 
