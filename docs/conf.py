@@ -7,9 +7,6 @@ from typing import Any
 
 import fastdl
 
-sys.path.insert(0, str(Path(__file__).parent))
-from generated import completed
-
 project = "fastdl"
 author = "the fastdl authors"
 copyright = "the fastdl authors, MIT license"
@@ -74,6 +71,8 @@ def _plain(line: str) -> str:
 
 def complete(app: Any, docname: str, source: list[str]) -> None:
     """Add what a page leaves to the package; leave out of the list what is not there: reports of studies are made, not kept."""
+    from generated import completed
+
     source[0] = completed(source[0])
     if docname == "index":
         there = (
@@ -83,5 +82,6 @@ def complete(app: Any, docname: str, source: list[str]) -> None:
 
 
 def setup(app: Any) -> None:
+    sys.path.insert(0, str(app.confdir))
     app.connect("autodoc-process-docstring", as_restructured_text, priority=100)
     app.connect("source-read", complete)
