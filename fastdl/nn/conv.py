@@ -135,10 +135,10 @@ class _Convolution(Weighted):
         sizes = self._sizes()
         W, b = self._weights(sizes.weight)
         x = ready(x, W.dtype, self)
-        y = empty(self._output_shape(sizes, x.shape, x.itemsize), x.dtype)
-        geometry = sizes.geometry()
+        shape, geometry = self._output_shape(sizes, x.shape, x.itemsize), sizes.geometry()
+        y = empty(shape, x.dtype)
         self._turns.run(conv_forward, x, W, b, *geometry, y)
-        return y, (x, y.shape, W, geometry)
+        return y, (x, shape, W, sizes.weight, geometry)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         sizes = self._sizes()

@@ -69,10 +69,11 @@ class Linear(Weighted):
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """x W^T + b."""
-        W, b = self._weights((self.out_features, self.in_features))
+        shape = self.out_features, self.in_features
+        W, b = self._weights(shape)
         x, y = rows_through(x, W, self)
         self._turns.run(linear_forward, x, W, b, y)
-        return y, (x, y.shape, W, ())
+        return y, (x, y.shape, W, shape, ())
 
     def _plan(self, plan: Any, x: Any) -> Any:
         lead, (O, I) = x.shape[:-1], self._weight_shape()

@@ -24,8 +24,8 @@ from fastdl.validation import as_float_dtype, true_or_false
 class Weighted(Layer):
     """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
 
-    A subclass declares the shape of W, stores its sizes and calls `_make`; its forward saves x, the output's shape, W and its
-    geometry: what its kernels are given beside arrays.
+    A subclass declares the shape of W, stores its sizes and calls `_make`; its forward saves x, the output's shape, W, its shape
+    and its geometry: what its kernels are given beside arrays.
     """
 
     _held = "weight", "bias"
@@ -93,8 +93,8 @@ class Weighted(Layer):
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""
-        x, shape, forward_W, geometry = saved
-        W, b = self._weights(forward_W.shape)
+        x, shape, forward_W, weight_shape, geometry = saved
+        W, b = self._weights(weight_shape)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
