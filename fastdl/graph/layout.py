@@ -105,13 +105,13 @@ def cut(layout: Layout, shape: Shape, slices: Sequence[tuple[Any, Any, int]]) ->
 
 def _moved(layout: Layout, by: Dimension) -> Layout:
     if not isinstance(by, Size):
-        return layout._replace(constant=layout.constant + by, whole=False)
+        return layout._replace(constant=layout.constant + by)
     if is_zero(layout.offset):
-        return layout._replace(offset=by, whole=False)
+        return layout._replace(offset=by)
     count, symbols = factors(layout.offset)
     if symbols != by.symbols:
         raise ObservedSizeError(by.symbols)
-    return layout._replace(offset=sized(count + by.count, symbols), whole=False)
+    return layout._replace(offset=sized(count + by.count, symbols))
 
 
 def merged(
