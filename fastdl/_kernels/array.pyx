@@ -100,6 +100,19 @@ cdef cnp.ndarray ready_gradient_of(array, tuple shape, dtype, owner):
     return gradient
 
 
+def ready_gradient_of_rows(array, cnp.ndarray x not None, cnp.ndarray W not None, owner) -> Array:
+    """Return the gradient of what a matrix W (out, in) makes of x (..., in) as a kernel takes it."""
+    cdef cnp.ndarray gradient = as_ready(array, x.dtype, owner, "grad_output")
+    cdef int axis, last = cnp.PyArray_NDIM(x) - 1
+    cdef bint same = cnp.PyArray_NDIM(gradient) == last + 1 and cnp.PyArray_DIM(gradient, last) == cnp.PyArray_DIM(W, 0)
+    if same:
+        for axis in range(last):
+            same = same and cnp.PyArray_DIM(gradient, axis) == cnp.PyArray_DIM(x, axis)
+    if not same:
+        raise of_other_shape(owner, (*np.shape(x)[:-1], len(W)), np.shape(gradient))
+    return gradient
+
+
 cdef of_other_shape(owner, wanted, got):
     from fastdl.messages import shown
     return InvalidValueError(shown(owner), f"a gradient of shape {wanted}", got)

@@ -5,6 +5,8 @@ over threads give the interpreter's lock back while they run.
 """
 
 cimport numpy as cnp
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.string cimport memset
 
 from fastdl._kernels.access cimport Access, enter, leave
@@ -67,8 +69,27 @@ cdef int call_backward(layer, kernel, tuple before, tuple after, bint with_param
         weight, bias = layer.weight, layer.bias
         gW, gb = gradient_of(layer, weight, W), gradient_of(layer, bias, b)
         adds = accumulates((weight, bias))
-    kernel(*before, adds, *after, gW, gb)
+    kernel(*joined(before, adds, after, gW, gb))
     return 0
+
+
+cdef tuple joined(tuple before, object adds, tuple after, object gW, object gb):
+    """(*before, adds, *after, gW, gb)"""
+    cdef Py_ssize_t i, first = len(before), rest = len(after)
+    cdef tuple found = PyTuple_New(first + rest + 3)
+    for i in range(first):
+        put(found, i, before[i])
+    put(found, first, adds)
+    for i in range(rest):
+        put(found, first + 1 + i, after[i])
+    put(found, first + rest + 1, gW)
+    put(found, first + rest + 2, gb)
+    return found
+
+
+cdef inline void put(tuple into, Py_ssize_t place, object value) noexcept:
+    Py_INCREF(value)
+    PyTuple_SET_ITEM(into, place, value)
 
 
 cdef cnp.ndarray gradient_of(layer, parameter, cnp.ndarray values):
@@ -87,10 +108,16 @@ cdef bint accumulates(tuple parameters) except -1:
 
     It adds as soon as one of them holds a gradient; the others are zeros then. Their gradients count as written from now on.
     """
-    cdef bint adds = False
+    cdef bint adds = False, forgets = False
     cdef cnp.ndarray grad
     for parameter in parameters:
-        adds = adds or parameter is not None and parameter._requires_grad and not parameter._forgotten
+        if parameter is not None and parameter._requires_grad:
+            if parameter._forgotten:
+                forgets = True
+            else:
+                adds = True
+    if not forgets:
+        return adds
     for parameter in parameters:
         if parameter is not None and parameter._requires_grad and parameter._forgotten:
             if adds:

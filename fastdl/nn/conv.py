@@ -138,7 +138,7 @@ class _Convolution(Weighted):
         shape, geometry = self._output_shape(sizes, x.shape, x.itemsize), sizes.geometry()
         y = empty(shape, x.dtype)
         self._turns.run(conv_forward, x, W, b, *geometry, y)
-        return y, (x, shape, W, sizes.weight, geometry)
+        return y, (x, W, sizes.weight, shape, geometry)
 
     def _plan(self, plan: Any, x: Any) -> Any:
         sizes = self._sizes()

@@ -73,7 +73,7 @@ class Linear(Weighted):
         W, b = self._weights(shape)
         x, y = rows_through(x, W, self)
         self._turns.run(linear_forward, x, W, b, y)
-        return y, (x, y.shape, W, shape, ())
+        return y, (x, W, shape, None, ())
 
     def _plan(self, plan: Any, x: Any) -> Any:
         lead, (O, I) = x.shape[:-1], self._weight_shape()

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastdl._kernels.array import empty_like
+from fastdl._kernels.array import empty_like, ready_gradient_of_rows
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn import init
@@ -24,8 +24,8 @@ from fastdl.validation import as_float_dtype, true_or_false
 class Weighted(Layer):
     """A layer with a weight W (out, in, ...) and a bias b (out,) or None: made, drawn, looked at anew and differentiated.
 
-    A subclass declares the shape of W, stores its sizes and calls `_make`; its forward saves x, the output's shape, W, its shape
-    and its geometry: what its kernels are given beside arrays.
+    A subclass declares the shape of W, stores its sizes and calls `_make`; its forward saves x, W, W's shape, the output's
+    (None for rows through a matrix) and its geometry: what its kernels are given beside arrays.
     """
 
     _held = "weight", "bias"
@@ -93,13 +93,14 @@ class Weighted(Layer):
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add to the gradients of W and b; the gradient with respect to x."""
-        x, shape, forward_W, weight_shape, geometry = saved
+        x, forward_W, weight_shape, shape, geometry = saved
         W, b = self._weights(weight_shape)
         if W is not forward_W and x.dtype != W.dtype:
             raise RuntimeError(
                 f"{shown(self)}: weights became {W.dtype} after a forward in {x.dtype}; call the model again"
             )
-        gy = self._gradient(grad_output, shape, x.dtype)
+        rows = shape is None
+        gy = ready_gradient_of_rows(grad_output, x, W, self) if rows else self._gradient(grad_output, shape, x.dtype)
         gx = empty_like(x) if with_input else None
         self._turns.run_backward(self, self._backward_kernel, (gy, x, W, *geometry), (gx,), with_parameters, W, b)
         return gx
