@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from threading import local
 from typing import Any
 
@@ -17,7 +15,7 @@ from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.size import Shape, Size, total
 
-PACKAGE, NUMPY = str(Path(__file__).parent.parent), f"{os.sep}numpy{os.sep}"
+PACKAGE, NUMPY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), f"{os.sep}numpy{os.sep}"
 # NumPy's functions by what they become of Values; functions/ fills them, and adds ndarray's methods to the class.
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 REDUCTIONS: dict[Any, Callable[..., Any]] = {}
@@ -86,7 +84,8 @@ def traced_into(member: Any) -> Any:
 
 def _interrupts() -> bool:
     """Whether a signal handler or a finalizer runs."""
-    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    signal: Any = sys.modules.get("signal")  # through which handlers are set
+    handlers = [] if signal is None else [signal.getsignal(number) for number in signal.valid_signals()]
     codes = {getattr(getattr(each, "__func__", each), "__code__", None) for each in handlers if callable(each)}
     codes |= {getattr(vars(type(each)).get("__call__"), "__code__", None) for each in handlers}
     frame: Any = sys._getframe(1)
