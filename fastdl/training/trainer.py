@@ -99,7 +99,7 @@ class Trainer(Running):
     ) -> None:
         # Not with fastdl, for it takes a while; not in a fit, whose signal handlers cannot import what is half imported.
         import fastdl._kernels.program.call
-        import fastdl.training.engine_choice  # noqa: F401
+        import fastdl.training.engine_choice
 
         if not isinstance(model, Module):
             raise InvalidTypeError("Trainer", "a fastdl Module", type(model).__name__, argument="model")
@@ -110,6 +110,8 @@ class Trainer(Running):
         if not callable(criterion) or isinstance(criterion, type):
             got = f"the class {criterion.__name__}" if isinstance(criterion, type) else kind_of(criterion)
             raise InvalidTypeError("Trainer", "a loss, or a function of outputs and targets", got, argument="criterion")
+        if not isinstance(criterion, Module):
+            import fastdl.nn.functional  # noqa: F401 - which a function may use first where a signal handler or a fork comes amid
         if getattr(criterion, "reduction", "mean") == "none":
             raise InvalidValueError("Trainer", "a criterion that gives one number", "reduction='none'", "write 'mean'")
         if not all(hasattr(optimizer, name) for name in ("param_groups", "zero_grad", "step")):
