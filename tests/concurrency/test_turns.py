@@ -277,7 +277,7 @@ def test_a_layer_with_another_parameter_takes_its_turn_at_that_one(python):
     code = """
 layer(x)
 layer.weight = nn.Parameter(layer.weight.data)
-optimizer = optim.SGD(layer.parameters(), lr=0.1)
+optimizer = optim.SGD([layer.weight], lr=0.1)
 import fastdl.nn.linear as module
 module.linear_forward = held(module.linear_forward)
 wait_for(lambda: layer(x), optimizer.step)
