@@ -63,28 +63,24 @@ cdef int call_in_turn(Access access, kernel, tuple arguments) except -1:
 
 
 cdef int call_backward(layer, kernel, tuple before, tuple after, bint with_parameters, W, b) except -1:
+    cdef Py_ssize_t i, first = len(before), rest = len(after)
+    # Made before the look at the parameters: tuples may collect garbage, whose finalizers may move them.
+    cdef tuple arguments = PyTuple_New(first + rest + 3)
     cdef bint adds = False
     gW = gb = None
     if with_parameters:
-        weight, bias = layer.weight, layer.bias
-        gW, gb = gradient_of(layer, weight, W), gradient_of(layer, bias, b)
-        adds = accumulates((weight, bias))
-    kernel(*joined(before, adds, after, gW, gb))
-    return 0
-
-
-cdef tuple joined(tuple before, object adds, tuple after, object gW, object gb):
-    """(*before, adds, *after, gW, gb)"""
-    cdef Py_ssize_t i, first = len(before), rest = len(after)
-    cdef tuple found = PyTuple_New(first + rest + 3)
+        parameters = layer.weight, layer.bias
+        gW, gb = gradient_of(layer, parameters[0], W), gradient_of(layer, parameters[1], b)
+        adds = accumulates(parameters)
     for i in range(first):
-        put(found, i, before[i])
-    put(found, first, adds)
+        put(arguments, i, before[i])
+    put(arguments, first, adds)
     for i in range(rest):
-        put(found, first + 1 + i, after[i])
-    put(found, first + rest + 1, gW)
-    put(found, first + rest + 2, gb)
-    return found
+        put(arguments, first + 1 + i, after[i])
+    put(arguments, first + rest + 1, gW)
+    put(arguments, first + rest + 2, gb)
+    kernel(*arguments)
+    return 0
 
 
 cdef inline void put(tuple into, Py_ssize_t place, object value) noexcept:

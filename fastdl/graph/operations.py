@@ -392,8 +392,9 @@ def _refuse_outside(name: str, value: Value, index: Value, axis: int) -> None:
     node, size = value.graph.nodes[index.number], value.shape[axis]
     if node.operation != "constant" or isinstance(size, Size):
         return
-    outside = [each for each in np.ravel(node.attributes["array"]).tolist() if not -size <= each < size]
-    if outside:
+    given = node.attributes["array"]
+    outside = given[(given < -size) | (given >= size)]
+    if outside.size:
         raise InvalidValueError(f"{where()}: {name}", f"indices below {size} along axis {axis}", str(outside[0]))
 
 
