@@ -36,8 +36,9 @@ FLAGS = [
 ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
 NAMES = DEBUG or os.environ.get("FASTDL_SYMBOLS") == "1" or sys.platform != "linux"
-# What an extension must be built again for.
-HEADERS = [str(path) for pattern in ("**/*.pxd", "*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
+# What a level and an extension must be built again for.
+CORE = [str(path) for pattern in ("*.hpp", "core/*") for path in sorted(KERNELS.glob(pattern))]
+HEADERS = [*map(str, sorted(KERNELS.glob("**/*.pxd"))), *CORE]
 
 
 class Build(build):
@@ -79,7 +80,7 @@ class BuildKernels(build_ext):
         """Compile core/level.cpp for one CPU level; returns the object file."""
         source = KERNELS / "core" / "level.cpp"
         target = Path(self.build_temp) / f"level_{level}.o"
-        if self.force or newer_group([str(source), "setup.py", *HEADERS], str(target)):
+        if self.force or newer_group([str(source), "setup.py", *CORE], str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
             machine = [] if level == "portable" else [f"-march=x86-64-{level}"]
             command = [
