@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from fastdl._kernels.instance import with_dictionary
@@ -27,3 +28,11 @@ class WithDictionary:
     if not TYPE_CHECKING:
         __new__ = staticmethod(with_dictionary)
         __signature__ = _NoArguments()
+
+
+def as_defined(value: object, name: str, methods: Iterable[str]) -> bool:
+    """Whether these methods are those of the class that defines `name`, not a subclass' or the instance's own."""
+    kind = type(value)
+    owner = next((base for base in kind.__mro__ if name in vars(base)), None)
+    own = vars(value)
+    return owner is not None and all(getattr(kind, m) is getattr(owner, m) and m not in own for m in methods)

@@ -31,7 +31,6 @@ def test_importing_fastdl_imports_nothing_heavy(python):
         "fastdl.graph.graph",
         "fastdl.graph.trace",
         "fastdl._kernels.program.program",
-        "fastdl.plan",
         "fastdl.training.native_engine",
         "fastdl.nn.summary",
     }

@@ -109,7 +109,7 @@ cdef class Descriptor:
     cdef readonly str name
     cdef readonly tuple parameters, saved, buffers
     cdef readonly frozenset reads
-    cdef readonly bint in_place, in_blocks, convolves, multiplies, activates, steps
+    cdef readonly bint in_place, in_blocks, convolves, multiplies, activates, omits, maxima, steps
     cdef readonly str batch_minor
     cdef readonly object attributes
 

@@ -33,6 +33,8 @@ cdef class Descriptor:
         in_blocks: whether it may run on a block of samples at a time.
         convolves, multiplies: whether it is a convolution, or a product of rows.
         activates: whether an activation that follows may become a part of it.
+        omits: whether its forward may leave out what it saves, where no backward follows.
+        maxima: whether its outputs are maxima of its inputs, so that a ReLU before it may become a part of it.
         batch_minor: the name of the operation that computes the same where x and y are batch-minor.
         steps: whether its backward may take the step of its first parameter.
     """
@@ -40,11 +42,13 @@ cdef class Descriptor:
     def __init__(
         self, str name not None, attributes: Callable[[dict[str, Any]], bytes], *, tuple parameters=(), tuple saved=(),
         tuple buffers=(), reads: Iterable[str] = (), bint in_place=False, bint in_blocks=False, bint convolves=False,
-        bint multiplies=False, bint activates=False, str batch_minor="", bint steps=False,
+        bint multiplies=False, bint activates=False, bint omits=False,
+        bint maxima=False, str batch_minor="", bint steps=False,
     ):
         self.name, self.attributes, self.parameters, self.saved, self.buffers = name, attributes, parameters, saved, buffers
         self.reads, self.in_place, self.in_blocks, self.convolves = frozenset(reads), in_place, in_blocks, convolves
-        self.multiplies, self.activates, self.batch_minor, self.steps = multiplies, activates, batch_minor, steps
+        self.multiplies, self.activates, self.omits, self.maxima = multiplies, activates, omits, maxima
+        self.batch_minor, self.steps = batch_minor, steps
 
     def __repr__(self):
         return f"Descriptor({self.name!r})"

@@ -278,7 +278,7 @@ cdef void backward_average(const Operation* op, const Batch* batch, const Gradie
 cdef OperationKernels kernels
 kernels.forward_float, kernels.forward_double = forward_maximum[float], forward_maximum[double]
 kernels.backward_float, kernels.backward_double = backward_maximum[float], backward_maximum[double]
-describe(Descriptor("max_pool", _attributes, saved=("index",), in_blocks=True), &kernels)
+describe(Descriptor("max_pool", _attributes, saved=("index",), in_blocks=True, omits=True, maxima=True), &kernels)
 kernels.forward_float, kernels.forward_double = forward_average[float], forward_average[double]
 kernels.backward_float, kernels.backward_double = backward_average[float], backward_average[double]
 describe(Descriptor("avg_pool", _attributes, in_blocks=True), &kernels)

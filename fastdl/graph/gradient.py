@@ -44,23 +44,28 @@ def gradient(output: Value, wanted: Sequence[Value], seed: Value | None = None) 
         )
     found: dict[int, Value] = {output.number: ones_like(output) if seed is None else seed}
     depends = _depending(graph, {value.number for value in wanted}, output.number)
-    for number in range(output.number, -1, -1):
-        gy = found.get(number)
-        node = graph.nodes[number]
-        flat = node.operation in FLAT or number in graph.cut
-        if gy is None or number not in depends or not node.inputs or flat:
-            continue
-        rule = RULES.get(node.operation)
-        if rule is None:
-            raise InvalidTypeError(f"{node.line}: gradient", "operations that have a derivative", node.operation)
-        inputs = [_value(graph, each) for each in node.inputs]
-        for source, gx in zip(inputs, rule(node, gy, _value(graph, number), inputs), strict=True):
-            if gx is None or source.number not in depends or source.dtype.kind != "f":
+    stood = graph.at
+    try:
+        for number in range(output.number, -1, -1):
+            gy = found.get(number)
+            node = graph.nodes[number]
+            flat = node.operation in FLAT or number in graph.cut
+            if gy is None or number not in depends or not node.inputs or flat:
                 continue
-            gx = reduced_to(gx if isinstance(gx, Value) else gx(), source)
-            before = found.get(source.number)
-            found[source.number] = gx if before is None else e("add", before, gx)
-    return [found.get(value.number, zeros_like(value)) for value in wanted]
+            rule = RULES.get(node.operation)
+            if rule is None:
+                raise InvalidTypeError(f"{node.line}: gradient", "operations that have a derivative", node.operation)
+            inputs = [_value(graph, each) for each in node.inputs]
+            graph.at = node.line
+            for source, gx in zip(inputs, rule(node, gy, _value(graph, number), inputs), strict=True):
+                if gx is None or source.number not in depends or source.dtype.kind != "f":
+                    continue
+                gx = reduced_to(gx if isinstance(gx, Value) else gx(), source)
+                before = found.get(source.number)
+                found[source.number] = gx if before is None else e("add", before, gx)
+    finally:
+        graph.at = stood
+    return [found[value.number] if value.number in found else zeros_like(value) for value in wanted]
 
 
 def _depending(graph: Graph, wanted: set[int], last: int) -> set[int]:

@@ -51,6 +51,8 @@ class Graph:
         self.training, self.updates = False, dict[int, Value]()
         # The model's modules, parameters and buffers, by id.
         self.members: set[int] = set()
+        # Where nodes come from that no line of the user's makes, such as gradients.
+        self.at: str | None = None
         # The nodes made within no_grad(), which no gradient goes through; outside of it, what the trace began in counts.
         self.cut: set[int] = set()
         self._differentiates = False
@@ -90,7 +92,7 @@ class Graph:
             raise InvalidValueError(f"{where()}: traced code", f"at most {MOST_NODES:,} operations", "more", hint)
         if self._cuts():
             self.cut.add(len(self.nodes))
-        self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), where()))
+        self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), self.at or where()))
         return Value(self, len(self.nodes) - 1, tuple(shape), np.dtype(dtype), deliberate)
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
@@ -130,10 +132,10 @@ class Graph:
             self.parameters[found.number] = leaf
         return found
 
-    def stand_for(self, model: Any) -> None:
-        """Let this be a trace of a model: of its mode, and of what it holds."""
+    def stand_for(self, model: Any, contents: Any = None) -> None:
+        """Let this be a trace of a model: of its mode, and of what it holds (`contents`, where that is known already)."""
         self.training = model.training
-        self.members = {id(each) for each in (*model.modules(), *model.parameters(), *model._buffer_objects())}
+        self.members = {id(each) for kind in contents or model._contents() for each in kind}
 
     def update(self, buffer: Any, value: Value) -> None:
         """Let a buffer have another value from here on, see operations.update."""

@@ -20,6 +20,10 @@ from fastdl.graph.size import Dimension, Size, numbers
 from fastdl.graph.value import Value, mode, where
 
 
+class LayerRefusedError(InvalidValueError):
+    """A layer that cannot be traced; `got` says why."""
+
+
 class LayerRecord:
     """What a layer's node runs: a descriptor with its attributes, parameters, buffers and what it keeps for backward."""
 
@@ -80,10 +84,7 @@ class LossRecord:
 
 
 class Sample:
-    """A traced value as a layer plans for it: its shape without the axis of samples."""
-
-    differentiated = True
-    shared = False
+    """A traced value as a layer sees it: its shape without the axis of samples."""
 
     def __init__(self, value: Value) -> None:
         shape = value.shape[1:]
@@ -102,7 +103,7 @@ class Sample:
 
 
 class LayerTrace:
-    """What a layer's `_plan` is given in a trace, in the place of a plan.
+    """What a layer's `_plan` adds its operation to.
 
     Args:
         graph: the trace's.
@@ -113,7 +114,7 @@ class LayerTrace:
 
     def __init__(self, graph: Graph, samples: Dimension, module: Any, weights: Sequence[Value] = ()) -> None:
         self.weights = weights
-        self.graph, self.samples, self.dtype, self.backward = graph, samples, graph.dtype, True
+        self.graph, self.samples, self.dtype = graph, samples, graph.dtype
         (self.batch_size,) = numbers((samples,), {"N": graph.capacity})
         self.module = module
 
@@ -130,7 +131,19 @@ class LayerTrace:
         activation: tuple[int, float, float, bool] | None = None,
         **attributes: Any,
     ) -> Sample:
-        """See Plan.add."""
+        """Add an operation that turns x into a value of this shape.
+
+        Args:
+            name: of its descriptor.
+            module: the layer.
+            x: what it reads.
+            shape: of what it yields, without the axis of samples.
+            parameters, buffers: its own by the descriptor's names; None for those that are not there.
+            saved: arrays between forward and backward, by the descriptor's names: their bytes for a whole batch, and for a sample
+                where samples stand apart in them, else 0.
+            activation: of an activation: its code, alpha, beta, and whether its derivative reads the output.
+            attributes: as the descriptor packs them.
+        """
         record = LayerRecord(
             name,
             module,
@@ -150,31 +163,23 @@ class LayerTrace:
         inputs = (x.value, *(self.weights or map(self.graph.parameter, own)))
         return Sample(self.graph.add("layer", inputs, (self.samples, *shape), self.dtype, record=record))
 
-    def activate(self, module: Any, x: Sample, activation: tuple[int, float, float, bool]) -> Sample:
-        """See Plan.activate."""
-        return self.add("activation", module, x, x.shape, activation=activation)
-
-    def behind_maximum(self, x: Sample) -> tuple[Sample, None]:
-        """See Plan.behind_maximum."""
-        return x, None
-
     def loss(self, name: str, attributes: dict[str, Any], **options: Any) -> LossRecord:
-        """See Plan.loss."""
+        """The record of a loss with the attributes that its descriptor packs; options as for LossRecord."""
         return LossRecord(name, attributes, self.samples, self.module, **options)
 
     def draw(self) -> int:
-        """See Plan.draw."""
+        """The number of a dropout among a forward's."""
         self.graph.draws += 1
         return self.graph.draws - 1
 
     def at_least(self, samples: int, module: Any) -> None:
-        """See Plan.at_least."""
+        """A batch must have so many samples, for this module."""
         if samples > self.graph.least_samples:
             self.graph.least_samples, self.graph.demanding = samples, module
 
     def refusal(self, why: str) -> Exception:
         """The error by which a layer says that it cannot be traced."""
-        return InvalidValueError(where(), "a layer that can be traced", why)
+        return LayerRefusedError(where(), "a layer that can be traced", why)
 
 
 def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:

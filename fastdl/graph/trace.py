@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from itertools import count
@@ -101,6 +102,15 @@ def _spelled(shape: Shape) -> str:
 
 
 SAMPLES = Size(1, ("N",))
+# What an instance may have of its own that its class does not say.
+OWN = {"forward", "backward", "backward_parameters", "_apply"}
+
+
+def is_pure(module: Any) -> bool:
+    """Whether a module or a criterion is fastdl's own, which computes the same each time: one trace tells all."""
+    kind = type(module)
+    known = hasattr(kind, "_objective") or (getattr(kind, "_pure", False) and kind._has_trace)
+    return known and kind.__module__.startswith("fastdl.") and not OWN & vars(module).keys()
 
 
 def trace(
@@ -113,14 +123,14 @@ def trace(
 ) -> Trace:
     """A model's forward as a graph, for arguments by place and by name like these; attributes named in `passing` may change."""
 
-    def once() -> tuple[Graph, Trace]:
+    def once(contents: Any = None) -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
-        graph.stand_for(model)
+        graph.stand_for(model, contents)
         with graph.traced():
             inputs, named = inputs_of(graph, "x", given, samples)
             return graph, Trace(graph, model(*inputs, **named), None, {})
 
-    return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
+    return _traced(once, model, [], passing)
 
 
 def trace_loss(
@@ -135,18 +145,26 @@ def trace_loss(
 ) -> Trace:
     """A model's forward and its loss as a graph; y is None where the criterion takes outputs alone."""
 
-    def once() -> tuple[Graph, Trace]:
+    def once(contents: Any = None) -> tuple[Graph, Trace]:
         graph = Graph(dtype, capacity)
-        graph.stand_for(model)
+        graph.stand_for(model, contents)
         with Replaced(Mode(), "enabled", True), graph.traced():  # a fit within no_grad() is no other
             output = call(model, inputs_of(graph, "x", x, samples))
             target = None if y is None else inputs_of(graph, "y", y, samples)
             return graph, Trace(graph, output, *loss_of(criterion, output, target, model, samples))
 
-    return traced_alike(once, [each for each in model.modules() if each._forward_only], passing)
+    return _traced(once, model, [criterion], passing)
 
 
-def surroundings(model: Any, *criteria: Any) -> Surroundings:
-    """What a model's forward functions and criteria read of globals and closures."""
-    kinds = dict.fromkeys(type(module) for module in model.modules() if module._forward_only)
+def _traced(once: Any, model: Any, criteria: Sequence[Any], passing: frozenset[str]) -> Any:
+    """A trace, made once where all that is traced is fastdl's own."""
+    contents = model._contents()
+    if all(map(is_pure, (*contents.modules, *criteria))):
+        return once(contents)[1]
+    return traced_alike(once, [each for each in contents.modules if each._forward_only], passing)
+
+
+def surroundings(modules: Sequence[Any], *criteria: Any) -> Surroundings:
+    """What the forward functions of modules and criteria read of globals and closures."""
+    kinds = dict.fromkeys(type(module) for module in modules if module._forward_only)
     return Surroundings([*(kind.forward for kind in kinds), *criteria])

@@ -55,6 +55,8 @@ class Activation(Layer):
                 raise InvalidTypeError("Activation", "a callable", shown(value), argument=name)
         self.function, self.derivative = function, derivative
 
+    _pure = False
+
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """The function of a traced value, with its derivative if given; what cannot be traced runs in Python then."""
         from fastdl.graph.operations import given_slope
@@ -132,8 +134,8 @@ class _Elementwise(Layer):
         return y, y if self._keeps_output else x
 
     def _plan(self, plan: Any, x: Any) -> Any:
-        code = activation_kinds().index(self.kind)
-        return plan.activate(self, x, (code, self._alpha, self._beta, self._keeps_output))
+        activation = activation_kinds().index(self.kind), self._alpha, self._beta, self._keeps_output
+        return plan.add("activation", self, x, x.shape, activation=activation)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """gy f'."""

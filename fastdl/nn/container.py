@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from functools import reduce
-from math import prod
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
+from fastdl.graph.size import same_shape
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
@@ -110,11 +110,6 @@ class Sequential(Layer):
             x = layer(x)
         return x
 
-    def _plan(self, plan: Any, x: Any) -> Any:
-        for name, layer in dict(self._layers).items():
-            x = plan.through(layer, x, name)
-        return x
-
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Back through the layers that the forward went through, from the last to the first."""
         flat = self._flat
@@ -186,26 +181,20 @@ class Residual(Layer):
         y, saved = run_forward(self.body, x)
         around, saved_around = (np.asarray(x), None) if self.shortcut is None else run_forward(self.shortcut, x)
         if y.shape != around.shape:
-            raise InvalidValueError(
-                shown(self), "body and shortcut of one shape", f"{y.shape} and {around.shape}", "give a shortcut"
-            )
+            raise self._unlike(y, around)
         return y + around, (saved, saved_around)
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """See Module._apply."""
         (x,) = inputs
-        return self.body(x) + (x if self.shortcut is None else self.shortcut(x))
+        y, around = self.body(x), x if self.shortcut is None else self.shortcut(x)
+        if not same_shape(y.shape, around.shape):
+            raise self._unlike(y, around)
+        return y + around
 
-    def _plan(self, plan: Any, x: Any) -> Any:
-        x = x.for_several()
-        ways = [plan.through(self.body, x, "body").for_several()]
-        ways.append(x if self.shortcut is None else plan.through(self.shortcut, x, "shortcut"))
-        if ways[0].shape != ways[1].shape:
-            raise plan.refusal("a Residual's body and shortcut differ in shape")
-        y = plan.value(ways[0].shape, any(way.differentiated for way in ways))
-        for number, way in enumerate(ways):
-            plan.move(self, way, y, n=y.size, adds=bool(number), together=object())
-        return y
+    def _unlike(self, y: Any, around: Any) -> InvalidValueError:
+        got = f"{y.shape} and {around.shape}"
+        return InvalidValueError(shown(self), "body and shortcut of one shape", got, "give a shortcut")
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """The sum of the gradients through both ways."""
@@ -242,12 +231,7 @@ class Parallel(Layer):
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """See Module._apply."""
         (x,) = inputs
-        return np.concatenate([branch(x) for branch in self.branches], axis=1)
-
-    def _plan(self, plan: Any, x: Any) -> Any:
-        x = x.for_several()
-        outputs = [plan.through(branch, x, str(number)) for number, branch in enumerate(self.branches)]
-        return join(outputs, plan, self)
+        return concatenate([branch(x) for branch in self.branches], self)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """The sum of the branches' gradients with respect to x."""
@@ -303,18 +287,7 @@ class Siamese(Layer):
         """See Module._apply."""
         given = list(inputs)
         parts = given if len(given) > 1 else [given[0][:, number] for number in range(given[0].shape[1])]
-        return np.concatenate([self.body(part) for part in parts], axis=1)
-
-    def _plan(self, plan: Any, x: Any) -> Any:
-        if not prod(x.shape[:1]):
-            raise plan.refusal("a Siamese was given no inputs")
-        (inputs, *shape), together = x.shape, object()
-        size, outputs = prod(shape), []
-        for number in range(inputs):
-            part = plan.value(tuple(shape), x.differentiated)
-            plan.move(self, x, part, n=size, x_start=number * size, together=together)
-            outputs.append(plan.through(self.body, part, "body"))
-        return join(outputs, plan, self)
+        return concatenate([self.body(part) for part in parts], self)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Add up the body's gradients over its inputs; the gradient is in the form of x."""
@@ -343,10 +316,10 @@ def side_by_side(ran: list[tuple[Any, Any]], owner: Layer) -> tuple[NDArray[Any]
     return y, ([saved for _, saved in ran], [output.shape[1] for output in outputs], y.shape, y.dtype)
 
 
-def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
-    """The outputs along axis 1, when they agree in every other axis."""
+def concatenate(outputs: list[Any], owner: Layer) -> Any:
+    """The outputs, arrays or traced values, along axis 1, when they agree in every other axis."""
     shapes = [output.shape for output in outputs]
-    if not shapes or any(len(s) < 2 or s[:1] + s[2:] != shapes[0][:1] + shapes[0][2:] for s in shapes):
+    if not shapes or any(len(s) < 2 or not same_shape(s[:1] + s[2:], shapes[0][:1] + shapes[0][2:]) for s in shapes):
         raise InvalidValueError(shown(owner), "outputs that agree in every axis but 1", shapes)
     return np.concatenate(outputs, axis=1)
 
@@ -354,19 +327,6 @@ def concatenate(outputs: list[NDArray[Any]], owner: Layer) -> NDArray[Any]:
 def parts(gy: NDArray[Any], widths: list[int]) -> list[NDArray[Any]]:
     """The gradient with respect to each of the outputs side by side."""
     return np.split(gy, np.cumsum(widths[:-1]), axis=1)
-
-
-def join(outputs: list[Any], plan: Any, owner: Layer) -> Any:
-    """Plan what `concatenate` does."""
-    if len({output.shape[1:] for output in outputs}) > 1 or any(not output.shape for output in outputs):
-        raise plan.refusal(f"the outputs in a {type(owner).__name__} differ in shape")
-    width, inner = sum(output.shape[0] for output in outputs), outputs[0].shape[1:]
-    y = plan.value((width, *inner), any(output.differentiated for output in outputs))
-    start = 0
-    for output in outputs:
-        plan.move(owner, output, y, n=output.size, y_start=start, together=object())
-        start += output.size
-    return y
 
 
 def add(gx: Any, other: Any) -> Any:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import ready, ready_gradient
 from fastdl._kernels.watch import Watch
+from fastdl.graph.size import ObservedSizeError
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import TRANSIENT, dictionaries, traced_modules
@@ -45,7 +46,9 @@ class Flat:
     def __init__(self) -> None:
         # As in Trainer: not with fastdl, and as a rule before there are signal handlers that call the container.
         import fastdl._kernels.program.call
-        import fastdl.plan  # noqa: F401
+        import fastdl.graph.gradient
+        import fastdl.graph.lowering
+        import fastdl.graph.trace  # noqa: F401
 
         # Without and with backward, in training and then in evaluation.
         self.calls: list[Call | None] = [None] * 4
@@ -64,7 +67,7 @@ class Flat:
         x = ready(x, None, module)
         try:
             self.calls[place] = call = call_of(module, x, keeps)
-        except (ImportError, ValueError, TypeError, IndexError):
+        except (ImportError, ValueError, TypeError, IndexError, ObservedSizeError):
             self._patience *= 10  # layer by layer tells what is wrong, if anything is
             return None
         return call.forward(x, module if keeps else None)
@@ -119,33 +122,49 @@ def watch(
     Entries named in `passing` may change, and where the module is `traced`, parts that run in Python. Parameters may move to
     other arrays and be frozen or released; where some must stay in place, all of the module's must.
     """
-    held: Any = [*(traced_modules(module) if traced else module.modules()), *others]
-    parameters = [*module.parameters(), *(in_place or ()), *module._buffer_objects()]
+    contents = module._contents()
+    held: Any = [*(traced_modules(module) if traced else contents.modules), *others]
+    parameters = [*contents.parameters, *(in_place or ()), *contents.buffers]
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 
 
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
-    """A module's program for calls with batches like x; a NotPlannedError says why that cannot be."""
+    """A module's program for calls with batches like x; an error, of whatever kind, where that cannot be."""
     from fastdl._kernels.program.call import Call
-    from fastdl.plan import Plan
+    from fastdl.graph.gradient import gradient
+    from fastdl.graph.lowering import Lowering
+    from fastdl.graph.trace import SAMPLES, is_pure, trace
+    from fastdl.graph.value import Value
 
-    unchanged = watch(module)  # first: what another thread changes while the module is planned is noticed in the call
-    plan = Plan(x.shape[1:], x.dtype, len(x), keeps, outside=True)
-    output = plan.through(module, plan.input)
-    if not plan.operations or output.storage is None or output.shared:
-        raise plan.refusal("nothing is computed")
-    program = plan.program(output)
-    if plan.nbytes > LARGEST:
-        raise plan.refusal("batches are large")
-    parameters, modules = list(module.parameters()), list(module.modules())
+    unchanged = watch(module)  # first: what another thread changes while the module is traced is noticed in the call
+    modules, parameters, _ = module._contents()
+    if not all(map(is_pure, modules)) or any(parameter.dtype != x.dtype for parameter in parameters):
+        raise ValueError("a module in Python, or one of another dtype")
+    graph, output, _, _ = trace(module, ((x,), {}), x.dtype, len(x))
+    if output.number == 0 or not output.shape or output.shape[0] != SAMPLES:
+        raise ValueError("nothing is computed of each sample")
+    wanted = [number for number, parameter in graph.parameters.items() if parameter._requires_grad] if keeps else []
+    gradients: list[Any] = []
+    if keeps:
+        values = [Value(graph, n, graph.nodes[n].shape, graph.dtype, frozenset()) for n in (*wanted, 0)]
+        gradients = gradient(output, values, graph.input("g0", output.shape, graph.dtype))
+    lowered = Lowering(
+        graph,
+        [output],
+        gradients=[(graph.parameters[number], each) for number, each in zip(wanted, gradients, strict=False)],
+        results=gradients[-1:],
+        outside=True,
+    ).lowered()
+    if lowered.nbytes > LARGEST:
+        raise ValueError("batches are large")
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
     return Call(
-        program,
+        lowered.program,
         unchanged,
         x,
-        output.shape,
-        plan.least_samples,
-        plan.differentiating(),
+        tuple(map(int, output.shape[1:])),
+        graph.least_samples,
+        lowered.differentiating,
         stream,
         Access(reads=[*parameters, *modules], writes=moved),
         Access(reads=parameters, writes_gradients=parameters),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,14 +51,17 @@ MOST_ATTEMPTS = 3
 
 def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
     """What a module's call returns: for traced values others, for arrays the output of its program."""
-    one_array = len(inputs) == 1 and type(inputs[0]) is np.ndarray and not named
+    alone = type(inputs[0]) if len(inputs) == 1 and not named else None
+    if alone is Value:
+        return _apply(module, inputs, named, inputs)
+    one_array = alone is np.ndarray
     if not one_array:
         inputs, named = mapped((inputs, named), traced)
-        if any(type(each) is Value for _, each in leaves((*inputs, named))):
-            return _apply(module, inputs, named)
+        if values := [each for _, each in leaves((*inputs, named)) if type(each) is Value]:
+            return _apply(module, inputs, named, values)
     if mode.traces and (graph := traced_into(module)) is not None and next(module._entries(), None) is not None:
         inputs, named = mapped((inputs, named), lambda each: as_value(graph, each))
-        return _apply(module, inputs, named)
+        return _apply(module, inputs, named, [each for _, each in leaves((*inputs, named)) if type(each) is Value])
     if not module._forward_only:
         return apart(module.forward, *inputs, **named)
     keeps = mode.enabled
@@ -92,8 +95,8 @@ def recorded(
     return record.output, record if keeps else None
 
 
-def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
-    values = [each for _, each in leaves((*inputs, named)) if type(each) is Value]
+def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], values: Sequence[Value]) -> Any:
+    """The output for inputs among which these are values."""
     at_once = values[0].graph.array_of(values[0]) is not None
     if not in_python(module) or (at_once and module._forward_only):
         return module._apply(*inputs, **named)
@@ -111,8 +114,9 @@ class Programs:
 
     def __init__(self, module: Module) -> None:
         self._programs: dict[Any, _Program] = {}
-        self._unchanged, self._surroundings = watch(module, passing={"training"}, traced=True), surroundings(module)
-        self._modules, self._parameters = list(module.modules()), list(module.parameters())
+        self._unchanged = watch(module, passing={"training"}, traced=True)
+        self._modules, self._parameters, _ = module._contents()
+        self._surroundings = surroundings(self._modules)
         self._latest: tuple[_Latest, ...] = ()
         # Whether a module in it cannot be traced.
         self.refused = False

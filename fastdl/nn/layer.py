@@ -38,6 +38,9 @@ class Layer(Module):
     _forward: ClassVar[Callable[..., tuple[Any, Any]]]
     _backward: ClassVar[Callable[..., Any]]
 
+    # Whether it computes what its class says, and no function of the user's.
+    _pure = True
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         forward, backward = _depth(cls, "_forward"), _depth(cls, "_backward")

@@ -160,9 +160,8 @@ class _MaxPool(_Windows):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         sample = prod(self._measured((1, *x.shape))) * INDEX.itemsize
-        saved = {"index": (plan.batch_size * sample, sample)} if plan.backward else {}
-        x, activation = plan.behind_maximum(x)
-        return self._plan_windows(plan, x, "max_pool", self._pairs, saved=saved, activation=activation)
+        saved = {"index": (plan.batch_size * sample, sample)}
+        return self._plan_windows(plan, x, "max_pool", self._pairs, saved=saved)
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Gy where the maxima were, summed where they are maxima of several windows."""

@@ -19,7 +19,7 @@ from fastdl.messages import shown
 from fastdl.nn.copying import copy_of
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import weights_dtype
+from fastdl.nn.walk import in_python, weights_dtype
 from fastdl.validation import sample_shape
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def summarize(model: Module, input_shape: int | Shape) -> Summary:
     shape, dtype = sample_shape(input_shape, "summary"), weights_dtype(model)
     if prod(shape) * dtype.itemsize > sys.maxsize:
         raise InvalidValueError("summary", "an input_shape that memory can hold", shown(input_shape))
-    model, calls = _planned(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
+    model, calls = _traced(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
     rows = tuple(_rows(model, calls))
     parameters = list(model.parameters())
     return Summary(
@@ -106,26 +106,21 @@ class _Call:
     inside: Counter[int] = field(default_factory=Counter)
 
 
-def _planned(model: Module, shape: Shape, dtype: np.dtype[Any]) -> tuple[Module, list[_Call]]:
-    """A copy of a model and its calls: fastdl's own layers tell their outputs' shapes, other models are run."""
-    from fastdl.plan import NotPlannedError, Plan
-
-    calls: list[_Call] = []
-
-    class Shapes(Plan):
-        def through(self, module: Module, x: Any, name: str = "") -> Any:
-            call = _Call(".".join([part for part in self._names if part] + [name] * bool(name)), module, (1, *x.shape))
-            calls.append(call)
-            y = super().through(module, x, name)
-            call.output_shape = (1, *y.shape)
-            return y
+def _traced(model: Module, shape: Shape, dtype: np.dtype[Any]) -> tuple[Module, list[_Call]]:
+    """A copy of a model and its calls, of a trace where there can be one: it knows shapes and computes nothing."""
+    from fastdl.graph.graph import Graph
+    from fastdl.graph.layers import LayerRefusedError
 
     twin = copy_of(model, False)
-    plan = Shapes(shape, dtype, 1, False)
+    if others := [type(each).__name__ for each in twin.modules() if each._forward_only or in_python(each)]:
+        return _run(model, shape, dtype, f"{others[0]} is a module in Python")
+    graph, calls = Graph(dtype), _Trace(twin, "_apply").calls
+    graph.stand_for(twin)
     try:
-        plan.through(twin, plan.input)
+        with no_grad(), graph.traced():
+            twin(graph.input("x0", (1, *shape), dtype))
     except (TypeError, ValueError, IndexError) as error:
-        if not isinstance(error, NotPlannedError) and prod(shape) * dtype.itemsize > LARGEST:
+        if not isinstance(error, LayerRefusedError) and prod(shape) * dtype.itemsize > LARGEST:
             raise
         return _run(model, shape, dtype, str(error))  # which says more of a shape that does not fit
     return twin, calls
@@ -139,22 +134,23 @@ def _run(model: Module, shape: Shape, dtype: np.dtype[Any], why: str) -> tuple[M
             f" got {shape}"
         )
     twin = copy.deepcopy(model).eval()
-    trace = _Trace(twin)
+    trace = _Trace(twin, "forward")
     with no_grad(), Quiet(all="ignore"):
         twin(np.zeros((1, *shape), dtype))
     return twin, trace.calls
 
 
 class _Trace:
-    """The calls of a model's modules, each of which gets a forward that notes them."""
+    """The calls of a model's modules, each of which gets a method, `forward` or `_apply`, that notes them."""
 
-    def __init__(self, model: Module) -> None:
+    def __init__(self, model: Module, method: str) -> None:
         self.names = {id(module): (name, module) for name, module in model.named_modules()}
         self.calls: list[_Call] = []
         self.running: list[tuple[_Call, dict[int, list[str]]]] = []
         for _, module in self.names.values():
-            vars(module)["forward"] = self._noting(module, module.forward)
-            vars(module)["traced"] = False
+            vars(module)[method] = self._noting(module, getattr(module, method))
+            if method == "forward":
+                vars(module)["traced"] = False
 
     def _noting(self, module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
         def noting(*inputs: Any) -> Any:

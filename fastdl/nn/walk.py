@@ -7,7 +7,7 @@ from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from functools import cache
 from types import MappingProxyType, MemberDescriptorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,14 @@ TRANSIENT = frozenset({"_kept", "_flat", "_fitting", "_seen", "_evaluation", "_k
 # What holds values without being a part of a model.
 MAPPINGS = (dict, UserDict, MappingProxyType)
 PLAIN = (*MAPPINGS, list, tuple, set, frozenset, deque, UserList, np.ndarray)
+
+
+class Contents(NamedTuple):
+    """What is in a model: modules, parameters and buffers that are objects, each once, in the order in which they are found."""
+
+    modules: list[Any]
+    parameters: list[Parameter]
+    buffers: list[Buffer]
 
 
 class Parts(WithDictionary):
@@ -87,12 +95,17 @@ class Parts(WithDictionary):
         for _, array in self.named_buffers():
             yield array
 
+    def _contents(self) -> Contents:
+        """All that is in the model, found in one walk; errors as named_modules."""
+        modules: list[Any] = [module for _, module in walked(self, once=True)]
+        inside = [each for module in modules for each in dict(vars(module)).values()]
+        parameters = {id(each): each for each in inside if isinstance(each, Parameter)}
+        buffers = {id(each): each for each in inside if isinstance(each, Buffer)}
+        return Contents(modules, [*parameters.values()], [*buffers.values()])
+
     def _buffer_objects(self) -> list[Buffer]:
         """The buffers that are objects, each once."""
-        found = [
-            value for module in self.modules() for value in dict(vars(module)).values() if isinstance(value, Buffer)
-        ]
-        return [*{id(buffer): buffer for buffer in found}.values()]
+        return self._contents().buffers
 
     def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | Buffer | NDArray[Any]]]:
         """Yield every entry of the state_dict: parameters and buffers under each of their names, or the first (`once`)."""

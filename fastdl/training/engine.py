@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl import optim
 from fastdl.data.nested import bare, call
+from fastdl.errors import InvalidValueError
 from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -66,6 +67,14 @@ class Losses(NamedTuple):
         if sums:
             return self.total
         return self.total / self.counted if self.counted else math.nan
+
+
+class NotPlannedError(ValueError):
+    """A task that a native program cannot run, and why."""
+
+
+class NothingLearnsError(InvalidValueError):
+    """A loss that depends on no parameter."""
 
 
 class NotFiniteError(Exception):

@@ -75,11 +75,13 @@ class Fitting:
                 endings.callback(lambda: self.position.leave())
                 self._follow()
                 with training_mode(trainer.model, True) if not trainer.model.training else nullcontext():
+                    ran = False  # the engine may be that of a fit before, of other rows
                     while len(trainer.history) < epochs and not trainer.stopping:
                         done = len(trainer.history)
                         self.position.broken = f"epoch {done + 1} was not finished"
-                        if not (done and self._in_a_row() and self._epochs_ahead(epochs - done)):
+                        if not (ran and self._in_a_row() and self._epochs_ahead(epochs - done)):
                             self._epoch()
+                        ran = True
                         self.position.broken = ""
                         for callback in self.callbacks:
                             callback.on_checkpoint(trainer)

@@ -1,99 +1,165 @@
-"""The native engine: a model, its loss and its optimizer as one program, an epoch in one call."""
+"""The native engine: a model's traced forward, its loss and its optimizer as one program, an epoch in one call."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.descriptor import OPTIMIZERS
 from fastdl._kernels.program.program import TrainOptions
-from fastdl._kernels.program.update import Updates
+from fastdl.casting import cast
+from fastdl.data.nested import Nested, bare, leaves, mapped
 from fastdl.errors import InvalidValueError
+from fastdl.graph.execution import read, refuse_failed
+from fastdl.graph.gradient import gradient
+from fastdl.graph.interpreter import needed
+from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.python import python_calls
+from fastdl.graph.size import ObservedSizeError, Size, numbers, same
+from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
+from fastdl.graph.value import Value
+from fastdl.messages import shown
 from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
-from fastdl.optim.optimizer import Optimizer, Run
-from fastdl.plan import InPythonError, NotPlannedError, Plan, as_defined
+from fastdl.nn.parameter import Parameter
+from fastdl.nn.python_call import NotTracedError
+from fastdl.nn.walk import TRANSIENT, weights_dtype
 from fastdl.random import stream
-from fastdl.training.engine import Losses, NotFiniteError, Task, not_finite_gradient
+from fastdl.training.engine import (
+    Losses,
+    NotFiniteError,
+    NothingLearnsError,
+    NotPlannedError,
+    Task,
+    not_finite_gradient,
+)
+from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
 Ended: TypeAlias = Callable[[Losses, float], bool]
-# What of an optimizer a native program replaces.
-STEPPING = {"update", "step", "forget_gradients"}
-# The methods of a loss that are called.
-CALLED = ("__call__", "forward", "backward")
+# The most lengths of batches for which a model is traced that asks for them.
+MOST_LENGTHS = 8
 
 
 class NativeEngine:
-    """A model's operations, its loss and its optimizer as one native program."""
+    """A traced model, its loss and its optimizer as one native program."""
 
-    native = True
+    native = lasts = True
     # Whether epochs may follow one another in one call.
     in_a_row = True
-    lasts = False
 
-    def __init__(self, task: Task, x: Array, y: Array, batch_size: int) -> None:
-        """Plan for batches of x and y; a NotPlannedError says why that cannot be."""
+    def __init__(self, task: Task, x: Any, y: Any, batch_size: int) -> None:
+        """Trace for batches of x and y; a NotPlannedError says why that cannot be."""
         self.task = task
         model, criterion, optimizer = task.model, task.criterion, task.optimizer
-        if not isinstance(criterion, Loss) or not as_defined(criterion, "_objective", CALLED):
-            why = f"{type(criterion).__name__} is a loss in Python"
-            raise InPythonError(why) if _is_of_a_function(criterion) else NotPlannedError(why)
-        if criterion.reduction == "none":
-            raise NotPlannedError("the loss is not reduced to one number")
         if not is_native(optimizer):
             raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
         optimizer.forget_gradients()
         own = task.parameters()
+        watched = [criterion] if hasattr(criterion, "__dict__") else []
         # First: another thread may change the model while it is planned.
-        self._watch, self._contents = watch(model, criterion, in_place=own), contents(criterion)
+        self._watch, self._contents = watch(model, *watched, in_place=own, traced=True), contents(criterion)
         self.most = min(batch_size, len(x))
-        self._plan = plan = Plan(x.shape[1:], x.dtype, self.most, True)
-        if any(parameter.dtype != x.dtype for parameter in own):
-            raise NotPlannedError(f"the optimizer's parameters are of another dtype than the input's {x.dtype}")
-        numbers = {id(parameter) for parameter in own}
-        self._foreign = [parameter for parameter in model.parameters() if id(parameter) not in numbers]
-        self._output = output = plan.through(model, plan.input)
-        objective = criterion._objective(plan, output, y)  # pyright: ignore[reportAttributeAccessIssue]
-        self._program = plan.program(output, objective, y[:1].nbytes, self._foreign)
-        self._frame = self._program.frame()
-        self._rows = x.dtype, x.shape[1:], y.dtype, y.shape[1:]
-        self._weights = [(w._data, number) for number, w in plan.alone()]
-        self._begin_with(plan.nbytes, plan.learning)
+        dtype = weights_dtype(model)
+        if any(parameter.dtype != dtype for parameter in own):
+            raise NotPlannedError(f"the optimizer's parameters are of another dtype than the first one's {dtype}")
+        ids = {id(parameter) for parameter in own}
+        self._modules, parameters, _ = model._contents()
+        self._foreign = [parameter for parameter in parameters if id(parameter) not in ids]
+        self._surroundings = surroundings(self._modules, criterion)
+        self._shapes = _shapes(x), _shapes(y)
+        # Whether the trace has asked for the number of samples, and engines for shorter batches then.
+        self.exact = False
+        self._shorter: dict[int, NativeEngine] = {}
+        try:
+            self._plan_for(x, y, dtype, SAMPLES)
+        except ObservedSizeError:
+            self.exact, self.in_a_row = True, False
+            self._plan_for(x, y, dtype, self.most)
+        except NotTracedError as error:
+            raise NotPlannedError(str(error)) from None
 
-    def _begin_with(self, nbytes: int, learning: set[int]) -> None:
-        """What a planned program has beside it: the optimizer's updates and turns."""
-        model, own = self.task.model, self.task.parameters()
-        self._own = own
-        self.name = f"native: one program over {nbytes:,} bytes of planned memory"
+    def _plan_for(self, x: Any, y: Any, dtype: Any, samples: Any) -> None:
+        """Trace, differentiate and lower."""
+        model, criterion = self.task.model, self.task.criterion
+        x, y, self._samples = bare(x), bare(y), samples
+        graph, output, loss, terms = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
+        assert loss is not None
+        self._graph, self._structure = graph, output
+        self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
+        reached = needed(graph, [loss.number])
+        read = [(n, p) for n, p in graph.parameters.items() if n in reached and isinstance(p, Parameter)]
+        learning = [(n, p) for n, p in read if p._requires_grad]
+        calls = [call for call in python_calls(graph) if call.number in reached]
+        modules = {id(m): m for m in (graph.nodes[call.number].attributes["call"].module for call in calls)}
+        in_python = {id(p): p for module in modules.values() for p in module.parameters()}
+        inputs = {n: node.attributes["name"] for n, node in enumerate(graph.nodes) if node.operation == "input"}
+        targets = {n for n, name in inputs.items() if name.startswith("y")}
+        if targets and not reached & targets:
+            hint = "write fit(x) without targets"
+            raise InvalidValueError(
+                "Trainer.fit", "a criterion that uses the targets", "one that uses none of them", hint
+            )
+        if not (read or in_python):
+            raise NothingLearnsError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
+        wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]
+        gradients = gradient(loss, [*wanted, *calls])[: len(wanted)]
+        # The inputs and targets by their names, and what the program reads them as.
+        self._dtypes = {node.attributes["name"]: node.dtype for node in graph.nodes if node.operation == "input"}
+        foreign = {id(parameter) for parameter in self._foreign}
+        # Modules in Python add to gradients, which begin with zeros in each step.
+        begun = [p for p in in_python.values() if id(p) not in foreign]
+
+        def begin() -> None:
+            for parameter in begun:
+                parameter._grad.fill(0)
+
+        lowering = Lowering(
+            graph,
+            self._values,
+            gradients=[(p, g) for (_, p), g in zip(learning, gradients, strict=True)],
+            added=[p for _, p in learning if id(p) in foreign or id(p) in in_python],
+            loss=loss,
+            given=list(self._dtypes),
+            begin=begin if begun else None,
+            terms=[*terms.values()],
+        )
+        is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
+        self._lowered: Lowered = lowering.lowered(loss.number if is_loss else -1)
+        self._program = self._lowered.program
+        self._frame = self._program.frame()
+        self.name = f"native: one program over {self._lowered.nbytes:,} bytes of planned memory"
+        self._own = self.task.parameters()
+        learns = {id(p) for _, p in learning} | set(in_python)
         # Their gradients are zeros in every step.
-        self._idle = [parameter for parameter in own if id(parameter) not in learning]
-        self._runs: list[Run] | None = None
-        self._options: list[bytes] = []
-        self._updates = Updates([])
-        self._used: list[list[bool]] = []
-        self._numbers: list[int] = []
-        written = list({id(p): p for p in (*own, *model.parameters())}.values())
-        self._access = Access(writes=[*written, *model.modules()], writes_gradients=written)
+        self._idle = [parameter for parameter in self._own if id(parameter) not in learns]
+        self._weights = [(weight._data, number) for number, weight in self._lowered.alone]
+        self._updates = NativeUpdates(self.task.optimizer, self._weights)
+        if modules:
+            names = dict.fromkeys(type(module).__name__ for module in modules.values())
+            self.name += f", with {', '.join(names)} in Python"
+        written = list({id(p): p for p in (*self._own, *self._foreign)}.values())
+        buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
+        self._access = Access(writes=[*written, *self._modules, *buffers], writes_gradients=written)
 
     def current(self) -> bool:
         """See Engine."""
         _, criterion, optimizer, *_ = self.task
-        return self._watch.stands() and self._contents == contents(criterion) and not STEPPING & vars(optimizer).keys()
+        stands = self._watch.stands() and self._contents == contents(criterion)
+        return stands and not STEPPING & vars(optimizer).keys() and self._surroundings.stand()
 
     def suits(self, x: Any, y: Any) -> bool:
         """See Engine."""
-        return True
+        return (_shapes(x), _shapes(y)) == self._shapes
 
-    def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
-        """See Engine."""
+    def epoch(self, x: Any, y: Any, order: Array | None, batch_size: int, outputs: list[Any] | None) -> Losses:
+        """See Engine. A program for batches of one size leaves shorter ones to others."""
         x, y = self._as_planned(x, y)
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
@@ -102,23 +168,37 @@ class NativeEngine:
         rows = len(x) if order is None else len(order)
         if not rows:
             return Losses()
+        if self.exact and rows < self.most:
+            shorter = self._shorter.get(rows)
+            if shorter is None:
+                for each in list(self._shorter)[: 1 - MOST_LENGTHS]:
+                    self._shorter.pop(each, None)
+                shorter = self._shorter[rows] = NativeEngine(self.task, x, y, rows)
+            return shorter.epoch(x, y, order, rows, outputs)
+        if self.exact and rows % self.most:
+            rows -= rows % self.most
+            x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
         found = [] if outputs is None else self._room(rows)
         losses = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
         if outputs is not None:
-            outputs.append(self._structured([each[: losses.rows] for each in found]))
+            left = iter([each[: losses.rows] for each in found])
+            outputs.append(mapped(self._structure, lambda _: next(left)))
         return losses
 
     def _room(self, rows: int) -> list[Array]:
         """Arrays for the model's outputs of so many rows."""
-        return [np.empty((rows, *self._output.shape), self._rows[0])]
-
-    def _structured(self, outputs: list[Array]) -> Any:
-        """The model's outputs as it returns them."""
-        return outputs[0]
+        found = []
+        for value in self._values:
+            if not value.shape or not same(value.shape[0], self._samples):
+                raise NotPlannedError("metrics want outputs with a row for each sample")
+            found.append(np.empty((rows, *numbers(value.shape[1:], {})), value.dtype))
+        return found
 
     def _arrays(self, x: Any, y: Any) -> list[Array]:
-        """All inputs and targets, as the program numbers them."""
-        return [x, y]
+        """All inputs and targets, as the program numbers and reads them."""
+        given = dict(_named(x, "x")) | dict(_named(y, "y"))
+        # The model may have been cast to another dtype than that of the rows.
+        return [_as_read(cast(given[name], self._dtypes[name], copy=False)) for name in self._lowered.inputs]
 
     def epochs(
         self, x: Array, y: Array, rows: int, seeds: Array | None, epochs: int, batch_size: int, ended: Ended
@@ -136,11 +216,12 @@ class NativeEngine:
         losses = self._run(x, y, order, rows, seeds, epochs, batch_size, [], ended)
         return losses, np.arange(losses.rows, rows) if order is None else order[losses.rows : rows]
 
-    def _as_planned(self, x: Array, y: Array) -> tuple[Array, Array]:
-        """The arrays as a program reads them, where their rows are those that it was planned for."""
-        x, y = _as_read(x), _as_read(y)
-        if (x.dtype, x.shape[1:], y.dtype, y.shape[1:]) != self._rows or len(y) != len(x):
-            raise InvalidValueError("NativeEngine", f"rows as planned, {self._rows}", f"{x.shape} and {y.shape}")
+    def _as_planned(self, x: Any, y: Any) -> tuple[Any, Any]:
+        """The rows, where they are such as it was planned for."""
+        if not self.suits(x, y) or (len(y) != len(x) and bare(y) is not None):
+            raise InvalidValueError(
+                "NativeEngine", f"rows as planned, {self._shapes}", f"{_shapes(x)} and {_shapes(y)}"
+            )
         return x, y
 
     def _run(
@@ -163,7 +244,7 @@ class NativeEngine:
         self._check_batches(rows, batch_size)
         self._check_targets(y, batch_size)
         self._begin()
-        updates = self._current_updates()
+        updates = self._updates.current()
         draws = program.draws * -(-rows // batch_size)
         seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
@@ -178,7 +259,7 @@ class NativeEngine:
 
         def goes_on() -> bool:
             """Whether the steps may go on after Python code has run; the options that it left count."""
-            goes = self.current() and optimizer._steps is counts and self._current_updates() is updates
+            goes = self.current() and optimizer._steps is counts and self._updates.current() is updates
             if goes:
                 self._begin()
             return goes
@@ -206,7 +287,7 @@ class NativeEngine:
             after_backward=task.after_backward,
         )
         fine, done, steps, total, count, terms, loss, call, failed = program.train(self._frame, options)
-        self._refuse_failed(failed)
+        refuse_failed(failed, self._lowered.entries)
         if not fine:
             if math.isfinite(loss):
                 alone = {id(w) for w, _ in self._weights}
@@ -230,25 +311,35 @@ class NativeEngine:
 
     def _check_batches(self, rows: int, batch_size: int) -> None:
         """Every batch must have the samples that the layers ask for."""
-        plan, fewest = self._plan, rows % min(batch_size, rows or 1) or batch_size
-        if rows and fewest < plan.least_samples:
+        graph, fewest = self._graph, rows % min(batch_size, rows or 1) or batch_size
+        if rows and fewest < graph.least_samples:
             raise InvalidValueError(
-                plan.demanding,
-                f"at least {plan.least_samples} samples in every batch",
+                shown(graph.demanding),
+                f"at least {graph.least_samples} samples in every batch",
                 fewest,
                 "write batches of other sizes",
             )
 
-    def _check_targets(self, target: Array, batch_size: int) -> None:
+    def _sample_shape(self, target: Any) -> tuple[int, ...] | None:
+        """The shape of a sample's output, where a loss of fastdl's own takes it with this target; else None."""
+        criterion = self.task.criterion
+        if not (isinstance(criterion, Loss) and hasattr(criterion, "_takes") and type(target) is np.ndarray):
+            return None
+        if not (isinstance(self._structure, Value) and self._structure.shape):
+            return None
+        shape = self._structure.shape[1:]
+        return None if any(isinstance(size, Size) for size in shape) else numbers(shape, {})
+
+    def _check_targets(self, target: Any, batch_size: int) -> None:
         """Programs read targets as they are, so the loss must take them all; else it says what is wrong."""
-        shape = self._output.shape
-        if self.task.criterion._takes(target, shape):
+        shape = self._sample_shape(target)
+        if shape is None or self.task.criterion._takes(target, shape):
             return
         for first in range(0, len(target), batch_size):
             part = target[first : first + batch_size]
             if not self.task.criterion._takes(part, shape):
                 with no_grad():
-                    self.task.criterion(np.full((len(part), *shape), 0.5, self._rows[0]), part)
+                    self.task.criterion(np.full((len(part), *shape), 0.5, self._structure.dtype), part)
 
     def _begin(self) -> None:
         """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""
@@ -262,76 +353,42 @@ class NativeEngine:
             if parameter._forgotten:
                 parameter.zero_grad()
 
-    def _explain(self, target: Array) -> None:
+    def _explain(self, target: Any) -> None:
         """Let the loss raise its own error for the latest batch's outputs, where it has one."""
-        outputs = self._frame.arena[self._plan.output].view(self._rows[0])
-        output = outputs[: len(target) * self._output.size].reshape(len(target), *self._output.shape)
-        with no_grad():
-            self.task.criterion(output, target)
+        if self._sample_shape(target) is not None:
+            (output,) = read(self._frame, self._lowered.outputs, self._values, len(target))
+            with no_grad():
+                self.task.criterion(output, target)
 
-    def _refuse_failed(self, entry: int) -> None:
-        """Raise the error of an entry that failed."""
-
-    def _non_finite_place(self, x: Array, y: Array, seed: int, call: int) -> str:
-        """Words for the first layer whose output for this batch is not finite."""
+    def _non_finite_place(self, x: Any, y: Any, seed: int, call: int) -> str:
+        """Words for the layer or the line that has yielded the first value that is not finite."""
+        bases = list(zip(self._lowered.inputs.values(), self._arrays(x, y), strict=True))
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
-        number = self._program.first_not_finite(self._frame, x, seed, call)
+        number = self._program.first_not_finite_entry(self._frame, len(x), bases, seed, call)
         for buffer, values in before:
             buffer[...] = values
-        return "" if number < 0 else f", first in the output of layer {self._plan.operations[number].name}"
-
-    def _current_updates(self) -> Updates:
-        """The optimizer's steps: a run in one, but for weights that an operation's backward may step over alone.
-
-        While the runs stay, only what has changed is set anew.
-        """
-        optimizer = self.task.optimizer
-        runs, pack = optimizer._current_runs(), OPTIMIZERS[optimizer.native].options
-        options = [pack(run.group) for run in runs]
-        states = [optimizer._states(run.state, run.group) for run in runs]
-        used = [[state is not None for state in each] for each in states]
-        if runs is not self._runs or used != self._used:
-            self._updates = self._new_updates(runs, states, options)
-            self._runs, self._used = runs, used
-        elif options != self._options:
-            for number, run in enumerate(self._numbers):
-                self._updates.set_options(number, options[run])
-        self._options = options
-        return self._updates
-
-    def _new_updates(self, runs: list[Run], states: list[tuple[Array | None, ...]], options: list[bytes]) -> Updates:
-        updates: list[tuple[Any, ...]] = []
-        self._numbers = []
-        for number, (data, grad, _, _, members) in enumerate(runs):
-            for part, operation in self._parts(data):
-                of_part = [None if state is None else state[part] for state in states[number]]
-                descriptor = OPTIMIZERS[self.task.optimizer.native]
-                updates.append((descriptor, data[part], grad[part], of_part, options[number], operation, members))
-                self._numbers.append(number)
-        return Updates(updates)
-
-    def _parts(self, data: Array) -> list[tuple[slice, int]]:
-        """A run cut into the weights of single operations, with these's numbers, and what lies between them (-1)."""
-        parts, done = [], 0
-        places = {(w.ctypes.data - data.ctypes.data) // data.itemsize: (w.size, n) for w, n in self._weights}
-        for start, (size, number) in sorted(places.items()):
-            if 0 <= start < data.size:
-                parts += [(slice(done, start), -1), (slice(start, start + size), number)]
-                done = start + size
-        return [(part, number) for part, number in [*parts, (slice(done, data.size), -1)] if part.start < part.stop]
+        if number < 0:
+            return ""
+        node = self._lowered.entries[number]
+        if node.operation == "loss":
+            return ""
+        if node.operation == "layer":
+            names = {id(module): name for name, module in self.task.model.named_modules()}
+            record = node.attributes["record"]
+            return f", first in the output of layer {names.get(id(record.module), '')} {record.name}"
+        if node.operation == "python":
+            return f", first in {type(node.attributes['call'].module).__name__}, in Python, at {node.line}"
+        return f", first in {node.operation} at {node.line}"
 
 
-def is_native(optimizer: Any) -> bool:
-    """Whether a native program can take this optimizer's steps."""
-    return isinstance(optimizer, Optimizer) and bool(optimizer.native) and as_defined(optimizer, "_states", STEPPING)
+def _named(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:
+    """Arrays by the names that a trace gives them."""
+    arrays = value.arrays() if isinstance(value, Nested) else [("", value)]
+    return [(f"{prefix}{number}", array) for number, (_, array) in enumerate(arrays)]
 
 
-def _is_of_a_function(criterion: Any) -> bool:
-    """Whether a loss is its function, and perhaps its derivative, and nothing else of its own."""
-    if not isinstance(criterion, Loss) or hasattr(criterion, "_objective"):
-        return False
-    kind, own = type(criterion), vars(criterion)
-    return all(getattr(kind, name) is getattr(Loss, name) and name not in own for name in CALLED)
+def _shapes(value: Any) -> list[Any]:
+    return [(name, array.shape[1:], array.dtype) for name, array in _named(value, "")]
 
 
 def _as_read(array: Array) -> Array:

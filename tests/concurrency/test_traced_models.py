@@ -12,8 +12,8 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl._kernels.access import Access
 from fastdl.callbacks import Callback
-from fastdl.training.graph_engine import GraphEngine
 from fastdl.training.inference import predict
+from fastdl.training.native_engine import NativeEngine
 
 TIMEOUT = 60
 ROWS = np.random.default_rng(0).standard_normal((20, 6))
@@ -285,7 +285,7 @@ def test_gradients_that_are_not_asked_for_leave_the_parameters_where_they_are():
 @pytest.mark.parametrize("times", [1, 100])
 def test_a_step_is_taken_though_the_model_changes_before_it(monkeypatch, times):
     model = Acting().eval()
-    left, check = [0] * times, GraphEngine._check_batches
+    left, check = [0] * times, NativeEngine._check_batches
 
     def changing(engine, *sizes):
         if left:
@@ -293,7 +293,7 @@ def test_a_step_is_taken_though_the_model_changes_before_it(monkeypatch, times):
             model.linear.bias.requires_grad = not model.linear.bias.requires_grad
         check(engine, *sizes)
 
-    monkeypatch.setattr(GraphEngine, "_check_batches", changing)
+    monkeypatch.setattr(NativeEngine, "_check_batches", changing)
     before = model.linear.weight.data.copy()
     assert np.isfinite(trainer_of(model).step(ROWS, ROWS))
     assert (model.linear.weight.data != before).any()

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
+from fastdl.graph.lowering import Lowering
 from fastdl.nn import evaluation
 from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
-from fastdl.plan import Plan
 from fastdl.training.inference import predict
 
 RNG = np.random.default_rng(0)
@@ -260,15 +260,15 @@ def while_planned(monkeypatch):
     """Do something once, when a program has been planned, as another thread may."""
 
     def then(*changes):
-        left, program = list(changes), Plan.program
+        left, lowered = list(changes), Lowering.lowered
 
         def planned(self, *arguments):
-            made = program(self, *arguments)
+            made = lowered(self, *arguments)
             if left:
                 left.pop()()
             return made
 
-        monkeypatch.setattr(Plan, "program", planned)
+        monkeypatch.setattr(Lowering, "lowered", planned)
 
     return then
 

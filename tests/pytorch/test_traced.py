@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
-from tests.training.engine.test_graph_engine import ROWS, episodes, ppo
+from tests.training.engine.test_traced_models import ROWS, episodes, ppo
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (the peers extra)")
 

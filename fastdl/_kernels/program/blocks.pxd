@@ -2,12 +2,15 @@
 from fastdl._kernels.descriptor cimport Batch, Objective, Operation
 from fastdl._kernels.table cimport real
 
-# The operations that go in blocks: how many, samples of a block, whether it is for one thread only, whether these are all and a
-# block goes through the loss and backward too before the next comes, elements of their parameters' gradients, bytes of memory for
-# what lives within a block, and elements of scratch for one block at a time.
+# The operations that go in blocks: how many, the number of the first, samples of a block, whether it is for one thread only, whether
+# these are all and a block goes through the loss and backward too before the next comes, elements of their parameters' gradients,
+# bytes of memory for what lives within a block, and elements of scratch for one block at a time.
 cdef struct Blocks:
-    Py_ssize_t count, size, lone, whole, sums, memory, own
+    Py_ssize_t count, first, size, lone, whole, sums, memory, own
 
+# The number of the first of these operations that yields what is not finite, or how many they are.
+cdef Py_ssize_t first_not_finite_in_blocks(
+    const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil
 # Elements of scratch for batches of N and a `last` one of no more; sets `own` to what these ask for.
 cdef Py_ssize_t blocks_scratch(
     Blocks* blocks, const Operation* operations, const Objective* objective, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize,

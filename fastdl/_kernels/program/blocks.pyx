@@ -13,7 +13,9 @@ from libc.string cimport memset
 
 from fastdl._kernels.descriptor cimport BLOCK, MOST_PARAMETERS, place
 from fastdl._kernels.program.objective cimport objective_backward, objective_forward, objective_scratch
-from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
+from fastdl._kernels.program.operation cimport (
+    backward_operation, finite_output, forward_operation, operation_scratch,
+)
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, table
 from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
@@ -42,7 +44,7 @@ cdef Py_ssize_t blocks_scratch(
         return 0
     blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
                                                  own_scratch(blocks, operations, last, itemsize, memory),
-                                                 padded_lines(objective_scratch(objective)))
+                                                 padded_lines(objective_scratch(objective)) if blocks.whole else 0)
     return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + padded_lines(count * blocks.sums)
             + count * (<Py_ssize_t>sizeof(double) // itemsize))
 
@@ -115,6 +117,20 @@ cdef inline Batch part_of(Py_ssize_t block, const Blocks* blocks, const Batch* b
     own.first, own.N = block * blocks.size, min(blocks.size, batch.N - block * blocks.size)
     own.bases[BLOCK] = <char*>memory
     return own
+
+
+cdef Py_ssize_t first_not_finite_in_blocks(
+    const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t block, i, found = blocks.count
+    cdef Batch own
+    for block in range(blocks_of(blocks, batch.N)):
+        own = part_of(block, blocks, batch, scratch)
+        for i in range(found):
+            forward_operation(operations + i, &own, scratch + blocks.memory // <Py_ssize_t>sizeof(real))
+            if not finite_output(operations + i, &own, scratch):
+                found = i
+                break
+    return found
 
 
 cdef double run_through_blocks(

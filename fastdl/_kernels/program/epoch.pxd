@@ -1,7 +1,7 @@
 # An epoch of training in a program; see epoch.pyx.
 from libc.stdint cimport int64_t, uint64_t
 
-from fastdl._kernels.descriptor cimport Batch, Objective, Operand, Operation, Update
+from fastdl._kernels.descriptor cimport Batch, Operand, Update
 from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.table cimport real
@@ -42,5 +42,5 @@ cdef double now() noexcept nogil
 # Go back to where the step's first batch began.
 cdef void undo_batches(Epoch* e) noexcept nogil
 cdef bint run_steps(
-    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, const Sequence* sequence,
-    Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil
+    const Sequence* sequence, const Blocks* blocks, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    real* scratch) noexcept nogil

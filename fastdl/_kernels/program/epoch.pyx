@@ -7,9 +7,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastdl._kernels.descriptor cimport ARRAYS, place
 from fastdl._kernels.optim cimport take_step
-from fastdl._kernels.program.blocks cimport add_gradients, run_blocks, run_through_blocks
-from fastdl._kernels.program.objective cimport objective_backward, objective_count, objective_divisor, objective_forward
-from fastdl._kernels.program.operation cimport backward_operation, forward_operation
+from fastdl._kernels.program.objective cimport objective_count
 from fastdl._kernels.program.sequence cimport PYTHON, run_sequence
 from fastdl._kernels.program.update cimport add_batch, clip_norm, clip_values, take_mean
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -39,8 +37,8 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
 
 
 cdef bint run_steps(
-    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, const Sequence* sequence,
-    Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* sequence, const Blocks* blocks, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    real* scratch) noexcept nogil:
     """Steps until the epoch's end, the patience's end, a pause before a step or for Python, or what is not finite (False).
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
@@ -54,13 +52,10 @@ cdef bint run_steps(
             if not e.begun:
                 find_batch(e, batch)
                 e.begun, e.known, e.at = True, False, 0
-            if sequence != NULL:
-                if not run_entries(sequence, e, batch, scratch):
-                    return False
-                if e.waits:
-                    return True
-            elif not run_batch(operations, count, blocks, objective, e, batch, scratch):
+            if not run_entries(sequence, blocks, e, batch, scratch):
                 return False
+            if e.waits:
+                return True
             e.begun = False
             e.pending = e.batches == 1 or add_to_step(updates, runs, e, scratch)
             if e.pending and e.pauses:
@@ -103,24 +98,26 @@ cdef void keep_outputs(const Epoch* e, const Batch* batch) noexcept nogil:
         memcpy(e.outputs[i].rows + e.done * e.outputs[i].row, place(&e.outputs[i].place, batch), batch.N * e.outputs[i].row)
 
 
-cdef bint run_entries(const Sequence* s, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
+cdef bint run_entries(
+    const Sequence* s, const Blocks* blocks, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
     """The batch forward and backward, from e.at on; False, and only forward, where its loss is not finite, or an entry fails.
 
     It stops before an entry in Python, for which e then waits.
     """
     if not e.known:
-        if not run_part(s, e, s.backward, batch, scratch) or e.waits:
+        if not run_part(s, blocks, e, s.backward, batch, scratch) or e.waits:
             return e.failed < 0
         if not take_loss(s, e, batch, scratch):
             return False
         keep_outputs(e, batch)
         e.known = True
-    return run_part(s, e, s.count, batch, scratch)
+    return run_part(s, blocks, e, s.count, batch, scratch)
 
 
-cdef bint run_part(const Sequence* s, Epoch* e, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+cdef bint run_part(
+    const Sequence* s, const Blocks* blocks, Epoch* e, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
     """Entries from e.at to below `last`; whether none failed."""
-    cdef Py_ssize_t stopped = run_sequence(s, e.at, last, batch, scratch)
+    cdef Py_ssize_t stopped = run_sequence(s, blocks, e.at, last, batch, scratch)
     e.waits = stopped >= 0 and s.entries[stopped].what == PYTHON
     e.failed = -1 if e.waits else stopped
     e.at = last if stopped < 0 else stopped
@@ -129,50 +126,21 @@ cdef bint run_part(const Sequence* s, Epoch* e, Py_ssize_t last, const Batch* ba
 
 cdef bint take_loss(const Sequence* s, Epoch* e, const Batch* batch, real* scratch) noexcept nogil:
     """Take down the loss; whether it is finite."""
-    cdef double divisor = 1
+    cdef const double* exact
+    cdef double total = 0, divisor = 1
     cdef Py_ssize_t i
     e.loss = (<real*>place(&s.loss, batch))[0]
     for i in range(e.term_count):
         e.terms[2 * e.term_count + i] = (<real*>place(s.terms + i, batch))[0]
     if s.criterion >= 0:
-        divisor = objective_divisor(&s.criteria[s.criterion].objective, batch, scratch)
+        exact = <const double*>place(&s.criteria[s.criterion].exact, batch)
+        total, divisor = exact[0], exact[1]
+        e.loss = total / divisor
         e.counts_as = objective_count(&s.criteria[s.criterion].objective, divisor, batch.N)
-    if not isfinite(e.loss):
-        if divisor != 0:
-            return False
-        e.loss = 0  # the mean over nothing
-    return True
-
-
-cdef bint run_batch(
-    const Operation* operations, Py_ssize_t count, const Blocks* blocks, const Objective* objective, Epoch* e, Batch* batch,
-    real* scratch) noexcept nogil:
-    """The batch forward and backward; False, and only forward, where its loss is not finite."""
-    cdef double total, divisor = objective_divisor(objective, batch, scratch)
-    cdef Py_ssize_t i
-    e.counts_as = objective_count(objective, divisor, batch.N)
-    if blocks.whole:
-        total = run_through_blocks(blocks, operations, objective, divisor, batch, scratch)
-    else:
-        if blocks.count:
-            run_blocks(blocks, True, operations, batch, scratch)
-        for i in range(blocks.count, count):
-            forward_operation(operations + i, batch, scratch)
-        total = objective_forward(objective, batch, scratch)
-    e.loss = total / divisor
     if not isfinite(e.loss):
         if total != 0 or divisor != 0:
             return False
-        e.loss = 0  # the mean over nothing, where all targets are ignored
-    keep_outputs(e, batch)
-    if not blocks.whole:
-        objective_backward(objective, batch, divisor, scratch)
-        for i in range(count - 1, blocks.count - 1, -1):
-            if operations[i].differentiated:
-                backward_operation(operations + i, batch, scratch)
-        if blocks.count:
-            run_blocks(blocks, False, operations, batch, scratch)
-    add_gradients(blocks, operations, batch, scratch)
+        e.loss = 0  # the mean over nothing
     return True
 
 

@@ -1,5 +1,7 @@
 """Running one operation of a program through its descriptor: the activation that follows it, and where its gradients go."""
 
+from libc.math cimport isfinite
+
 from fastdl._kernels.activation cimport activation_backward_kernel, activation_forward_kernel
 from fastdl._kernels.descriptor cimport MOST_PARAMETERS, NONE, Gradients, place
 from fastdl._kernels.move cimport move_kernel
@@ -27,6 +29,18 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
         y = <real*>place(&op.y, batch)
         activation_forward_kernel(
             <const real*>y, <int>op.activation.code, op.activation.alpha, op.activation.beta, elements_of_y(op, batch), y)
+
+
+cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexcept nogil:
+    cdef const real* y = <const real*>place(&op.y, batch)
+    cdef Py_ssize_t i, j, N = batch.N, row = op.y_length if op.y_length else op.y_size
+    if op.kernels.partial:
+        return True
+    for i in range(op.y_size if op.y_length else N):
+        for j in range(N if op.y_length else op.y_size):
+            if not isfinite(y[i * row + j]):
+                return False
+    return True
 
 
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:

@@ -2,18 +2,16 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-from fastdl._kernels.descriptor cimport Batch, Objective, Operation
+from fastdl._kernels.descriptor cimport Batch, Operation
 from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.program.frame cimport Frame, Pace
 from fastdl._kernels.program.sequence cimport EntryList
 
 cdef class Program:
     cdef Operation* operations
-    cdef Objective objective
     cdef Py_ssize_t count, itemsize, light
     cdef readonly Py_ssize_t draws, nbytes
     cdef Blocks blocks
-    cdef bint trains
     cdef bytes accumulates
     cdef list sources, inputs, outputs
     cdef EntryList entries
@@ -23,8 +21,8 @@ cdef class Program:
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept
     cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1
     cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *
-    cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept
-    cdef int run_batch(self, Frame frame, const Batch* batch, bint forward) except -1
+    # Entries from `first` to below `last`; the number of one that failed or is in Python, or -1.
+    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, const Batch* batch) except -2
     # One batch through; y is its result, and backward may follow.
     cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1
     # The gradients of the batch that forward has last seen in this frame; gx may be None. `gradients` has the parameters of each

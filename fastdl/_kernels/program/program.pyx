@@ -1,32 +1,29 @@
 """Whole epochs in one call: a model's operations in a row, its loss and its optimizer's steps, without Python between them.
 
-A plan (fastdl.plan) lists the operations; a program holds their records, which do not change, and runs them in frames.
+A lowering (fastdl/graph/lowering) lists what runs; a program holds the records, which do not change, and runs them in frames.
 """
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.math cimport INFINITY, isfinite
+from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
 from fastdl._kernels.descriptor cimport (
-    ARRAYS, BLOCK, GRAD_INPUT, GRAD_OUTPUT, OUTPUT, Update, place,
+    ARRAYS, GRAD_INPUT, GRAD_OUTPUT, OUTPUT, Update,
 )
-from fastdl._kernels.dispatch cimport dispatch, dispatch_bint, dispatch_size, untyped
+from fastdl._kernels.dispatch cimport dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
 from fastdl._kernels.program.epoch cimport PATIENCE, Epoch, Input, Output, now, run_steps, undo_batches
-from fastdl._kernels.program.objective cimport objective_scratch
-from fastdl._kernels.program.operation cimport (
-    backward_operation, forward_operation, operation_scratch, planning_memory,
-)
+from fastdl._kernels.program.operation cimport planning_memory
 from fastdl._kernels.program.python_call cimport PythonCall
-from fastdl._kernels.program.records cimport load_objective, load_operand, load_operation
+from fastdl._kernels.program.records cimport load_operand, load_operation
 from fastdl._kernels.program.sequence cimport (
-    PYTHON, EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch,
+    PYTHON, Criterion, EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch,
 )
 from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
@@ -41,47 +38,11 @@ cnp.import_array()
 FEWEST_ALONE = FEWEST_TAKEN  # type: int
 
 
-cdef void run_either(
-    bint forward, const Operation* operations, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
-    """All operations forward, or from the last to the first backward."""
-    cdef Py_ssize_t i
-    cdef FlushDenormals flush
-    flush.on()
-    for i in range(count):
-        if forward:
-            forward_operation(operations + i, batch, scratch)
-        elif operations[count - 1 - i].differentiated:
-            backward_operation(operations + count - 1 - i, batch, scratch)
-
-
 cdef Py_ssize_t run_entries_of(
-    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    return run_sequence(s, first, last, batch, scratch)
-
-
-cdef Py_ssize_t first_not_finite_of(
-    const Operation* operations, Py_ssize_t first, Py_ssize_t count, const Batch* batch, real* scratch) noexcept nogil:
-    """The number of the first operation, from `first` to below `count`, that yields what is not finite; else `count`."""
-    cdef Py_ssize_t i
-    for i in range(first, count):
-        forward_operation(operations + i, batch, scratch)
-        if not finite_output(operations + i, batch, scratch):
-            return i
-    return count
-
-
-cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexcept nogil:
-    cdef const real* y = <const real*>place(&op.y, batch)
-    cdef Py_ssize_t i, j, N = batch.N, row = op.y_length if op.y_length else op.y_size
-    if op.kernels.partial:
-        return True
-    for i in range(op.y_size if op.y_length else N):
-        for j in range(N if op.y_length else op.y_size):
-            if not isfinite(y[i * row + j]):
-                return False
-    return True
+    return run_sequence(s, blocks, first, last, batch, scratch)
 
 
 # Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
@@ -198,7 +159,6 @@ cdef class Program:
 
     Args:
         operations: records of a plan's operations.
-        objective: the record of the loss, or None for a program that only predicts.
         itemsize: 4 for float32, 8 for float64.
         nbytes: of a frame's arena.
         inputs: of each input and target its base and where in the arena a batch of it is gathered.
@@ -207,13 +167,13 @@ cdef class Program:
         light: so many samples take less time than giving the GIL away and taking it again.
         sources: the arrays outside of the arena, see Frame.
         blocks: how a batch in training is cut: the fields of Blocks but the last.
-        entries: what runs in which order, where the operations do not run in a row.
+        entries: what runs in which order.
     """
 
     def __init__(
-        self, list operations not None, objective: object, Py_ssize_t itemsize, Py_ssize_t nbytes,
+        self, list operations not None, Py_ssize_t itemsize, Py_ssize_t nbytes,
         list inputs not None, list outputs not None, Py_ssize_t draws, Py_ssize_t light, list sources not None,
-        blocks: tuple[int, ...], EntryList entries=None,
+        blocks: tuple[int, ...], EntryList entries not None,
     ):
         cdef Py_ssize_t number
         if self.operations != NULL:
@@ -221,18 +181,15 @@ cdef class Program:
         self.operations = <Operation*>PyMem_Calloc(max(1, len(operations)), sizeof(Operation))
         if self.operations == NULL:
             raise MemoryError()
-        self.count, self.records, self.trains = len(operations), (operations, objective), objective is not None
+        self.count, self.records = len(operations), operations
         for number in range(self.count):
             load_operation(self.operations + number, number, operations[number])
-        if self.trains:
-            load_objective(&self.objective, objective)
         self.itemsize, self.nbytes, self.draws, self.light = itemsize, nbytes, draws, light
         self.inputs, self.outputs, self.sources, self.entries = inputs, outputs, sources, entries
-        if entries is not None:
-            entries.sequence.operations = self.operations
-            self.trains = entries.sequence.loss.base != 0
+        entries.sequence.operations = self.operations
         self.accumulates = bytes([record.accumulates for record in operations])
-        self.blocks.count, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums, self.blocks.memory = blocks
+        (self.blocks.count, self.blocks.first, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums,
+         self.blocks.memory) = blocks
         self.blocks.own = 0
 
     def __dealloc__(self):
@@ -250,20 +207,14 @@ cdef class Program:
     cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1:
         """Bytes of scratch memory for batches of N and for one of `last`; sets what a block has of it."""
         cdef Py_ssize_t i, most = 0, planning = 0
+        cdef const Sequence* s = &self.entries.sequence
+        cdef const Criterion* trained = s.criteria + max(s.criterion, <Py_ssize_t>0)
         cdef void* memory
         for i in range(self.count):
             planning = max(planning, planning_memory(self.operations + i))
         memory = scratch_for(planning)
-        if self.entries is not None:
-            most = max(sequence_scratch(&self.entries.sequence, N, self.itemsize, memory),
-                       sequence_scratch(&self.entries.sequence, last, self.itemsize, memory))
-            return most * self.itemsize
-        for i in range(self.count):
-            most = max(most, operation_scratch(self.operations + i, N, self.itemsize, memory))
-            most = max(most, operation_scratch(self.operations + i, last, self.itemsize, memory))
-        if self.trains:
-            most = max(most, objective_scratch(&self.objective), blocks_scratch(
-                blocks, self.operations, &self.objective, N, last, self.itemsize, memory))
+        most = max(sequence_scratch(s, N, self.itemsize, memory), sequence_scratch(s, last, self.itemsize, memory),
+                   blocks_scratch(blocks, self.operations + blocks.first, &trained.objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
     def train(
@@ -284,7 +235,7 @@ cdef class Program:
         cdef Blocks blocks = self.blocks
         cdef bint fine = True, stands = True, counted = True, alone, resumes
         cdef Py_ssize_t N = min(o.batch_size, o.rows), i, ordered = 0 if o.order is None else cnp.PyArray_DIM(o.order, 0)
-        cdef const Sequence* sequence = &self.entries.sequence if self.entries is not None else NULL
+        cdef const Sequence* sequence = &self.entries.sequence
         cdef Update* update = o.updates.update
         cdef Py_ssize_t runs = o.updates.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
@@ -296,7 +247,7 @@ cdef class Program:
         cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
         cdef Input* inputs = <Input*>PyMem_Calloc(len(o.inputs), sizeof(Input))
         cdef Output* outputs = <Output*>PyMem_Calloc(len(o.outputs) + 1, sizeof(Output))
-        cdef Py_ssize_t terms = sequence.term_count if sequence != NULL else 0
+        cdef Py_ssize_t terms = sequence.term_count
         cdef double* sums = <double*>PyMem_Calloc(3 * terms + 1, sizeof(double))
         memset(&e, 0, sizeof(e))
         try:
@@ -364,8 +315,8 @@ cdef class Program:
                         began, before, counted = now(), e.done, False
                         with nogil:
                             fine = dispatch_bint(
-                                self.itemsize == 4, run_steps[float], run_steps[double], self.operations, self.count, &blocks,
-                                &self.objective, sequence, update, runs, &e, &batch, untyped(scratch))
+                                self.itemsize == 4, run_steps[float], run_steps[double], sequence, &blocks, update, runs, &e,
+                                &batch, untyped(scratch))
                         hold_threads(0)
                         if e.done > before and resumes:
                             o.access.entries.number += 1
@@ -412,21 +363,6 @@ cdef class Program:
             PyMem_Free(sums)
         return fine, e.done, e.steps, e.total, e.count, found, e.loss, e.call, e.failed
 
-    def first_not_finite(self, Frame frame not None, cnp.ndarray x not None, uint64_t seed, uint64_t call) -> int:
-        """Send a batch through once more; return the number of the first operation that yields what is not finite, or -1."""
-        cdef Blocks blocks = self.blocks
-        cdef Py_ssize_t N = cnp.PyArray_DIM(x, 0), in_blocks = blocks.count, size = blocks.size if in_blocks else N
-        cdef Py_ssize_t count = self.count, found = in_blocks
-        cdef Batch batch = frame.batch(N, address(x), seed, call)
-        batch.bases[BLOCK] = <char*>scratch_for(self.scratch_size(&blocks, N, N))
-        for batch.first in range(0, N if in_blocks else 0, size):
-            batch.N = min(size, N - batch.first)
-            found = min(found, self.search(0, in_blocks, &batch))
-        if found == in_blocks:
-            batch.first, batch.N = 0, N
-            found = self.search(in_blocks, count, &batch)
-        return found if found < count else -1
-
     def run(
         self, Frame frame not None, Py_ssize_t first, Py_ssize_t last, Py_ssize_t N, list arrays not None, uint64_t seed=0,
         uint64_t call=0,
@@ -435,29 +371,10 @@ cdef class Program:
 
         `arrays` are the bases beside the frame's own and the arrays that they stand for.
         """
-        cdef const Sequence* s = &self.entries.sequence
         cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
-        cdef Blocks blocks = self.blocks
-        cdef Py_ssize_t failed
-        cdef void* scratch
-        cdef int threads
-        if not 0 <= first <= last <= s.count:
-            raise IndexError(f"Program.run: expected entries of {s.count}, got {first} to {last}")
-        follow_threads()
-        threads = threads_for(INFINITY)
-        if N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
-            frame.latest_scratch = self.scratch_size(&blocks, N, N)
-            frame.latest_size, frame.latest_table, frame.latest_threads = N, table, threads
-        scratch = scratch_for(frame.latest_scratch)
-        if self.keeps_gil(N):
-            return dispatch_size(self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, &batch,
-                                 untyped(scratch))
-        hold_threads(threads)
-        with nogil:
-            failed = dispatch_size(self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, &batch,
-                                   untyped(scratch))
-        hold_threads(0)
-        return failed
+        if not 0 <= first <= last <= self.entries.sequence.count:
+            raise IndexError(f"Program.run: expected entries of {self.entries.sequence.count}, got {first} to {last}")
+        return self.run_batch(frame, first, last, &batch)
 
     def first_not_finite_entry(self, Frame frame not None, Py_ssize_t N, list arrays not None, uint64_t seed, uint64_t call) -> int:
         """Run the forward entries once more; return the number of the first that yields what is not finite, or -1."""
@@ -465,11 +382,11 @@ cdef class Program:
         cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
         cdef Blocks blocks = self.blocks
         cdef PythonCall function
-        cdef Py_ssize_t found, first = 0
+        cdef Py_ssize_t found, first = 0, size = self.scratch_size(&blocks, N, N)
         while True:
             found = dispatch_size(
-                self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, first, &batch,
-                untyped(scratch_for(self.scratch_size(&blocks, N, N))))
+                self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, &blocks, first,
+                &batch, untyped(scratch_for(size)))
             if found < 0 or s.entries[found].what != PYTHON:
                 return found
             function = self.entries.calls[s.entries[found].number]
@@ -501,50 +418,46 @@ cdef class Program:
                 frame.table[base - ARRAYS] = <char*>address(array)
         return batch
 
-    cdef Py_ssize_t search(self, Py_ssize_t first, Py_ssize_t count, const Batch* batch) noexcept:
-        cdef char* scratch = batch.bases[BLOCK] + self.blocks.memory
-        return dispatch_size(
-            self.itemsize == 4, first_not_finite_of[float], first_not_finite_of[double], self.operations, first, count, batch,
-            untyped(scratch))
-
     cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
         batch.bases[OUTPUT] = <char*>address(y)
-        return self.run_batch(frame, &batch, True)
+        self.run_batch(frame, 0, self.entries.sequence.backward, &batch)
+        return 0
 
     cdef int backward(
         self, Frame frame, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed,
         uint64_t call) except -1:
         cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
+        cdef const Sequence* s = &self.entries.sequence
         cdef tuple entry
         for entry in gradients:
             frame.accumulates[<Py_ssize_t>entry[0]] = accumulates(<tuple>entry[1])
         batch.bases[OUTPUT], batch.bases[GRAD_OUTPUT] = <char*>address(y), <char*>address(gy)
         batch.bases[GRAD_INPUT] = <char*>address(gx)
-        return self.run_batch(frame, &batch, False)
+        self.run_batch(frame, s.backward, s.of_input if gx is None else s.count, &batch)
+        return 0
 
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept:
         return N <= self.light
 
-    cdef int run_batch(self, Frame frame, const Batch* batch, bint forward) except -1:
+    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, const Batch* batch) except -2:
+        cdef const Sequence* s = &self.entries.sequence
         cdef Blocks blocks = self.blocks
+        cdef Py_ssize_t N = batch.N, failed
         cdef void* scratch
         cdef int threads
         follow_threads()
         threads = threads_for(INFINITY)
-        if batch.N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
-            frame.latest_scratch = self.scratch_size(&blocks, batch.N, batch.N)
-            frame.latest_size, frame.latest_table, frame.latest_threads = batch.N, table, threads
+        if N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
+            frame.latest_scratch = self.scratch_size(&blocks, N, N)
+            frame.latest_size, frame.latest_table, frame.latest_threads = N, table, threads
         scratch = scratch_for(frame.latest_scratch)
-        if self.keeps_gil(batch.N):
-            dispatch(
-                self.itemsize == 4, run_either[float], run_either[double], forward, self.operations, self.count, batch,
-                untyped(scratch))
-            return 0
+        if self.keeps_gil(N):
+            return dispatch_size(
+                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, &blocks, first, last, batch, untyped(scratch))
         hold_threads(threads)
         with nogil:
-            dispatch(
-                self.itemsize == 4, run_either[float], run_either[double], forward, self.operations, self.count, batch,
-                untyped(scratch))
+            failed = dispatch_size(
+                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, &blocks, first, last, batch, untyped(scratch))
         hold_threads(0)
-        return 0
+        return failed

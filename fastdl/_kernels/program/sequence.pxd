@@ -3,6 +3,7 @@ from libc.stdint cimport uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Objective, Operand, Operation
 from fastdl._kernels.node cimport Extent, Node
+from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.table cimport real
 
 # What an entry runs: a layer's operation forward or backward, a node, a loss forward or backward, a function in Python.
@@ -13,18 +14,27 @@ cdef enum:
     LOSS
     LOSS_BACKWARD
     PYTHON
+    # The next operations forward, backward, or forward, through the loss that is trained on and backward, in blocks of samples; the
+    # gradients that the latter has left. Their entries follow, and are left out.
+    BLOCKS_FORWARD
+    BLOCKS_BACKWARD
+    BLOCKS_THROUGH
+    BLOCK_GRADIENTS
 
-# Its number among those of its kind, and the samples that a layer or a loss finds in a batch.
+# Its number among those of its kind, or how many entries it stands for, and the samples that a layer or a loss finds in a
+# batch; whether these are the batch's, or of no matter.
 cdef struct Entry:
     Py_ssize_t what, number
+    bint whole
     Extent samples
 
-# A loss and where its value goes.
+# A loss and where its value goes, and the sum of losses and what it is divided by, as doubles.
 cdef struct Criterion:
     Objective objective
-    Operand y
+    Operand y, exact
 
-# `backward` is the number of the first entry that only gradients need. `loss` is the value that is trained on; where it is that of
+# `backward` is the number of the first entry that only gradients need; from `of_input` on only the gradient of the input needs them.
+# `loss` is the value that is trained on; where it is that of
 # `criterion` (else -1), batches count as this one counts. `terms` are values of forward whose means over an epoch are wanted.
 cdef struct Sequence:
     Entry* entries
@@ -32,7 +42,7 @@ cdef struct Sequence:
     Criterion* criteria
     const Operation* operations
     Operand* terms
-    Py_ssize_t count, backward, criterion, term_count
+    Py_ssize_t count, backward, of_input, criterion, term_count
     Operand loss
 
 cdef class EntryList:
@@ -45,8 +55,9 @@ cdef class EntryList:
 
 # Entries from `first` to below `last`; the number of one that fails or is in Python, which ends the run, or -1.
 cdef Py_ssize_t run_sequence(
-    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
+    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
 # Elements of scratch for a batch of N, found with `memory`; the bytes of that memory.
 cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
 # The number of the first forward entry, from `first` on, that yields what is not finite, fails or is in Python; else -1.
-cdef Py_ssize_t first_not_finite_entry(const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil
+cdef Py_ssize_t first_not_finite_entry(
+    const Sequence* s, const Blocks* blocks, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil

@@ -1,7 +1,4 @@
-"""The program of a traced graph: layers' operations, nodes and losses, forward and backward, in one order.
-
-Where a model is a row of layers, a program knows what follows what from the row itself; a graph's entries say it.
-"""
+"""The program of a traced graph: layers' operations, nodes and losses, forward and backward, in one order."""
 
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from libc.math cimport NAN, isfinite
@@ -12,7 +9,10 @@ from fastdl._kernels.node cimport (
     DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, Arrays, NodeDescriptor, View, extent, resolve,
 )
 from fastdl._kernels.program.objective cimport objective_backward, objective_divisor, objective_forward, objective_scratch
-from fastdl._kernels.program.operation cimport backward_operation, forward_operation, operation_scratch
+from fastdl._kernels.program.blocks cimport add_gradients, first_not_finite_in_blocks, run_blocks, run_through_blocks
+from fastdl._kernels.program.operation cimport (
+    backward_operation, finite_output, forward_operation, operation_scratch,
+)
 from fastdl._kernels.program.records cimport load_objective, load_operand
 
 # The kinds of entries, as a lowering writes them.
@@ -22,6 +22,10 @@ RUN_NODE = NODE  # type: int
 RUN_LOSS = LOSS  # type: int
 RUN_LOSS_BACKWARD = LOSS_BACKWARD  # type: int
 RUN_PYTHON = PYTHON  # type: int
+RUN_BLOCKS_FORWARD = BLOCKS_FORWARD  # type: int
+RUN_BLOCKS_BACKWARD = BLOCKS_BACKWARD  # type: int
+RUN_BLOCKS_THROUGH = BLOCKS_THROUGH  # type: int
+RUN_BLOCK_GRADIENTS = BLOCK_GRADIENTS  # type: int
 
 
 cdef int load_extent(Extent* to, tuple given) except -1:
@@ -35,9 +39,10 @@ cdef class EntryList:
     Args:
         entries: (what, number, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
         nodes: (descriptor, attributes, sizes, extents, views) of each; a view is (place, kind, offset, strides).
-        criteria: (record of the loss, place of its value) of each.
+        criteria: (record of the loss, place of its value, that of the sum of losses and of what it is divided by as doubles) of each.
         calls: the PythonCalls.
         backward: the number of the first entry that only gradients need.
+        of_input: the number of the first entry that only the gradient of the input needs.
         loss: the place of the value that is trained on, or None.
         criterion: the number of the loss that has yielded it, or -1.
         terms: the places of numbers whose means over an epoch are wanted.
@@ -45,7 +50,7 @@ cdef class EntryList:
 
     def __init__(
         self, list entries not None, list nodes not None, list criteria not None, list calls not None, Py_ssize_t backward,
-        tuple loss, Py_ssize_t criterion, list terms not None,
+        Py_ssize_t of_input, tuple loss, Py_ssize_t criterion, list terms not None,
     ):
         cdef Sequence* s = &self.sequence
         cdef Py_ssize_t number, i
@@ -62,7 +67,7 @@ cdef class EntryList:
         s.terms = <Operand*>PyMem_Calloc(max(1, len(terms)), sizeof(Operand))
         if s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL or s.terms == NULL:
             raise MemoryError()
-        s.count, s.backward, s.criterion = len(entries), backward, criterion
+        s.count, s.backward, s.of_input, s.criterion = len(entries), backward, of_input, criterion
         if loss is not None:
             load_operand(&s.loss, loss)
         s.term_count = len(terms)
@@ -71,6 +76,7 @@ cdef class EntryList:
         for number in range(s.count):
             s.entries[number].what, s.entries[number].number, samples = entries[number]
             load_extent(&s.entries[number].samples, samples)
+            s.entries[number].whole = s.entries[number].what == NODE or samples == (1, 1)
         for number, (descriptor, attributes, sizes, extents, views) in enumerate(nodes):
             if len(sizes) > MOST_AXES or len(views) > MOST_OPERANDS or len(extents) > MOST_EXTENTS:
                 raise ValueError(f"EntryList: expected at most {MOST_AXES} axes and {MOST_OPERANDS} operands, got more")
@@ -87,9 +93,10 @@ cdef class EntryList:
                 for i in range(len(strides)):
                     load_extent(view.strides + i, strides[i])
                 view += 1
-        for number, (record, where) in enumerate(criteria):
+        for number, (record, where, exact) in enumerate(criteria):
             load_objective(&s.criteria[number].objective, record)
             load_operand(&s.criteria[number].y, where)
+            load_operand(&s.criteria[number].exact, exact)
 
     def __dealloc__(self):
         PyMem_Free(self.sequence.entries)
@@ -114,8 +121,7 @@ cdef bint run_entry(const Sequence* s, const Entry* entry, const Batch* batch, r
     cdef Arrays arrays
     cdef const Node* node
     cdef Criterion* criterion
-    cdef double total, divisor
-    cdef real* y
+    cdef double divisor
     if entry.what == NODE:
         node = s.nodes + entry.number
         resolve(node, batch, &arrays)
@@ -129,27 +135,55 @@ cdef bint run_entry(const Sequence* s, const Entry* entry, const Batch* batch, r
         backward_operation(s.operations + entry.number, batch, scratch)
     else:
         criterion = s.criteria + entry.number
-        divisor = objective_divisor(&criterion.objective, batch, scratch)
         if entry.what == LOSS:
-            total = objective_forward(&criterion.objective, batch, scratch)
-            y = <real*>place(&criterion.y, batch)
-            # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
-            y[0] = <real>(total / divisor) if divisor != 0 else <real>NAN
+            divisor = objective_divisor(&criterion.objective, batch, scratch)
+            keep_loss(criterion, objective_forward(&criterion.objective, batch, scratch), divisor, batch, scratch)
         else:
-            objective_backward(&criterion.objective, batch, divisor, scratch)
+            objective_backward(&criterion.objective, batch, (<const double*>place(&criterion.exact, batch))[1], scratch)
     return True
 
 
+cdef void keep_loss(const Criterion* criterion, double total, double divisor, const Batch* batch, real* _) noexcept nogil:
+    # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
+    cdef double* exact = <double*>place(&criterion.exact, batch)
+    exact[0], exact[1] = total, divisor
+    (<real*>place(&criterion.y, batch))[0] = <real>(total / divisor) if divisor != 0 else <real>NAN
+
+
+cdef void run_in_blocks(
+    const Sequence* s, const Blocks* blocks, const Entry* entry, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const Operation* operations = s.operations + blocks.first
+    cdef Criterion* criterion = s.criteria + s.criterion
+    cdef double divisor
+    if entry.what == BLOCKS_THROUGH:
+        divisor = objective_divisor(&criterion.objective, batch, scratch)
+        keep_loss(criterion, run_through_blocks(blocks, operations, &criterion.objective, divisor, batch, scratch), divisor, batch,
+                  scratch)
+        return
+    if entry.what != BLOCK_GRADIENTS:
+        run_blocks(blocks, entry.what == BLOCKS_FORWARD, operations, batch, scratch)
+    if entry.what != BLOCKS_FORWARD:
+        add_gradients(blocks, operations, batch, scratch)
+
+
 cdef Py_ssize_t run_sequence(
-    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
-    cdef Py_ssize_t i
+    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i = first - 1
     cdef Batch own
     cdef const Entry* entry
-    for i in range(first, last):
+    while i + 1 < last:
+        i += 1
         entry = s.entries + i
-        if entry.what == PYTHON:
+        if entry.what == FORWARD and entry.whole:
+            forward_operation(s.operations + entry.number, batch, scratch)
+        elif entry.what == BACKWARD and entry.whole:
+            backward_operation(s.operations + entry.number, batch, scratch)
+        elif entry.what == PYTHON:
             return i
-        if entry.what == NODE or (entry.samples.count == 1 and entry.samples.power == 1):
+        elif entry.what > PYTHON:
+            run_in_blocks(s, blocks, entry, batch, scratch)
+            i += entry.number
+        elif entry.whole:
             if not run_entry(s, entry, batch, scratch):
                 return i
         else:
@@ -160,15 +194,16 @@ cdef Py_ssize_t run_sequence(
 
 
 cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
-    cdef Py_ssize_t i, most = 0, samples
-    cdef Batch batch
+    cdef Py_ssize_t i = -1, most = 0, samples
     cdef Arrays arrays
     cdef const Entry* entry
     cdef const Node* node
-    memset(&batch, 0, sizeof(batch))
-    batch.N = N
-    for i in range(s.count):
+    while i + 1 < s.count:
+        i += 1
         entry = s.entries + i
+        if entry.what > PYTHON:
+            i += entry.number
+            continue
         samples = extent(&entry.samples, N)
         if entry.what == NODE:
             node = s.nodes + entry.number
@@ -195,13 +230,21 @@ cdef void shaped(const Node* node, Py_ssize_t N, Arrays* arrays) noexcept nogil:
             arrays.operands[i].strides[axis] = extent(node.views[i].strides + axis, N)
 
 
-cdef Py_ssize_t first_not_finite_entry(const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil:
-    cdef Py_ssize_t i
+cdef Py_ssize_t first_not_finite_entry(
+    const Sequence* s, const Blocks* blocks, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i = first - 1, found
     cdef Batch own
     cdef const Entry* entry
-    for i in range(first, s.backward):
+    while i + 1 < s.backward:
+        i += 1
         entry = s.entries + i
-        if run_sequence(s, i, i + 1, batch, scratch) >= 0:
+        if entry.what > PYTHON:
+            found = first_not_finite_in_blocks(blocks, s.operations + blocks.first, batch, scratch)
+            if found < blocks.count:
+                return i + 1 + found
+            i += blocks.count
+            continue
+        if run_sequence(s, blocks, i, i + 1, batch, scratch) >= 0:
             return i
         own = of_samples(batch, &entry.samples)
         if not finite_entry(s, entry, batch if entry.what == NODE else &own, scratch):
@@ -211,25 +254,14 @@ cdef Py_ssize_t first_not_finite_entry(const Sequence* s, Py_ssize_t first, cons
 
 cdef bint finite_entry(const Sequence* s, const Entry* entry, const Batch* batch, real* _) noexcept nogil:
     cdef Arrays arrays
-    cdef const Operation* op
-    cdef const real* y
-    cdef Py_ssize_t i, n = 1
     if entry.what == NODE:
         resolve(s.nodes + entry.number, batch, &arrays)
         if arrays.operands[0].kind != FLOATING:
             return True
         return finite_along(&arrays, 0, <const real*>arrays.operands[0].at)
     if entry.what == FORWARD:
-        op = s.operations + entry.number
-        if op.kernels.partial:
-            return True
-        y, n = <const real*>place(&op.y, batch), op.y_size * batch.N
-    else:
-        y = <const real*>place(&s.criteria[entry.number].y, batch)
-    for i in range(n):
-        if not isfinite(y[i]):
-            return False
-    return True
+        return finite_output(s.operations + entry.number, batch, _)
+    return isfinite((<const real*>place(&s.criteria[entry.number].y, batch))[0])
 
 
 cdef bint finite_along(const Arrays* arrays, Py_ssize_t axis, const real* at) noexcept nogil:

@@ -7,13 +7,17 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastdl._kernels.descriptor import BASE_OUTPUT
 from fastdl._kernels.node import NODES
 from fastdl._kernels.program.sequence import RUN_NODE
 from fastdl.errors import InvalidValueError
 from fastdl.graph.arena import Storage
 from fastdl.graph.graph import Graph, Node
-from fastdl.graph.layout import Layout, is_dense, merged
+from fastdl.graph.layout import Layout, dense, is_dense, merged
+from fastdl.graph.lowering.blocks import Blocks
 from fastdl.graph.lowering.memory import Memory, pair
+from fastdl.graph.lowering.operation import Operation
+from fastdl.graph.lowering.rows import Row, Rows
 from fastdl.graph.size import Dimension, Shape, Size, same
 from fastdl.graph.value import Value
 
@@ -40,8 +44,9 @@ class Entries(Memory):
     Args:
         graph: the graph.
         readers: the nodes that read each.
-        roots: the values that are read by others than nodes.
-        direct: by gradient, the parameter in whose memory a layer may write it.
+        rows: the layers in rows.
+        trained: the node of the loss that is trained on, where it is one of fastdl's own, else None.
+        direct: by a layer's gradient, the parameter in whose memory it may be written or added.
         gathered: names of the inputs that are gathered into the arena.
         begin: called before the first module in Python.
     """
@@ -50,25 +55,36 @@ class Entries(Memory):
         self,
         graph: Graph,
         readers: dict[int, list[int]],
-        roots: set[int],
+        rows: Rows,
+        trained: int | None,
         direct: dict[int, Any],
         gathered: set[str],
         begin: Callable[[], object] | None,
     ) -> None:
         super().__init__(graph)
-        self.readers, self.roots, self.direct, self.gathered, self.begin = readers, roots, direct, gathered, begin
-        # What runs: its kind, its samples, and what makes its record once places are known.
-        self.entries: list[tuple[int, Dimension, Callable[[], Any], Node]] = []
-        self.losses: dict[int, tuple[int, dict[str, Storage]]] = {}
-        self.saved: dict[int, dict[str, tuple[Storage, int]]] = {}
+        self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
+        # What runs: its kind, its samples, and an operation, or what makes its record once places are known.
+        self.entries: list[tuple[int, Dimension, Any, Node]] = []
+        self.losses: dict[int, tuple[int, dict[str, Any]]] = {}
+        self.trained = trained
+        self.operations: dict[Row, list[Operation]] = {}
+        # The parameters whose gradients have been stored, by their ids.
+        self.stored: set[int] = set()
+        # The row whose first operations go in blocks, and when these run, forward and backward.
+        self.blocks, self.spans = Blocks(), list[tuple[int, int]]()
+        self.blocked: Row | None = None
+        # Inputs, and nodes' values, that stand where a call says, by their bases; whether that also adds or stores gradients.
+        self.input_bases: dict[str, int] = {}
+        self.written_to: dict[int, int] = {}
+        self.by_call = False
         # Multiply-adds of a sample.
         self.work = 0
         self.node: Node = Node("", (), {}, (), graph.dtype, "")
 
-    def enter(self, kind: int, samples: Dimension, record: Callable[[], Any]) -> None:
-        """Add an entry."""
+    def enter(self, kind: int, samples: Dimension, record: Operation | Callable[[], Any]) -> None:
+        """Add an entry: an operation, or what makes its record."""
         self.entries.append((kind, samples, record, self.node))
-        self.time = len(self.entries)
+        self.time += 1
 
     def dense(self, value: Value) -> Layout:
         """The value's elements one behind the other, copied where they do not lie so."""
@@ -80,6 +96,11 @@ class Entries(Memory):
         self.layouts[value.number] = made
         return made
 
+    def result(self, number: int, node: Node) -> Layout:
+        """Room for a node's value; the output's is the caller's. The gradient of the input may not be wanted, and have none."""
+        base = self.written_to.get(number)
+        return dense(base, node.shape) if base == BASE_OUTPUT else self.fresh(node.shape, node.dtype)
+
     def owned(self, value: Value) -> Layout:
         """The value's elements one behind the other in the arena, where nothing else is."""
         layout = self.dense(value)
@@ -89,8 +110,28 @@ class Entries(Memory):
         self.run_elementwise("cast", value.dtype, value.shape, made, [(layout, value.dtype)])
         return made
 
+    def ends_in_loss(self, row: Row) -> bool:
+        """Whether only the loss that is trained on reads what a row yields, and the row's backward that loss's gradient."""
+        nodes = self.graph.nodes
+        if self.trained is None or nodes[self.trained].inputs[0] != row.last or row.first_backward is None:
+            return False
+        gy = nodes[row.first_backward].inputs[1]
+        if nodes[gy].operation != "loss_backward" or nodes[gy].inputs[0] != self.trained:
+            return False
+        return self.rows.ends_in(row, self.trained, gy)
+
+    def keep_gradient(self, parameter: Any, value: Value, adds: bool) -> None:
+        """Store a gradient where its parameter has it, or add it to what is there."""
+        self.node = self.graph.nodes[value.number]
+        home = self.outside((id(parameter), True), (parameter, "always"))
+        to, own = dense(home, value.shape), (self.layout(value), value.dtype)
+        inputs = [(to, value.dtype), own] if adds else [own]
+        self.run_elementwise("add" if adds else "cast", value.dtype, value.shape, to, inputs)
+
     def visit(self, number: int) -> None:
         """Make what a node needs."""
+        if number in self.rows.inside:
+            return
         node = self.node = self.graph.nodes[number]
         LOWERED[node.operation](self, number, node)
 
@@ -137,7 +178,7 @@ class Entries(Memory):
         def record() -> Any:
             views = [
                 (
-                    self.place_of(layout, self.kind(dtype)[1]),
+                    self.place_of(layout, itemsize=self.kind(dtype)[1]),
                     self.kind(dtype),
                     pair(layout.offset),
                     tuple(map(pair, strides)),

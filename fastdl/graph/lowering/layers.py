@@ -1,132 +1,182 @@
-"""Nodes of layers and losses: their records, forward beside backward."""
+"""Nodes of layers and losses: rows of operations and their records, forward beside backward."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from typing import Any
 
-import numpy as np
-
-from fastdl._kernels.program.sequence import RUN_BACKWARD, RUN_FORWARD, RUN_LOSS, RUN_LOSS_BACKWARD
-from fastdl.graph.arena import Storage
+from fastdl._kernels.program.sequence import (
+    RUN_BACKWARD,
+    RUN_BLOCK_GRADIENTS,
+    RUN_BLOCKS_BACKWARD,
+    RUN_BLOCKS_FORWARD,
+    RUN_BLOCKS_THROUGH,
+    RUN_FORWARD,
+    RUN_LOSS,
+    RUN_LOSS_BACKWARD,
+)
 from fastdl.graph.graph import Node
-from fastdl.graph.layers import LayerRecord, LossRecord
+from fastdl.graph.layers import LayerRecord, LayerRefusedError, LossRecord
 from fastdl.graph.layout import Layout, dense
-from fastdl.graph.lowering.entries import Entries, lowers
-from fastdl.graph.records import NOWHERE, ObjectiveRecord, Record
-from fastdl.graph.size import numbers
-
-NO_ACTIVATION = (0, 0.0, 0.0, False)
+from fastdl.graph.lowering.batch_minor import in_batch_minor
+from fastdl.graph.lowering.blocks import in_blocks
+from fastdl.graph.lowering.entries import EACH_SAMPLE, Entries, lowers
+from fastdl.graph.lowering.operation import Operation, joined
+from fastdl.graph.lowering.rows import Row
+from fastdl.graph.records import ObjectiveRecord
+from fastdl.graph.size import numbers, same
 
 
 @lowers("layer")
 def _(low: Entries, number: int, node: Node) -> None:
+    row, nodes = low.rows.of[number], low.graph.nodes
+    of_layers = [
+        _operation(low, nodes[layer], backward) for layer, backward in zip(row.layers, row.backwards, strict=True)
+    ]
+    samples = _samples(low, node)
+    operations = low.operations[row] = in_batch_minor(joined(of_layers), samples)
+    if low.trained is not None and low.blocked is None and same(node.attributes["record"].samples, EACH_SAMPLE):
+        blocks = in_blocks(operations, low.graph.capacity)
+        if blocks.operations and operations[blocks.operations - 1].backward is not None:
+            low.blocks, low.blocked = blocks._replace(whole=blocks.whole and low.ends_in_loss(row)), row
+            if low.blocks.whole:  # the loss runs it
+                return
+    _run_forward(low, row)
+
+
+def _operation(low: Entries, node: Node, backward: int | None) -> Operation:
     record: LayerRecord = node.attributes["record"]
-    x = low.dense(low.value(node.inputs[0]))
-    y = low.layouts[number] = low.fresh(node.shape, node.dtype)
-    saved = {name: (low.storage(size), stride) for name, (size, stride) in record.saved.items()}
-    low.saved[number] = saved
-    weights = _weights(low, node)
-    for layout in (x, y, *weights):
-        low.use(layout)
-    for storage, _ in saved.values():
-        storage.used(low.time)
-    low.work += _layer_work(low, record)
-    made = _layer_record(low, record, x, y, saved, weights)
-    low.enter(RUN_FORWARD, record.samples, made)
+    parameters = {name: each for name, each in record.parameters.items() if each is not None}
+    weights = [low.dense(low.value(each)) for each in node.inputs[1:]]
+    return Operation(
+        record.descriptor,
+        node,
+        prod(record.shapes[0]),
+        prod(record.shapes[1]),
+        record.attributes,
+        parameters,
+        record.buffers,
+        dict(zip(parameters, weights, strict=True)),
+        record.activation,
+        backward,
+    )
 
 
-def _weights(low: Entries, node: Node) -> list[Layout]:
-    """What a layer's parameters are in the program."""
-    return [low.dense(low.value(each)) for each in node.inputs[1:]]
+def _samples(low: Entries, node: Node) -> int:
+    """The most samples that a layer finds in a batch."""
+    return numbers((node.attributes["record"].samples,), {"N": low.graph.capacity})[0]
 
 
-def _layer_work(low: Entries, record: LayerRecord) -> int:
-    size = int(np.prod(record.shapes[1]))
-    return size * (int(np.prod(own[0].shape[1:])) or 1) if (own := record.own()) else size
-
-
-def _layer_record(
-    low: Entries,
-    record: LayerRecord,
-    x: Layout,
-    y: Layout,
-    saved: Mapping[str, tuple[Storage, int]],
-    weights: Sequence[Layout],
-    gy: Layout | None = None,
-    gx: Layout | None = None,
-    gradients: Mapping[int, Any] | None = None,
-) -> Callable[[], Record]:
-    descriptor, gradients = record.descriptor, gradients or {}
-    there = {name: each for name, each in record.parameters.items() if each is not None}
-    values = dict(zip(there, weights, strict=True))
-    buffers = {name: None if array is None else low.outside(id(array), array) for name, array in record.buffers.items()}
-    numbers_of = {name: n for n, name in enumerate(there)}
-
-    def made() -> Record:
-        return Record(
-            descriptor=descriptor,
-            attributes=descriptor.attributes(record.attributes),
-            x_size=int(np.prod(record.shapes[0])),
-            y_size=int(np.prod(record.shapes[1])),
-            x_length=0,
-            y_length=0,
-            differentiated=gy is not None,
-            accumulates=False,
-            sums=0,
-            activation=record.activation or NO_ACTIVATION,
-            x=low.place_of(x),
-            y=low.place_of(y),
-            gy=low.place_of(gy),
-            gx=low.place_of(gx),
-            before=NOWHERE,
-            total=NOWHERE,
-            parameters=tuple(low.place_of(values.get(name)) for name in descriptor.parameters),
-            gradients=tuple(low.place(gradients.get(numbers_of.get(name, -1))) for name in descriptor.parameters),
-            sizes=tuple(there[name].size if name in there else 0 for name in descriptor.parameters),
-            saved=tuple(
-                (*low.place(saved[name][0])[:2], saved[name][1]) if name in saved else NOWHERE
-                for name in descriptor.saved
-            ),
-            buffers=tuple(low.place(buffers.get(name)) for name in descriptor.buffers),
-        )
-
-    return made
+def _run_forward(low: Entries, row: Row) -> None:
+    operations, nodes = low.operations[row], low.graph.nodes
+    last = nodes[row.last]
+    samples = _samples(low, last)
+    x = low.dense(low.value(nodes[row.layers[0]].inputs[0]))
+    in_row = low.blocks.operations if row is low.blocked else 0
+    if in_row:
+        kind = RUN_BLOCKS_THROUGH if low.blocks.whole else RUN_BLOCKS_FORWARD
+        low.enter(kind, EACH_SAMPLE, lambda: in_row + low.blocks.whole)
+        low.spans.append((low.time, low.time + in_row))
+    for n, operation in enumerate(operations):
+        low.node = operation.node
+        operation.x = x
+        base = low.written_to.get(row.last) if n == len(operations) - 1 else None
+        x = operation.y = low.room(operation.y_size, operation.y_length or samples, base)
+        if operation.descriptor.saved and (row.differentiated or not operation.descriptor.omits):
+            saved = operation.node.attributes["record"].saved
+            operation.saved = {name: (low.storage(size), stride) for name, (size, stride) in saved.items()}
+        for layout in (operation.x, operation.y, *operation.weights.values()):
+            low.use(layout)
+        for storage, _ in operation.saved.values():
+            storage.used(low.time)
+        if operation.descriptor.in_place:
+            low.replaces(operation.y, operation.x)
+        low.work += operation.work()
+        low.enter(RUN_FORWARD, last.attributes["record"].samples, operation)
+    operations[-1].y = low.layouts[row.last] = dense(x.home, last.shape)
 
 
 @lowers("layer_backward")
 def _(low: Entries, number: int, node: Node) -> None:
-    of = node.inputs[0]
-    forward = low.graph.nodes[of]
-    record: LayerRecord = node.attributes["record"]
-    x, y = low.dense(low.value(forward.inputs[0])), low.layouts[of]
+    row, nodes = low.rows.of_backward[number], low.graph.nodes
+    operations = low.operations[row]
+    if row.backwards[-1] != number:  # one of several of the row's only layer
+        operations = [each.again() for each in operations]
+        operations[-1].backward = number
+    samples, own = _samples(low, nodes[row.last]), node.attributes["record"].samples
+    first = next(n for n, each in enumerate(operations) if each.backward is not None)
+    back = operations[first].backward
+    assert back is not None
+    gx_is_read = low.rows.is_read(back)
+    if gx_is_read and first > 0:  # what makes x batch-minor has none of its own
+        first -= 1
+    in_row = low.blocks.operations if row is low.blocked and operations is low.operations[row] else 0
     gy = low.dense(low.value(node.inputs[1]))
-    nodes, readers = low.graph.nodes, low.readers.get(number, [])
-    own = [n for n in readers if nodes[n].operation == "layer_gradient" and nodes[n].inputs[0] == number]
-    gx = None
-    if len(own) < len(readers) or number in low.roots:
-        gx = low.fresh(node.shape, node.dtype)
-        low.layouts[number] = gx
-    gradients: dict[int, Any] = {}
-    for each in own:
-        reader = nodes[each]
-        parameter = low.direct.get(each)
-        if parameter is not None:
-            home: Any = low.outside((id(parameter), True), (parameter, "always"))
-            low.layouts[each] = dense(home, reader.shape)
+    to_add: list[tuple[Any, int]] = []
+    for n in range(len(operations) - 1, first - 1, -1):
+        operation = operations[n]
+        low.node = nodes[operation.backward] if operation.backward is not None else node
+        if n == in_row - 1:
+            kind = RUN_BLOCK_GRADIENTS if low.blocks.whole else RUN_BLOCKS_BACKWARD
+            low.enter(kind, EACH_SAMPLE, lambda: in_row - first)
+            low.spans.append((low.time, low.time + in_row - first))
+        operation.gy = gy
+        if operation.activation is not None and operation.descriptor.name != "activation":
+            operation.before = low.room(operation.y_size, operation.y_length or samples)
+            low.replaces(operation.before, gy)
+        if n > first or gx_is_read:
+            base = low.written_to.get(back) if n == first else None
+            operation.gx = low.room(operation.x_size, operation.x_length or samples, base)
+            if operation.descriptor.in_place:
+                low.replaces(operation.gx, gy)
+        to_add += _gradients(low, operation)
+        used = [operation.gy, operation.before, operation.gx, *operation.weights.values()]
+        used += [getattr(operation, which) for which in ("x", "y") if operation.reads(which)]
+        for layout in used:
+            low.use(layout)
+        for storage, _ in operation.saved.values():
+            storage.used(low.time)
+        low.work += 2 * operation.work()
+        low.enter(RUN_BACKWARD, own, operation)
+        gy = operation.gx or gy
+    if gx_is_read:
+        low.layouts[back] = dense(gy.home, nodes[back].shape)
+    for parameter, gradient in to_add:
+        low.keep_gradient(parameter, low.value(gradient), adds=True)
+
+
+def _gradients(low: Entries, operation: Operation) -> list[tuple[Any, int]]:
+    """Find places for the gradients of an operation's parameters; returns those that remain to be added to others.
+
+    A gradient is stored in its parameter's memory or, where another has been, added there by the operation itself, if that holds
+    for all of its parameters. Where calls say so, all are one or the other.
+    """
+    readers = low.rows.gradients(operation.backward) if operation.parameters else []
+    names, nodes = list(operation.parameters), low.graph.nodes
+    own = [low.direct.get(each) for each in readers]
+    if low.by_call:
+        for each, parameter in zip(readers, own, strict=True):
+            if parameter is None:
+                raise LayerRefusedError(low.node.line, "gradients that layers alone have written", "others")
+            home: Any = low.outside((id(parameter), True), (parameter, True))
+            operation.gradients[names[nodes[each].attributes["parameter"]]] = home
+        return []
+    added = [parameter is not None and id(parameter) in low.stored for parameter in own]
+    operation.accumulates = all(added) and bool(added)
+    to_add: list[tuple[Any, int]] = []
+    for each, parameter, adds in zip(readers, own, added, strict=True):
+        node = nodes[each]
+        if parameter is not None and (operation.accumulates or not adds):
+            home = low.outside((id(parameter), True), (parameter, "always"))
+            low.layouts[each] = dense(home, node.shape)
         else:
-            low.layouts[each] = low.fresh(reader.shape, reader.dtype)
+            low.layouts[each] = low.fresh(node.shape, node.dtype)
             home = low.layouts[each].home
             low.use(low.layouts[each])
-        gradients[reader.attributes["parameter"]] = home
-    weights = _weights(low, forward)
-    for layout in (x, y, gy, gx, *weights):
-        low.use(layout)
-    for storage, _ in low.saved[of].values():
-        storage.used(low.time)
-    low.work += 2 * _layer_work(low, record)
-    made = _layer_record(low, record, x, y, low.saved[of], weights, gy, gx, gradients)
-    low.enter(RUN_BACKWARD, record.samples, made)
+            to_add += [(parameter, each)] if parameter is not None else []
+        operation.gradients[names[node.attributes["parameter"]]] = home
+    low.stored |= {id(parameter) for parameter in own if parameter is not None}
+    return to_add
 
 
 @lowers("layer_gradient")
@@ -138,13 +188,22 @@ def _(low: Entries, number: int, node: Node) -> None:
 def _(low: Entries, number: int, node: Node) -> None:
     record: LossRecord = node.attributes["record"]
     x, target = (low.value(each) for each in node.inputs)
-    layouts = low.dense(x), low.dense(target)
-    size = low.count(x.shape) * low.itemsize
+    through = number == low.trained and low.blocks.whole and low.blocked is not None
+    layouts: list[Layout] = [low.dense(target)]
+    if through:
+        assert low.blocked is not None
+        low.dense(low.value(low.graph.nodes[low.blocked.layers[0]].inputs[0]))
+        _run_forward(low, low.blocked)
+        low.node = node
+    layouts.insert(0, low.dense(x))
+    samples = numbers((record.samples,), {"N": low.graph.capacity})[0]
+    stride, losses = low.count(x.shape) // max(1, samples) * low.itemsize, record.losses * low.itemsize
     own = {
-        "gx": low.storage(size),
-        "saved": low.storage(size),
-        "losses": low.storage(record.losses * numbers((record.samples,), {"N": low.graph.capacity})[0] * low.itemsize),
+        "gx": low.storage(stride * samples),
+        "saved": low.storage(stride * samples),
+        "losses": low.storage(losses * samples),
         "y": low.storage(low.itemsize),
+        "exact": low.storage(16),
     }
     for storage in own.values():
         storage.used(low.time)
@@ -153,6 +212,7 @@ def _(low: Entries, number: int, node: Node) -> None:
     low.layouts[number] = dense(own["y"], ())
     low.losses[number] = len(low.losses), own
     weights = [None if array is None else low.outside(id(array), array) for array in (record.weight, record.pos_weight)]
+    of_target, kind = low.count(target.shape) // max(1, samples), low.kind(target.dtype)[1]
 
     def made() -> Any:
         objective = ObjectiveRecord(
@@ -160,15 +220,15 @@ def _(low: Entries, number: int, node: Node) -> None:
             attributes=record.descriptor.attributes(record.attributes),
             mean=record.mean,
             batchmean=record.batchmean,
-            x=low.place_of(layouts[0]),
-            gx=low.place(own["gx"]),
-            target=low.place_of(layouts[1], low.kind(target.dtype)[1]),
-            saved=low.place(own["saved"]),
-            losses=low.place(own["losses"]),
+            x=low.place_of(layouts[0], stride),
+            gx=low.place(own["gx"], stride),
+            target=low.place_of(layouts[1], of_target * kind, kind),
+            saved=low.place(own["saved"], stride),
+            losses=low.place(own["losses"], losses),
             weight=low.place(weights[0]),
             pos_weight=low.place(weights[1]),
         )
-        return objective, low.place(own["y"])
+        return objective, low.place(own["y"]), low.place(own["exact"])
 
     low.enter(RUN_LOSS, record.samples, made)
 
@@ -178,9 +238,10 @@ def _(low: Entries, number: int, node: Node) -> None:
     of = node.inputs[0]
     loss = low.graph.nodes[of]
     which, own = low.losses[of]
-    for storage in (own["gx"], own["saved"]):
+    for storage in (own["gx"], own["saved"], own["exact"]):
         storage.used(low.time)
     for each in loss.inputs:
         low.use(low.layouts[each])
     low.layouts[number] = dense(own["gx"], node.shape)
-    low.enter(RUN_LOSS_BACKWARD, loss.attributes["record"].samples, lambda: which)
+    if not (of == low.trained and low.blocks.whole):
+        low.enter(RUN_LOSS_BACKWARD, loss.attributes["record"].samples, lambda: which)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS
+from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS, BASE_BLOCK
 from fastdl.graph.arena import Storage
 from fastdl.graph.graph import Graph
 from fastdl.graph.layout import Layout, dense
@@ -40,8 +40,10 @@ class Memory:
         self.numbers: dict[Any, int] = {}
         self.inputs: dict[str, Given] = {}
         self.storages: list[Storage] = []
-        # How many entries there are: the time.
+        # Counts the entries.
         self.time = 0
+        # Storages that may stand where others did which are not needed beyond a time.
+        self.replacing: list[tuple[int, Storage, Storage]] = []
 
     def outside(self, key: Any, source: Any) -> int:
         """The base of an array outside of the arena."""
@@ -72,6 +74,10 @@ class Memory:
         """Room for a value, its elements one behind the other."""
         return dense(self.storage(self.count(shape) * self.kind(dtype)[1]), shape)
 
+    def room(self, size: int, samples: int, base: int | None = None) -> Layout:
+        """Room for so many floating elements of each sample, outside of the arena if a base is given."""
+        return Layout(self.storage(size * samples * self.itemsize) if base is None else base, 0, 0, (), True)
+
     def use(self, layout: Layout | None, time: int | None = None) -> None:
         """Let memory be in use now, or at another time."""
         home = None if layout is None else layout.home
@@ -80,19 +86,33 @@ class Memory:
         if isinstance(home, Storage):
             home.used(self.time if time is None else time)
 
-    def place(self, home: Any, nbytes: int = 0) -> Place:
-        """Where an operand stands, once storages are placed."""
+    def replaces(self, new: Layout, old: Layout | None) -> None:
+        """Let a value stand where another of its size stands, if that is not needed after now."""
+        home = None if old is None or old.constant or not old.whole else old.home
+        if isinstance(home, Storage) and isinstance(new.home, Storage) and home.size == new.home.size:
+            self.replacing.append((self.time, new.home, home))
+
+    def share(self) -> None:
+        """Let values stand where others did, once all lifetimes are known."""
+        for time, new, old in self.replacing:
+            if old.root().last == time and new.root() is not old.root():
+                new.take_place_of(old.root())
+
+    def place(self, home: Any, stride: int = 0, nbytes: int = 0) -> Place:
+        """Where an operand stands, once storages are placed; a sample has so many bytes where blocks of them are run."""
         if home is None:
             return NOWHERE
         if isinstance(home, Storage):
-            return BASE_ARENA, home.root().offset + nbytes, 0
-        return (home.number if isinstance(home, Given) else home), nbytes, 0
+            root = home.root()
+            # A block's own memory holds its samples only.
+            return (BASE_BLOCK, root.offset + nbytes, 0) if root.own else (BASE_ARENA, root.offset + nbytes, stride)
+        return (home.number if isinstance(home, Given) else home), nbytes, stride
 
-    def place_of(self, layout: Layout | None, itemsize: int | None = None) -> Place:
-        """Where a layout's first element stands, once storages are placed."""
+    def place_of(self, layout: Layout | None, stride: int = 0, itemsize: int | None = None) -> Place:
+        """Where a layout's first element stands, once storages are placed; see `place`."""
         if layout is None:
             return NOWHERE
-        return self.place(layout.home, layout.constant * (itemsize or self.itemsize))
+        return self.place(layout.home, stride, layout.constant * (itemsize or self.itemsize))
 
     def layout(self, value: Value) -> Layout:
         """Where a value is."""

@@ -27,7 +27,7 @@ REDUCTIONS = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"}
 @lowers("input")
 def _(low: Entries, number: int, node: Node) -> None:
     name = node.attributes["name"]
-    base = low.outside(("given", name), None)
+    base = low.input_bases.get(name) or low.outside(("given", name), None)
     gathered = None
     if name in low.gathered:
         gathered = low.storage(low.count(node.shape) * low.kind(node.dtype)[1])
@@ -92,7 +92,7 @@ def _(low: Entries, number: int, node: Node) -> None:
 
 @lowers(*ELEMENTWISE)
 def _elementwise(low: Entries, number: int, node: Node) -> None:
-    made = low.fresh(node.shape, node.dtype)
+    made = low.result(number, node)
     inputs = [(low.graph.nodes[each], low.layouts[each]) for each in node.inputs]
     low.layouts[number] = made
     # Mostly, all of an array and numbers.
@@ -131,7 +131,7 @@ def _reduce(low: Entries, number: int, node: Node) -> None:
 
 @lowers("concatenate")
 def _(low: Entries, number: int, node: Node) -> None:
-    made = low.layouts[number] = low.fresh(node.shape, node.dtype)
+    made = low.layouts[number] = low.result(number, node)
     axis, start = node.attributes["axis"], 0
     for each in map(low.value, node.inputs):
         stop = op.added([start, each.shape[axis]])

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import fastdl.graph.lowering.layers
 import fastdl.graph.lowering.nodes
 import fastdl.graph.lowering.python  # noqa: F401 - these enter what lowers their operations
-from fastdl._kernels.program.program import Program
+from fastdl._kernels.descriptor import BASE_GRAD_INPUT, BASE_GRAD_OUTPUT, BASE_INPUT, BASE_OUTPUT
+from fastdl._kernels.program.program import FEWEST_ALONE, Program
 from fastdl._kernels.program.python_call import PythonCall
-from fastdl._kernels.program.sequence import RUN_BACKWARD, RUN_FORWARD, RUN_LOSS, RUN_NODE, RUN_PYTHON, EntryList
+from fastdl._kernels.program.sequence import (
+    RUN_BACKWARD,
+    RUN_BLOCKS_FORWARD,
+    RUN_BLOCKS_THROUGH,
+    RUN_FORWARD,
+    RUN_LOSS,
+    RUN_NODE,
+    RUN_PYTHON,
+    EntryList,
+)
 from fastdl.graph.arena import placed
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import needed
-from fastdl.graph.layout import dense
+from fastdl.graph.layout import Layout, dense
+from fastdl.graph.lowering.blocks import Blocks, live_in_blocks
 from fastdl.graph.lowering.entries import Entries
 from fastdl.graph.lowering.memory import pair
-from fastdl.graph.records import Place, Record
+from fastdl.graph.lowering.operation import Operation
+from fastdl.graph.lowering.rows import Rows
+from fastdl.graph.records import Place
 from fastdl.graph.value import Value
 
 # Multiply-adds that take less time than giving the GIL away and taking it again.
@@ -35,6 +49,10 @@ class Lowered:
         entries: the user's line and the operation of each entry.
         split: the number of the first entry that only gradients need.
         nbytes: of the arena.
+        operations: of the layers.
+        differentiating: the numbers of those that write gradients of parameters, and these parameters, in their order.
+        blocks: how a batch in training is cut.
+        alone: the numbers of operations, and their weights, whose backward may take the weight's step.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -45,6 +63,10 @@ class Lowered:
         self.entries: list[Node] = fields["entries"]
         self.split: int = fields["split"]
         self.nbytes: int = fields["nbytes"]
+        self.operations: list[Operation] = fields["operations"]
+        self.differentiating: list[tuple[int, tuple[Any, ...]]] = fields["differentiating"]
+        self.blocks: Blocks = fields["blocks"]
+        self.alone: list[tuple[int, Any]] = fields["alone"]
 
 
 class Lowering(Entries):
@@ -58,6 +80,8 @@ class Lowering(Entries):
         loss: the value that is trained on.
         results: further values, which the backward entries yield.
         given: names of the inputs that are gathered into the arena where batches are shuffled.
+        outside: whether the caller gives the arrays of its one input, its one output, and their gradients, as Program.forward and
+            backward do, and says by call whether gradients of parameters are added or stored.
         begin: called before the first module in Python.
         terms: numbers whose means over an epoch are wanted.
     """
@@ -73,6 +97,7 @@ class Lowering(Entries):
         results: Sequence[Value] = (),
         begin: Callable[[], object] | None = None,
         terms: Sequence[Value] = (),
+        outside: bool = False,
     ) -> None:
         wanted = [*outputs, *([loss] if loss is not None else []), *terms]
         forward = needed(graph, [*(v.number for v in (*wanted, *graph.updates.values())), *_with_effects(graph)])
@@ -80,22 +105,22 @@ class Lowering(Entries):
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
         roots = {v.number for v in (*wanted, *results, *(v for _, v in gradients), *graph.updates.values())}
-        own = {id(parameter): value.number for parameter, value in gradients}
         adding = {id(parameter) for parameter in added}
         readers = _readers(graph, everything)
-        # The gradients that a layer may write where the parameter has it: nothing else reads them.
-        direct = {
-            value.number: parameter
-            for parameter, value in gradients
-            if id(parameter) not in adding
-            and graph.nodes[value.number].operation == "layer_gradient"
-            and not readers.get(value.number)
-            and list(own.values()).count(value.number) == 1
-        }
-        super().__init__(graph, readers, roots, direct, set(given), begin)
+        rows = Rows(graph, everything, readers, roots)
+        direct, sums = _direct(graph, [(p, v.number) for p, v in gradients if id(p) not in adding], readers)
+        trained = loss.number if loss is not None and graph.nodes[loss.number].operation == "loss" else None
+        super().__init__(graph, readers, rows, trained, direct, set(given), begin)
+        self.by_call = outside
+        if outside:
+            self.input_bases = {"x0": BASE_INPUT, "g0": BASE_GRAD_OUTPUT}
+            self.written_to = {rows.source_of(value.number): BASE_GRAD_INPUT for value in results}
+            self.written_to |= {rows.source_of(value.number): BASE_OUTPUT for value in outputs}
+        rows.inside |= sums
+        self.in_place = {*direct, *sums}
         for number in sorted(forward):
             self.visit(number)
-        self.outputs = [self.owned(value) for value in outputs]
+        self.outputs = [self.written(value, BASE_OUTPUT) if outside else self.owned(value) for value in outputs]
         self.update_buffers()
         self.loss = None if loss is None else self.dense(loss)
         self.terms = [self.owned(value) for value in terms]
@@ -103,29 +128,31 @@ class Lowering(Entries):
         for number in sorted(everything - forward):
             self.visit(number)
         for parameter, value in gradients:
-            self.keep_gradient(parameter, value, id(parameter) in adding)
+            if value.number not in self.in_place:
+                self.keep_gradient(parameter, value, id(parameter) in adding)
         # Where gradients are asked for outside of fit, they may be asked for again.
         self.repeats = loss is None
-        self.results = [self.owned(value) for value in results]
+        # The entries that run also where the gradient of x is not wanted.
+        self.needed = len(self.entries)
+        self.results = [self.written(value, BASE_GRAD_INPUT) if outside else self.owned(value) for value in results]
         end = len(self.entries)
         for layout in [*self.results, *self.outputs, *([self.loss] if self.loss is not None else []), *self.terms]:
             self.use(layout, end)
+
+    def written(self, value: Value, base: int) -> Layout:
+        """The value where the caller has an array for it."""
+        layout = self.dense(value)
+        if layout.home == base:
+            return layout
+        made = dense(base, value.shape)
+        self.run_elementwise("cast", value.dtype, value.shape, made, [(layout, value.dtype)])
+        return made
 
     def update_buffers(self) -> None:
         for number, value in self.graph.updates.items():
             buffer = self.graph.parameters[number]
             to = dense(self.outside((id(buffer), False), (buffer, False)), value.shape)
             self.run_elementwise("cast", value.dtype, value.shape, to, [(self.layout(value), value.dtype)])
-
-    def keep_gradient(self, parameter: Any, value: Value, adds: bool) -> None:
-        """Store a gradient where its parameter has it, or add it to what is there."""
-        if value.number in self.direct:
-            return
-        self.node = self.graph.nodes[value.number]
-        home = self.outside((id(parameter), True), (parameter, "always"))
-        to, own = dense(home, value.shape), (self.layout(value), value.dtype)
-        inputs = [(to, value.dtype), own] if adds else [own]
-        self.run_elementwise("add" if adds else "cast", value.dtype, value.shape, to, inputs)
 
     def lowered(self, criterion: int = -1) -> Lowered:
         """The program; `criterion` is the number of the loss node that is trained on, or -1."""
@@ -134,16 +161,19 @@ class Lowering(Entries):
                 storage.used(0)
             if self.repeats and storage.first < self.split <= storage.last:
                 storage.used(len(self.entries))
-        nbytes = placed(self.storages)
+        self.share()
+        blocks = self.blocks
+        if self.blocked is not None:
+            blocks = live_in_blocks(blocks, self.spans, len(self.entries), self.graph.capacity, self.storages)
+        nbytes = placed(storage for storage in self.storages if not storage.own)
         entries: list[tuple[int, int, tuple[int, int]]] = []
-        operations: list[Record] = []
+        operations: dict[Operation, int] = {}
         nodes: list[Any] = []
         criteria: list[Any] = []
         calls: list[PythonCall] = []
         for what, samples, made, _ in self.entries:
             if what in (RUN_FORWARD, RUN_BACKWARD):
-                number = len(operations)
-                operations.append(made())
+                number = operations.setdefault(made, len(operations))
             elif what == RUN_NODE:
                 number = len(nodes)
                 nodes.append(made())
@@ -155,12 +185,13 @@ class Lowering(Entries):
                 calls.append(made())
             else:
                 number = made()
+            if what in (RUN_BLOCKS_FORWARD, RUN_BLOCKS_THROUGH):
+                blocks = blocks._replace(first=len(operations))
             entries.append((what, number, pair(samples)))
         loss = None if self.loss is None else self.place_of(self.loss)
         which = self.losses[criterion][0] if criterion >= 0 else -1
         program = Program(
-            operations,
-            None,
+            [operation.record(self) for operation in operations],
             self.itemsize,
             nbytes,
             [self.gathered_input(name) for name in self.inputs if name in self.gathered],
@@ -168,8 +199,18 @@ class Lowering(Entries):
             self.graph.draws,
             LIGHT // max(1, self.work),
             self.sources,
-            (0, 1, False, False, 0, 0),
-            EntryList(entries, nodes, criteria, calls, self.split, loss, which, [*map(self.place_of, self.terms)]),
+            blocks,
+            EntryList(
+                entries,
+                nodes,
+                criteria,
+                calls,
+                self.split,
+                self.needed,
+                loss,
+                which,
+                [*map(self.place_of, self.terms)],
+            ),
         )
         return Lowered(
             program=program,
@@ -179,7 +220,34 @@ class Lowering(Entries):
             entries=[node for _, _, _, node in self.entries],
             split=self.split,
             nbytes=nbytes,
+            operations=list(operations),
+            differentiating=[
+                (operations[made], tuple(made.parameters.values()))
+                for what, _, made, _ in self.entries
+                if what == RUN_BACKWARD and made.gradients
+            ],
+            blocks=blocks,
+            alone=[
+                (number, weight)
+                for operation, number in operations.items()
+                if (weight := self.stepped_alone(operation)) is not None
+            ],
         )
+
+    def stepped_alone(self, operation: Operation) -> Any:
+        """A large weight that only an operation reads, outside of blocks, whose backward may take its step; else None."""
+        if not operation.descriptor.steps or operation.accumulates or operation.backward is None:
+            return None
+        if self.blocked is not None and operation in self.operations[self.blocked][: self.blocks.operations]:
+            return None
+        nodes = self.graph.nodes
+        layer, number = nodes[operation.backward].inputs[0], operation.node.inputs[1]
+        weight = self.graph.parameters.get(number)
+        if weight is None or weight.size < FEWEST_ALONE:
+            return None
+        if not any(self.direct.get(each) is weight for each in self.rows.gradients(operation.backward)):
+            return None
+        return weight if self.rows.is_only_read_by(number, layer) else None
 
     def gathered_input(self, name: str) -> tuple[int, int]:
         given = self.inputs[name]
@@ -202,3 +270,34 @@ def _readers(graph: Graph, among: set[int]) -> dict[int, list[int]]:
         for each in graph.nodes[number].inputs:
             readers.setdefault(each, []).append(number)
     return readers
+
+
+def _direct(
+    graph: Graph, gradients: Sequence[tuple[Any, int]], readers: dict[int, list[int]]
+) -> tuple[dict[int, Any], set[int]]:
+    """The gradients that layers may write or add where a parameter has it, and the sums of such, which nobody needs to take.
+
+    That is where all that a parameter's gradient consists of is written by layers, and nobody else reads it.
+    """
+    direct: dict[int, Any] = {}
+    sums: set[int] = set()
+    uses = Counter(number for _, number in gradients)
+    for parameter, number in gradients:
+        parts, added, waiting = list[int](), set[int](), [number]
+        while waiting:
+            each = waiting.pop()
+            node = graph.nodes[each]
+            if len(readers.get(each, ())) != (each != number):
+                break
+            if node.operation == "layer_gradient":
+                parts.append(each)
+            elif node.operation == "add" and all(graph.nodes[n].shape == node.shape for n in node.inputs):
+                added.add(each)
+                waiting += node.inputs
+            else:
+                break
+        else:
+            if uses[number] == 1:
+                direct |= dict.fromkeys(parts, parameter)
+                sums |= added
+    return direct, sums

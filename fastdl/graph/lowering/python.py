@@ -74,7 +74,7 @@ def _python(
     def made() -> PythonCall:
         passed = [
             [
-                Passed(low.place_of(layout, dtype.itemsize), dtype, tuple(map(pair, shape)))
+                Passed(low.place_of(layout, itemsize=dtype.itemsize), dtype, tuple(map(pair, shape)))
                 for layout, dtype, shape in each
             ]
             for each in (reads, writes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
-from fastdl.plan import blocks
+from fastdl.graph.lowering import blocks
 from fastdl.testing import LAYER_CASES
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
@@ -108,13 +108,13 @@ def task(model, dtype, rows=ROWS):
 
 
 def count_in_blocks(make, x, y):
-    return NativeEngine(Task(*make()), x, y, BATCH)._plan.blocks.operations
+    return NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks.operations
 
 
 @pytest.mark.parametrize(("model", "shuffle", "dtype"), in_turn(MODELS, (True, False), (np.float32, np.float64)))
 def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     make, x, y = task(model, dtype)
-    assert (count_in_blocks(make, x, y) == 1) == (model is normalized)
+    assert (count_in_blocks(make, x, y) == 1) == (model in (normalized, branching))
     compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
 
 
@@ -138,7 +138,7 @@ def test_layers_of_images_train_alike_between_convolutions(case, dtype):
         pytest.skip("nothing to learn from")
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((50, *shape)).astype(dtype), rng.integers(0, 2, 50)
-    assert NativeEngine(Task(*make()), x, y, BATCH)._plan.blocks.operations > 0
+    assert NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks.operations > 0
     compare(make, x, y, batch_size=BATCH)
 
 
@@ -162,15 +162,15 @@ def test_a_loss_that_is_no_number_names_the_layer_whichever_block_has_it(row):
 
 def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):
     make, x, y = task(plain, np.float32, 640)
-    cut = NativeEngine(Task(*make()), x, y, 640)._plan
+    cut = NativeEngine(Task(*make()), x, y, 640)._lowered
     monkeypatch.setattr(blocks, "BLOCK", 10**9)
-    whole = NativeEngine(Task(*make()), x, y, 640)._plan
+    whole = NativeEngine(Task(*make()), x, y, 640)._lowered
     assert (cut.blocks.operations, whole.blocks.operations) == (4, 0)
     assert cut.nbytes + cut.blocks.memory < 0.9 * whole.nbytes
 
 
 def test_large_parameters_and_small_batches_are_not_cut(monkeypatch):
     make, x, y = task(plain, np.float32)
-    assert NativeEngine(Task(*make()), x, y, 31)._plan.blocks.operations == 0
+    assert NativeEngine(Task(*make()), x, y, 31)._lowered.blocks.operations == 0
     monkeypatch.setattr(blocks, "MOST_PARAMETERS", 2 * 6 * 9 + 6)
     assert count_in_blocks(make, x, y) == 2  # the first convolution, with its activation, and the pooling

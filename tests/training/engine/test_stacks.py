@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from fastdl import nn, optim
 from fastdl.graph.arena import LINE, placed
-from fastdl.plan import Plan
-from fastdl.plan import plan as plan_room
+from fastdl.graph.lowering import program as lowering
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
 from tests.training.engine.twins import Parts, compare
@@ -100,17 +99,19 @@ def test_containers_train_alike_in_both_engines(container, before, behind):
     compare(lambda: wrapped(container(), before, behind), x, rng.standard_normal((8, width)))
 
 
-def kinds_of(plan):
-    """The names of a plan's operations, and the codes of the activations in them."""
-    return [(each.descriptor.name, each.activation.code if each.activation else 0) for each in plan.operations]
+def engine_of(model, x, y, batch_size=4):
+    return NativeEngine(Task(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), None, None), x, y, batch_size)
+
+
+def kinds_of(model, x):
+    """The names of a program's operations, and the codes of the activations in them."""
+    operations = engine_of(model, x, model(x))._lowered.operations
+    return [(each.descriptor.name, each.activation[0] if each.activation else 0) for each in operations]
 
 
 def test_an_activation_that_others_bypass_is_not_fused_into_the_product_before():
-    plan = Plan((4,), np.dtype(F), 4, True)
-    plan.through(
-        nn.Sequential(linear(4, 4), nn.Residual(nn.Sequential(nn.ReLU(), linear(4, 4), nn.Tanh()))), plan.input
-    )
-    assert kinds_of(plan) == [("linear", 0), ("activation", 1), ("linear", 4), ("move", 0), ("move", 0)]
+    model = nn.Sequential(linear(4, 4), nn.Residual(nn.Sequential(nn.ReLU(), linear(4, 4), nn.Tanh())))
+    assert kinds_of(model, np.zeros((4, 4))) == [("linear", 0), ("activation", 1), ("linear", 4)]
 
 
 @pytest.mark.parametrize(
@@ -120,14 +121,12 @@ def test_an_activation_that_others_bypass_is_not_fused_into_the_product_before()
         ([nn.BatchNorm1d(2), nn.ReLU(), nn.MaxPool1d(2)], [("conv", 0), ("batch_norm", 0), ("max_pool", 1)]),
         ([nn.Tanh(), nn.MaxPool1d(2)], [("conv", 4), ("max_pool", 0)]),
         ([nn.ReLU(), nn.AvgPool1d(2)], [("conv", 1), ("avg_pool", 0)]),
-        ([nn.ReLU(), nn.Residual(nn.MaxPool1d(3, 1, 1))], [("conv", 1), ("max_pool", 0), ("move", 0), ("move", 0)]),
+        ([nn.ReLU(), nn.Residual(nn.MaxPool1d(3, 1, 1))], [("conv", 1), ("max_pool", 0)]),
     ],
     ids=["after a convolution", "after a normalization", "not Tanh", "not a mean", "not what is read beside it"],
 )
 def test_a_relu_goes_behind_a_pooling_of_maxima(layers, kinds):
-    plan = Plan((1, 8), np.dtype(np.float32), 4, True)
-    plan.through(nn.Sequential(nn.Conv1d(1, 2, 3), *layers), plan.input)
-    assert kinds_of(plan) == kinds
+    assert kinds_of(nn.Sequential(nn.Conv1d(1, 2, 3), *layers), np.zeros((4, 1, 8), np.float32)) == kinds
 
 
 ACTIVATIONS = (nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.Softplus)
@@ -265,19 +264,17 @@ def test_random_stacks_for_images_train_alike(stack):
 
 
 def storages_of(model, shape, batch_size=5):
-    """A plan, and the roots of the storages that it placed in its arena."""
+    """What was lowered, and the roots of the storages that were placed in its arena."""
     found = []
 
     def watched(storages):
         found[:] = {id(storage): storage for storage in storages}.values()
         return placed(found)
 
-    y = np.zeros((8, 2))
-    plan = Plan(shape, np.dtype(F), batch_size, True)
-    output = plan.through(model, plan.input)
-    with mock.patch.object(plan_room, "placed", watched):
-        plan.program(output, nn.MSELoss()._objective(plan, output, y), y[:1].nbytes)
-    return plan, [storage for storage in found if storage.place_of is None and storage.first >= 0]
+    x = np.zeros((8, *shape))
+    with mock.patch.object(lowering, "placed", watched):
+        engine = engine_of(model, x, np.zeros((8, 2)), batch_size)
+    return engine._lowered, [storage for storage in found if storage.place_of is None and storage.first >= 0]
 
 
 def assert_apart(plan, storages):
@@ -304,11 +301,11 @@ def test_nor_do_they_for_images(stack):
 
 def test_every_array_lives_from_its_first_writer_to_its_last_reader():
     model = nn.Sequential(linear(4, 6), nn.GELU(), nn.LayerNorm(6, dtype=F), nn.Softmax(), linear(6, 2))
-    plan, _ = storages_of(model, (4,))
-    end = 2 * len(plan.operations)
-    lives = [(operation.y.storage.root().first, operation.y.storage.root().last) for operation in plan.operations]
-    # GELU's derivative reads its input, layer norm and linear theirs; softmax's its output; the loss reads the last.
-    assert lives == [(0, end - 1), (1, end - 2), (2, 3), (3, end - 3), (4, 5)]
+    lowered, _ = storages_of(model, (4,))
+    end = 2 * len(lowered.operations) + 1
+    lives = [(operation.y.home.root().first, operation.y.home.root().last) for operation in lowered.operations]
+    # GELU's derivative reads its input, layer norm and linear theirs; softmax's its output; loss and caller read the last.
+    assert lives == [(0, end - 1), (1, end - 2), (2, 3), (3, end - 3), (4, end + 1)]
 
 
 def test_memory_is_used_again_once_dead():
@@ -329,7 +326,7 @@ def test_the_plans_bytes_are_those_of_its_arena():
     engine = NativeEngine(
         Task(model, nn.MSELoss(), optim.SGD(model.parameters()), None, None), np.zeros((100, 4)), np.zeros((100, 2)), 50
     )
-    plan = engine._plan
+    plan = engine._lowered
     assert plan.nbytes == engine._frame.arena.nbytes
     # x, y of the hidden layer and its gradient, the output and its gradient, the targets; at most each once.
     assert plan.nbytes <= 50 * 8 * (4 + 100 + 100 + 2 + 2 + 2 + 2) + 10 * LINE

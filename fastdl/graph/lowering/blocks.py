@@ -1,12 +1,12 @@
-"""Blocks: the operations at a plan's beginning that a batch goes through a few samples at a time."""
+"""Blocks: the operations at a row's beginning that a batch in training goes through a few samples at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from fastdl.graph.arena import Storage, placed
-from fastdl.plan.operations import Operation
+from fastdl.graph.lowering.operation import Operation
 
 # Elements of all values of a block: what a core's second cache holds beside weights and gradients.
 BLOCK = 131072
@@ -24,11 +24,12 @@ FEWEST_ROWS = 48
 class Blocks(NamedTuple):
     """As a program's record.
 
-    Operations, samples of a block, whether it is for one thread only, whether it goes through the loss and backward before the
-    next, elements of gradients, bytes of memory.
+    The number of operations, the first one's number, samples of a block, whether it is for one thread only, whether it goes
+    through the loss and backward before the next, elements of gradients, bytes of memory.
     """
 
     operations: int = 0
+    first: int = 0
     size: int = 1
     lone: bool = False
     whole: bool = False
@@ -45,13 +46,13 @@ def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
     count = sums = values = products = 0
     images = any(operation.descriptor.convolves for operation in operations)
     for operation in operations:
-        own = sum(p.size for p in operation.parameters.values() if p is not None)
+        own = sum(p.size for p in operation.parameters.values())
         descriptor = operation.descriptor
         if not descriptor.in_blocks or (descriptor.multiplies and images) or sums + own > MOST_PARAMETERS:
             break
         operation.sums = sums
         sums += own
-        values += operation.y.size
+        values += operation.y_size
         products += own * operation.attributes["rows"] if descriptor.multiplies else 0
         count += 1
     size = max(STEP, BLOCK // max(values, 1) // STEP * STEP)
@@ -60,29 +61,28 @@ def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:
         suits = size >= FEWEST_ROWS and products * size >= LEAST_PRODUCTS
     else:
         suits = 2 * size <= batch_size and any(operation.descriptor.convolves for operation in operations[:count])
-    return Blocks(count, size, products > 0, products > 0 and count == len(operations), sums) if suits else Blocks()
+    whole = products > 0 and count == len(operations)
+    return Blocks(count, 0, size, products > 0, whole, sums) if suits else Blocks()
 
 
 def live_in_blocks(
-    blocks: Blocks, end: int, batch_size: int, storages: list[Storage], others: Iterable[Storage]
+    blocks: Blocks, spans: Sequence[tuple[int, int]], end: int, batch_size: int, storages: Iterable[Storage]
 ) -> Blocks:
     """Let what lives within a block stand in its own memory, and what blocks share live while any block may need it.
 
-    `others` are a batch's and the loss's own.
+    `spans` say when blocks run, forward and backward: from a time to below another.
     """
-    if not blocks.operations:
-        return blocks
     roots = [storage for storage in storages if storage.place_of is None and storage.first >= 0]
-    within = [s for s in roots if s.last < blocks.operations or s.first >= end - blocks.operations]
+    within = [s for s in roots if any(begin <= s.first and s.last < stop for begin, stop in spans)]
     for storage in within:
         storage.own, storage.size = True, storage.size // batch_size * blocks.size
-    if blocks.whole:  # one block may be backward while another is forward
-        for storage in (*roots, *others):
-            if not storage.own:
-                storage.first, storage.last = 0, end - 1
     for storage in roots:
+        if storage.own:
+            continue
+        if blocks.whole:  # one block may be backward while another is forward
+            storage.first, storage.last = 0, end
         first, last = storage.first, storage.last
-        for begin, stop in ((0, blocks.operations), (end - blocks.operations, end)):
-            if first < stop and last >= begin and not storage.own:
+        for begin, stop in spans:
+            if first < stop and last >= begin:
                 storage.first, storage.last = min(storage.first, begin), max(storage.last, stop - 1)
     return blocks._replace(memory=placed(within))

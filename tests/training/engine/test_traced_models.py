@@ -244,7 +244,7 @@ def test_what_is_not_finite_is_located():
     before = model.body.weight.data.copy()
     trainer = Trainer(model, lambda output, target: np.mean(output * target), optim.SGD(model.parameters()))
     with pytest.raises(
-        FloatingPointError, match=r"the loss is nan in epoch 1, step 1, first in log at test_graph_engine\.py"
+        FloatingPointError, match=r"the loss is nan in epoch 1, step 1, first in log at test_traced_models\.py"
     ):
         trainer.fit(x, y["return"], epochs=1, batch_size=25)
     np.testing.assert_array_equal(model.body.weight.data, before)
