@@ -1,8 +1,10 @@
 # An epoch of training in a program; see epoch.pyx.
+cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Operand, Update
 from fastdl._kernels.program.blocks cimport Blocks
+from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.table cimport real
 
@@ -34,6 +36,10 @@ cdef struct Epoch:
     double limit_of_values, limit_of_norm, total, count, loss, counts_as, weights, step_total, step_count
     bint sums, steps_in_backward, pauses, pending, begun, waits, known
     uint64_t seed, call, draws, first_call
+
+# `given` is the base of an input and where in the frame's arena a batch of it is gathered, or the place of an output.
+cdef int load_input(Input* to, cnp.ndarray array, tuple given, Frame frame) except -1
+cdef int load_output(Output* to, cnp.ndarray array, tuple given) except -1
 
 # Python looks for Ctrl-C this often, in seconds.
 cdef double PATIENCE

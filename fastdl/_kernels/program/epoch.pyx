@@ -5,12 +5,16 @@ from libc.math cimport isfinite
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport ARRAYS, place
 from fastdl._kernels.optim cimport take_step
 from fastdl._kernels.program.objective cimport objective_count
+from fastdl._kernels.program.records cimport load_operand
 from fastdl._kernels.program.sequence cimport PYTHON, run_sequence
 from fastdl._kernels.program.update cimport add_batch, clip_norm, clip_values, take_mean
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
+
+cnp.import_array()
 
 PATIENCE = 0.02
 
@@ -19,6 +23,20 @@ cdef double now() noexcept nogil:
     cdef timespec t
     clock_gettime(CLOCK_MONOTONIC, &t)
     return t.tv_sec + 1e-9 * t.tv_nsec
+
+
+cdef int load_input(Input* to, cnp.ndarray array, tuple given, Frame frame) except -1:
+    cdef Py_ssize_t offset
+    to.base, offset = given
+    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
+    to.gathered = <char*>address(frame.arena) + offset
+    return 0
+
+
+cdef int load_output(Output* to, cnp.ndarray array, tuple given) except -1:
+    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
+    load_operand(&to.place, given)
+    return 0
 
 
 cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssize_t count, char* to) noexcept nogil:

@@ -9,6 +9,10 @@ cdef struct Pace:
     double one, all
     Py_ssize_t calls, next_trial, trials_apart
 
+# Whether the next steps of so many samples are for one thread alone; take down the seconds a sample of the latest.
+cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil
+cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil
+
 cdef class Frame:
     cdef readonly cnp.ndarray arena
     # The arrays outside of the arena by their number, those whose addresses `table` holds, and which of the parameters' moves they

@@ -15,7 +15,43 @@ cnp.import_array()
 
 cdef enum:
     LINE = 64
+
+# Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
+cdef double SHORT_STEP = 0.002
+cdef enum:
     FIRST_TRIAL = 16
+    RAREST_TRIAL = 1024
+
+
+cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil:
+    """Whether the next steps are for one thread alone.
+
+    Several threads wait for the slowest of them in each step, and where another process keeps one of the cores, that takes longer
+    than the step. What is slower is tried again, more and more seldom; results do not depend on it.
+    """
+    cdef bint alone = p.one < p.all
+    p.calls += 1
+    if p.calls <= 2 or p.all * samples > SHORT_STEP:  # the first call is not like the others
+        return False
+    if p.one == 0:
+        return True
+    if p.calls >= p.next_trial:
+        p.trials_apart = min(max(2 * p.trials_apart, <Py_ssize_t>FIRST_TRIAL), <Py_ssize_t>RAREST_TRIAL)
+        p.next_trial = p.calls + p.trials_apart
+        alone = not alone
+    return alone
+
+
+cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
+    """Take down the seconds a sample of the latest steps."""
+    cdef bint before = p.one < p.all
+    if alone:
+        p.one = seconds
+    else:
+        p.all = seconds
+    if p.one and before != (p.one < p.all):
+        p.trials_apart = 0
+        p.next_trial = p.calls + FIRST_TRIAL
 
 
 cdef class Frame:

@@ -18,10 +18,13 @@ from fastdl._kernels.descriptor cimport (
 from fastdl._kernels.dispatch cimport dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.blocks cimport blocks_scratch
-from fastdl._kernels.program.epoch cimport PATIENCE, Epoch, Input, Output, now, run_steps, undo_batches
+from fastdl._kernels.program.epoch cimport (
+    PATIENCE, Epoch, Input, Output, load_input, load_output, now, run_steps, undo_batches,
+)
+from fastdl._kernels.program.frame cimport by_one_thread, note_pace
 from fastdl._kernels.program.operation cimport planning_memory
 from fastdl._kernels.program.python_call cimport PythonCall
-from fastdl._kernels.program.records cimport load_operand, load_operation
+from fastdl._kernels.program.records cimport load_operation
 from fastdl._kernels.program.sequence cimport (
     PYTHON, Criterion, EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch,
 )
@@ -43,58 +46,6 @@ cdef Py_ssize_t run_entries_of(
     cdef FlushDenormals flush
     flush.on()
     return run_sequence(s, blocks, first, last, batch, scratch)
-
-
-# Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
-cdef double SHORT_STEP = 0.002
-cdef enum:
-    FIRST_TRIAL = 16
-    RAREST_TRIAL = 1024
-
-
-cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil:
-    """Whether the next steps are for one thread alone.
-
-    Several threads wait for the slowest of them in each step, and where another process keeps one of the cores, that takes longer
-    than the step. What is slower is tried again, more and more seldom; results do not depend on it.
-    """
-    cdef bint alone = p.one < p.all
-    p.calls += 1
-    if p.calls <= 2 or p.all * samples > SHORT_STEP:  # the first call is not like the others
-        return False
-    if p.one == 0:
-        return True
-    if p.calls >= p.next_trial:
-        p.trials_apart = min(max(2 * p.trials_apart, <Py_ssize_t>FIRST_TRIAL), <Py_ssize_t>RAREST_TRIAL)
-        p.next_trial = p.calls + p.trials_apart
-        alone = not alone
-    return alone
-
-
-cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
-    """Take down the seconds a sample of the latest steps."""
-    cdef bint before = p.one < p.all
-    if alone:
-        p.one = seconds
-    else:
-        p.all = seconds
-    if p.one and before != (p.one < p.all):
-        p.trials_apart = 0
-        p.next_trial = p.calls + FIRST_TRIAL
-
-
-cdef int load_input(Input* to, cnp.ndarray array, tuple given, Frame frame) except -1:
-    cdef Py_ssize_t offset
-    to.base, offset = given
-    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
-    to.gathered = <char*>address(frame.arena) + offset
-    return 0
-
-
-cdef int load_output(Output* to, cnp.ndarray array, tuple given) except -1:
-    to.rows, to.row = <char*>address(array), cnp.PyArray_NBYTES(array) // max(1, cnp.PyArray_DIM(array, 0))
-    load_operand(&to.place, given)
-    return 0
 
 
 cdef class TrainOptions:
