@@ -1,0 +1,158 @@
+"""A traced module's programs: one for each kind of inputs and modes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastdl._kernels.array import ready
+from fastdl._kernels.watch import Watch
+from fastdl.casting import cast
+from fastdl.data.nested import leaves, mapped
+from fastdl.errors import InvalidTypeError
+from fastdl.graph.trace import surroundings
+from fastdl.messages import shown
+from fastdl.nn.flat import watch
+from fastdl.nn.parameter import Parameter
+from fastdl.nn.traced_program import Record, TracedProgram
+from fastdl.nn.walk import first_parameter
+
+if TYPE_CHECKING:
+    from fastdl.nn.module import Module
+
+Array = NDArray[Any]
+# The most programs of a module that are kept, for shapes, dtypes and modes.
+MOST_PROGRAMS = 8
+# The kinds of calls, such as those in training and in evaluation, that are known without a look at the model.
+MOST_LATEST = 4
+# A program is made so often at most where the modes change meanwhile.
+MOST_ATTEMPTS = 3
+
+
+class Programs:
+    """A module's programs by the shapes and dtypes of its inputs.
+
+    Nothing is locked, since a process may be forked and a signal handler may come at any time: threads that need a program at the
+    same time make one each.
+    """
+
+    def __init__(self, module: Module) -> None:
+        self._programs: dict[Any, TracedProgram] = {}
+        self._unchanged = watch(module, passing={"training"}, traced=True)
+        self._modules, self._parameters, _ = module._contents()
+        self._surroundings = surroundings(self._modules)
+        self._latest: tuple[_Latest, ...] = ()
+        # Whether a module in it cannot be traced.
+        self.refused = False
+
+    @staticmethod
+    def of(module: Module) -> Programs:
+        """The module's."""
+        found = vars(module).get("_flat")
+        if not isinstance(found, Programs) or not (found._unchanged.stands() and found._surroundings.stand()):
+            found = vars(module)["_flat"] = Programs(module)
+        return found
+
+    def like_the_latest(self, module: Module, x: Array, keeps: bool) -> Record | None:
+        """The record of a forward of one array, where one of the latest was of another such one; else None."""
+        x = x.view()  # whose shape nobody else sets
+        if not (x.flags.c_contiguous and x.flags.aligned):
+            return None
+        for latest in self._latest:
+            if (
+                latest.keeps is keeps
+                and latest.changes is Parameter.changes
+                and x.dtype == latest.dtype
+                and x.shape[1:] == latest.shape
+                and len(x) <= latest.program.capacity
+                and latest.modes.stands()
+            ):
+                return latest.program.forward(module, [x], len(x))
+        return None
+
+    def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
+        """The record of a forward, with its output."""
+        program, arrays = self._program(module, inputs, named, keeps)
+        return program.forward(module, arrays, len(arrays[0]))
+
+    def _program(
+        self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
+    ) -> tuple[TracedProgram, list[Array]]:
+        """The program for these inputs, made where there is none, and their arrays as it reads them."""
+        changes, modes = Parameter.changes, watch(module, traced=True)
+        dtype = dtype_of(module, (inputs, named))
+        given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
+        arrays = [array for _, array in leaves(given)]
+        if not arrays:
+            raise InvalidTypeError(shown(module), "arrays as inputs", "none")
+        shapes = keeps, tuple((name, array.shape[1:], array.dtype) for name, array in leaves(given))
+        lengths = tuple(map(len, arrays))
+        program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
+        lasts = program.open and program in list(self._programs.values())
+        if len(arrays) == 1 and not named and lasts and arrays[0].dtype == getattr(inputs[0], "dtype", None):
+            latest = _Latest(program, keeps, changes, arrays[0].dtype, arrays[0].shape[1:], modes)
+            self._latest = (latest, *self._latest[: MOST_LATEST - 1])
+        return program, arrays
+
+    def _state(self) -> Any:
+        """The modes, and what is frozen."""
+        return tuple([each.training for each in self._modules]), tuple([p._requires_grad for p in self._parameters])
+
+    def _known(self, shapes: Any, state: Any, lengths: tuple[int, ...]) -> TracedProgram | None:
+        """A program that was made before."""
+        for key in ((shapes, state, len(set(lengths)) == 1), (shapes, state, lengths)):
+            program = self._programs.get(key)
+            if program is not None and program.suits(lengths[0]):
+                self._programs.pop(key, None)
+                self._programs[key] = program  # the latest
+                return program
+        return None
+
+    def _new(
+        self, module: Module, given: Any, dtype: Any, keeps: bool, shapes: Any, lengths: tuple[int, ...]
+    ) -> TracedProgram:
+        """A program for arrays like these, and for the modes as they were all the time while it was made."""
+        equal = len(set(lengths)) == 1
+        attempts = 0
+        while True:
+            attempts += 1
+            state = self._state()
+            program = TracedProgram(module, given, dtype, lengths[0], keeps, equal)
+            stayed = self._state() == state
+            if stayed:
+                self._programs[shapes, state, equal if program.open else lengths] = program
+                for key in list(self._programs)[:-MOST_PROGRAMS]:
+                    self._programs.pop(key, None)
+            if stayed or attempts == MOST_ATTEMPTS:
+                return program
+
+
+class _Latest(NamedTuple):
+    """What one of the latest calls of one array was like, and what of the module it depends on."""
+
+    program: TracedProgram
+    keeps: bool
+    changes: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    modes: Watch
+
+
+def dtype_of(module: Module, given: Any) -> np.dtype[Any]:
+    """The dtype that a module computes in: its weights', or that of its first floating input where it has none."""
+    first = first_parameter(module)
+    if first is not None:
+        return first.dtype
+    kinds: list[Any] = [getattr(each, "dtype", None) for _, each in leaves(given)]
+    return next((np.dtype(kind) for kind in kinds if kind in (np.float32, np.float64)), np.dtype(np.float32))
+
+
+def _ready(value: Any, dtype: Any, module: Module) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" or not array.ndim:
+        raise InvalidTypeError(shown(module), "arrays of numbers with rows as inputs", f"{array.dtype} {array.shape}")
+    if array.dtype.kind == "f":
+        return ready(cast(array, dtype, copy=False), dtype, module)
+    return np.require(array, np.bool_ if array.dtype.kind == "b" else np.int64, ["C", "A"]).view()
