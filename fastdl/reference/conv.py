@@ -2,11 +2,12 @@
 
 Output pixel (oh, ow) sees the input pixels (oh SH + kh DH - PH, ow SW + kw DW - PW); what lies outside the image is zero.
 `stride`, `padding` (above and to the left) and `dilation` are pairs (rows, columns). Output channel o sees the input channels
-of its group.
+of its group. Signals (N, C, L) with filters (O, C / groups, K) are images of one row.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ def conv_forward(
     y: np.ndarray,
 ) -> None:
     """y[n, o, oh, ow] = sum_{c, kh, kw} x[n, c, ih, iw] W[o, c, kh, kw] + b[o]."""
+    x, W, y = map(images, (x, W, y))
     (_, _, IH, IW), (N, OUT, OH, OW), (_, CG, KH, KW) = x.shape, y.shape, W.shape
     x, W, b, y = elements(x, W, b, y)
     for n, o, oh, ow in product(range(N), range(OUT), range(OH), range(OW)):
@@ -104,9 +106,15 @@ def conv_backward(
     gb: np.ndarray | None,
 ) -> None:
     """The gradients with respect to x, W and b, each of which may be None."""
+    gy, x, W, gx, gW = map(images, (gy, x, W, gx, gW))
     if gx is not None:
         _input_gradient(gy, W, stride, padding, dilation, groups, gx)
     _weight_gradients(gy, x, stride, padding, dilation, groups, accumulate, gW, gb)
+
+
+def images(array: Any) -> Any:
+    """Signals and their filters with an axis of one row."""
+    return array[:, :, None] if array is not None and array.ndim == 3 else array
 
 
 def seen(

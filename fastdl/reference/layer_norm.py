@@ -1,11 +1,13 @@
-"""Layer normalization of the rows of x (N, n).
+"""Layer normalization of the rows of x (N, n). All may have more axes that come to as many elements.
 
 mean and inverse = 1 / sqrt(var + eps), both (N,), are outputs of the forward, which the backward takes.
 """
 
+from typing import Any
+
 import numpy as np
 
-from fastdl.reference.elements import elements
+from fastdl.reference.elements import elements, flat
 from fastdl.reference.ieee import divide, sqrt
 
 
@@ -19,7 +21,8 @@ def layer_norm_forward(
     y: np.ndarray,
 ) -> None:
     """y = (x - mean) inverse W + b, with each row's mean and inverse, W and b (n,)."""
-    x, W, b, mean, inverse, y = elements(x, W, b, mean, inverse, y)
+    x, y = (rows(array, mean.size) for array in (x, y))
+    (x, mean, inverse, y), (W, b) = elements(x, mean, inverse, y), flat(W, b)
     N, SIZE = x.shape
     for n in range(N):
         m = sum(x[n, i] for i in range(SIZE)) / SIZE
@@ -41,7 +44,8 @@ def layer_norm_backward(
     gb: np.ndarray | None,
 ) -> None:
     """gW = sum gy z and gb = sum gy over rows; gx = inverse (u - mean u - z mean(u z)), z = (x - mean) inverse, u = gy W."""
-    gy, x, W, mean, inverse, gx, gW, gb = elements(gy, x, W, mean, inverse, gx, gW, gb)
+    gy, x, gx = (rows(array, mean.size) for array in (gy, x, gx))
+    (gy, x, mean, inverse, gx), (W, gW, gb) = elements(gy, x, mean, inverse, gx), flat(W, gW, gb)
     N, SIZE = x.shape
     for i in range(SIZE):
         if gW is not None:
@@ -57,3 +61,10 @@ def layer_norm_backward(
         total, along = sum(u), sum(u[i] * z[i] for i in range(SIZE))
         for i in range(SIZE):
             gx[n, i] = inverse[n] * (u[i] - (total + z[i] * along) / SIZE)
+
+
+def rows(array: Any, N: int) -> Any:
+    """An array, if there is one, as so many rows."""
+    if array is None or (array.ndim == 2 and len(array) == N):
+        return array
+    return array.reshape(N, array.size // max(1, N))
