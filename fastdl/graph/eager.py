@@ -22,6 +22,8 @@ class EagerGraph(Graph):
         dtype: as for Graph.
     """
 
+    at_once = True
+
     def __init__(self, dtype: Any) -> None:
         super().__init__(dtype)
         self._arrays: dict[int, Any] = {}

@@ -30,10 +30,15 @@ class Node(NamedTuple):
 class Graph:
     """Nodes, and what they read from outside.
 
+    Attributes:
+        at_once: whether values are computed as they are traced, so that nothing is a constant.
+
     Args:
         dtype: that of all floating values, float32 or float64.
         capacity: the most samples that the symbol N may stand for.
     """
+
+    at_once = False
 
     def __init__(self, dtype: Any, capacity: int = 1) -> None:
         self.capacity = capacity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from threading import local
@@ -80,6 +81,25 @@ def traced_into(member: Any) -> Any:
     """
     graph = current.graph
     return None if graph is None or id(member) not in graph.members or _interrupts() else graph
+
+
+def warn_of_constant(module: Any) -> None:
+    """Warn where traced code calls a model of others on arrays: a trace takes what it returns as a constant."""
+    graph = current.graph
+    if (
+        graph is None
+        or graph.at_once
+        or id(module) in graph.members
+        or _interrupts()
+        or next(module._entries(), None) is None
+    ):
+        return
+    name = type(module).__name__
+    warnings.warn(
+        f"{where()}: traced code calls {name} on arrays, and it is no part of the traced model: what it returns is a constant;"
+        " give it traced values, or make it an attribute of the model",
+        stacklevel=4,
+    )
 
 
 def _interrupts() -> bool:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.value import Value, apart, mode, traced_into
+from fastdl.graph.value import Value, apart, mode, traced_into, warn_of_constant
 from fastdl.messages import listed, shown
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
@@ -126,6 +126,8 @@ class Module(Copying):
     def _of_constant(self, x: Any) -> Any:
         """The output for an array amid traced code, where it depends on parameters or buffers that may change; else None."""
         graph = traced_into(self)
+        if graph is None:
+            warn_of_constant(self)
         if graph is None or type(x) is Value or next(self._entries(), None) is None:
             return None
         from fastdl.graph.operations import as_value

@@ -12,8 +12,8 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "tracing.md"
 
 
 def message_of(code):
-    """The error of a `forward`, called and differentiated, or of a `criterion`, trained on; None where there is none."""
-    names = {"np": np, "nn": nn}
+    """The error or the warning of a `forward`, called and differentiated, or of a `criterion`, trained on; None where is none."""
+    names = {"np": np, "nn": nn, "teacher": nn.Linear(3, 3, rng=0), "example": np.ones((4, 3), np.float32)}
     exec(compile(code, "net.py", "exec"), names)
 
     class Net(nn.Module):
@@ -33,7 +33,7 @@ def message_of(code):
         else:
             y, pull = model.vjp(x)
             pull({name: np.ones_like(each) for name, each in y.items()} if isinstance(y, dict) else np.ones_like(y))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, UserWarning) as error:
         return str(error)
     return None
 

@@ -156,14 +156,37 @@ def test_a_signal_handler_amid_a_trace_has_arrays():
         signal.signal(signal.SIGUSR1, before)
 
 
-def test_another_model_amid_a_trace_has_arrays():
+@pytest.mark.parametrize("kind", ["a layer", "forward alone"])
+def test_another_model_amid_a_trace_has_arrays_and_a_warning(kind):
     """It is no part of the model, whose program would have to follow it: what it computes is a constant of the trace."""
-    other, seen = INNER["a layer"](), []
+    seen = []
+    other = INNER["a layer"]() if kind == "a layer" else OfPoints(INNER["a layer"]())
+    weight = next(other.parameters())
 
     class Uses(OfPoints):
         def forward(self, x):
-            seen.append((other(POINTS), other.weight.data, other.weight.grad))
+            seen.append((other(POINTS), weight.data, weight.grad))
             return super().forward(x)
 
-    Uses(INNER["a layer"]())(X)
+    name = type(other).__name__
+    with pytest.warns(UserWarning, match=rf"test_constants_amid_traces.py:\d+: traced code calls {name} on arrays"):
+        Uses(INNER["a layer"]())(X)
     assert all(type(each) is np.ndarray for found in seen for each in found)
+
+
+def test_no_warning_of_what_is_traced_has_no_parameters_or_runs_node_by_node():
+    other = INNER["a layer"]()
+
+    class Uses(OfPoints):
+        def forward(self, x):
+            return super().forward(x) + np.sum(other(x)) + nn.Tanh()(POINTS)[0, 0]
+
+    Uses(INNER["a layer"]())(X)
+
+    class Eager(OfPoints):
+        traced = False
+
+        def forward(self, x):
+            return super().forward(x) + other(POINTS)[0, 0]
+
+    Eager(INNER["a layer"]())(X)
