@@ -174,6 +174,7 @@ def test_inputs_whose_shape_is_set_amid_a_trace(call, shape):
     np.testing.assert_array_equal(*results)
 
 
+@pytest.mark.filterwarnings("ignore:.*what it returns is a constant:UserWarning")
 @pytest.mark.parametrize("around", [lambda model: model, lambda model: nn.Sequential(model, nn.Tanh())])
 def test_code_amid_a_trace_that_is_not_traced_runs_as_elsewhere(around):
     class Written(nn.Module):
