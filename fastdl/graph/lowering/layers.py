@@ -37,7 +37,8 @@ def _(low: Entries, number: int, node: Node) -> None:
     operations = low.operations[row] = in_batch_minor(joined(of_layers), samples)
     if low.trained is not None and low.blocked is None and same(node.attributes["record"].samples, EACH_SAMPLE):
         blocks = in_blocks(operations, low.graph.capacity)
-        if blocks.operations and operations[blocks.operations - 1].backward is not None:
+        differentiated = [each.backward is not None for each in operations[: blocks.operations]]
+        if blocks.operations and (differentiated[-1] or not any(differentiated)):
             low.blocks, low.blocked = blocks._replace(whole=blocks.whole and low.ends_in_loss(row)), row
             if low.blocks.whole:  # the loss runs it
                 return

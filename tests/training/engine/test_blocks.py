@@ -9,7 +9,13 @@ from fastdl.testing import LAYER_CASES
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
 from tests.combinations import in_turn
-from tests.training.engine.twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs
+from tests.training.engine.twins import (
+    Parts,
+    assert_bits_do_not_depend_on_threads,
+    assert_shared_storages_live_long_enough,
+    compare,
+    epochs,
+)
 
 ROWS, BATCH = 100, 40  # blocks of 16, 16, 8 samples, and in the last batch of 16 and 4
 
@@ -167,6 +173,12 @@ def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):
     whole = NativeEngine(Task(*make()), x, y, 640)._lowered
     assert (cut.blocks.operations, whole.blocks.operations) == (4, 0)
     assert cut.nbytes + cut.blocks.memory < 0.9 * whole.nbytes
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_what_blocks_share_lives_while_any_of_them_may_need_it(model, monkeypatch):
+    make, x, y = task(model, np.float32)
+    assert_shared_storages_live_long_enough(monkeypatch, lambda: NativeEngine(Task(*make()), x, y, BATCH))
 
 
 def test_large_parameters_and_small_batches_are_not_cut(monkeypatch):

@@ -10,7 +10,14 @@ from fastdl.metrics import accuracy
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
 from tests.combinations import in_turn
-from tests.training.engine.twins import Parts, assert_bits_do_not_depend_on_threads, compare, epochs, left
+from tests.training.engine.twins import (
+    Parts,
+    assert_bits_do_not_depend_on_threads,
+    assert_shared_storages_live_long_enough,
+    compare,
+    epochs,
+    left,
+)
 
 ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last batch of 10
 
@@ -111,6 +118,12 @@ def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     assert (plan.blocks.operations, plan.blocks.size, plan.blocks.lone) == (cut, 20, True)
     assert plan.blocks.whole == (cut == len(plan.operations))
     compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_what_blocks_share_lives_while_any_of_them_may_need_it(model, monkeypatch):
+    make, x, y = task(model, np.float32)
+    assert_shared_storages_live_long_enough(monkeypatch, lambda: plan_of(make, x, y))
 
 
 def test_rows_within_a_sample_count_as_well(dtype):

@@ -8,6 +8,8 @@ import numpy as np
 
 import fastdl
 from fastdl import Trainer, nn, optim
+from fastdl.graph.lowering import program
+from fastdl.graph.lowering.blocks import live_in_blocks
 from fastdl.random import Stream, drawing_from
 from fastdl.training import fit_loop
 from fastdl.training.engine import PlainEngine, Task
@@ -139,3 +141,26 @@ def compare_fits(make: Callable[[], Parts], x: Any, y: Any, **options: Any) -> T
     assert plain.rng is not None
     assert native.rng.bit_generator.state == plain.rng.bit_generator.state
     return native
+
+
+def assert_shared_storages_live_long_enough(monkeypatch: Any, plan: Callable[[], object]) -> None:
+    """What several blocks share must not stand where another block writes: all of a span, or of the program, is theirs."""
+    calls = []
+
+    def watched(blocks: Any, spans: Any, end: int, batch_size: int, storages: Any) -> Any:
+        found = live_in_blocks(blocks, spans, end, batch_size, storages)
+        calls.append((found, spans, end, [each for each in storages if each.place_of is None and each.first >= 0]))
+        return found
+
+    monkeypatch.setattr(program, "live_in_blocks", watched)
+    plan()
+    ((blocks, spans, end, storages),) = calls
+    assert any(each.own for each in storages) or blocks.operations == 1
+    for each in storages:
+        if each.own:
+            assert any(begin <= each.first <= each.last < stop for begin, stop in spans)
+        elif blocks.whole:
+            assert (each.first, each.last) == (0, end)
+        else:
+            for begin, stop in spans:
+                assert each.last < begin or each.first >= stop or (each.first <= begin and each.last >= stop - 1)
