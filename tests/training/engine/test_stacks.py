@@ -99,6 +99,15 @@ def test_containers_train_alike_in_both_engines(container, before, behind):
     compare(lambda: wrapped(container(), before, behind), x, rng.standard_normal((8, width)))
 
 
+def test_narrow_products_of_rows_within_a_sample_train_alike():
+    def make():
+        model = nn.Sequential(linear(4, 6), nn.Tanh(), linear(6, 3))
+        return Parts(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.05))
+
+    rng = np.random.default_rng(0)
+    compare(make, rng.standard_normal((40, 5, 4)), rng.standard_normal((40, 5, 3)), batch_size=20)
+
+
 def engine_of(model, x, y, batch_size=4):
     return NativeEngine(Task(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1), None, None), x, y, batch_size)
 
