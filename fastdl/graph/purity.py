@@ -158,9 +158,11 @@ class Surroundings:
 
     def stand(self) -> bool:
         """Whether all is as it was."""
-        return all(_unchanged(value, place.get(name, _ABSENT)) for place, name, value in self._read) and all(
-            _unchanged(value, _content(cell)) for cell, value in self._cells
-        )
+        for place, name, value in self._read:
+            now = place.get(name, _ABSENT)
+            if now is not value and not _unchanged(value, now):
+                return False
+        return not self._cells or all(_unchanged(value, _content(cell)) for cell, value in self._cells)
 
 
 def _unchanged(before: Any, now: Any) -> bool:

@@ -12,7 +12,7 @@ from fastdl._kernels.access import Access
 from fastdl._kernels.program.frame import Frame, Loan
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError, InvalidValueError
-from fastdl.graph.execution import read, refuse_failed
+from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.python import python_calls
@@ -49,6 +49,8 @@ class TracedProgram:
         run = trace(module, given, dtype, samples, sizes, TRANSIENT)
         graph, self.structure = run.graph, run.output
         self.outputs = _values(module, run.output)
+        self.is_tuple = type(run.output) is tuple and all(type(each) is Value for each in run.output)
+        self.keeps = keeps
         self.inputs = [
             Value(graph, number, node.shape, node.dtype, frozenset())
             for number, node in enumerate(graph.nodes)
@@ -81,6 +83,11 @@ class TracedProgram:
             results=self.input_gradients,
         )
         self.lowered: Lowered = lowering.lowered()
+        self.stored_outputs = stored(self.lowered.outputs, self.outputs)
+        self.stored_gradients = stored(self.lowered.results, self.input_gradients)
+        # The base of each input that is read, and which it is.
+        names = {f"x{number}": number for number in range(len(self.inputs))}
+        self.read_inputs = [(base, names[name]) for name, base in self.lowered.inputs.items() if name in names]
         nodes = {id(leaf): graph.nodes[number] for number, leaf in graph.parameters.items()}
         self.kinds = {leaf: (node.dtype, node.shape) for leaf, node in nodes.items()}
         buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
@@ -147,22 +154,25 @@ class TracedProgram:
         frame = self._frame()
         frame.kept.clear()
         seed, draw = stream().take(program.draws) if program.draws else (0, 0)
-        bases = [
-            (self.lowered.inputs[name], array)
-            for name, array in ((f"x{n}", array) for n, array in enumerate(arrays))
-            if name in self.lowered.inputs
-        ]
+        bases = [(base, arrays[number]) for base, number in self.read_inputs]
         with self.forward_access:
             self.bind(module, frame, Parameter.changes, {})
             stopped = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
-            versions = [leaf.version for leaf in self.unchanged]
+            versions = [leaf.version for leaf in self.unchanged] if self.keeps else []
         if program.calls(stopped):
             stopped = self.go_on(module, frame, stopped, False, samples, bases, (seed, draw), {})
         refuse_failed(stopped, self.lowered.entries)
-        values = read(frame, self.lowered.outputs, self.outputs, samples)
-        return Record(
-            self, frame, bases, samples, mapped(self.structure, lambda _: next(values)), (seed, draw), versions
-        )
+        output = self.structured(frame.read(self.stored_outputs, samples))
+        return Record(self, frame, bases, samples, output, (seed, draw), versions)
+
+    def structured(self, values: list[Array]) -> Any:
+        """Outputs as forward returns them."""
+        if type(self.structure) is Value:
+            return values[0]
+        if self.is_tuple:
+            return tuple(values)
+        left = iter(values)
+        return mapped(self.structure, lambda _: next(left))
 
 
 class Record:
@@ -217,7 +227,7 @@ class Record:
                 stopped, aside = self._begin_pull(module, frame, bases, parameters)
             if lowered.program.calls(stopped):
                 stopped = program.go_on(module, frame, stopped, True, self.samples, bases, self.draws, aside)
-            found = list(read(frame, lowered.results, program.input_gradients, self.samples))
+            found = frame.read(program.stored_gradients, self.samples)
         refuse_failed(stopped, lowered.entries)
         return found
 

@@ -14,7 +14,7 @@ from fastdl._kernels.program.program import TrainOptions
 from fastdl.casting import cast
 from fastdl.data.nested import Nested, bare, leaves, mapped
 from fastdl.errors import InvalidValueError
-from fastdl.graph.execution import read, refuse_failed
+from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
 from fastdl.graph.interpreter import needed
 from fastdl.graph.lowering import Lowered, Lowering
@@ -356,7 +356,7 @@ class NativeEngine:
     def _explain(self, target: Any) -> None:
         """Let the loss raise its own error for the latest batch's outputs, where it has one."""
         if self._sample_shape(target) is not None:
-            (output,) = read(self._frame, self._lowered.outputs, self._values, len(target))
+            (output,) = self._frame.read(stored(self._lowered.outputs, self._values), len(target))
             with no_grad():
                 self.task.criterion(output, target)
 

@@ -121,6 +121,31 @@ cdef class Frame:
         self.bind_to(arrays, moves)
         return True
 
+    def read(self, list values not None, Py_ssize_t N) -> list[Any]:
+        """Copies of values that the arena holds for a batch of N.
+
+        A value is (its first byte, the number of its dtype, sizes); a size is (count, power) for count N^power.
+        """
+        cdef list found = []
+        cdef cnp.ndarray array
+        cdef cnp.npy_intp dims[32]
+        cdef Py_ssize_t first, i
+        cdef int power, dtype, _
+        cdef tuple sizes
+        for first, dtype, sizes in values:
+            if len(sizes) > 32:
+                raise ValueError(f"Frame.read: expected at most 32 axes, got {len(sizes)}")
+            for i in range(len(sizes)):
+                dims[i], power = sizes[i]
+                for _ in range(power):
+                    dims[i] *= N
+            array = cnp.PyArray_EMPTY(len(sizes), dims, dtype, 0)
+            if not 0 <= first <= cnp.PyArray_DIM(self.arena, 0) - cnp.PyArray_NBYTES(array):
+                raise IndexError(f"Frame.read: expected a value in an arena of {cnp.PyArray_DIM(self.arena, 0)} bytes, got others")
+            memcpy(cnp.PyArray_DATA(array), <const char*>cnp.PyArray_DATA(self.arena) + first, cnp.PyArray_NBYTES(array))
+            found.append(array)
+        return found
+
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
         """A whole batch, of which no other array is outside of the arena."""
         cdef Batch batch
