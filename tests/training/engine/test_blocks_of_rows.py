@@ -126,6 +126,25 @@ def test_what_blocks_share_lives_while_any_of_them_may_need_it(model, monkeypatc
     assert_shared_storages_live_long_enough(monkeypatch, lambda: plan_of(make, x, y))
 
 
+class Watching(nn.Module):
+    """Another than the loss reads what the layers yield."""
+
+    def __init__(self, dtype):
+        self.body, self.seen = plain(dtype), nn.Buffer(np.zeros(3, dtype))
+
+    def forward(self, x):
+        y = self.body(x)
+        self.seen.update(np.mean(y, axis=0))
+        return y
+
+
+def test_a_block_does_not_go_through_the_loss_where_others_read_what_it_yields(dtype):
+    make, x, y = task(Watching, dtype)
+    blocks = plan_of(make, x, y).blocks
+    assert (blocks.operations, blocks.lone, blocks.whole) == (3, True, False)
+    compare(make, x, y, batch_size=BATCH)
+
+
 def test_rows_within_a_sample_count_as_well(dtype):
     def make():
         model = nn.Sequential(linear(INPUTS, 9, dtype), nn.ReLU(), nn.Flatten(), linear(45, 3, dtype))
