@@ -48,6 +48,18 @@ def test_the_interpreter_runs_a_traced_model_on_the_reference(monkeypatch):
     np.testing.assert_allclose(model(x), want, rtol=1e-5)
 
 
+def test_a_container_goes_layer_by_layer_however_often_it_is_called(monkeypatch):
+    model, x, seen = nn.Sequential(nn.Linear(3, 2, rng=0), nn.Tanh()), np.ones((4, 3), np.float32), []
+    for _ in range(6):
+        naive(model, x, {})
+    with on_the_reference(model):
+        taken = nn.linear.linear_forward
+        monkeypatch.setattr(nn.linear, "linear_forward", lambda *args: (seen.append(args), taken(*args)))
+        model(x)
+        monkeypatch.undo()
+    assert len(seen) == 1
+
+
 def test_kernels_are_back_after_an_error():
     with pytest.raises(ZeroDivisionError), on_the_reference(nn.Linear(3, 2)):
         raise ZeroDivisionError

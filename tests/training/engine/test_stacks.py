@@ -1,5 +1,6 @@
 """Containers, tied layers and random stacks of layers: native against plain, and where a plan puts things in memory."""
 
+from contextlib import nullcontext
 from unittest import mock
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastdl import nn, optim
+import fastdl
+from fastdl import Trainer, nn, optim
 from fastdl.graph.arena import LINE, placed
 from fastdl.graph.lowering import program as lowering
 from fastdl.training.engine import Task
@@ -106,6 +108,31 @@ def test_narrow_products_of_rows_within_a_sample_train_alike():
 
     rng = np.random.default_rng(0)
     compare(make, rng.standard_normal((40, 5, 4)), rng.standard_normal((40, 5, 3)), batch_size=20)
+
+
+class OneNormTwice(nn.Module):
+    """The second of its calls has been computed when what reads the first one's output is."""
+
+    def __init__(self):
+        self.one, self.other, self.two = linear(3, 4), linear(3, 4, 1), linear(4, 2)
+        self.norm = nn.BatchNorm1d(4, dtype=F)
+
+    def forward(self, x):
+        first, second = self.norm(self.one(x)), self.norm(self.other(x))
+        return self.two(first) + np.sum(second, axis=1, keepdims=True)
+
+
+def test_running_statistics_move_in_the_order_of_the_calls():
+    rng = np.random.default_rng(0)
+    x, y, left = rng.standard_normal((12, 3)), rng.standard_normal((12, 2)), []
+    for around in (nullcontext(), fastdl.eager()):
+        model = OneNormTwice()
+        with around:
+            trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.05))
+            trainer.fit(x, y, epochs=2, batch_size=6, seed=0)
+        left.append(model.state_dict())
+    for name, array in left[0].items():
+        np.testing.assert_allclose(array, left[1][name], rtol=1e-9, err_msg=name)
 
 
 def engine_of(model, x, y, batch_size=4):
