@@ -39,8 +39,6 @@ from fastdl.environment import __version__ as __version__
 from fastdl.environment import build_info as build_info
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.random import manual_seed as manual_seed
-from fastdl.training import History as History
-from fastdl.training import Trainer as Trainer
 
 # Where names are that are imported when they are first asked for.
 _LATER = {
@@ -48,11 +46,16 @@ _LATER = {
     **dict.fromkeys(("Checkpoint", "load", "save"), "serialization.model_file"),
     "eager": "nn.eager",
     "load_torch": "serialization.torch_weights",
+    **dict.fromkeys(("History", "Trainer"), "training"),
 }
 
+_FOLDERS = ("callbacks", "onnx", "plot", "training")
+
 if TYPE_CHECKING:
+    from fastdl import callbacks as callbacks
     from fastdl import onnx as onnx
     from fastdl import plot as plot
+    from fastdl import training as training
     from fastdl.graph.differentiate import grad as grad
     from fastdl.graph.differentiate import jacobian as jacobian
     from fastdl.graph.differentiate import stop_gradient as stop_gradient
@@ -62,14 +65,16 @@ if TYPE_CHECKING:
     from fastdl.serialization.model_file import load as load
     from fastdl.serialization.model_file import save as save
     from fastdl.serialization.torch_weights import load_torch as load_torch
+    from fastdl.training import History as History
+    from fastdl.training import Trainer as Trainer
 
 
 def __getattr__(name: str) -> Any:
-    """Import what differentiates, reads, writes and draws when it is first asked for."""
+    """Import what trains, differentiates, reads, writes and draws when it is first asked for."""
     from importlib import import_module
 
     if name in _LATER:
         return getattr(import_module(f"fastdl.{_LATER[name]}"), name)
-    if name in ("onnx", "plot"):
+    if name in _FOLDERS:
         return import_module(f"fastdl.{name}")
     raise AttributeError(f"module 'fastdl' has no attribute {name!r}")
