@@ -126,3 +126,18 @@ def test_a_program_for_each_mode_stays():
         assert (model(x) != y).any()
         np.testing.assert_array_equal(model.eval()(x), y)
     assert all(one is other for one, other in zip(model._flat.calls, calls, strict=True))
+
+
+def test_a_frame_is_read_within_its_memory():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    for _ in range(4):
+        with nn.no_grad():
+            model(np.zeros((2, 3), np.float32))
+    frame = model._flat.calls[False].program.frame()
+    size, number = frame.arena.nbytes, np.dtype(np.float32).num
+    assert frame.read([(0, number, ((2, 1),))], 1)[0].shape == (2,)
+    for first, sizes in ((size, ((1, 0),)), (size - 4, ((2, 0),)), (-4, ((1, 0),)), (0, ((size, 1),))):
+        with pytest.raises(IndexError, match=r"Frame\.read: expected a value in an arena of"):
+            frame.read([(first, number, sizes)], 1)
+    with pytest.raises(ValueError, match=r"Frame\.read: expected at most 32 axes, got 33"):
+        frame.read([(0, number, ((1, 0),) * 33)], 1)
