@@ -11,7 +11,6 @@ cdef enum:
     ARENA
     BLOCK
     INPUT
-    TARGET
     OUTPUT
     GRAD_OUTPUT
     GRAD_INPUT
@@ -55,8 +54,6 @@ cdef struct OperationKernels:
     Elements scratch
     Bytes memory
     bint activates_forward, activates_backward
-    # Whether it writes a part of its output only.
-    bint partial
 
 cdef struct Operation:
     const OperationKernels* kernels
@@ -67,9 +64,8 @@ cdef struct Operation:
     # The length of a row where x or y is batch-minor, (features, length); else 0.
     Py_ssize_t x_length, y_length
     Operand x, y
-    # Gradients with respect to y and x, to y before the activation that follows, and the gradient that the one to x is added to
-    # where x has another already.
-    Operand gy, gx, before, total
+    # Gradients with respect to y and x, and to y before the activation that follows.
+    Operand gy, gx, before
     bint differentiated
     Operand parameters[MOST_PARAMETERS]
     Operand gradients[MOST_PARAMETERS]

@@ -109,7 +109,6 @@ BASE_NONE = NONE  # type: int
 BASE_ARENA = ARENA  # type: int
 BASE_BLOCK = BLOCK  # type: int
 BASE_INPUT = INPUT  # type: int
-BASE_TARGET = TARGET  # type: int
 BASE_OUTPUT = OUTPUT  # type: int
 BASE_GRAD_OUTPUT = GRAD_OUTPUT  # type: int
 BASE_GRAD_INPUT = GRAD_INPUT  # type: int

@@ -29,7 +29,6 @@ class Record(NamedTuple):
     gy: Place
     gx: Place
     before: Place
-    total: Place
     parameters: tuple[Place, ...]
     gradients: tuple[Place, ...]
     sizes: tuple[int, ...]

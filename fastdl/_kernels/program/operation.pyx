@@ -3,8 +3,7 @@
 from libc.math cimport isfinite
 
 from fastdl._kernels.activation cimport activation_backward_kernel, activation_forward_kernel
-from fastdl._kernels.descriptor cimport MOST_PARAMETERS, NONE, Gradients, place
-from fastdl._kernels.move cimport move_kernel
+from fastdl._kernels.descriptor cimport MOST_PARAMETERS, Gradients, place
 
 
 cdef Py_ssize_t planning_memory(const Operation* op) noexcept nogil:
@@ -34,8 +33,6 @@ cdef void forward_operation(const Operation* op, const Batch* batch, real* scrat
 cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexcept nogil:
     cdef const real* y = <const real*>place(&op.y, batch)
     cdef Py_ssize_t i, j, N = batch.N, row = op.y_length if op.y_length else op.y_size
-    if op.kernels.partial:
-        return True
     for i in range(op.y_size if op.y_length else N):
         for j in range(N if op.y_length else op.y_size):
             if not isfinite(y[i * row + j]):
@@ -46,10 +43,7 @@ cdef bint finite_output(const Operation* op, const Batch* batch, real* _) noexce
 cdef void backward_operation(const Operation* op, const Batch* batch, real* scratch) noexcept nogil:
     cdef Gradients g
     cdef real* before
-    cdef char* total = place(&op.total, batch)
     g.gy, g.gx = place(&op.gy, batch), place(&op.gx, batch)
-    if op.total.base != NONE and total == NULL:
-        g.gx = NULL
     if not find_gradients(op, batch, &g, scratch) and g.gx == NULL:
         return
     if op.activation.code and not op.kernels.activates_backward:
@@ -62,8 +56,6 @@ cdef void backward_operation(const Operation* op, const Batch* batch, real* scra
         op.kernels.backward_float(op, batch, &g, scratch)
     else:
         op.kernels.backward_double(op, batch, &g, scratch)
-    if total != NULL and g.gx != NULL:
-        move_kernel(<const real*>g.gx, True, op.x_size * batch.N, <real*>total)
 
 
 cdef inline bint find_gradients(const Operation* op, const Batch* batch, Gradients* g, real* _) noexcept nogil:

@@ -30,7 +30,6 @@ cdef int load_operation(Operation* op, Py_ssize_t number, record) except -1:
     load_operand(&op.gy, record.gy)
     load_operand(&op.gx, record.gx)
     load_operand(&op.before, record.before)
-    load_operand(&op.total, record.total)
     load_operands(op.parameters, MOST_PARAMETERS, record.parameters)
     load_operands(op.gradients, MOST_PARAMETERS, record.gradients)
     load_operands(op.saved, MOST_SAVED, record.saved)

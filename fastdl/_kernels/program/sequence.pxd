@@ -34,8 +34,8 @@ cdef struct Criterion:
     Operand y, exact
 
 # `backward` is the number of the first entry that only gradients need; from `of_input` on only the gradient of the input needs them.
-# `loss` is the value that is trained on; where it is that of
-# `criterion` (else -1), batches count as this one counts. `terms` are values of forward whose means over an epoch are wanted.
+# `loss` is the value that is trained on; where it is that of `criterion` (else -1), batches count as this one counts. `terms` are
+# values of forward whose means over an epoch are wanted.
 cdef struct Sequence:
     Entry* entries
     Node* nodes

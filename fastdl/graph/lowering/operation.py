@@ -98,7 +98,6 @@ class Operation:
             gy=memory.place_of(self.gy, y_stride),
             gx=memory.place_of(self.gx, x_stride),
             before=memory.place_of(self.before, y_stride),
-            total=NOWHERE,
             parameters=tuple([memory.place_of(self.weights.get(name)) for name in descriptor.parameters]),
             gradients=tuple([memory.place(self.gradients.get(name)) for name in descriptor.parameters]),
             sizes=tuple(

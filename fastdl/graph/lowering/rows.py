@@ -54,10 +54,6 @@ class Rows:
             for each in backwards:
                 self.of_backward[each] = row
 
-    def backward_alone(self, number: int) -> bool:
-        """Whether a layer's backward is not the only one of its layer."""
-        return len(self._backwards(self._graph.nodes[number].inputs[0])) > 1
-
     def gradients(self, backward: int | None) -> list[int]:
         """The nodes of the parameters' gradients that a backward writes."""
         if backward is None:
