@@ -13,7 +13,7 @@ from fastdl.graph.arena import Storage
 from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout
 from fastdl.graph.lowering.memory import Memory
-from fastdl.graph.records import NOWHERE, Record
+from fastdl.graph.records import Record
 
 NO_ACTIVATION = (0, 0.0, 0.0, False)
 RELU = activation_kinds().index("relu")
