@@ -225,7 +225,9 @@ cdef class Program:
         e.limit_of_values, e.limit_of_norm, e.sums = o.clip_value, o.clip_norm, o.sums
         e.pauses = o.after_backward is not None
         e.batches, e.terms, e.term_count = o.accumulate, sums, terms
-        e.steps_in_backward = not (e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses or e.batches > 1)
+        # Amid a backward in Python other threads have their turns, and an error may end it: no weight may have moved by then.
+        e.steps_in_backward = not (
+            e.limit_of_values > 0 or e.limit_of_norm > 0 or e.pauses or e.batches > 1 or sequence.backward_in_python)
         e.seed, e.call, e.draws = o.seed, o.call, self.draws
         for run in range(runs):
             if update[run].operation >= 0:

@@ -35,7 +35,7 @@ cdef struct Criterion:
 
 # `backward` is the number of the first entry that only gradients need; from `of_input` on only the gradient of the input needs them.
 # `loss` is the value that is trained on; where it is that of `criterion` (else -1), batches count as this one counts. `terms` are
-# values of forward whose means over an epoch are wanted.
+# values of forward whose means over an epoch are wanted. `backward_in_python`: whether a function in Python runs amid backward.
 cdef struct Sequence:
     Entry* entries
     Node* nodes
@@ -43,6 +43,7 @@ cdef struct Sequence:
     const Operation* operations
     Operand* terms
     Py_ssize_t count, backward, of_input, criterion, term_count
+    bint backward_in_python
     Operand loss
 
 cdef class EntryList:

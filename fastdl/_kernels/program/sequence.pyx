@@ -77,6 +77,8 @@ cdef class EntryList:
             s.entries[number].what, s.entries[number].number, samples = entries[number]
             load_extent(&s.entries[number].samples, samples)
             s.entries[number].whole = s.entries[number].what == NODE or samples == (1, 1)
+            if number >= backward and s.entries[number].what == PYTHON:
+                s.backward_in_python = True
         for number, (descriptor, attributes, sizes, extents, views) in enumerate(nodes):
             if len(sizes) > MOST_AXES or len(views) > MOST_OPERANDS or len(extents) > MOST_EXTENTS:
                 raise ValueError(f"EntryList: expected at most {MOST_AXES} axes and {MOST_OPERANDS} operands, got more")

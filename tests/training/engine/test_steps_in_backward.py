@@ -102,6 +102,46 @@ def test_a_weight_that_stands_in_two_places_waits_for_both(dtype):
     compare(maker(OPTIMIZERS["sgd"], dtype, tied), *data(dtype), batch_size=BATCH)
 
 
+class Halved(nn.Module):
+    """A layer in Python, whose backward may fail."""
+
+    def __init__(self, fails_at=None):
+        self.calls, self.fails_at = 0, fails_at
+
+    def forward(self, x):
+        return x * x.dtype.type(0.5)
+
+    def backward(self, grad_output):
+        self.calls += 1
+        if self.calls == self.fails_at:
+            raise OSError("this backward fails")
+        return grad_output * grad_output.dtype.type(0.5)
+
+
+def with_halved(place, *arguments):
+    def model(dtype=np.float32):
+        layers = list(network(dtype))
+        return nn.Sequential(*layers[:place], Halved(*arguments), *layers[place:])
+
+    return model
+
+
+@pytest.mark.parametrize("place", [1, 3, 5])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_one_step_where_backward_runs_in_python_on_the_way(name, place, dtype):
+    compare(maker(OPTIMIZERS[name], dtype, with_halved(place)), *data(dtype), batch_size=BATCH)
+
+
+def test_no_weight_has_moved_where_a_backward_in_python_fails():
+    x, y = data()
+    failing, whole = (maker(OPTIMIZERS["adam"], model=with_halved(3, at))() for at in (2, None))
+    with pytest.raises(OSError, match="this backward fails"):
+        NativeEngine(Task(*failing), x, y, BATCH).epoch(x, y, None, BATCH, None)
+    NativeEngine(Task(*whole), x, y, BATCH).epoch(x, y, np.arange(BATCH), BATCH, None)
+    for one, other in zip(failing.model.parameters(), whole.model.parameters(), strict=True):
+        np.testing.assert_array_equal(one.data, other.data)
+
+
 def test_frozen_weights_and_groups_of_their_own(dtype):
     def two_groups(parameters):
         first, *others = parameters
