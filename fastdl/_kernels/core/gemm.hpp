@@ -111,8 +111,8 @@ template <class T> void pack_rows(const T* a, Size row, Size column, Size m, Siz
         pack_panel(a + i * row, row, column, m - i < tile_rows ? m - i : tile_rows, k, tile_rows, panels + i * k);
 }
 
-// How a tile reads A: from panels (B from panels too, so that all strides are constants), or where it lies, with rows or
-// columns contiguous.
+// How a tile reads A: from whole panels (B from panels too, so that all strides are constants), or with rows or columns contiguous:
+// where A lies, or the last panel.
 enum class Layout { panels, contiguous_columns, contiguous_rows };
 
 // R rows by NV registers of C, kept in registers over the whole of k. `last` lanes count in the last register.
@@ -123,44 +123,66 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
     if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
     constexpr bool partial_line = direct_tails && layout != Layout::panels;
     Vec<T> sum[R][NV] = {};
+    const auto add_line = [&](Size p) __attribute__((always_inline)) {
+        Vec<T> line[NV];
+#pragma GCC unroll 2
+        for (int j = 0; j < NV; ++j)
+            line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
+#pragma GCC unroll 14
+        for (int i = 0; i < R; ++i) {
+            const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
+#pragma GCC unroll 2
+            for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
+        }
+    };
     // C is needed last and asked for on the way, a few rows at a time: all at once they fill the queue that B comes through.
     const Size stretch = k < 128 ? k : (k + 3) / 4;
     int row = 0;
     for (Size from = 0; from < k; from += stretch) {
-#pragma GCC unroll 4
+#pragma GCC unroll 1
         for (const int stop = row + (R + 3) / 4; row < stop && row < R; ++row) {
             __builtin_prefetch(c + row * c_row, 1, 2);
             __builtin_prefetch(c + row * c_row + (NV - 1) * lanes<T>, 1, 2);
         }
         const Size end = from + stretch < k ? from + stretch : k;
-        // Unrolled, so that counting takes few of the ports that multiply.
+        // Four at a time, so that counting takes few of the ports that multiply.
+        Size p = from;
+        for (; p + 4 <= end; p += 4) {
 #pragma GCC unroll 4
-        for (Size p = from; p < end; ++p) {
-            Vec<T> line[NV];
-#pragma GCC unroll 2
-            for (int j = 0; j < NV; ++j)
-                line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
-#pragma GCC unroll 14
-            for (int i = 0; i < R; ++i) {
-                const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
-#pragma GCC unroll 2
-                for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
-            }
+            for (int i = 0; i < 4; ++i) add_line(p + i);
         }
+#pragma GCC unroll 1
+        for (; p < end; ++p) add_line(p);
+    }
+    // Each question is asked once for the tile, not for each register.
+    if (bias && bias_of_rows) {
+#pragma GCC unroll 14
+        for (int i = 0; i < R; ++i)
+#pragma GCC unroll 2
+            for (int j = 0; j < NV; ++j) sum[i][j] += bias[i];
     }
 #pragma GCC unroll 2
     for (int j = 0; j < NV; ++j) {
-        const bool whole = j < NV - 1 || last == lanes<T>;
-        const T* line = bias_of_rows ? nullptr : bias;
-        const Vec<T> add = line ? (whole ? load(line + j * lanes<T>) : load_partial(line + j * lanes<T>, last)) : Vec<T>{};
+        T* column = c + j * lanes<T>;
+        if (bias && !bias_of_rows) {
+            const Vec<T> add = load_partial(bias + j * lanes<T>, j < NV - 1 ? lanes<T> : last);
 #pragma GCC unroll 14
-        for (int i = 0; i < R; ++i) {
-            T* out = c + i * c_row + j * lanes<T>;
-            Vec<T> y = sum[i][j] + add;
-            if (bias_of_rows) y += bias[i];
-            if (accumulate) y += whole ? load(out) : load_partial(out, last);
-            if (whole) store(out, y);
-            else store_partial(out, y, last);
+            for (int i = 0; i < R; ++i) sum[i][j] += add;
+        }
+        if (j < NV - 1 || last == lanes<T>) {
+            if (accumulate) {
+#pragma GCC unroll 14
+                for (int i = 0; i < R; ++i) sum[i][j] += load(column + i * c_row);
+            }
+#pragma GCC unroll 14
+            for (int i = 0; i < R; ++i) store(column + i * c_row, sum[i][j]);
+        } else {
+            if (accumulate) {
+#pragma GCC unroll 14
+                for (int i = 0; i < R; ++i) sum[i][j] += load_partial(column + i * c_row, last);
+            }
+#pragma GCC unroll 14
+            for (int i = 0; i < R; ++i) store_partial(column + i * c_row, sum[i][j], last);
         }
     }
 }
@@ -170,28 +192,30 @@ template <class T, int NV, Layout layout, class = typename CountUp<tile_rows>::t
 template <class T, int NV, Layout layout, int... I> struct Tiles<T, NV, layout, Lanes<I...>> {
     static constexpr Tile<T> of_rows[] = {multiply_tile<T, I + 1, NV, layout>...};
 };
-template <class T, int NV> const Tile<T>* tiles(Layout layout) {
-    return layout == Layout::panels               ? Tiles<T, NV, Layout::panels>::of_rows
-           : layout == Layout::contiguous_columns ? Tiles<T, NV, Layout::contiguous_columns>::of_rows
-                                                  : Tiles<T, NV, Layout::contiguous_rows>::of_rows;
+template <class T, int NV> Tile<T> tile(Layout layout, Size rows) {
+    return layout == Layout::panels && rows == tile_rows ? multiply_tile<T, tile_rows, NV, Layout::panels>
+           : layout == Layout::contiguous_rows           ? Tiles<T, NV, Layout::contiguous_rows>::of_rows[rows - 1]
+                                                         : Tiles<T, NV, Layout::contiguous_columns>::of_rows[rows - 1];
 }
 
-// One block of C, with one bias for each column or for each row. A: panels (from pack_rows) where a_packed, else strides. B: b_row == 0 for panels (from pack_columns), else its
-// rows as they are. Panels of A go with panels of B.
+// One block of C, with one bias for each column or for each row. A: panels (from pack_rows) where a_packed, else strides.
+// B: b_row == 0 for panels (from pack_columns), else its rows as they are. Panels of A go with panels of B.
 template <class T>
 void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
               bool accumulate, const T* bias, bool bias_of_rows, T* c, Size c_row) {
+    const Size down = a_packed ? k : a_row;  // rows of A are so far apart where tiles begin: panels follow one another
+    if (a_packed) a_row = 1, a_column = tile_rows;
     const Layout layout = a_packed ? Layout::panels : a_row == 1 ? Layout::contiguous_columns : Layout::contiguous_rows;
     for (Size j = 0; j < n; j += tile_columns<T>) {
         const Size width = panel_width<T>(n - j), count = n - j < width ? n - j : width;
         const bool narrow = width == lanes<T>;
         const int last = int(narrow ? count : count - lanes<T>);
-        const Tile<T>* of_rows = narrow ? tiles<T, 1>(layout) : tiles<T, 2>(layout);
         const T* line = b_row ? b + j : b + j * k;
         for (Size i = 0; i < m; i += tile_rows) {
             const Size rows = m - i < tile_rows ? m - i : tile_rows;
-            of_rows[rows - 1](k, a_packed ? a + i * k : a + i * a_row, a_row, a_column, line, b_row ? b_row : width, last,
-                              accumulate, bias ? bias + (bias_of_rows ? i : j) : nullptr, bias_of_rows, c + i * c_row + j, c_row);
+            (narrow ? tile<T, 1>(layout, rows) : tile<T, 2>(layout, rows))(
+                k, a + i * down, a_row, a_column, line, b_row ? b_row : width, last, accumulate,
+                bias ? bias + (bias_of_rows ? i : j) : nullptr, bias_of_rows, c + i * c_row + j, c_row);
         }
     }
 }

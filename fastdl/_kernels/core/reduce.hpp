@@ -311,22 +311,35 @@ template <int P> inline int contiguous_axis(const Axes<P>& axes) {
     return 0;
 }
 
+// What the elements of a plane come to, of whatever kind: sizes of an element and of a result in bytes, and how a plane is gone through.
+struct Folding {
+    Size element, result;
+    bool places;
+    Way (*way)(const Plane&);
+    void (*fold)(Way, const char* x, const Plane&, bool combine, char* y);
+};
+template <class Op, class E> void fold_elements(Way way, const char* x, const Plane& p, bool combine, char* y) {
+    fold_plane<Op>(way, reinterpret_cast<const E*>(x), p, combine, reinterpret_cast<E*>(y));
+}
+template <class Op, class E> void find_elements(Way, const char* x, const Plane& p, bool, char* y) {
+    find_plane<Op>(reinterpret_cast<const E*>(x), p, reinterpret_cast<int64_t*>(y));
+}
+
 // One share of the results: of those of each plane where they are many, else of the planes.
-template <class Op, class E, bool find> void fold(const Arrays& a, Size kept, Size share, Size shares) {
+inline void fold(const Arrays& a, const Folding& folding, Size kept, Size share, Size shares) {
     constexpr Size together = 64;
     const int both[] = {1, 0}, one[] = {1};
     const Axes<2> outer = axes_of(a, 0, kept, both);
     const Axes<1> inner = axes_of(a, kept, a.axes, one);
-    const E* x = reinterpret_cast<const E*>(a.operands[1].at);
-    char* out = a.operands[0].at;
     const int line = contiguous_axis(outer), run = contiguous_axis(inner);
     Plane p = {1, 0, 1, 0, 1};
     if (outer.count) p.kept = outer.sizes[line], p.kept_stride = outer.strides[0][line], p.y_stride = outer.strides[1][line];
     if (inner.count) p.n = inner.sizes[run], p.stride = inner.strides[0][run];
-    const Way way = way_through<E>(p);
+    Way way = folding.way(p);
     const Axes<2> planes = outer.without(line);
     const Axes<1> parts = inner.without(run);
     const bool nothing = inner.total() == 0;
+    if (nothing) way = Way::runs, p.n = 0;
     Size from = 0, to = p.kept, first = 0, last = planes.total();
     if (way != Way::narrow_lines && p.kept >= together * shares) {
         const Size groups = (p.kept + together - 1) / together;
@@ -336,36 +349,31 @@ template <class Op, class E, bool find> void fold(const Arrays& a, Size kept, Si
         first = last * share / shares, last = last * (share + 1) / shares;
     }
     if (first >= last || from >= to) return;
-    x += from * p.kept_stride;
-    out += from * p.y_stride * Size(find ? sizeof(int64_t) : sizeof(E));
+    const char* x = a.operands[1].at + from * p.kept_stride * folding.element;
+    char* y = a.operands[0].at + from * p.y_stride * folding.result;
     p.kept = to - from;
     Walk<2> place(planes, first);
     for (; first < last; ++first, place.step()) {
-        if constexpr (find) {
-            find_plane<Op>(x + place.at[0], p, reinterpret_cast<int64_t*>(out) + place.at[1]);
-        } else {
-            E* y = reinterpret_cast<E*>(out) + place.at[1];
-            if (nothing) {
-                for (Size i = 0; i < p.kept; ++i) y[i * p.y_stride] = Op::template identity<E>;
-                continue;
-            }
-            Walk<1> part(parts);
-            bool combine = false;
-            do {
-                fold_plane<Op>(way, x + place.at[0] + part.at[0], p, combine, y);
-                combine = true;
-            } while (part.step());
-        }
+        Walk<1> part(parts);
+        bool combine = false;
+        do {
+            folding.fold(way, x + (place.at[0] + part.at[0]) * folding.element, p, combine, y + place.at[1] * folding.result);
+            combine = true;
+        } while (!nothing && !folding.places && part.step());
     }
 }
 
+template <class Op, class E> constexpr Folding folding_of = {sizeof(E), sizeof(E), false, way_through<E>, fold_elements<Op, E>};
+template <class Op, class E> constexpr Folding search_of = {sizeof(E), sizeof(int64_t), true, way_through<E>, find_elements<Op, E>};
 template <class E> void reduce_kind(const Arrays& a, int operation, Size kept, Size share, Size shares) {
-    if (operation == REDUCE_SUM) fold<SumOf, E, false>(a, kept, share, shares);
-    else if (operation == REDUCE_PRODUCT) fold<ProductOf, E, false>(a, kept, share, shares);
-    else if (operation == REDUCE_LARGEST) fold<LargestOf, E, false>(a, kept, share, shares);
-    else if (operation == REDUCE_SMALLEST) fold<SmallestOf, E, false>(a, kept, share, shares);
-    else if (operation == REDUCE_FIND_LARGEST) fold<LargestOf, E, true>(a, kept, share, shares);
-    else fold<SmallestOf, E, true>(a, kept, share, shares);
+    fold(a,
+         operation == REDUCE_SUM              ? folding_of<SumOf, E>
+         : operation == REDUCE_PRODUCT        ? folding_of<ProductOf, E>
+         : operation == REDUCE_LARGEST        ? folding_of<LargestOf, E>
+         : operation == REDUCE_SMALLEST       ? folding_of<SmallestOf, E>
+         : operation == REDUCE_FIND_LARGEST   ? search_of<LargestOf, E>
+                                              : search_of<SmallestOf, E>,
+         kept, share, shares);
 }
 // Any and all are the largest and smallest truth.
 template <class T> void reduce(const Arrays& a, int operation, Size kept, Size share, Size shares) {
