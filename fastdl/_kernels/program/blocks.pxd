@@ -4,9 +4,9 @@ from fastdl._kernels.table cimport real
 
 # The operations that go in blocks: how many, the number of the first, samples of a block, whether it is for one thread only, whether
 # these are all and a block goes through the loss and backward too before the next comes, elements of their parameters' gradients,
-# bytes of memory for what lives within a block, and elements of scratch for one block at a time.
+# bytes of memory for what lives within a block, the number of that loss or -1, and elements of scratch for one block at a time.
 cdef struct Blocks:
-    Py_ssize_t count, first, size, lone, whole, sums, memory, own
+    Py_ssize_t count, first, size, lone, whole, sums, memory, criterion, own
 
 # The number of the first of these operations that yields what is not finite, or how many they are.
 cdef Py_ssize_t first_not_finite_in_blocks(

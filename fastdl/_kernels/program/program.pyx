@@ -140,7 +140,7 @@ cdef class Program:
         entries.sequence.operations = self.operations
         self.accumulates = bytes([record.accumulates for record in operations])
         (self.blocks.count, self.blocks.first, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums,
-         self.blocks.memory) = blocks
+         self.blocks.memory, self.blocks.criterion) = blocks
         self.blocks.own = 0
 
     def __dealloc__(self):
@@ -159,13 +159,13 @@ cdef class Program:
         """Bytes of scratch memory for batches of N and for one of `last`; sets what a block has of it."""
         cdef Py_ssize_t i, most = 0, planning = 0
         cdef const Sequence* s = &self.entries.sequence
-        cdef const Criterion* trained = s.criteria + max(s.criterion, <Py_ssize_t>0)
+        cdef const Criterion* through = s.criteria + max(blocks.criterion, <Py_ssize_t>0)
         cdef void* memory
         for i in range(self.count):
             planning = max(planning, planning_memory(self.operations + i))
         memory = scratch_for(planning)
         most = max(sequence_scratch(s, N, self.itemsize, memory), sequence_scratch(s, last, self.itemsize, memory),
-                   blocks_scratch(blocks, self.operations + blocks.first, &trained.objective, N, last, self.itemsize, memory))
+                   blocks_scratch(blocks, self.operations + blocks.first, &through.objective, N, last, self.itemsize, memory))
         return most * self.itemsize
 
     def train(

@@ -155,9 +155,10 @@ cdef void keep_loss(const Criterion* criterion, double total, double divisor, co
 cdef void run_in_blocks(
     const Sequence* s, const Blocks* blocks, const Entry* entry, const Batch* batch, real* scratch) noexcept nogil:
     cdef const Operation* operations = s.operations + blocks.first
-    cdef Criterion* criterion = s.criteria + s.criterion
+    cdef Criterion* criterion
     cdef double divisor
     if entry.what == BLOCKS_THROUGH:
+        criterion = s.criteria + blocks.criterion
         divisor = objective_divisor(&criterion.objective, batch, scratch)
         keep_loss(criterion, run_through_blocks(blocks, operations, &criterion.objective, divisor, batch, scratch), divisor, batch,
                   scratch)

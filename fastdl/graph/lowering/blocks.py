@@ -25,7 +25,7 @@ class Blocks(NamedTuple):
     """As a program's record.
 
     The number of operations, the first one's number, samples of a block, whether it is for one thread only, whether it goes
-    through the loss and backward before the next, elements of gradients, bytes of memory.
+    through the loss and backward before the next, elements of gradients, bytes of memory, the number of that loss or -1.
     """
 
     operations: int = 0
@@ -35,6 +35,7 @@ class Blocks(NamedTuple):
     whole: bool = False
     sums: int = 0
     memory: int = 0
+    criterion: int = -1
 
 
 def in_blocks(operations: list[Operation], batch_size: int) -> Blocks:

@@ -165,6 +165,8 @@ class Lowering(Entries):
         blocks = self.blocks
         if self.blocked is not None:
             blocks = live_in_blocks(blocks, self.spans, len(self.entries), self.graph.capacity, self.storages)
+        if blocks.whole and self.trained is not None:
+            blocks = blocks._replace(criterion=self.losses[self.trained][0])
         nbytes = placed(storage for storage in self.storages if not storage.own)
         entries: list[tuple[int, int, tuple[int, int]]] = []
         operations: dict[Operation, int] = {}

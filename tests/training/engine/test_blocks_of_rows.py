@@ -145,6 +145,23 @@ def test_a_block_does_not_go_through_the_loss_where_others_read_what_it_yields(d
     compare(make, x, y, batch_size=BATCH)
 
 
+@pytest.mark.parametrize("model", [plain, dropping, without_bias], ids=lambda model: model.__name__)
+def test_a_block_goes_through_the_loss_that_a_function_returns(model, dtype, threads):
+    make, x, y = task(model, dtype)
+    assert plan_of(make, x, y).blocks.whole
+    own = nn.CrossEntropyLoss()
+    found = []
+    for criterion in (own, lambda output, target: own(output, target), nn.functional.cross_entropy):
+        its = model(dtype)
+        trainer = Trainer(its, criterion, optim.SGD(its.parameters(), lr=0.05, momentum=0.9))
+        losses = trainer.fit(x, y, epochs=2, batch_size=BATCH, seed=3, progress=False)["loss"]
+        found.append((losses, [p.data for p in its.parameters()]))
+    for losses, parameters in found[1:]:
+        np.testing.assert_allclose(losses, found[0][0], rtol=1e-6)
+        for one, other in zip(parameters, found[0][1], strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
 def test_rows_within_a_sample_count_as_well(dtype):
     def make():
         model = nn.Sequential(linear(INPUTS, 9, dtype), nn.ReLU(), nn.Flatten(), linear(45, 3, dtype))
