@@ -90,7 +90,7 @@ def _mean(name: str, found: Any, samples: Any) -> Value:
 def takes_model(criterion: Any, given: int) -> bool:
     """Whether a criterion has an argument for the model behind those of outputs and targets."""
     try:
-        arguments = list(signature(criterion).parameters.values())
+        arguments = list(signature(getattr(criterion, "forward", criterion)).parameters.values())
     except (TypeError, ValueError):
         return False
     positional = [a for a in arguments if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)]

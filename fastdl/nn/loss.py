@@ -25,6 +25,11 @@ from fastdl.validation import as_array, one_of, real_number
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 
 
+def has_backward(criterion: Any) -> bool:
+    """Whether a criterion computes its gradient itself; that of a function, or of a module with forward alone, is derived."""
+    return hasattr(criterion, "backward") and not getattr(criterion, "_forward_only", False)
+
+
 class Loss(Layer):
     """A loss over elements, for a function of one's own; a subclass defines one method or two.
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdl import optim
 from fastdl.data.nested import bare, call
 from fastdl.errors import InvalidValueError
-from fastdl.nn.loss import Loss
+from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
@@ -139,7 +139,7 @@ class PlainEngine:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm, after_backward, accumulate = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
-        if not hasattr(criterion, "backward"):
+        if not has_backward(criterion):
             from fastdl.training.derived_loss import DerivedLoss
 
             criterion = DerivedLoss(criterion, model)

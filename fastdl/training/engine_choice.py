@@ -8,7 +8,7 @@ from fastdl.data.nested import Nested
 from fastdl.graph.layers import LayerRefusedError
 from fastdl.graph.value import NotTraceableError, current
 from fastdl.instance import as_defined
-from fastdl.nn.loss import Loss
+from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.walk import first_parameter, in_python
 from fastdl.training.engine import Engine, NothingLearnsError, NotPlannedError, PlainEngine, Task
 from fastdl.training.native_engine import NativeEngine
@@ -45,7 +45,7 @@ def _needs_a_trace(task: Task, x: Any, y: Any) -> bool:
     return (
         isinstance(x, Nested)
         or isinstance(y, Nested)
-        or not hasattr(task.criterion, "backward")
+        or not has_backward(task.criterion)
         or any(module._forward_only for module in task.model.modules())
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError
+from fastdl.nn.loss import has_backward
 from fastdl.training.history import Metric
 
 Array = NDArray[Any]
@@ -36,7 +37,7 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
 
 def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> dict[str, float]:
     """The loss of outputs and targets, what the criterion returns, or the mean of one for each sample; and its named terms."""
-    if hasattr(criterion, "backward"):
+    if has_backward(criterion):
         return {"loss": float(criterion(output, target))}
     from fastdl.training.derived_loss import DerivedLoss
 

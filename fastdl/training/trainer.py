@@ -48,7 +48,8 @@ class Trainer(Running):
     Args:
         model: any Module.
         criterion: a loss whose value is one number (reduction "mean", "sum" or "batchmean"), or a function of outputs and
-            targets, in NumPy, and of the model where it has a third argument. It returns one number, one for each sample, or
+            targets, in NumPy, and of the model where it has a third argument; or a module whose `forward` is such a function,
+            and whose parameters learn where the optimizer has them. It returns one number, one for each sample, or
             a dictionary of such terms, whose sum is trained on. Or a dictionary of losses by the names of outputs and
             targets, each a loss or a pair (loss, weight). The history has the mean of each term under its name.
         optimizer: of the model's parameters.

@@ -1,0 +1,84 @@
+"""Criteria that are modules with forward alone: the same as functions, natively and node by node."""
+
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+
+import fastdl
+from fastdl import Trainer, nn, optim
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.standard_normal((50, 8)).astype(np.float32), RNG.standard_normal((50, 3)).astype(np.float32)
+
+
+def mean(output, target):
+    return np.mean((output - target) ** 2)
+
+
+def of_samples(output, target):
+    return np.mean((output - target) ** 2, axis=1)
+
+
+def of_fastdl(output, target):
+    return nn.HuberLoss()(output, target)
+
+
+def terms(output, target):
+    return {"fit": np.mean((output - target) ** 2), "size": 0.1 * np.mean(np.abs(output))}
+
+
+def with_model(output, target, model):
+    return np.mean((output - target) ** 2) + 0.1 * np.sum(model[0].weight.data ** 2)
+
+
+def as_module(function):
+    """A module whose forward is the function."""
+    if function is with_model:
+        forward = lambda self, output, target, model: function(output, target, model)  # noqa: E731
+    else:
+        forward = lambda self, output, target: function(output, target)  # noqa: E731
+    return type("Criterion", (nn.Module,), {"forward": forward})()
+
+
+class Scaled(nn.Module):
+    """The squared distance by learned factors."""
+
+    def __init__(self):
+        self.factor = nn.Parameter(np.ones(3, np.float32))
+
+    def forward(self, output, target):
+        return np.mean((self.factor * output - target) ** 2)
+
+
+def fit(criterion, eager=False, own=()):
+    model = nn.Sequential(nn.Linear(8, 16, rng=1), nn.ReLU(), nn.Linear(16, 3, rng=2))
+    trainer = Trainer(model, criterion, optim.Adam([*model.parameters(), *own], lr=0.01))
+    with fastdl.eager() if eager else nullcontext():
+        history = trainer.fit(X, Y, epochs=3, batch_size=16, seed=0, validation_data=(X[:9], Y[:9]), progress=False)
+        found = {name: history[name] for name in history.names if name != "seconds"}
+        found["evaluated"] = list(trainer.evaluate(X, Y).values())
+        found["step"] = trainer.step(X[:7], Y[:7])
+    assert history.engine.startswith("plain" if eager else "native")
+    return found | dict(model.state_dict())
+
+
+def assert_close(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "node by node"])
+@pytest.mark.parametrize("function", [mean, of_samples, of_fastdl, terms, with_model])
+def test_a_module_with_forward_alone_is_a_function(function, eager):
+    assert_close(fit(as_module(function), eager), fit(function))
+
+
+def test_its_parameters_learn_where_the_optimizer_has_them():
+    kept, native, plain = Scaled(), Scaled(), Scaled()
+    fit(kept)
+    np.testing.assert_array_equal(kept.factor.data, 1)
+    assert_close(fit(native, own=native.parameters()), fit(plain, eager=True, own=plain.parameters()))
+    assert np.abs(native.factor.data - 1).min() > 1e-3
+    np.testing.assert_allclose(native.factor.data, plain.factor.data, rtol=1e-4)
