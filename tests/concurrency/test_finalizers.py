@@ -23,9 +23,14 @@ LOOKS = {
     "optimizer": "copy.deepcopy(optim.Adam(model.parameters(), lr=0.1)).state_dict()",
     "stream": "pickle.dumps(stream)",
 }
+# One of each kind of look.
+QUICK = ("call", "state", "copy", "spec", "fit", "optimizer")
 
 
-@pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+@pytest.mark.parametrize(
+    "look",
+    [pytest.param(look, id=name, marks=() if name in QUICK else pytest.mark.slow) for name, look in LOOKS.items()],
+)
 def test_attributes_that_finalizers_add_and_remove(python, look):
     """CPython 3.11 crashes in dict.copy, and in an object's first vars, where a collection begins amid them and changes it."""
     code = f"""

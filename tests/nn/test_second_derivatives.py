@@ -1,6 +1,7 @@
 """Derivatives of layers' gradients: gradient penalties, and equations that a network's derivatives satisfy."""
 
 from contextlib import nullcontext
+from itertools import product
 
 import numpy as np
 import pytest
@@ -45,8 +46,14 @@ def along(function, x, direction):
     return (function(x + STEP * direction) - function(x - STEP * direction)) / (2 * STEP)
 
 
-@pytest.mark.parametrize("eager", [False, True])
-@pytest.mark.parametrize("training", [True, False])
+# Each way to run, and each mode, once.
+QUICK = ((True, False), (False, True))
+
+
+@pytest.mark.parametrize(
+    ("training", "eager"),
+    [pytest.param(*each, marks=() if each in QUICK else pytest.mark.slow) for each in product((True, False), repeat=2)],
+)
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_derivatives_of_gradients(case, training, eager, each):
     for shape in each(shape=shapes(case)[:3]):

@@ -37,7 +37,7 @@ def about(name):
     return pytest.mark.parametrize("results", [pytest.param(name, marks=marks)], indirect=True, scope="module")
 
 
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", [SLOW[0], *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW[1:])])
 def test_one_epoch_of_a_longer_study_measures_every_case(name, tmp_path):
     study = studies.find(name)(quick=True, runs=1, epochs=1)
     results = measured(study, tmp_path)
