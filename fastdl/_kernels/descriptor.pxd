@@ -76,9 +76,10 @@ cdef struct Operation:
     # Where the gradients of a block of samples stand among such sums; see program/blocks.pyx.
     Py_ssize_t sums
 
-# What differs from batch to batch. One block of `blocks` begins with sample `first`; its gradients of parameters go to `sums`.
+# What differs from batch to batch. One block of `blocks` begins with sample `first`; its gradients of parameters go to `sums`, and
+# it has so many elements of scratch.
 cdef struct Batch:
-    Py_ssize_t N, first, block, blocks
+    Py_ssize_t N, first, block, blocks, block_scratch
     void* sums
     char* bases[ARRAYS]
     char* const* arrays

@@ -4,7 +4,8 @@ What a block leaves stays in a cache until the next operation reads it, and thre
 possible where samples do not meet either: products of rows, convolutions, pooling, activations, dropout. The cut depends on the plan
 only; each block sums its own gradients of the parameters, and these are added up in the blocks' order: threads do not change a bit.
 
-Scratch: for each thread the gradients within a block and an operation's; then for each parameter the gradients of block 0, 1, ...
+Scratch: for each thread what lives within a block, and an operation's. The gradients of all blocks are in the arena: for each
+parameter those of block 0, 1, ...
 """
 
 from cython.parallel cimport prange, threadid
@@ -36,73 +37,52 @@ cdef int at_once(const Blocks* blocks, Py_ssize_t N) noexcept nogil:
     return <int>min(<Py_ssize_t>threads, count) if threads <= count or blocks.lone else 1
 
 
-cdef Py_ssize_t blocks_scratch(
-    Blocks* blocks, const Operation* operations, const Objective* objective, Py_ssize_t N, Py_ssize_t last, Py_ssize_t itemsize,
+cdef Py_ssize_t block_scratch(
+    const Blocks* blocks, const Operation* operations, const Objective* objective, Py_ssize_t N, Py_ssize_t itemsize,
     void* memory) noexcept nogil:
-    cdef Py_ssize_t count = blocks_of(blocks, N)
-    if blocks.count == 0:
-        return 0
-    blocks.own = blocks.memory // itemsize + max(own_scratch(blocks, operations, N, itemsize, memory),
-                                                 own_scratch(blocks, operations, last, itemsize, memory),
-                                                 padded_lines(objective_scratch(objective)) if blocks.whole else 0)
-    return (blocks.own * max(at_once(blocks, N), at_once(blocks, last)) + padded_lines(count * blocks.sums)
-            + count * (<Py_ssize_t>sizeof(double) // itemsize))
-
-
-cdef Py_ssize_t padded_lines(Py_ssize_t n) noexcept nogil:
-    """So many elements in whole cache lines, and one line between them and the next."""
-    return round_up(n + LINE, LINE)
-
-
-cdef Py_ssize_t own_scratch(
-    const Blocks* blocks, const Operation* operations, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
-    """Elements for the operations of one block at a time, of a batch of N."""
     cdef int threads = hold_threads(1 if at_once(blocks, N) > 1 else threads_for(INFINITY))
     cdef Py_ssize_t i, most = 0
     for i in range(blocks.count):
         most = max(most, operation_scratch(operations + i, min(blocks.size, N), itemsize, memory))
         most = max(most, operation_scratch(operations + i, N % blocks.size, itemsize, memory))
     hold_threads(threads)
-    return padded_lines(most)
-
-
-cdef inline real* sums_of(const Blocks* blocks, const Batch* batch, real* scratch) noexcept nogil:
-    """The gradients of the parameters of each block."""
-    return scratch + blocks.own * at_once(blocks, batch.N)
+    if blocks.criterion >= 0:
+        most = max(most, objective_scratch(objective))
+    # Whole cache lines, and one between them and the next.
+    return blocks.memory // itemsize + round_up(most + LINE, LINE)
 
 
 cdef void run_blocks(
     const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t block
     cdef int many = at_once(blocks, batch.N)
-    cdef real* sums = sums_of(blocks, batch, scratch)
     if many == 1:
         for block in range(blocks_of(blocks, batch.N)):
             if blocks.lone:
-                block_by_one_thread(block, blocks, forward, operations, batch, scratch, sums)
+                block_by_one_thread(block, blocks, forward, operations, batch, scratch)
             else:
-                run_block(block, blocks, forward, operations, batch, scratch, sums)
+                run_block(block, blocks, forward, operations, batch, scratch)
     else:
         for block in prange(blocks_of(blocks, batch.N), num_threads=many, schedule="static"):
-            block_by_one_thread(block, blocks, forward, operations, batch, scratch + threadid() * blocks.own, sums)
+            block_by_one_thread(block, blocks, forward, operations, batch, scratch + threadid() * batch.block_scratch)
 
 
 cdef void block_by_one_thread(
-    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch,
-    real* sums) noexcept nogil:
+    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
+    real* scratch) noexcept nogil:
     cdef int threads = hold_threads(1)
-    run_block(block, blocks, forward, operations, batch, scratch, sums)
+    run_block(block, blocks, forward, operations, batch, scratch)
     hold_threads(threads)
 
 
 cdef void run_block(
-    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch,
-    real* sums) noexcept nogil:
+    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
+    real* scratch) noexcept nogil:
     cdef FlushDenormals flush
     cdef Batch own = part_of(block, blocks, batch, scratch)
     cdef Py_ssize_t i
     flush.on()
-    own.sums, own.block, own.blocks = sums, block, blocks_of(blocks, batch.N)
+    own.sums, own.block, own.blocks = place(&blocks.gradients, batch), block, blocks_of(blocks, batch.N)
     scratch += blocks.memory // <Py_ssize_t>sizeof(real)
     for i in range(blocks.count):
         if forward:
@@ -137,17 +117,16 @@ cdef double run_through_blocks(
     const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor, const Batch* batch,
     real* scratch) noexcept nogil:
     cdef Py_ssize_t count = blocks_of(blocks, batch.N), block
-    cdef real* sums = sums_of(blocks, batch, scratch)
-    cdef double* losses = <double*>(sums + padded_lines(count * blocks.sums))
+    cdef double* losses = <double*>place(&blocks.losses, batch)
     cdef double total = 0
     cdef int many = at_once(blocks, batch.N)
     if many == 1:
         for block in range(count):
-            losses[block] = block_through(block, blocks, operations, objective, divisor, batch, scratch, sums)
+            losses[block] = block_through(block, blocks, operations, objective, divisor, batch, scratch)
     else:
         for block in prange(count, num_threads=many, schedule="static"):
             losses[block] = block_through(
-                block, blocks, operations, objective, divisor, batch, scratch + threadid() * blocks.own, sums)
+                block, blocks, operations, objective, divisor, batch, scratch + threadid() * batch.block_scratch)
     for block in range(count):
         total = total + losses[block]
     return total
@@ -155,26 +134,25 @@ cdef double run_through_blocks(
 
 cdef double block_through(
     Py_ssize_t block, const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor,
-    const Batch* batch, real* scratch, real* sums) noexcept nogil:
+    const Batch* batch, real* scratch) noexcept nogil:
     """One thread takes a block forward, through the loss and, where this is finite, backward."""
     cdef Batch own = part_of(block, blocks, batch, scratch)
     cdef real* beyond = scratch + blocks.memory // <Py_ssize_t>sizeof(real)
     cdef int threads = hold_threads(1)
     cdef double loss
-    run_block(block, blocks, True, operations, batch, scratch, sums)
+    run_block(block, blocks, True, operations, batch, scratch)
     loss = objective_forward(objective, &own, beyond)
     if isfinite(loss):
         objective_backward(objective, &own, divisor, beyond)
-        run_block(block, blocks, False, operations, batch, scratch, sums)
+        run_block(block, blocks, False, operations, batch, scratch)
     hold_threads(threads)
     return loss
 
 
-cdef void add_gradients(
-    const Blocks* blocks, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
+cdef void add_gradients(const Blocks* blocks, const Operation* operations, const Batch* batch, real* _) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(blocks.count - 1, -1, -1):
-        add_sums(operations + i, blocks_of(blocks, batch.N), batch, sums_of(blocks, batch, scratch))
+        add_sums(operations + i, blocks_of(blocks, batch.N), batch, <real*>place(&blocks.gradients, batch))
 
 
 cdef void add_sums(const Operation* op, Py_ssize_t count, const Batch* batch, const real* sums) noexcept nogil:

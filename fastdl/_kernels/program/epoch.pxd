@@ -3,7 +3,6 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Operand, Update
-from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.table cimport real
@@ -48,5 +47,5 @@ cdef double now() noexcept nogil
 # Go back to where the step's first batch began.
 cdef void undo_batches(Epoch* e) noexcept nogil
 cdef bint run_steps(
-    const Sequence* sequence, const Blocks* blocks, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
     real* scratch) noexcept nogil

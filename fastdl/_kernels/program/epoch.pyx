@@ -55,7 +55,7 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
 
 
 cdef bint run_steps(
-    const Sequence* sequence, const Blocks* blocks, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
     real* scratch) noexcept nogil:
     """Steps until the epoch's end, the patience's end, a pause before a step or for Python, or what is not finite (False).
 
@@ -70,7 +70,7 @@ cdef bint run_steps(
             if not e.begun:
                 find_batch(e, batch)
                 e.begun, e.known, e.at = True, False, 0
-            if not run_entries(sequence, blocks, e, batch, scratch):
+            if not run_entries(sequence, e, batch, scratch):
                 return False
             if e.waits:
                 return True
@@ -117,25 +117,25 @@ cdef void keep_outputs(const Epoch* e, const Batch* batch) noexcept nogil:
 
 
 cdef bint run_entries(
-    const Sequence* s, const Blocks* blocks, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, Epoch* e, Batch* batch, real* scratch) noexcept nogil:
     """The batch forward and backward, from e.at on; False, and only forward, where its loss is not finite, or an entry fails.
 
     It stops before an entry in Python, for which e then waits.
     """
     if not e.known:
-        if not run_part(s, blocks, e, s.backward, batch, scratch) or e.waits:
+        if not run_part(s, e, s.backward, batch, scratch) or e.waits:
             return e.failed < 0
         if not take_loss(s, e, batch, scratch):
             return False
         keep_outputs(e, batch)
         e.known = True
-    return run_part(s, blocks, e, s.count, batch, scratch)
+    return run_part(s, e, s.count, batch, scratch)
 
 
 cdef bint run_part(
-    const Sequence* s, const Blocks* blocks, Epoch* e, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, Epoch* e, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
     """Entries from e.at to below `last`; whether none failed."""
-    cdef Py_ssize_t stopped = run_sequence(s, blocks, e.at, last, batch, scratch)
+    cdef Py_ssize_t stopped = run_sequence(s, e.at, last, batch, scratch)
     e.waits = stopped >= 0 and s.entries[stopped].what == PYTHON
     e.failed = -1 if e.waits else stopped
     e.at = last if stopped < 0 else stopped

@@ -24,7 +24,7 @@ cdef class Frame:
     # What functions in Python leave for others.
     cdef readonly dict kept
     # What the latest call asked for.
-    cdef Py_ssize_t latest_size, latest_scratch
+    cdef Py_ssize_t latest_size, latest_scratch, latest_of_block
     cdef const void* latest_table
     cdef int latest_threads
     cdef Pace pace

@@ -3,7 +3,6 @@ cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Operation
-from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.program.frame cimport Frame, Pace
 from fastdl._kernels.program.sequence cimport EntryList
 
@@ -11,7 +10,6 @@ cdef class Program:
     cdef Operation* operations
     cdef Py_ssize_t count, itemsize, light
     cdef readonly Py_ssize_t draws, nbytes
-    cdef Blocks blocks
     cdef bytes accumulates
     cdef list sources, inputs, outputs
     cdef EntryList entries
@@ -19,10 +17,10 @@ cdef class Program:
     cdef object records
     # Whether a batch of N takes less time than giving the GIL away and taking it again.
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept
-    cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1
+    cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last, Py_ssize_t* of_block) except -1
     cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *
     # Entries from `first` to below `last`; the number of one that failed or is in Python, or -1.
-    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, const Batch* batch) except -2
+    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, Batch* batch) except -2
     # One batch through; y is its result, and backward may follow.
     cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1
     # The gradients of the batch that forward has last seen in this frame; gx may be None. `gradients` has the parameters of each

@@ -17,7 +17,6 @@ from fastdl._kernels.descriptor cimport (
 )
 from fastdl._kernels.dispatch cimport dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
-from fastdl._kernels.program.blocks cimport blocks_scratch
 from fastdl._kernels.program.epoch cimport (
     PATIENCE, Epoch, Input, Output, load_input, load_output, now, run_steps, undo_batches,
 )
@@ -26,7 +25,7 @@ from fastdl._kernels.program.operation cimport planning_memory
 from fastdl._kernels.program.python_call cimport PythonCall
 from fastdl._kernels.program.records cimport load_operation
 from fastdl._kernels.program.sequence cimport (
-    PYTHON, Criterion, EntryList, Sequence, first_not_finite_entry, run_sequence, sequence_scratch,
+    PYTHON, EntryList, Scratch, Sequence, find_scratch, first_not_finite_entry, run_sequence,
 )
 from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
@@ -42,10 +41,10 @@ FEWEST_ALONE = FEWEST_TAKEN  # type: int
 
 
 cdef Py_ssize_t run_entries_of(
-    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    return run_sequence(s, blocks, first, last, batch, scratch)
+    return run_sequence(s, first, last, batch, scratch)
 
 
 cdef class TrainOptions:
@@ -117,14 +116,13 @@ cdef class Program:
         draws: calls of dropout's stream that a forward takes.
         light: so many samples take less time than giving the GIL away and taking it again.
         sources: the arrays outside of the arena, see Frame.
-        blocks: how a batch in training is cut: the fields of Blocks but the last.
         entries: what runs in which order.
     """
 
     def __init__(
         self, list operations not None, Py_ssize_t itemsize, Py_ssize_t nbytes,
         list inputs not None, list outputs not None, Py_ssize_t draws, Py_ssize_t light, list sources not None,
-        blocks: tuple[int, ...], EntryList entries not None,
+        EntryList entries not None,
     ):
         cdef Py_ssize_t number
         if self.operations != NULL:
@@ -139,9 +137,6 @@ cdef class Program:
         self.inputs, self.outputs, self.sources, self.entries = inputs, outputs, sources, entries
         entries.sequence.operations = self.operations
         self.accumulates = bytes([record.accumulates for record in operations])
-        (self.blocks.count, self.blocks.first, self.blocks.size, self.blocks.lone, self.blocks.whole, self.blocks.sums,
-         self.blocks.memory, self.blocks.criterion) = blocks
-        self.blocks.own = 0
 
     def __dealloc__(self):
         PyMem_Free(self.operations)
@@ -155,18 +150,19 @@ cdef class Program:
         frame.bind()
         return frame
 
-    cdef Py_ssize_t scratch_size(self, Blocks* blocks, Py_ssize_t N, Py_ssize_t last) except -1:
-        """Bytes of scratch memory for batches of N and for one of `last`; sets what a block has of it."""
-        cdef Py_ssize_t i, most = 0, planning = 0
+    cdef Py_ssize_t scratch_size(self, Py_ssize_t N, Py_ssize_t last, Py_ssize_t* of_block) except -1:
+        """Bytes of scratch memory for batches of N and for one of `last`; sets the elements that a block has of it."""
+        cdef Py_ssize_t i, planning = 0
         cdef const Sequence* s = &self.entries.sequence
-        cdef const Criterion* through = s.criteria + max(blocks.criterion, <Py_ssize_t>0)
+        cdef Scratch needed = Scratch(0, 0, 0)
         cdef void* memory
         for i in range(self.count):
             planning = max(planning, planning_memory(self.operations + i))
         memory = scratch_for(planning)
-        most = max(sequence_scratch(s, N, self.itemsize, memory), sequence_scratch(s, last, self.itemsize, memory),
-                   blocks_scratch(blocks, self.operations + blocks.first, &through.objective, N, last, self.itemsize, memory))
-        return most * self.itemsize
+        find_scratch(s, N, self.itemsize, memory, &needed)
+        find_scratch(s, last, self.itemsize, memory, &needed)
+        of_block[0] = needed.of_block
+        return max(needed.of_entry, needed.blocks * needed.of_block) * self.itemsize
 
     def train(
         self, Frame frame not None, TrainOptions o not None,
@@ -183,14 +179,13 @@ cdef class Program:
         """
         cdef Epoch e
         cdef Batch batch
-        cdef Blocks blocks = self.blocks
         cdef bint fine = True, stands = True, counted = True, alone, resumes
         cdef Py_ssize_t N = min(o.batch_size, o.rows), i, ordered = 0 if o.order is None else cnp.PyArray_DIM(o.order, 0)
         cdef const Sequence* sequence = &self.entries.sequence
         cdef Update* update = o.updates.update
         cdef Py_ssize_t runs = o.updates.count, run, epoch = 0
         cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
-        cdef Py_ssize_t size = 0, before
+        cdef Py_ssize_t size = 0, of_block = 0, before
         cdef int threads, planned = 0
         cdef double start, began, looked = now()
         cdef Block block
@@ -256,19 +251,20 @@ cdef class Program:
                         threads = threads_for(INFINITY)
                         alone = threads > 1 and not e.begun and by_one_thread(&frame.pace, N)
                         if threads != planned:
-                            size, planned = self.scratch_size(&blocks, N, e.rows % N or N), threads
+                            size, planned = self.scratch_size(N, e.rows % N or N, &of_block), threads
                         scratch = scratch_in(&block, size)
                         o.updates.read_steps(o.counts)
                         resumes = e.begun
                         if not resumes:
                             batch = frame.batch(0, NULL, e.seed, 0)
                             batch.updates = updates
+                        batch.block_scratch = of_block
                         # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
                         hold_threads(1 if alone else threads)
                         began, before, counted = now(), e.done, False
                         with nogil:
                             fine = dispatch_bint(
-                                self.itemsize == 4, run_steps[float], run_steps[double], sequence, &blocks, update, runs, &e,
+                                self.itemsize == 4, run_steps[float], run_steps[double], sequence, update, runs, &e,
                                 &batch, untyped(scratch))
                         hold_threads(0)
                         if e.done > before and resumes:
@@ -333,12 +329,11 @@ cdef class Program:
         """Run the forward entries once more; return the number of the first that yields what is not finite, or -1."""
         cdef const Sequence* s = &self.entries.sequence
         cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
-        cdef Blocks blocks = self.blocks
         cdef PythonCall function
-        cdef Py_ssize_t found, first = 0, size = self.scratch_size(&blocks, N, N)
+        cdef Py_ssize_t found, first = 0, size = self.scratch_size(N, N, &batch.block_scratch)
         while True:
             found = dispatch_size(
-                self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, &blocks, first,
+                self.itemsize == 4, first_not_finite_entry[float], first_not_finite_entry[double], s, first,
                 &batch, untyped(scratch_for(size)))
             if found < 0 or s.entries[found].what != PYTHON:
                 return found
@@ -393,24 +388,24 @@ cdef class Program:
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept:
         return N <= self.light
 
-    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, const Batch* batch) except -2:
+    cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, Batch* batch) except -2:
         cdef const Sequence* s = &self.entries.sequence
-        cdef Blocks blocks = self.blocks
         cdef Py_ssize_t N = batch.N, failed
         cdef void* scratch
         cdef int threads
         follow_threads()
         threads = threads_for(INFINITY)
         if N != frame.latest_size or frame.latest_table != table or frame.latest_threads != threads:
-            frame.latest_scratch = self.scratch_size(&blocks, N, N)
+            frame.latest_scratch = self.scratch_size(N, N, &frame.latest_of_block)
             frame.latest_size, frame.latest_table, frame.latest_threads = N, table, threads
+        batch.block_scratch = frame.latest_of_block
         scratch = scratch_for(frame.latest_scratch)
         if self.keeps_gil(N):
             return dispatch_size(
-                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, &blocks, first, last, batch, untyped(scratch))
+                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, batch, untyped(scratch))
         hold_threads(threads)
         with nogil:
             failed = dispatch_size(
-                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, &blocks, first, last, batch, untyped(scratch))
+                self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, batch, untyped(scratch))
         hold_threads(0)
         return failed

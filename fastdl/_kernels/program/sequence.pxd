@@ -21,10 +21,10 @@ cdef enum:
     BLOCKS_THROUGH
     BLOCK_GRADIENTS
 
-# Its number among those of its kind, or how many entries it stands for, and the samples that a layer or a loss finds in a
+# Its number among those of its kind, how many of the next entries it stands for, and the samples that a layer or a loss finds in a
 # batch; whether these are the batch's, or of no matter.
 cdef struct Entry:
-    Py_ssize_t what, number
+    Py_ssize_t what, number, covers
     bint whole
     Extent samples
 
@@ -41,10 +41,15 @@ cdef struct Sequence:
     Node* nodes
     Criterion* criteria
     const Operation* operations
+    Blocks* blocks
     Operand* terms
-    Py_ssize_t count, backward, of_input, criterion, term_count
+    Py_ssize_t count, backward, of_input, criterion, term_count, block_count
     bint backward_in_python
     Operand loss
+
+# Elements of scratch that single entries ask for, and blocks, of which so many run at a time.
+cdef struct Scratch:
+    Py_ssize_t of_entry, of_block, blocks
 
 cdef class EntryList:
     cdef Sequence sequence
@@ -56,9 +61,9 @@ cdef class EntryList:
 
 # Entries from `first` to below `last`; the number of one that fails or is in Python, which ends the run, or -1.
 cdef Py_ssize_t run_sequence(
-    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
-# Elements of scratch for a batch of N, found with `memory`; the bytes of that memory.
-cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil
+# Raise what is asked for to what a batch of N asks for, found with `memory`.
+cdef void find_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory, Scratch* scratch) noexcept nogil
 # The number of the first forward entry, from `first` on, that yields what is not finite, fails or is in Python; else -1.
 cdef Py_ssize_t first_not_finite_entry(
-    const Sequence* s, const Blocks* blocks, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil
+    const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil

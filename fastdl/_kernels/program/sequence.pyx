@@ -9,7 +9,9 @@ from fastdl._kernels.node cimport (
     DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, Arrays, NodeDescriptor, View, extent, resolve,
 )
 from fastdl._kernels.program.objective cimport objective_backward, objective_divisor, objective_forward, objective_scratch
-from fastdl._kernels.program.blocks cimport add_gradients, first_not_finite_in_blocks, run_blocks, run_through_blocks
+from fastdl._kernels.program.blocks cimport (
+    add_gradients, at_once, block_scratch, first_not_finite_in_blocks, run_blocks, run_through_blocks,
+)
 from fastdl._kernels.program.operation cimport (
     backward_operation, finite_output, forward_operation, operation_scratch,
 )
@@ -33,14 +35,23 @@ cdef int load_extent(Extent* to, tuple given) except -1:
     return 0
 
 
+cdef int load_blocks(Blocks* blocks, tuple given) except -1:
+    (blocks.count, blocks.first, blocks.size, blocks.lone, blocks.criterion, blocks.sums, blocks.memory, gradients,
+     losses) = given
+    load_operand(&blocks.gradients, gradients)
+    load_operand(&blocks.losses, losses)
+    return 0
+
+
 cdef class EntryList:
     """The entries of a program.
 
     Args:
-        entries: (what, number, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
+        entries: (what, number, covers, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
         nodes: (descriptor, attributes, sizes, extents, views) of each; a view is (place, kind, offset, strides).
         criteria: (record of the loss, place of its value, that of the sum of losses and of what it is divided by as doubles) of each.
         calls: the PythonCalls.
+        blocks: how a batch is cut for some rows of operations: the fields of Blocks.
         backward: the number of the first entry that only gradients need.
         of_input: the number of the first entry that only the gradient of the input needs.
         loss: the place of the value that is trained on, or None.
@@ -49,8 +60,8 @@ cdef class EntryList:
     """
 
     def __init__(
-        self, list entries not None, list nodes not None, list criteria not None, list calls not None, Py_ssize_t backward,
-        Py_ssize_t of_input, tuple loss, Py_ssize_t criterion, list terms not None,
+        self, list entries not None, list nodes not None, list criteria not None, list calls not None, list blocks not None,
+        Py_ssize_t backward, Py_ssize_t of_input, tuple loss, Py_ssize_t criterion, list terms not None,
     ):
         cdef Sequence* s = &self.sequence
         cdef Py_ssize_t number, i
@@ -65,16 +76,21 @@ cdef class EntryList:
         s.criteria = <Criterion*>PyMem_Calloc(max(1, len(criteria)), sizeof(Criterion))
         self.views = view = <View*>PyMem_Calloc(max(1, sum([len(record[4]) for record in nodes])), sizeof(View))
         s.terms = <Operand*>PyMem_Calloc(max(1, len(terms)), sizeof(Operand))
-        if s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL or s.terms == NULL:
+        s.blocks = <Blocks*>PyMem_Calloc(max(1, len(blocks)), sizeof(Blocks))
+        if (s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL or s.terms == NULL
+                or s.blocks == NULL):
             raise MemoryError()
         s.count, s.backward, s.of_input, s.criterion = len(entries), backward, of_input, criterion
+        s.block_count = len(blocks)
+        for number in range(s.block_count):
+            load_blocks(s.blocks + number, blocks[number])
         if loss is not None:
             load_operand(&s.loss, loss)
         s.term_count = len(terms)
         for number in range(s.term_count):
             load_operand(s.terms + number, terms[number])
         for number in range(s.count):
-            s.entries[number].what, s.entries[number].number, samples = entries[number]
+            s.entries[number].what, s.entries[number].number, s.entries[number].covers, samples = entries[number]
             load_extent(&s.entries[number].samples, samples)
             s.entries[number].whole = s.entries[number].what == NODE or samples == (1, 1)
             if number >= backward and s.entries[number].what == PYTHON:
@@ -105,6 +121,7 @@ cdef class EntryList:
         PyMem_Free(self.sequence.nodes)
         PyMem_Free(self.sequence.criteria)
         PyMem_Free(self.sequence.terms)
+        PyMem_Free(self.sequence.blocks)
         PyMem_Free(self.views)
 
     def __reduce__(self):
@@ -152,8 +169,8 @@ cdef void keep_loss(const Criterion* criterion, double total, double divisor, co
     (<real*>place(&criterion.y, batch))[0] = <real>(total / divisor) if divisor != 0 else <real>NAN
 
 
-cdef void run_in_blocks(
-    const Sequence* s, const Blocks* blocks, const Entry* entry, const Batch* batch, real* scratch) noexcept nogil:
+cdef void run_in_blocks(const Sequence* s, const Entry* entry, const Batch* batch, real* scratch) noexcept nogil:
+    cdef const Blocks* blocks = s.blocks + entry.number
     cdef const Operation* operations = s.operations + blocks.first
     cdef Criterion* criterion
     cdef double divisor
@@ -170,7 +187,7 @@ cdef void run_in_blocks(
 
 
 cdef Py_ssize_t run_sequence(
-    const Sequence* s, const Blocks* blocks, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, Py_ssize_t first, Py_ssize_t last, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t i = first - 1
     cdef Batch own
     cdef const Entry* entry
@@ -184,8 +201,8 @@ cdef Py_ssize_t run_sequence(
         elif entry.what == PYTHON:
             return i
         elif entry.what > PYTHON:
-            run_in_blocks(s, blocks, entry, batch, scratch)
-            i += entry.number
+            run_in_blocks(s, entry, batch, scratch)
+            i += entry.covers
         elif entry.whole:
             if not run_entry(s, entry, batch, scratch):
                 return i
@@ -196,8 +213,9 @@ cdef Py_ssize_t run_sequence(
     return -1
 
 
-cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory) noexcept nogil:
+cdef void find_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t itemsize, void* memory, Scratch* scratch) noexcept nogil:
     cdef Py_ssize_t i = -1, most = 0, samples
+    cdef const Blocks* blocks
     cdef Arrays arrays
     cdef const Entry* entry
     cdef const Node* node
@@ -205,7 +223,7 @@ cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t ite
         i += 1
         entry = s.entries + i
         if entry.what > PYTHON:
-            i += entry.number
+            i += entry.covers
             continue
         samples = extent(&entry.samples, N)
         if entry.what == NODE:
@@ -217,7 +235,12 @@ cdef Py_ssize_t sequence_scratch(const Sequence* s, Py_ssize_t N, Py_ssize_t ite
             most = max(most, operation_scratch(s.operations + entry.number, samples, itemsize, memory))
         elif entry.what != PYTHON:
             most = max(most, objective_scratch(&s.criteria[entry.number].objective))
-    return most
+    scratch.of_entry = max(scratch.of_entry, most)
+    for i in range(s.block_count):
+        blocks = s.blocks + i
+        scratch.of_block = max(scratch.of_block, block_scratch(
+            blocks, s.operations + blocks.first, &s.criteria[max(blocks.criterion, <Py_ssize_t>0)].objective, N, itemsize, memory))
+        scratch.blocks = max(scratch.blocks, <Py_ssize_t>at_once(blocks, N))
 
 
 cdef void shaped(const Node* node, Py_ssize_t N, Arrays* arrays) noexcept nogil:
@@ -234,20 +257,22 @@ cdef void shaped(const Node* node, Py_ssize_t N, Arrays* arrays) noexcept nogil:
 
 
 cdef Py_ssize_t first_not_finite_entry(
-    const Sequence* s, const Blocks* blocks, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil:
+    const Sequence* s, Py_ssize_t first, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t i = first - 1, found
+    cdef const Blocks* blocks
     cdef Batch own
     cdef const Entry* entry
     while i + 1 < s.backward:
         i += 1
         entry = s.entries + i
         if entry.what > PYTHON:
+            blocks = s.blocks + entry.number
             found = first_not_finite_in_blocks(blocks, s.operations + blocks.first, batch, scratch)
             if found < blocks.count:
                 return i + 1 + found
             i += blocks.count
             continue
-        if run_sequence(s, blocks, i, i + 1, batch, scratch) >= 0:
+        if run_sequence(s, i, i + 1, batch, scratch) >= 0:
             return i
         own = of_samples(batch, &entry.samples)
         if not finite_entry(s, entry, batch if entry.what == NODE else &own, scratch):

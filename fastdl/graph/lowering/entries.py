@@ -63,16 +63,17 @@ class Entries(Memory):
     ) -> None:
         super().__init__(graph)
         self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
-        # What runs: its kind, its samples, and an operation, or what makes its record once places are known.
-        self.entries: list[tuple[int, Dimension, Any, Node]] = []
+        # What runs: its kind, its samples, and an operation, or what makes its record once places are known; the node, and how
+        # many of the next entries it stands for.
+        self.entries: list[tuple[int, Dimension, Any, Node, int]] = []
         self.losses: dict[int, tuple[int, dict[str, Any]]] = {}
         self.trained = trained
         self.operations: dict[Row, list[Operation]] = {}
         # The parameters whose gradients have been stored, by their ids.
         self.stored: set[int] = set()
-        # The row whose first operations go in blocks, and when these run, forward and backward.
-        self.blocks, self.spans = Blocks(), list[tuple[int, int]]()
-        self.blocked: Row | None = None
+        # The rows whose first operations go in blocks, and of them the one that goes through the loss.
+        self.blocks: dict[Row, Blocks] = {}
+        self.through: Row | None = None
         # Inputs, and nodes' values, that stand where a call says, by their bases; whether that also adds or stores gradients.
         self.input_bases: dict[str, int] = {}
         self.written_to: dict[int, int] = {}
@@ -81,9 +82,11 @@ class Entries(Memory):
         self.work = 0
         self.node: Node = Node("", (), {}, (), graph.dtype, "")
 
-    def enter(self, kind: int, samples: Dimension, record: Operation | Callable[[], Any]) -> None:
-        """Add an entry: an operation, or what makes its record."""
-        self.entries.append((kind, samples, record, self.node))
+    def enter(
+        self, kind: int, samples: Dimension, record: Operation | Blocks | Callable[[], Any], covers: int = 0
+    ) -> None:
+        """Add an entry: an operation, blocks, or what makes its record."""
+        self.entries.append((kind, samples, record, self.node, covers))
         self.time += 1
 
     def dense(self, value: Value) -> Layout:

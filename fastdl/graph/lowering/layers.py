@@ -19,7 +19,7 @@ from fastdl.graph.graph import Node
 from fastdl.graph.layers import LayerRecord, LayerRefusedError, LossRecord
 from fastdl.graph.layout import Layout, dense
 from fastdl.graph.lowering.batch_minor import in_batch_minor
-from fastdl.graph.lowering.blocks import in_blocks
+from fastdl.graph.lowering.blocks import Blocks, cut
 from fastdl.graph.lowering.entries import EACH_SAMPLE, Entries, lowers
 from fastdl.graph.lowering.operation import Operation, joined
 from fastdl.graph.lowering.rows import Row
@@ -34,15 +34,24 @@ def _(low: Entries, number: int, node: Node) -> None:
         _operation(low, nodes[layer], backward) for layer, backward in zip(row.layers, row.backwards, strict=True)
     ]
     samples = _samples(low, node)
-    operations = low.operations[row] = in_batch_minor(joined(of_layers), samples)
-    if low.trained is not None and low.blocked is None and same(node.attributes["record"].samples, EACH_SAMPLE):
-        blocks = in_blocks(operations, low.graph.capacity)
-        differentiated = [each.backward is not None for each in operations[: blocks.operations]]
-        if blocks.operations and (differentiated[-1] or not any(differentiated)):
-            low.blocks, low.blocked = blocks._replace(whole=blocks.whole and low.ends_in_loss(row)), row
-            if low.blocks.whole:  # the loss runs it
-                return
-    _run_forward(low, row)
+    low.operations[row] = in_batch_minor(joined(of_layers), samples)
+    if low.trained is not None and same(node.attributes["record"].samples, EACH_SAMPLE):
+        _cut(low, row)
+    if row is not low.through:  # which the loss runs
+        _run_forward(low, row)
+
+
+def _cut(low: Entries, row: Row) -> None:
+    """Let a row's first operations go in blocks, if they suit."""
+    operations = low.operations[row]
+    found = cut(operations, low.graph.capacity)
+    if found is None:
+        return
+    differentiated = [each.backward is not None for each in operations[: found.operations]]
+    if differentiated[-1] or not any(differentiated):
+        whole = found.lone and found.operations == len(operations) and low.ends_in_loss(row)
+        low.blocks[row] = Blocks(found, whole, low.graph.capacity, low.itemsize)
+        low.through = row if whole else low.through
 
 
 def _operation(low: Entries, node: Node, backward: int | None) -> Operation:
@@ -73,11 +82,11 @@ def _run_forward(low: Entries, row: Row) -> None:
     last = nodes[row.last]
     samples = _samples(low, last)
     x = low.dense(low.value(nodes[row.layers[0]].inputs[0]))
-    in_row = low.blocks.operations if row is low.blocked else 0
-    if in_row:
-        kind = RUN_BLOCKS_THROUGH if low.blocks.whole else RUN_BLOCKS_FORWARD
-        low.enter(kind, EACH_SAMPLE, lambda: in_row + low.blocks.whole)
-        low.spans.append((low.time, low.time + in_row))
+    blocks = low.blocks.get(row)
+    if blocks is not None:
+        kind, count = (RUN_BLOCKS_THROUGH if blocks.whole else RUN_BLOCKS_FORWARD), blocks.cut.operations
+        low.enter(kind, EACH_SAMPLE, blocks, count + blocks.whole)
+        blocks.run(low.time, count, count + blocks.whole)
     for n, operation in enumerate(operations):
         low.node = operation.node
         operation.x = x
@@ -111,16 +120,16 @@ def _(low: Entries, number: int, node: Node) -> None:
     gx_is_read = low.rows.is_read(back)
     if gx_is_read and first > 0:  # what makes x batch-minor has none of its own
         first -= 1
-    in_row = low.blocks.operations if row is low.blocked and operations is low.operations[row] else 0
+    blocks = low.blocks.get(row) if operations is low.operations[row] else None
     gy = low.dense(low.value(node.inputs[1]))
     to_add: list[tuple[Any, int]] = []
     for n in range(len(operations) - 1, first - 1, -1):
         operation = operations[n]
         low.node = nodes[operation.backward] if operation.backward is not None else node
-        if n == in_row - 1:
-            kind = RUN_BLOCK_GRADIENTS if low.blocks.whole else RUN_BLOCKS_BACKWARD
-            low.enter(kind, EACH_SAMPLE, lambda: in_row - first)
-            low.spans.append((low.time, low.time + in_row - first))
+        if blocks is not None and n == blocks.cut.operations - 1:
+            kind = RUN_BLOCK_GRADIENTS if blocks.whole else RUN_BLOCKS_BACKWARD
+            low.enter(kind, EACH_SAMPLE, blocks, n + 1 - first)
+            blocks.run(low.time, n + 1 - first, n + 1 - first)
         operation.gy = gy
         if operation.activation is not None and operation.descriptor.name != "activation":
             operation.before = low.room(operation.y_size, operation.y_length or samples)
@@ -189,12 +198,10 @@ def _(low: Entries, number: int, node: Node) -> None:
 def _(low: Entries, number: int, node: Node) -> None:
     record: LossRecord = node.attributes["record"]
     x, target = (low.value(each) for each in node.inputs)
-    through = number == low.trained and low.blocks.whole and low.blocked is not None
     layouts: list[Layout] = [low.dense(target)]
-    if through:
-        assert low.blocked is not None
-        low.dense(low.value(low.graph.nodes[low.blocked.layers[0]].inputs[0]))
-        _run_forward(low, low.blocked)
+    if number == low.trained and low.through is not None:
+        low.dense(low.value(low.graph.nodes[low.through.layers[0]].inputs[0]))
+        _run_forward(low, low.through)
         low.node = node
     layouts.insert(0, low.dense(x))
     samples = numbers((record.samples,), {"N": low.graph.capacity})[0]
@@ -244,5 +251,5 @@ def _(low: Entries, number: int, node: Node) -> None:
     for each in loss.inputs:
         low.use(low.layouts[each])
     low.layouts[number] = dense(own["gx"], node.shape)
-    if not (of == low.trained and low.blocks.whole):
+    if of != low.trained or low.through is None:
         low.enter(RUN_LOSS_BACKWARD, loss.attributes["record"].samples, lambda: which)

@@ -14,8 +14,6 @@ from fastdl._kernels.program.program import FEWEST_ALONE, Program
 from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import (
     RUN_BACKWARD,
-    RUN_BLOCKS_FORWARD,
-    RUN_BLOCKS_THROUGH,
     RUN_FORWARD,
     RUN_LOSS,
     RUN_NODE,
@@ -51,7 +49,7 @@ class Lowered:
         nbytes: of the arena.
         operations: of the layers.
         differentiating: the numbers of those that write gradients of parameters, and these parameters, in their order.
-        blocks: how a batch in training is cut.
+        blocks: of the rows of which a batch in training is cut.
         alone: the numbers of operations, and their weights, whose backward may take the weight's step.
     """
 
@@ -65,7 +63,7 @@ class Lowered:
         self.nbytes: int = fields["nbytes"]
         self.operations: list[Operation] = fields["operations"]
         self.differentiating: list[tuple[int, tuple[Any, ...]]] = fields["differentiating"]
-        self.blocks: Blocks = fields["blocks"]
+        self.blocks: list[Blocks] = fields["blocks"]
         self.alone: list[tuple[int, Any]] = fields["alone"]
 
 
@@ -162,18 +160,17 @@ class Lowering(Entries):
             if self.repeats and storage.first < self.split <= storage.last:
                 storage.used(len(self.entries))
         self.share()
-        blocks = self.blocks
-        if self.blocked is not None:
-            blocks = live_in_blocks(blocks, self.spans, len(self.entries), self.graph.capacity, self.storages)
-        if blocks.whole and self.trained is not None:
-            blocks = blocks._replace(criterion=self.losses[self.trained][0])
+        blocks = list(self.blocks.values())
+        self.storages += [storage for each in blocks for storage in (each.gradients, each.losses)]
+        live_in_blocks(blocks, self.graph.capacity, self.storages)
         nbytes = placed(storage for storage in self.storages if not storage.own)
-        entries: list[tuple[int, int, tuple[int, int]]] = []
+        entries: list[tuple[int, int, int, tuple[int, int]]] = []
         operations: dict[Operation, int] = {}
         nodes: list[Any] = []
         criteria: list[Any] = []
         calls: list[PythonCall] = []
-        for what, samples, made, _ in self.entries:
+        first: dict[Blocks, int] = {}
+        for what, samples, made, _, covers in self.entries:
             if what in (RUN_FORWARD, RUN_BACKWARD):
                 number = operations.setdefault(made, len(operations))
             elif what == RUN_NODE:
@@ -185,11 +182,12 @@ class Lowering(Entries):
             elif what == RUN_PYTHON:
                 number = len(calls)
                 calls.append(made())
+            elif isinstance(made, Blocks):
+                number = blocks.index(made)
+                first.setdefault(made, len(operations))
             else:
                 number = made()
-            if what in (RUN_BLOCKS_FORWARD, RUN_BLOCKS_THROUGH):
-                blocks = blocks._replace(first=len(operations))
-            entries.append((what, number, pair(samples)))
+            entries.append((what, number, covers, pair(samples)))
         loss = None if self.loss is None else self.place_of(self.loss)
         which = self.losses[criterion][0] if criterion >= 0 else -1
         program = Program(
@@ -201,12 +199,12 @@ class Lowering(Entries):
             self.graph.draws,
             LIGHT // max(1, self.work),
             self.sources,
-            blocks,
             EntryList(
                 entries,
                 nodes,
                 criteria,
                 calls,
+                [self.blocks_record(each, first[each]) for each in blocks],
                 self.split,
                 self.needed,
                 loss,
@@ -219,13 +217,13 @@ class Lowering(Entries):
             inputs={name: given.number for name, given in self.inputs.items()},
             outputs=[self.place_of(layout) for layout in self.outputs],
             results=[self.place_of(layout) for layout in self.results],
-            entries=[node for _, _, _, node in self.entries],
+            entries=[node for _, _, _, node, _ in self.entries],
             split=self.split,
             nbytes=nbytes,
             operations=list(operations),
             differentiating=[
                 (operations[made], tuple(made.parameters.values()))
-                for what, _, made, _ in self.entries
+                for what, _, made, _, _ in self.entries
                 if what == RUN_BACKWARD and made.gradients
             ],
             blocks=blocks,
@@ -236,11 +234,18 @@ class Lowering(Entries):
             ],
         )
 
+    def blocks_record(self, blocks: Blocks, first: int) -> tuple[Any, ...]:
+        """As EntryList takes it."""
+        cut = blocks.cut
+        criterion = self.losses[self.trained][0] if blocks.whole and self.trained is not None else -1
+        places = self.place(blocks.gradients), self.place(blocks.losses)
+        return cut.operations, first, cut.size, cut.lone, criterion, cut.sums, blocks.memory, *places
+
     def stepped_alone(self, operation: Operation) -> Any:
         """A large weight that only an operation reads, outside of blocks, whose backward may take its step; else None."""
         if not operation.descriptor.steps or operation.accumulates or operation.backward is None:
             return None
-        if self.blocked is not None and operation in self.operations[self.blocked][: self.blocks.operations]:
+        if any(operation in self.operations[row][: each.cut.operations] for row, each in self.blocks.items()):
             return None
         nodes = self.graph.nodes
         layer, number = nodes[operation.backward].inputs[0], operation.node.inputs[1]

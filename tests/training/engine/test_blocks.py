@@ -113,14 +113,14 @@ def task(model, dtype, rows=ROWS):
     return make, x, y
 
 
-def count_in_blocks(make, x, y):
-    return NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks.operations
+def in_blocks(make, x, y):
+    return [row.cut.operations for row in NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks]
 
 
 @pytest.mark.parametrize(("model", "shuffle", "dtype"), in_turn(MODELS, (True, False), (np.float32, np.float64)))
 def test_models_train_alike_in_both_engines(model, shuffle, level, dtype):
     make, x, y = task(model, dtype)
-    assert (count_in_blocks(make, x, y) == 1) == (model in (normalized, branching))
+    assert (in_blocks(make, x, y)[0] == 1) == (model in (normalized, branching))
     compare(make, x, y, batch_size=BATCH, shuffle=shuffle)
 
 
@@ -144,7 +144,7 @@ def test_layers_of_images_train_alike_between_convolutions(case, dtype):
         pytest.skip("nothing to learn from")
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((50, *shape)).astype(dtype), rng.integers(0, 2, 50)
-    assert NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks.operations > 0
+    assert NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks
     compare(make, x, y, batch_size=BATCH)
 
 
@@ -171,8 +171,9 @@ def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):
     cut = NativeEngine(Task(*make()), x, y, 640)._lowered
     monkeypatch.setattr(blocks, "BLOCK", 10**9)
     whole = NativeEngine(Task(*make()), x, y, 640)._lowered
-    assert (cut.blocks.operations, whole.blocks.operations) == (4, 0)
-    assert cut.nbytes + cut.blocks.memory < 0.9 * whole.nbytes
+    ((row,), none) = cut.blocks, whole.blocks
+    assert (row.cut.operations, none) == (4, [])
+    assert cut.nbytes + row.memory < 0.9 * whole.nbytes
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
@@ -183,6 +184,6 @@ def test_what_blocks_share_lives_while_any_of_them_may_need_it(model, monkeypatc
 
 def test_large_parameters_and_small_batches_are_not_cut(monkeypatch):
     make, x, y = task(plain, np.float32)
-    assert NativeEngine(Task(*make()), x, y, 31)._lowered.blocks.operations == 0
+    assert NativeEngine(Task(*make()), x, y, 31)._lowered.blocks == []
     monkeypatch.setattr(blocks, "MOST_PARAMETERS", 2 * 6 * 9 + 6)
-    assert count_in_blocks(make, x, y) == 2  # the first convolution, with its activation, and the pooling
+    assert in_blocks(make, x, y) == [2]  # the first convolution, with its activation, and the pooling

@@ -147,20 +147,27 @@ def assert_shared_storages_live_long_enough(monkeypatch: Any, plan: Callable[[],
     """What several blocks share must not stand where another block writes: all of a span, or of the program, is theirs."""
     calls = []
 
-    def watched(blocks: Any, spans: Any, end: int, batch_size: int, storages: Any) -> Any:
-        found = live_in_blocks(blocks, spans, end, batch_size, storages)
-        calls.append((found, spans, end, [each for each in storages if each.place_of is None and each.first >= 0]))
-        return found
+    def watched(rows: Any, batch_size: int, storages: Any) -> None:
+        before = {id(each): (each.first, each.last) for each in storages}
+        live_in_blocks(rows, batch_size, storages)
+        calls.append((rows, before, [each for each in storages if each.place_of is None and each.first >= 0]))
 
     monkeypatch.setattr(program, "live_in_blocks", watched)
     plan()
-    ((blocks, spans, end, storages),) = calls
-    assert any(each.own for each in storages) or blocks.operations == 1
+    ((rows, before, storages),) = calls
+    assert rows
+    assert any(each.own for each in storages) or all(row.cut.operations == 1 for row in rows)
     for each in storages:
+        spans = [span for row in rows for span in row.spans]
         if each.own:
             assert any(begin <= each.first <= each.last < stop for begin, stop in spans)
-        elif blocks.whole:
-            assert (each.first, each.last) == (0, end)
-        else:
-            for begin, stop in spans:
-                assert each.last < begin or each.first >= stop or (each.first <= begin and each.last >= stop - 1)
+            continue
+        for begin, stop in spans:
+            assert each.last < begin or each.first >= stop or (each.first <= begin and each.last >= stop - 1)
+        for row in rows:
+            # The forward of a later block may run behind the backward of an earlier one.
+            (first, loss), (_, last) = (row.spans[0][0], row.spans[0][1]), row.spans[-1]
+            used, until = before[id(each)]
+            if row.whole and any(used < stop and until >= begin for begin, stop in [(first, loss + 1), row.spans[-1]]):
+                assert each.first <= first
+                assert each.last >= last - 1
