@@ -122,6 +122,7 @@ def joined(operations: Sequence[Operation]) -> list[Operation]:
             operation.activation, latest.activation = latest.activation, None
             if _is_activation(latest):
                 found.pop()
+                operation.backward = latest.backward  # the gradient of x is the one that came out of the activation
             found.append(operation)
         else:
             found.append(operation)

@@ -64,6 +64,9 @@ CONTAINERS = {
     "activation before dropout": lambda: nn.Sequential(
         linear(4, 4), nn.Tanh(), nn.Dropout(0.2), nn.ELU(), nn.Dropout(0.2)
     ),
+    "sum before a pooling of maxima": lambda: nn.Sequential(
+        Channel(), nn.Residual(nn.Conv1d(1, 1, 3, padding=1, rng=1, dtype=F)), nn.ReLU(), nn.MaxPool1d(2)
+    ),
     "softmax twice": lambda: nn.Sequential(nn.Softmax(), nn.Softmax(), nn.LogSoftmax()),
 }
 
@@ -80,6 +83,20 @@ class Split(nn.Flatten):
 
     def _plan(self, plan, x):
         return x.reshaped((2, 2))
+
+
+class Channel(Split):
+    """A row as an image of one channel."""
+
+    def forward(self, x):
+        self._kept = True
+        return x.reshape(len(x), 1, -1)
+
+    def backward(self, grad_output):
+        return grad_output.reshape(len(grad_output), -1)
+
+    def _plan(self, plan, x):
+        return x.reshaped((1, x.shape[0]))
 
 
 def wrapped(inner, before, behind):
