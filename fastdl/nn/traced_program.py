@@ -142,7 +142,8 @@ class TracedProgram:
     def copy_of(self, frame: Frame) -> Frame:
         """Another frame that holds what a forward has left in this one."""
         copy = self._frame()
-        copy.arena[...] = frame.arena
+        for first, stop in self.lowered.kept:  # another thread may be pulling in this frame, and write beside
+            copy.arena[first:stop] = frame.arena[first:stop]
         copy.kept.update(frame.kept)
         return copy
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 import fastdl
 from fastdl import Trainer, nn, optim
+from fastdl.nn.forward_only import recorded
 from tests.nn.random_models import CLASSES, STEPS, RandomModel, depending
 
 LISTS = st.lists(
@@ -60,6 +61,25 @@ def test_programs_and_runs_node_by_node_agree(steps):
         wanted = other(*inputs)
     for one, same in zip(model(*inputs), wanted, strict=True):
         close(one, same)
+
+
+@settings(max_examples=15)
+@given(LISTS)
+def test_backward_reads_what_forward_keeps_and_writes_beside_it(steps):
+    """Several threads pull at the same time: the later in copies of what a forward has kept, with anything beside it."""
+    model = RandomModel(steps)
+    outputs, record = recorded(model, rows(5), {}, True)
+    gradients = tuple(np.random.default_rng(1).standard_normal(each.shape) for each in outputs)
+    kept = [record.frame.arena[first:stop] for first, stop in record.program.lowered.kept]
+    before = [each.copy() for each in kept]
+    wanted = record.pull(model, gradients, parameters=False)
+    for array, was in zip(kept, before, strict=True):
+        np.testing.assert_array_equal(array, was)
+    record._free.clear()
+    other = record.program.lowered.program.frame()
+    other.arena.fill(0xFF)
+    record.program._frame = lambda: other
+    np.testing.assert_array_equal(record.pull(model, gradients, parameters=False)[0], wanted[0])
 
 
 @settings(max_examples=15)

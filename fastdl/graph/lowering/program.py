@@ -20,7 +20,7 @@ from fastdl._kernels.program.sequence import (
     RUN_PYTHON,
     EntryList,
 )
-from fastdl.graph.arena import placed
+from fastdl.graph.arena import LINE, placed
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import needed
 from fastdl.graph.layout import Layout, dense
@@ -47,6 +47,7 @@ class Lowered:
         entries: the user's line and the operation of each entry.
         split: the number of the first entry that only gradients need.
         nbytes: of the arena.
+        kept: the bytes of the arena, from one to below another, that forward leaves to backward, which does not write there.
         operations: of the layers.
         differentiating: the numbers of those that write gradients of parameters, and these parameters, in their order.
         blocks: of the rows of which a batch in training is cut.
@@ -61,6 +62,7 @@ class Lowered:
         self.entries: list[Node] = fields["entries"]
         self.split: int = fields["split"]
         self.nbytes: int = fields["nbytes"]
+        self.kept: list[tuple[int, int]] = fields["kept"]
         self.operations: list[Operation] = fields["operations"]
         self.differentiating: list[tuple[int, tuple[Any, ...]]] = fields["differentiating"]
         self.blocks: list[Blocks] = fields["blocks"]
@@ -220,6 +222,7 @@ class Lowering(Entries):
             entries=[node for _, _, _, node, _ in self.entries],
             split=self.split,
             nbytes=nbytes,
+            kept=self.kept() if self.repeats else [],
             operations=list(operations),
             differentiating=[
                 (operations[made], tuple(made.parameters.values()))
@@ -233,6 +236,17 @@ class Lowering(Entries):
                 if (weight := self.stepped_alone(operation)) is not None
             ],
         )
+
+    def kept(self) -> list[tuple[int, int]]:
+        """See Lowered."""
+        kept = list[tuple[int, int]]()
+        alive = {s.offset: s.size for s in self.storages if s.place_of is None and s.first < self.split <= s.last}
+        for first, size in sorted(alive.items()):
+            if kept and first - kept[-1][1] < LINE:
+                kept[-1] = kept[-1][0], first + size
+            else:
+                kept.append((first, first + size))
+        return kept
 
     def blocks_record(self, blocks: Blocks, first: int) -> tuple[Any, ...]:
         """As EntryList takes it."""
