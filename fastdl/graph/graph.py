@@ -72,7 +72,7 @@ class Graph:
         **attributes: Any,
     ) -> Value:
         """Add a node, or find the one that computes the same; returns its value."""
-        numbers = tuple(value.number for value in inputs)
+        numbers = tuple([value.number for value in inputs])
         named = sorted(attributes.items(), key=lambda item: item[0]) if attributes else ()
         key = (operation, numbers, *named, deliberate, self._cuts())
         try:
@@ -97,8 +97,9 @@ class Graph:
             raise InvalidValueError(f"{where()}: traced code", f"at most {MOST_NODES:,} operations", "more", hint)
         if self._cuts():
             self.cut.add(len(self.nodes))
-        self.nodes.append(Node(operation, inputs, attributes, tuple(shape), np.dtype(dtype), self.at or where()))
-        return Value(self, len(self.nodes) - 1, tuple(shape), np.dtype(dtype), deliberate)
+        shape, dtype = tuple(shape), np.dtype(dtype)
+        self.nodes.append(Node(operation, inputs, attributes, shape, dtype, self.at or where()))
+        return Value(self, len(self.nodes) - 1, shape, dtype, deliberate)
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
         """A value that each run is given by this name."""

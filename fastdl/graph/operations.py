@@ -106,7 +106,7 @@ def number_of(value: Value) -> Any:
 def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[Any]) -> Value | None:
     """What a ufunc of numbers is, or one with a number that changes nothing; None where it is what it is."""
     known = [number_of(value) for value in values]
-    if all(number is None for number in known):
+    if not [number for number in known if number is not None]:
         return None
     if all(value.shape == () for value in values) and None not in known:
         with Quiet(all="ignore"):
@@ -134,6 +134,8 @@ def where_of(condition: Any, x: Any, y: Any) -> Value:
 
 def cast(value: Value, dtype: Any) -> Value:
     """The elements in the graph's dtype of this kind."""
+    if value.dtype is dtype:
+        return value
     dtype = value.graph.own(dtype)
     if value.dtype == dtype:
         return value
@@ -186,12 +188,22 @@ def given_slope(
 
 def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]]:
     """The shape that these broadcast to, and its axes of size 1 that are deliberate."""
-    widest = max([value.shape for value in values], key=len)
-    if all(not value.shape or same_shape(value.shape, widest) for value in values):
-        axes = {axis for value in values if value.shape for axis in value.deliberate}
-        return widest, frozenset(
+    widest, axes = values[0].shape, frozenset[int]()
+    for value in values:
+        if len(value.shape) > len(widest):
+            widest = value.shape
+    for value in values:
+        if value.shape and not same_shape(value.shape, widest):
+            break
+        if value.shape and value.deliberate:
+            axes |= value.deliberate
+    else:  # all of one shape, and numbers
+        ones = (
             [axis for axis, size in enumerate(widest) if axis in axes and type(size) is int and size == 1]
+            if axes
+            else ()
         )
+        return widest, frozenset(ones)
     ndim = len(widest)
     shape: list[Dimension] = []
     ones = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +25,8 @@ from fastdl.graph.value import Value
 EACH_SAMPLE: Dimension = Size(1, ("N",))
 
 Lower: TypeAlias = "Callable[[Entries, int, Node], None]"
+# A value of a node: where it is, its dtype, and its strides.
+Operand: TypeAlias = tuple[Layout, np.dtype[Any], Sequence[Dimension]]
 # What makes the entries of an operation's nodes.
 LOWERED: dict[str, Lower] = {}
 
@@ -36,6 +39,13 @@ def lowers(*operations: str) -> Callable[[Lower], Lower]:
         return function
 
     return enter
+
+
+@cache
+def _one_instruction(name: str, inputs: int, registers: str) -> bytes:
+    """The program of one ufunc."""
+    sources = [*range(inputs), -1, -1, -1][:3]
+    return NODES["elementwise"].attributes({"registers": registers, "instructions": [(name, inputs, *sources)]})
 
 
 class Entries(Memory):
@@ -138,14 +148,6 @@ class Entries(Memory):
         node = self.node = self.graph.nodes[number]
         LOWERED[node.operation](self, number, node)
 
-    @staticmethod
-    def one_instruction(name: str, operands: Sequence[tuple[Layout, np.dtype[Any], Any]]) -> dict[str, Any]:
-        """The program of one ufunc; the first operand is its result."""
-        count = len(operands) - 1
-        sources = [*range(count), -1, -1, -1][:3]
-        kind = "float" if any(dtype.kind == "f" for _, dtype, _ in operands) else "whole"
-        return {"registers": kind, "instructions": [(name, count, *sources)]}
-
     def run_elementwise(
         self,
         name: str,
@@ -154,11 +156,19 @@ class Entries(Memory):
         to: Layout,
         inputs: Sequence[tuple[Layout, np.dtype[Any]]],
     ) -> None:
-        """One ufunc of inputs that are broadcast already."""
+        """A ufunc of inputs that are broadcast already."""
         sizes, strides = merged(shape, [to.strides, *(layout.strides for layout, _ in inputs)])
         views = [(to, dtype), *inputs]
         operands = [(layout, kind, own) for (layout, kind), own in zip(views, strides, strict=True)]
-        self.run("elementwise", self.one_instruction(name, operands), sizes, [], operands)
+        self.run_ufunc(name, sizes, operands)
+
+    def run_ufunc(self, name: str, sizes: Sequence[Dimension], operands: Sequence[Operand]) -> None:
+        """Add an entry for a ufunc; the first operand is its result."""
+        kind = "whole"
+        for _, dtype, _ in operands:
+            if dtype.kind == "f":
+                kind = "float"
+        self._run("elementwise", _one_instruction(name, len(operands) - 1, kind), sizes, [], operands)
 
     def run(
         self,
@@ -166,28 +176,34 @@ class Entries(Memory):
         attributes: dict[str, Any],
         sizes: Sequence[Dimension],
         extents: Sequence[Dimension],
-        operands: Sequence[tuple[Layout, np.dtype[Any], Sequence[Dimension]]],
+        operands: Sequence[Operand],
     ) -> None:
         """Add an entry for a node."""
+        self._run(name, NODES[name].attributes(attributes), sizes, extents, operands)
+
+    def _run(
+        self,
+        name: str,
+        attributes: bytes,
+        sizes: Sequence[Dimension],
+        extents: Sequence[Dimension],
+        operands: Sequence[Operand],
+    ) -> None:
         if len(sizes) > 6:
             raise InvalidValueError(self.node.line, "at most 6 axes that cannot be joined", len(sizes))
         descriptor = NODES[name]
-        packed = descriptor.attributes(attributes)
-        pairs = [pair(size) for size in sizes]
+        pairs = [(size, 0) if type(size) is int else pair(size) for size in sizes]
         for layout, _, _ in operands:
             self.use(layout)
         self.work += self.count(tuple(sizes)) // max(1, self.graph.capacity)
 
         def record() -> Any:
-            views = [
-                (
-                    self.place_of(layout, itemsize=self.kind(dtype)[1]),
-                    self.kind(dtype),
-                    pair(layout.offset),
-                    tuple(map(pair, strides)),
-                )
-                for layout, dtype, strides in operands
-            ]
-            return descriptor, packed, tuple(pairs), tuple(map(pair, extents)), views
+            views = []
+            for layout, dtype, strides in operands:
+                kind, offset = self.kinds[dtype.kind], layout.offset
+                place = self.place(layout.home, 0, layout.constant * kind[1])
+                steps = [(step, 0) if type(step) is int else pair(step) for step in strides]
+                views.append((place, kind, (offset, 0) if type(offset) is int else pair(offset), tuple(steps)))
+            return descriptor, attributes, tuple(pairs), tuple(map(pair, extents)), views
 
         self.enter(RUN_NODE, EACH_SAMPLE, record)

@@ -9,7 +9,7 @@ import numpy as np
 from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS, BASE_BLOCK
 from fastdl.graph.arena import Storage
 from fastdl.graph.graph import Graph
-from fastdl.graph.layout import Layout, dense
+from fastdl.graph.layout import Layout, dense_strides
 from fastdl.graph.records import NOWHERE, Place
 from fastdl.graph.size import Dimension, Shape, factors
 from fastdl.graph.value import Value
@@ -36,6 +36,8 @@ class Memory:
         self.graph, self.itemsize = graph, graph.dtype.itemsize
         self.kinds = {"f": (FLOATING, self.itemsize), "i": (WHOLE, 8), "b": (TRUTH, 1)}
         self.layouts: dict[int, Layout] = {}
+        # Elements of the largest batch, and the strides of elements that lie one behind the other, by shape.
+        self.shapes: dict[Shape, tuple[int, tuple[Dimension, ...]]] = {}
         self.sources: list[Any] = []
         self.numbers: dict[Any, int] = {}
         self.inputs: dict[str, Given] = {}
@@ -72,7 +74,10 @@ class Memory:
 
     def fresh(self, shape: Shape, dtype: np.dtype[Any]) -> Layout:
         """Room for a value, its elements one behind the other."""
-        return dense(self.storage(self.count(shape) * self.kind(dtype)[1]), shape)
+        known = self.shapes.get(shape)
+        if known is None:
+            known = self.shapes[shape] = self.count(shape), dense_strides(shape)
+        return Layout(self.storage(known[0] * self.kinds[dtype.kind][1]), 0, 0, known[1], True)
 
     def room(self, size: int, samples: int, base: int | None = None) -> Layout:
         """Room for so many floating elements of each sample, outside of the arena if a base is given."""

@@ -95,13 +95,15 @@ def _elementwise(low: Entries, number: int, node: Node) -> None:
     made = low.result(number, node)
     inputs = [(low.graph.nodes[each], low.layouts[each]) for each in node.inputs]
     low.layouts[number] = made
-    # Mostly, all of an array and numbers.
-    if all(not each.shape or (layout.whole and same_shape(each.shape, node.shape)) for each, layout in inputs):
+    for each, layout in inputs:
+        if each.shape and not (layout.whole and same_shape(each.shape, node.shape)):
+            break
+    else:  # mostly, all of an array and numbers
         size = total(node.shape)
         many = [] if type(size) is int and size == 1 else [size]
         operands: list[Any] = [(made, node.dtype, [1] * len(many))]
         operands += [(layout, each.dtype, [1 if each.shape else 0] * len(many)) for each, layout in inputs]
-        low.run("elementwise", low.one_instruction(node.operation, operands), many, [], operands)
+        low.run_ufunc(node.operation, many, operands)
         return
     views = [(broadcast(layout, each.shape, node.shape), each.dtype) for each, layout in inputs]
     low.run_elementwise(node.operation, node.dtype, node.shape, made, views)
