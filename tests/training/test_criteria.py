@@ -82,3 +82,29 @@ def test_its_parameters_learn_where_the_optimizer_has_them():
     assert_close(fit(native, own=native.parameters()), fit(plain, eager=True, own=plain.parameters()))
     assert np.abs(native.factor.data - 1).min() > 1e-3
     np.testing.assert_allclose(native.factor.data, plain.factor.data, rtol=1e-4)
+
+
+@pytest.mark.parametrize("change", ["of its own", "of the loss in it"])
+def test_what_changes_in_it_counts_in_the_next_fit_and_step(change):
+    class Weighed(nn.Module):
+        def __init__(self):
+            self.loss, self.weight = nn.HuberLoss(delta=0.1), 1.0
+
+        def forward(self, output, target):
+            return self.weight * self.loss(output, target)
+
+    found = []
+    for before in (True, False):
+        model, criterion = nn.Sequential(nn.Linear(8, 3, rng=1)), Weighed()
+        trainer = Trainer(model, criterion, optim.SGD(model.parameters(), lr=0.0))
+        if before:
+            trainer.fit(X, Y, epochs=1, batch_size=25, shuffle=False, progress=False)
+            trainer.step(X, Y)
+        if change == "of its own":
+            criterion.weight = 2.0
+        else:
+            criterion.loss.delta = 0.5
+        found.append(
+            (trainer.fit(X, Y, epochs=1, batch_size=25, shuffle=False, progress=False)["loss"], trainer.step(X, Y))
+        )
+    assert found[0] == found[1]
