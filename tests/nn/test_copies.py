@@ -372,7 +372,7 @@ def in_a_process():
         **numbers,
     )
     found = [Access(), layer._make_turns(), call, model._kept, call.watch, call.program, Updates([]), options]
-    found.append(EntryList([], [], [], [], 0, 0, None, -1, []))
+    found.append(EntryList([], [], [], [], [], 0, 0, None, -1, []))
     frame = call.idle[0] if call.idle else another(model, call)
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
     return [*found, frame, Loan(frame, [], 1), passed, PythonCall("", bool, (), ())]
