@@ -123,17 +123,18 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
     if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
     constexpr bool partial_line = direct_tails && layout != Layout::panels;
     Vec<T> sum[R][NV] = {};
-    const auto add_line = [&](Size p) __attribute__((always_inline)) {
+    const auto add_line = [&]() __attribute__((always_inline)) {
         Vec<T> line[NV];
 #pragma GCC unroll 2
         for (int j = 0; j < NV; ++j)
-            line[j] = partial_line && j == NV - 1 ? load_partial(b + p * b_row + j * lanes<T>, last) : load(b + p * b_row + j * lanes<T>);
+            line[j] = partial_line && j == NV - 1 ? load_partial(b + j * lanes<T>, last) : load(b + j * lanes<T>);
 #pragma GCC unroll 14
         for (int i = 0; i < R; ++i) {
-            const Vec<T> factor = splat<Vec<T>>(a[i * a_row + p * a_column]);
+            const Vec<T> factor = splat<Vec<T>>(a[i * a_row]);
 #pragma GCC unroll 2
             for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
         }
+        a += a_column, b += b_row;
     };
     // C is needed last and asked for on the way, a few rows at a time: all at once they fill the queue that B comes through.
     const Size stretch = k < 128 ? k : (k + 3) / 4;
@@ -149,10 +150,10 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
         Size p = from;
         for (; p + 4 <= end; p += 4) {
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) add_line(p + i);
+            for (int i = 0; i < 4; ++i) add_line();
         }
 #pragma GCC unroll 1
-        for (; p < end; ++p) add_line(p);
+        for (; p < end; ++p) add_line();
     }
     // Each question is asked once for the tile, not for each register.
     if (bias && bias_of_rows) {
