@@ -27,9 +27,7 @@ def folder(package: str) -> Path:
     return Path(spec.origin).resolve().parent
 
 
-PLACE = (
-    "built in place, unstripped and with sources" if (folder("fastdl").parent / "setup.py").exists() else "installed"
-)
+PLACE = "built in place" if (folder("fastdl").parent / "setup.py").exists() else "installed"
 VERSION = f"fastdl {PLACE}; Python {python_version()}"
 
 
@@ -47,7 +45,10 @@ def import_time(package: str, threads: int) -> Reading:
     return Reading(read)
 
 
+LEFT_OUT = {".pyc", ".pyx", ".pxd", ".pxi", ".cpp", ".hpp", ".inc"}
+
+
 def size(package: str, threads: int) -> Reading:
-    """Megabytes in the package's folder, compiled Python left out."""
-    files = [file for file in folder(package).rglob("*") if file.is_file() and file.suffix != ".pyc"]
+    """Megabytes in the package's folder, without compiled Python, and without the kernels' sources, which are not installed."""
+    files = [file for file in folder(package).rglob("*") if file.is_file() and file.suffix not in LEFT_OUT]
     return Reading(lambda: sum(file.stat().st_size for file in files) / 1e6)
