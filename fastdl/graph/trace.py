@@ -90,7 +90,8 @@ def _mean(name: str, found: Any, samples: Any) -> Value:
 def takes_model(criterion: Any, given: int) -> bool:
     """Whether a criterion has an argument for the model behind those of outputs and targets."""
     try:
-        arguments = list(signature(getattr(criterion, "forward", criterion)).parameters.values())
+        of = criterion.forward if getattr(criterion, "_forward_only", False) else criterion
+        arguments = list(signature(of).parameters.values())
     except (TypeError, ValueError):
         return False
     positional = [a for a in arguments if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)]

@@ -108,3 +108,14 @@ def test_what_changes_in_it_counts_in_the_next_fit_and_step(change):
             (trainer.fit(X, Y, epochs=1, batch_size=25, shuffle=False, progress=False)["loss"], trainer.step(X, Y))
         )
     assert found[0] == found[1]
+
+
+def test_an_object_with_a_forward_of_its_own_is_called_as_it_is():
+    class Penalized:
+        def __call__(self, output, target, model):
+            return with_model(output, target, model)
+
+        def forward(self, start):
+            """Nothing to do with a module's."""
+
+    assert_close(fit(Penalized()), fit(with_model))
