@@ -174,6 +174,9 @@ def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):
     ((row,), none) = cut.blocks, whole.blocks
     assert (row.cut.operations, none) == (4, [])
     assert cut.nbytes + row.memory < 0.9 * whole.nbytes
+    monkeypatch.setattr(blocks, "BLOCK", 1)
+    (of_fewer,) = NativeEngine(Task(*make()), x, y, 320)._lowered.blocks
+    assert of_fewer.memory == row.memory
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
