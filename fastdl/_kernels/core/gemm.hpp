@@ -254,33 +254,42 @@ void multiply_small(Size m, Size n, Size k, const T* a, Size a_row, Size a_colum
         }
 }
 
+// The columns of gW and gx, and of x and W, that R registers hold, the last of them `last`: see backward_of_row.
+template <class T, int R>
+void columns_of_row(const T* gy, const T* x, const T* w, Size I, Size O, int last, bool accumulate, T* gW, T* gx) {
+    constexpr int W = lanes<T>, N = R - 1;
+    Vec<T> sum[R] = {}, row[R];
+#pragma GCC unroll 4
+    for (int j = 0; j < R; ++j) row[j] = j < N ? load(x + j * W) : load_partial(x + N * W, last);
+    for (Size o = 0; o < O; ++o, w += I) {
+        const Vec<T> g = splat<Vec<T>>(gy[o]);
+        if (gx) {
+#pragma GCC unroll 4
+            for (int j = 0; j < R; ++j) sum[j] += g * (j < N ? load(w + j * W) : load_partial(w + N * W, last));
+        }
+        if (!gW) continue;
+#pragma GCC unroll 4
+        for (int j = 0; j < N; ++j) store(gW + j * W, accumulate ? g * row[j] + load(gW + j * W) : g * row[j]);
+        store_partial(gW + N * W, accumulate ? g * row[N] + load_partial(gW + N * W, last) : g * row[N], last);
+        gW += I;
+    }
+    if (!gx) return;
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) store(gx + j * W, sum[j]);
+    store_partial(gx + N * W, sum[N], last);
+}
+
 // What one row of gradients comes to, in one pass over the weights: gW (O, I) = gy x [+ gW], gb = gy [+ gb], gx = gy W. Each may be
 // null.
 template <class T>
 void backward_of_row(const T* gy, const T* x, const T* w, Size I, Size O, bool accumulate, T* gW, T* gb, T* gx) {
     constexpr int W = lanes<T>, most = 4;
+    decltype(&columns_of_row<T, 1>) const columns[most] = {
+        columns_of_row<T, 1>, columns_of_row<T, 2>, columns_of_row<T, 3>, columns_of_row<T, 4>};
     for (Size i = 0; i < I; i += most * W) {
-        const Size left = I - i;
-        const int registers = int(left < most * W ? (left + W - 1) / W : most), last = int(left < most * W ? left - (registers - 1) * W : W);
-        Vec<T> sum[most] = {}, row[most] = {};
-#pragma GCC unroll 4
-        for (int j = 0; j < most; ++j)
-            if (j < registers) row[j] = load_partial(x + i + j * W, j == registers - 1 ? last : W);
-        for (Size o = 0; o < O; ++o) {
-            const Vec<T> g = splat<Vec<T>>(gy[o]);
-#pragma GCC unroll 4
-            for (int j = 0; j < most; ++j) {
-                if (j >= registers) continue;
-                const Size at = o * I + i + j * W;
-                const int count = j == registers - 1 ? last : W;
-                if (gx) sum[j] += g * load_partial(w + at, count);
-                if (gW) store_partial(gW + at, accumulate ? g * row[j] + load_partial(gW + at, count) : g * row[j], count);
-            }
-        }
-        if (gx)
-#pragma GCC unroll 4
-            for (int j = 0; j < most; ++j)
-                if (j < registers) store_partial(gx + i + j * W, sum[j], j == registers - 1 ? last : W);
+        const Size left = I - i < most * W ? I - i : most * W, registers = (left + W - 1) / W;
+        columns[registers - 1](
+            gy, x + i, w + i, I, O, int(left - (registers - 1) * W), accumulate, gW ? gW + i : nullptr, gx ? gx + i : nullptr);
     }
     if (gb)
         each_register<T>(O, [&](Size o, auto lanes) { lanes.store(gb + o, accumulate ? lanes.load(gb + o) + lanes.load(gy + o) : lanes.load(gy + o)); });

@@ -89,8 +89,25 @@ inline Vec<float> keep_first(Vec<float> v, int n) { return (Vec<float>)((__m256i
 inline Vec<double> keep_first(Vec<double> v, int n) { return (Vec<double>)((__m256i)v & first((double*)0, n)); }
 inline Vec<float> load_partial(const float* p, int n) { return _mm256_maskload_ps(p, first(p, n)); }
 inline Vec<double> load_partial(const double* p, int n) { return _mm256_maskload_pd(p, first(p, n)); }
-inline void store_partial(float* p, Vec<float> v, int n) { _mm256_maskstore_ps(p, first(p, n), v); }
-inline void store_partial(double* p, Vec<double> v, int n) { _mm256_maskstore_pd(p, first(p, n), v); }
+// The first n words of 32 bits. AMD's processors take a masked store of this level apart into some forty operations.
+inline void store_words(void* to, __m256i v, int n) {
+    if (n == 8) return _mm256_storeu_si256((__m256i*)to, v);
+    __m128i words = _mm256_castsi256_si128(v);
+    char* at = (char*)to;
+    if (n & 4) {
+        _mm_storeu_si128((__m128i*)at, words);
+        words = _mm256_extracti128_si256(v, 1);
+        at += 16;
+    }
+    if (n & 2) {
+        _mm_storel_epi64((__m128i*)at, words);
+        words = _mm_unpackhi_epi64(words, words);
+        at += 8;
+    }
+    if (n & 1) _mm_storeu_si32(at, words);
+}
+inline void store_partial(float* p, Vec<float> v, int n) { store_words(p, (__m256i)v, n); }
+inline void store_partial(double* p, Vec<double> v, int n) { store_words(p, (__m256i)v, 2 * n); }
 #else
 template <class V> inline V first_or(V v, V other, int n) {
     for (int i = n; i < lanes<Element<V>>; ++i) v[i] = other[i];
@@ -133,10 +150,10 @@ template <> inline Mask<float> load_integers<float>(const int32_t* p, int n) {
 template <> inline Mask<double> load_integers<double>(const int32_t* p, int n) {
     return (Mask<double>)_mm256_cvtepi32_epi64(_mm_maskload_epi32(p, narrow_first(n)));
 }
-inline void store_integers(int32_t* p, Mask<float> v, int n) { _mm256_maskstore_epi32(p, first((float*)0, n), (__m256i)v); }
+inline void store_integers(int32_t* p, Mask<float> v, int n) { store_words(p, (__m256i)v, n); }
 inline void store_integers(int32_t* p, Mask<double> v, int n) {
     const __m128i low = _mm256_castsi256_si128((__m256i)v), high = _mm256_extracti128_si256((__m256i)v, 1);
-    _mm_maskstore_epi32(p, narrow_first(n), (__m128i)_mm_shuffle_ps((__m128)low, (__m128)high, 0x88));
+    store_words(p, _mm256_castsi128_si256((__m128i)_mm_shuffle_ps((__m128)low, (__m128)high, 0x88)), n);
 }
 #else
 template <class T> inline Mask<T> load_integers(const int32_t* p, int n) {
