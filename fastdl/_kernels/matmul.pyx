@@ -54,11 +54,11 @@ cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
     if p.k == 1:
         p.a.column, p.b.row = 1, p.n
     if p.m == 1:
-        p.a.row = p.k
+        p.a.row = p.k if p.a.column == 1 else 1
     if p.n == 1:
         p.b.column = 1
-    # What repeats would be taken for packed.
-    p.copies_a, p.copies_b = p.a.row == 0, p.b.row == 0
+    # What repeats would be taken for packed, and A is read where it lies along one axis.
+    p.copies_a, p.copies_b = p.a.row == 0 or p.a.row != 1 and p.a.column != 1, p.b.row == 0
     p.copies_c = not p.turned and p.m > 1 and arrays.operands[0].strides[axis] != p.n
 
 

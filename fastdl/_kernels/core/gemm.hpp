@@ -119,23 +119,11 @@ enum class Layout { panels, contiguous_columns, contiguous_rows };
 template <class T, int R, int NV, Layout layout>
 void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Size b_row, int last, bool accumulate,
                    const T* bias, bool bias_of_rows, T* c, Size c_row) {
-    if constexpr (layout != Layout::contiguous_rows) a_row = 1;
+    if constexpr (layout == Layout::contiguous_rows) a_column = 1;
+    else a_row = 1;
     if constexpr (layout == Layout::panels) a_column = tile_rows, b_row = NV * lanes<T>;
     constexpr bool partial_line = direct_tails && layout != Layout::panels;
     Vec<T> sum[R][NV] = {};
-    const auto add_line = [&]() __attribute__((always_inline)) {
-        Vec<T> line[NV];
-#pragma GCC unroll 2
-        for (int j = 0; j < NV; ++j)
-            line[j] = partial_line && j == NV - 1 ? load_partial(b + j * lanes<T>, last) : load(b + j * lanes<T>);
-#pragma GCC unroll 14
-        for (int i = 0; i < R; ++i) {
-            const Vec<T> factor = splat<Vec<T>>(a[i * a_row]);
-#pragma GCC unroll 2
-            for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
-        }
-        a += a_column, b += b_row;
-    };
     // C is needed last and asked for on the way, a few rows at a time: all at once they fill the queue that B comes through.
     const Size stretch = k < 128 ? k : (k + 3) / 4;
     int row = 0;
@@ -146,14 +134,20 @@ void multiply_tile(Size k, const T* a, Size a_row, Size a_column, const T* b, Si
             __builtin_prefetch(c + row * c_row + (NV - 1) * lanes<T>, 1, 2);
         }
         const Size end = from + stretch < k ? from + stretch : k;
-        // Four at a time, so that counting takes few of the ports that multiply.
-        Size p = from;
-        for (; p + 4 <= end; p += 4) {
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; ++i) add_line();
+        // Two at a time, so that counting takes few of the ports that multiply. Unrolled by hand, sums change registers.
+#pragma GCC unroll 2
+        for (Size p = from; p < end; ++p, a += a_column, b += b_row) {
+            Vec<T> line[NV];
+#pragma GCC unroll 2
+            for (int j = 0; j < NV; ++j)
+                line[j] = partial_line && j == NV - 1 ? load_partial(b + j * lanes<T>, last) : load(b + j * lanes<T>);
+#pragma GCC unroll 14
+            for (int i = 0; i < R; ++i) {
+                const Vec<T> factor = splat<Vec<T>>(a[i * a_row]);
+#pragma GCC unroll 2
+                for (int j = 0; j < NV; ++j) sum[i][j] += factor * line[j];
+            }
         }
-#pragma GCC unroll 1
-        for (; p < end; ++p) add_line();
     }
     // Each question is asked once for the tile, not for each register.
     if (bias && bias_of_rows) {
@@ -200,7 +194,7 @@ template <class T, int NV> Tile<T> tile(Layout layout, Size rows) {
 }
 
 // One block of C, with one bias for each column or for each row. A: panels (from pack_rows) where a_packed, else strides.
-// B: b_row == 0 for panels (from pack_columns), else its rows as they are. Panels of A go with panels of B.
+// B: b_row == 0 for panels (from pack_columns), else its rows as they are. Panels of A go with panels of B. One of A's strides is 1.
 template <class T>
 void multiply(Size m, Size n, Size k, const T* a, Size a_row, Size a_column, bool a_packed, const T* b, Size b_row,
               bool accumulate, const T* bias, bool bias_of_rows, T* c, Size c_row) {
