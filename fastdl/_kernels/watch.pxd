@@ -1,13 +1,22 @@
 # Notices changes of a model; see watch.pyx.
 from cpython.object cimport PyObject
 
+# An entry of a dictionary.
+cdef struct LookedAt:
+    PyObject* name
+    PyObject* value
+
+# A dictionary: how many entries it has, how many of them may not come and go, and the version at the last look (0 before it).
+cdef struct Watched:
+    Py_ssize_t size, entries
+    unsigned long long version
+
 cdef class Watch:
     cdef list entries, dictionaries, parameters
     cdef frozenset passing
-    # Of each dictionary, how many entries there are, and how many that may not come and go.
-    cdef Py_ssize_t* sizes
-    # Dictionary, name and value of each entry, one behind the other; the list above holds them.
-    cdef PyObject** looked_at
+    # The entries of all dictionaries, one behind the other; the lists above hold what they name.
+    cdef LookedAt* looked_at
+    cdef Watched* watched
     cdef bint in_place
     cdef object kind
     # How often parameters had moved when they were last looked at.

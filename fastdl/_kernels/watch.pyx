@@ -3,10 +3,26 @@
 cimport numpy as cnp
 from cpython.dict cimport PyDict_GetItem, PyDict_Items, PyDict_Next, PyDict_Size
 from cpython.list cimport PyList_GET_ITEM, PyList_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.set cimport PySet_Contains
 
 cnp.import_array()
+
+cdef extern from *:
+    """
+    // What changes with each change of a dictionary (PEP 509), up to Python 3.12; 0 where there is no such number.
+    #if PY_VERSION_HEX < 0x030D0000
+    static inline unsigned long long dictionary_version(PyObject* dictionary) {
+    #pragma GCC diagnostic push
+    #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+        return ((PyDictObject*)dictionary)->ma_version_tag;
+    #pragma GCC diagnostic pop
+    }
+    #else
+    #define dictionary_version(dictionary) 0
+    #endif
+    """
+    unsigned long long dictionary_version(object dictionary)
 
 
 cdef class Watch:
@@ -33,41 +49,49 @@ cdef class Watch:
             for name, value in pairs
             if name not in self.passing
         ]
-        self.looked_at = <PyObject**>PyMem_Malloc(3 * max(1, len(self.entries)) * sizeof(PyObject*))
-        self.sizes = <Py_ssize_t*>PyMem_Malloc(2 * max(1, len(items)) * sizeof(Py_ssize_t))
-        if self.looked_at == NULL or self.sizes == NULL:
+        self.looked_at = <LookedAt*>PyMem_Calloc(max(1, len(self.entries)), sizeof(LookedAt))
+        self.watched = <Watched*>PyMem_Calloc(max(1, len(items)), sizeof(Watched))
+        if self.looked_at == NULL or self.watched == NULL:
             raise MemoryError("fastdl: no memory to watch a model with")
         for number, pairs in enumerate(items):
-            self.sizes[2 * number] = len(pairs)
-            self.sizes[2 * number + 1] = sum([name not in self.passing for name, _ in pairs])
-        for number, (each, name, value) in enumerate(self.entries):
-            self.looked_at[3 * number] = <PyObject*>each
-            self.looked_at[3 * number + 1] = <PyObject*>name
-            self.looked_at[3 * number + 2] = <PyObject*>value
+            self.watched[number].size = len(pairs)
+            self.watched[number].entries = sum([name not in self.passing for name, _ in pairs])
+        for number, (_, name, value) in enumerate(self.entries):
+            self.looked_at[number].name, self.looked_at[number].value = <PyObject*>name, <PyObject*>value
         self.parameters = [(each, each._data, each._grad, each._requires_grad) for each in parameters]
 
     def __dealloc__(self):
         PyMem_Free(self.looked_at)
-        PyMem_Free(self.sizes)
+        PyMem_Free(self.watched)
 
     def __reduce__(self):
         raise TypeError("Watch: expected to stay in its process, for it holds addresses; make it again")
 
     cdef bint unchanged(self) except -1:
         """Whether everything is as it was."""
-        cdef PyObject** place = self.looked_at
-        cdef PyObject** end = place + 3 * len(self.entries)
+        cdef LookedAt* entry = self.looked_at
+        cdef LookedAt* end
+        cdef Watched* watched = self.watched
         cdef Py_ssize_t number, size
+        cdef unsigned long long version
+        cdef object dictionary
         for number in range(PyList_GET_SIZE(self.dictionaries)):
-            size = PyDict_Size(<object>PyList_GET_ITEM(self.dictionaries, number))
-            if size != self.sizes[2 * number]:
-                if self.counted(<object>PyList_GET_ITEM(self.dictionaries, number)) != self.sizes[2 * number + 1]:
-                    return False
-                self.sizes[2 * number] = size
-        while place < end:
-            if PyDict_GetItem(<object>place[0], <object>place[1]) != place[2]:
-                return False
-            place += 3
+            dictionary = <object>PyList_GET_ITEM(self.dictionaries, number)
+            end = entry + watched.entries
+            version = dictionary_version(dictionary)
+            if version == 0 or version != watched.version:
+                size = PyDict_Size(dictionary)
+                if size != watched.size:
+                    if self.counted(dictionary) != watched.entries:
+                        return False
+                    watched.size = size
+                while entry < end:
+                    if PyDict_GetItem(dictionary, <object>entry.name) != entry.value:
+                        return False
+                    entry += 1
+                watched.version = version
+            entry = end
+            watched += 1
         return self.parameters_fit()
 
     cdef Py_ssize_t counted(self, dictionary) except -1:

@@ -122,8 +122,9 @@ cdef class Kept:
     cdef readonly cnp.ndarray y
     cdef uint64_t seed, call
 
-    def __del__(self):
-        if self.frame is not None and len(self.of.idle) < MOST_IDLE:
+    def __dealloc__(self):
+        # In a cycle of garbage, these may be None already.
+        if self.frame is not None and self.of is not None and len(self.of.idle) < MOST_IDLE:
             self.of.idle.append(self.frame)
 
     def __reduce__(self):
