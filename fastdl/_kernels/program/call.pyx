@@ -96,7 +96,7 @@ cdef class Call:
         kept = Kept.__new__(Kept)
         kept.seed = kept.call = 0
         kept.frame = self.idle.pop() if self.idle else self.program.frame()
-        kept.of, kept.x = self, x
+        kept.of, kept.idle, kept.x = self, self.idle, x
         if self.program.draws:
             kept.seed, kept.call = self.stream().take(self.program.draws)
         dims[0] = cnp.PyArray_DIM(x, 0)
@@ -118,14 +118,15 @@ cdef class Kept:
 
     cdef Call of
     cdef Frame frame
+    cdef list idle
     cdef cnp.ndarray x
     cdef readonly cnp.ndarray y
     cdef uint64_t seed, call
 
     def __dealloc__(self):
         # In a cycle of garbage, these may be None already.
-        if self.frame is not None and self.of is not None and len(self.of.idle) < MOST_IDLE:
-            self.of.idle.append(self.frame)
+        if self.frame is not None and self.idle is not None and len(self.idle) < MOST_IDLE:
+            self.idle.append(self.frame)
 
     def __reduce__(self):
         raise TypeError("Kept: expected to stay in its process, for its frame holds addresses; call the model again")

@@ -159,7 +159,8 @@ cdef class Frame:
 cdef class Loan:
     """Keeps a frame from the idle ones while it lives.
 
-    Its finalizer runs no Python code, in which CPython would call signal handlers amid a collection of garbage.
+    It gives it back while being deallocated: Python code in a finalizer would let CPython call signal handlers amid a collection of
+    garbage.
 
     Args:
         frame: the frame.
@@ -173,8 +174,9 @@ cdef class Loan:
     def __init__(self, Frame frame not None, list idle not None, Py_ssize_t most):
         self.frame, self.idle, self.most = frame, idle, most
 
-    def __del__(self):
-        if self.frame is not None and len(self.idle) < self.most:
+    def __dealloc__(self):
+        # In a cycle of garbage, these may be None already.
+        if self.frame is not None and self.idle is not None and len(self.idle) < self.most:
             self.idle.append(self.frame)
 
     def __reduce__(self):
