@@ -5,3 +5,6 @@ cdef bint keeps() noexcept nogil
 
 # Whether the thread is in traced code.
 cdef bint traces() noexcept nogil
+
+# Whether what is traced otherwise is computed at once, as Python comes to it.
+cdef bint runs_eagerly() noexcept nogil

@@ -5,10 +5,12 @@ cdef extern from *:
     static thread_local bool fastdl_keeps = true;
     static thread_local bool fastdl_repeats = false;
     static thread_local bool fastdl_traces = false;
+    static thread_local bool fastdl_eager = false;
     """
     bint fastdl_keeps
     bint fastdl_repeats
     bint fastdl_traces
+    bint fastdl_eager
 
 
 cdef bint keeps() noexcept nogil:
@@ -17,6 +19,10 @@ cdef bint keeps() noexcept nogil:
 
 cdef bint traces() noexcept nogil:
     return fastdl_traces
+
+
+cdef bint runs_eagerly() noexcept nogil:
+    return fastdl_eager
 
 
 cdef class Mode:
@@ -41,6 +47,16 @@ cdef class Mode:
     def traces(self, bint value):
         global fastdl_traces
         fastdl_traces = value
+
+    @property
+    def eager(self):
+        """Whether what is traced otherwise is computed at once, as Python comes to it."""
+        return fastdl_eager
+
+    @eager.setter
+    def eager(self, bint value):
+        global fastdl_eager
+        fastdl_eager = value
 
     @property
     def repeats(self):

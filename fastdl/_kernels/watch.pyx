@@ -24,6 +24,21 @@ cdef extern from *:
     """
     unsigned long long dictionary_version(object dictionary)
 
+cdef extern from "Python.h":
+    PyObject* PyCell_GET(object cell)
+
+
+def as_read(list entries not None, list cells not None) -> bool:
+    """Tell whether (dictionary, name, value) and (cell, value) still hold the same objects."""
+    cdef tuple entry
+    for entry in entries:
+        if PyDict_GetItem(entry[0], entry[1]) != <PyObject*>entry[2]:
+            return False
+    for entry in cells:
+        if PyCell_GET(entry[0]) != <PyObject*>entry[1]:
+            return False
+    return True
+
 
 cdef class Watch:
     """Holds what was read of some dictionaries and parameters.

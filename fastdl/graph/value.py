@@ -46,10 +46,9 @@ METHODS = (*OF_FUNCTIONS, "astype", "reshape", "transpose", "flatten", "clip")
 
 
 class _Current(local):
-    """What this thread traces: the graph, for what has no value to tell it; whether all of it is computed at once (eager)."""
+    """What this thread traces: the graph, for what has no value to tell it."""
 
     graph: Any = None
-    eager: bool = False
 
 
 current = _Current()

@@ -16,7 +16,7 @@ from fastdl.graph import operations as op
 from fastdl.graph.eager import EagerGraph
 from fastdl.graph.gradient import gradient
 from fastdl.graph.python import python_calls
-from fastdl.graph.value import Value, current
+from fastdl.graph.value import Value, mode
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
 
@@ -53,11 +53,11 @@ def eager() -> Iterator[None]:
 
     Source: torch.compiler.disable, jax.disable_jit.
     """
-    before, current.eager = current.eager, True
+    before, mode.eager = mode.eager, True
     try:
         yield
     finally:
-        current.eager = before
+        mode.eager = before
 
 
 def run(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], dtype: np.dtype[Any]) -> EagerRecord:

@@ -24,7 +24,7 @@ from fastdl.nn.walk import TRANSIENT, dictionaries, traced_modules
 from fastdl.random import stream
 
 if TYPE_CHECKING:
-    from fastdl._kernels.program.call import Call, Kept
+    from fastdl._kernels.program.call import ContainerCall, Kept
     from fastdl.nn.module import Module
 
 # The call at which a container is planned: a plan costs as much as some dozens of calls.
@@ -51,7 +51,7 @@ class Flat:
         import fastdl.graph.trace  # noqa: F401
 
         # Without and with backward, in training and then in evaluation.
-        self.calls: list[Call | None] = [None] * 4
+        self.calls: list[ContainerCall | None] = [None] * 4
         self._waited, self._patience = 0, PATIENCE
         self._turns: tuple[Watch, Turn, Turn] | None = None
 
@@ -128,9 +128,9 @@ def watch(
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)
 
 
-def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
+def call_of(module: Module, x: NDArray[Any], keeps: bool) -> ContainerCall:
     """A module's program for calls with batches like x; an error, of whatever kind, where that cannot be."""
-    from fastdl._kernels.program.call import Call
+    from fastdl._kernels.program.call import ContainerCall
     from fastdl.graph.gradient import gradient
     from fastdl.graph.lowering import Lowering
     from fastdl.graph.trace import SAMPLES, is_pure, trace
@@ -158,14 +158,16 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> Call:
     if lowered.nbytes > LARGEST:
         raise ValueError("batches are large")
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
-    return Call(
+    return ContainerCall(
         lowered.program,
         unchanged,
         x,
-        tuple(map(int, output.shape[1:])),
         graph.least_samples,
-        lowered.differentiating,
+        len(x),
         stream,
         Access(reads=[*parameters, *modules], writes=moved),
-        Access(reads=parameters, writes_gradients=parameters),
+        [lowered.program.frame()],
+        output_shape=tuple(map(int, output.shape[1:])),
+        gradients=lowered.differentiating,
+        backward=Access(reads=parameters, writes_gradients=parameters),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError
 from fastdl.graph.operations import as_value
-from fastdl.graph.value import NotTraceableError, Value, apart, current, traced_into, warn_of_constant
+from fastdl.graph.value import NotTraceableError, Value, apart, traced_into, warn_of_constant
 from fastdl.messages import shown
 from fastdl.nn import eager
 from fastdl.nn.grad_mode import mode
@@ -29,8 +29,7 @@ def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
     alone = type(inputs[0]) if len(inputs) == 1 and not named else None
     if alone is Value:
         return _apply(module, inputs, named, inputs)
-    one_array = alone is np.ndarray
-    if not one_array:
+    if alone is not np.ndarray:
         inputs, named = mapped((inputs, named), traced)
         if values := [each for _, each in leaves((*inputs, named)) if type(each) is Value]:
             return _apply(module, inputs, named, values)
@@ -42,26 +41,22 @@ def called(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
     if mode.traces:
         warn_of_constant(module)
     keeps = mode.enabled
-    output, record = recorded(module, inputs, named, keeps, one_array)
+    output, record = recorded(module, inputs, named, keeps)
     if keeps:
         vars(module)["_kept"] = record
     return output
 
 
-def recorded(
-    module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool, one_array: bool = False
-) -> tuple[Any, Any]:
+def recorded(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> tuple[Any, Any]:
     """The output, and the record whose `pull` gives gradients if `keeps`.
 
     It is the output of the module's program, or, where it is not to be traced or cannot be, of a run node by node. Where that
     cannot follow either, forward runs as it is written, and the record is the error of whoever asks for a gradient.
     """
-    programs = Programs.of(module) if module.traced and not current.eager else None
+    programs = Programs.of(module) if module.traced and not mode.eager else None
     if programs is not None and not programs.refused:
         try:
-            record = programs.like_the_latest(module, inputs[0], keeps) if one_array else None
-            if record is None:
-                record = programs.forward(module, inputs, named, keeps)
+            record = programs.forward(module, inputs, named, keeps)
             return record.output, record if keeps else None
         except NotTracedError:
             programs.refused = True

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fastdl._kernels import layer_call
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
@@ -116,7 +117,10 @@ class Module(Copying):
 
             import_module("fastdl.nn.functional")  # which is above this file
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    __call__ = layer_call.module_call
+
+    def _call_any(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """A call that is not like one of the latest."""
         if len(inputs) == 1 and type(inputs[0]) is not Value and not named and not self._forward_only:
             if mode.traces and (y := self._of_constant(inputs[0])) is not None:
                 return y

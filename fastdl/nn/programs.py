@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
-from fastdl._kernels.watch import Watch
+from fastdl._kernels.layer_call import LatestCalls
 from fastdl.casting import cast
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidTypeError
@@ -31,7 +31,7 @@ MOST_LATEST = 4
 MOST_ATTEMPTS = 3
 
 
-class Programs:
+class Programs(LatestCalls):
     """A module's programs by the shapes and dtypes of its inputs.
 
     Nothing is locked, since a process may be forked and a signal handler may come at any time: threads that need a program at the
@@ -39,11 +39,11 @@ class Programs:
     """
 
     def __init__(self, module: Module) -> None:
+        super().__init__()
         self._programs: dict[Any, TracedProgram] = {}
         self._unchanged = watch(module, passing={"training"}, traced=True)
         self._modules, self._parameters, _ = module._contents()
         self._surroundings = surroundings(self._modules)
-        self._latest: tuple[_Latest, ...] = ()
         # Whether a module in it cannot be traced.
         self.refused = False
 
@@ -55,23 +55,6 @@ class Programs:
             found = vars(module)["_flat"] = Programs(module)
         return found
 
-    def like_the_latest(self, module: Module, x: Array, keeps: bool) -> Record | None:
-        """The record of a forward of one array, where one of the latest was of another such one; else None."""
-        x = x.view()  # whose shape nobody else sets
-        if not (x.flags.c_contiguous and x.flags.aligned):
-            return None
-        for latest in self._latest:
-            if (
-                latest.keeps is keeps
-                and latest.changes is Parameter.changes
-                and x.dtype == latest.dtype
-                and x.shape[1:] == latest.shape
-                and len(x) <= latest.program.capacity
-                and latest.modes.stands()
-            ):
-                return latest.program.forward(module, [x], len(x))
-        return None
-
     def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
         """The record of a forward, with its output."""
         program, arrays = self._program(module, inputs, named, keeps)
@@ -81,7 +64,7 @@ class Programs:
         self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
     ) -> tuple[TracedProgram, list[Array]]:
         """The program for these inputs, made where there is none, and their arrays as it reads them."""
-        changes, modes = Parameter.changes, watch(module, traced=True)
+        moves, unchanged = Parameter.changes, watch(module, traced=True)
         dtype = dtype_of(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]
@@ -92,8 +75,8 @@ class Programs:
         program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
         lasts = program.open and program in list(self._programs.values())
         if len(arrays) == 1 and not named and lasts and arrays[0].dtype == getattr(inputs[0], "dtype", None):
-            latest = _Latest(program, keeps, changes, arrays[0].dtype, arrays[0].shape[1:], modes)
-            self._latest = (latest, *self._latest[: MOST_LATEST - 1])
+            call = program.call(arrays[0], unchanged, moves, self._surroundings)
+            self.latest = (call, *self.latest[: MOST_LATEST - 1])
         return program, arrays
 
     def _state(self) -> Any:
@@ -127,17 +110,6 @@ class Programs:
                     self._programs.pop(key, None)
             if stayed or attempts == MOST_ATTEMPTS:
                 return program
-
-
-class _Latest(NamedTuple):
-    """What one of the latest calls of one array was like, and what of the module it depends on."""
-
-    program: TracedProgram
-    keeps: bool
-    changes: int
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    modes: Watch
 
 
 def dtype_of(module: Module, given: Any) -> np.dtype[Any]:

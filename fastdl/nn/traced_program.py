@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
+from fastdl._kernels.program.call import TracedCall
 from fastdl._kernels.program.frame import Frame, Loan
+from fastdl._kernels.watch import Watch
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError, InvalidValueError
 from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
 from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.purity import Surroundings
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
 from fastdl.graph.trace import SAMPLES, trace
@@ -75,6 +78,7 @@ class TracedProgram:
         self.input_gradients = found[count : count + len(self.floating)]
         # Modules in Python keep what their backward reads in attributes.
         self.held = ThreadLock().held if calls else nullcontext
+        self.in_python = bool(calls)
         lowering = Lowering(
             graph,
             self.outputs,
@@ -103,6 +107,30 @@ class TracedProgram:
     def suits(self, samples: int) -> bool:
         """Whether it is for such a batch."""
         return samples <= self.capacity or not self.open
+
+    def call(self, x: Array, unchanged: Watch, moves: int, surroundings: Surroundings) -> TracedCall:
+        """The native call of one array like x, while nothing changes."""
+        names = [base for base, _ in self.read_inputs]
+        return TracedCall(
+            self.lowered.program,
+            unchanged,
+            x,
+            self.graph.least_samples,
+            self.capacity,
+            stream,
+            self.forward_access,
+            self.idle,
+            traced=self,
+            keeps=self.keeps,
+            moves=moves,
+            surroundings=surroundings,
+            bases=names,
+            outputs=self.stored_outputs,
+            alone=type(self.structure) is Value,
+            in_tuple=self.is_tuple,
+            in_python=self.in_python,
+            record=Record,
+        )
 
     def bind(self, module: Module, frame: Frame, changes: int | None, aside: dict[int, Array]) -> None:
         """Let a frame name the arrays that parameters live in now, within a turn; an error where they are of another kind."""
@@ -159,12 +187,20 @@ class TracedProgram:
         with self.forward_access:
             self.bind(module, frame, Parameter.changes, {})
             stopped = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
-            versions = [leaf.version for leaf in self.unchanged] if self.keeps else []
+            versions = self.versions() if self.keeps else []
         if program.calls(stopped):
             stopped = self.go_on(module, frame, stopped, False, samples, bases, (seed, draw), {})
-        refuse_failed(stopped, self.lowered.entries)
+        self.refuse(stopped)
         output = self.structured(frame.read(self.stored_outputs, samples))
         return Record(self, frame, bases, samples, output, (seed, draw), versions)
+
+    def versions(self) -> list[int]:
+        """Those of what a backward must find as its forward has."""
+        return [leaf.version for leaf in self.unchanged]
+
+    def refuse(self, failed: int) -> None:
+        """An error where an entry failed."""
+        refuse_failed(failed, self.lowered.entries)
 
     def structured(self, values: list[Array]) -> Any:
         """Outputs as forward returns them."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastdl.data.nested import Nested
 from fastdl.graph.layers import LayerRefusedError
-from fastdl.graph.value import NotTraceableError, current
+from fastdl.graph.value import NotTraceableError, mode
 from fastdl.instance import as_defined
 from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.walk import first_parameter, in_python
@@ -22,7 +22,7 @@ def engine_for(task: Task, x: Any, y: Any, batch_size: int) -> Engine:
 
     A model that needs no trace, with modules in Python that have a backward of their own, is run as it is written.
     """
-    if current.eager:
+    if mode.eager:
         return PlainEngine(task, "of fastdl.eager()")
     why = "" if _needs_a_trace(task, x, y) else _reason_against(task, x)
     if why:

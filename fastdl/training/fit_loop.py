@@ -16,7 +16,7 @@ from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
 from fastdl.data.nested import Nested, bare, joined
 from fastdl.errors import DivergenceError, InvalidValueError
-from fastdl.graph.value import current
+from fastdl.graph.value import mode
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
 from fastdl.training.engine import IN_VAIN, Engine, Losses, NotFiniteError, PlainEngine, Task
@@ -250,7 +250,7 @@ class Fitting:
         """The engine of this fit, where it is made and the model still what it was made for."""
         self._task: Task = self.trainer.task()
         engine = self._latest_engine
-        stands = engine is not None and engine.task == self._task and not (engine.native and current.eager)
+        stands = engine is not None and engine.task == self._task and not (engine.native and mode.eager)
         return engine if engine is not None and stands and engine.current() else None
 
     def _engine(self, x: Array, y: Array, rows: int) -> Engine:

@@ -11,7 +11,7 @@ from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
 from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves, mapped
 from fastdl.errors import DivergenceError, InvalidTypeError
-from fastdl.graph.value import current
+from fastdl.graph.value import mode
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
 from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine
@@ -74,10 +74,10 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
         # Where another thread or a signal handler changes the model before the step, an engine for what that is then takes it.
         losses = Losses()
         for attempt in range(IN_VAIN + 1):
-            engine = None if current.eager else engines.get(id(criterion))
+            engine = None if mode.eager else engines.get(id(criterion))
             if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
                 engine = engine_for(task, x, y, len(x))
-                if not current.eager:
+                if not mode.eager:
                     engines.pop(id(criterion), None)
                     for each in list(engines)[: 1 - MOST_ENGINES]:
                         engines.pop(each, None)

@@ -16,6 +16,8 @@ import fastdl
 from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
+from fastdl._kernels.layer_call import LatestCalls
+from fastdl._kernels.program.call import Call
 from fastdl._kernels.program.frame import Loan
 from fastdl._kernels.program.program import TrainOptions
 from fastdl._kernels.program.python_call import Passed, PythonCall
@@ -351,6 +353,14 @@ def extension_types():
                     yield each
 
 
+class Forward(nn.Module):
+    def __init__(self):
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return np.tanh(self.layer(x))
+
+
 def in_a_process():
     """One of each class that holds addresses."""
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
@@ -375,6 +385,9 @@ def in_a_process():
     found.append(EntryList([], [], [], [], [], 0, 0, None, -1, []))
     frame = call.idle[0] if call.idle else another(model, call)
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
+    traced = called(Forward())
+    found += [traced._flat, *traced._flat.latest, LatestCalls()]
+    found.append(Call(call.program, call.watch, np.ones((1, 6), np.float32), 1, 1, list, Access(), []))
     return [*found, frame, Loan(frame, [], 1), passed, PythonCall("", bool, (), ())]
 
 

@@ -21,39 +21,39 @@ cdef enum:
 
 
 cdef class Call:
-    """A program for batches of samples like those of x, of `least` up to as many.
+    """A program for batches of samples like those of x, of `least` up to `most`.
 
     Args:
         program: the model's.
         watch: tells whether it still stands for the model.
         x: a batch.
-        output_shape: of one sample.
-        gradients: see Program.
+        least, most: the samples of a batch.
         stream: gives the stream that dropout draws from.
-        forward, backward: what either of them reads and writes.
+        forward: what it reads and writes.
+        idle: frames that nobody uses.
     """
 
     cdef readonly Program program
     cdef object stream
     cdef readonly list idle
     cdef readonly Watch watch
-    cdef list gradients
-    cdef tuple shape, output_shape
-    cdef Py_ssize_t least, capacity
+    cdef tuple shape
+    cdef Py_ssize_t least, most
     cdef int kind
-    cdef Access forward_access, backward_access
+    cdef Access forward_access
 
     def __init__(
-        self, Program program not None, Watch watch not None, cnp.ndarray x not None, tuple output_shape not None,
-        Py_ssize_t least, list gradients not None, stream: Callable[[], Any], Access forward not None,
-        Access backward not None,
+        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
+        stream: Callable[[], Any], Access forward not None, list idle not None,
     ):
-        self.program, self.watch, self.output_shape, self.least, self.gradients = program, watch, output_shape, least, gradients
-        self.shape, self.capacity, self.kind, self.stream = (<object>x).shape[1:], len(x), cnp.PyArray_TYPE(x), stream
-        self.forward_access, self.backward_access, self.idle = forward, backward, [program.frame()]
+        self.program, self.watch, self.least, self.most, self.stream = program, watch, least, most, stream
+        self.shape, self.kind = (<object>x).shape[1:], cnp.PyArray_TYPE(x)
+        self.forward_access, self.idle = forward, idle
 
     def __reduce__(self):
-        raise TypeError("Call: expected to stay in its process, for its frames hold addresses; plan the model again")
+        raise TypeError(
+            f"{type(self).__name__}: expected to stay in its process, for its frames hold addresses; plan the model again"
+        )
 
     cdef cnp.ndarray suiting(self, x):
         """x as the program reads it, in whatever layout it is; None where the program does not suit."""
@@ -62,12 +62,39 @@ cdef class Call:
         if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
             return None
         read = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
-        if cnp.PyArray_NDIM(read) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(read, 0) <= self.capacity:
+        if cnp.PyArray_NDIM(read) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(read, 0) <= self.most:
             return None
         for axis in range(len(self.shape)):
             if cnp.PyArray_DIM(read, axis + 1) != <Py_ssize_t>self.shape[axis]:
                 return None
         return read if self.watch.unchanged() else None
+
+    cdef Frame frame(self):
+        """Memory for a call, as a rule that of one before."""
+        return self.idle.pop() if self.idle else self.program.frame()
+
+
+cdef class ContainerCall(Call):
+    """A container's program, whose one output and gradients go to arrays of the caller.
+
+    Args:
+        program, watch, x, least, most, stream, forward, idle: as of Call.
+        output_shape: of one sample.
+        gradients: see Program.
+        backward: what it reads and writes.
+    """
+
+    cdef list gradients
+    cdef tuple output_shape
+    cdef Access backward_access
+
+    def __init__(
+        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
+        stream: Callable[[], Any], Access forward not None, list idle not None, *, tuple output_shape not None, list gradients not None,
+        Access backward not None,
+    ):
+        Call.__init__(self, program, watch, x, least, most, stream, forward, idle)
+        self.output_shape, self.gradients, self.backward_access = output_shape, gradients, backward
 
     cdef bint bind(self, Frame frame) except -1:
         """Let the frame name the arrays that parameters live in now; False where they do not suit the program.
@@ -95,7 +122,7 @@ cdef class Call:
             owner._kept = None
         kept = Kept.__new__(Kept)
         kept.seed = kept.call = 0
-        kept.frame = self.idle.pop() if self.idle else self.program.frame()
+        kept.frame = self.frame()
         kept.of, kept.idle, kept.x = self, self.idle, x
         if self.program.draws:
             kept.seed, kept.call = self.stream().take(self.program.draws)
@@ -116,7 +143,7 @@ cdef class Call:
 cdef class Kept:
     """What a forward keeps: the frame whose memory holds it, and the arrays outside."""
 
-    cdef Call of
+    cdef ContainerCall of
     cdef Frame frame
     cdef list idle
     cdef cnp.ndarray x
@@ -148,3 +175,73 @@ cdef class Kept:
         finally:
             leave(self.of.backward_access)
         return gx
+
+
+cdef class TracedCall(Call):
+    """A traced module's program for one array, whose outputs are copied out of the frame's memory.
+
+    Args:
+        program, watch, x, least, most, stream, forward, idle: as of Call.
+        traced: the TracedProgram, which does whatever takes Python.
+        keeps: whether it is for forwards that backward may follow.
+        moves: how often parameters had moved when it was made.
+        surroundings: tells whether what forward reads of globals and closures stands.
+        bases: what the program calls x, or nothing where it does not read it.
+        outputs: where they are, as Frame.read takes them.
+        alone, in_tuple: whether forward returns the one output, or a tuple of them.
+        in_python: whether some of its entries are functions in Python.
+        record: called with what a forward leaves for its pulls.
+    """
+
+    cdef object traced, surroundings, moves, record
+    cdef list bases, outputs
+    cdef bint keeps, alone, in_tuple, in_python
+
+    def __init__(
+        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
+        stream: Callable[[], Any], Access forward not None, list idle not None, *, traced, bint keeps, moves, surroundings, list bases not None,
+        list outputs not None, bint alone, bint in_tuple, bint in_python, record: Callable[..., Any],
+    ):
+        Call.__init__(self, program, watch, x, least, most, stream, forward, idle)
+        self.traced, self.keeps, self.moves, self.surroundings, self.bases = traced, keeps, moves, surroundings, bases
+        self.outputs, self.alone, self.in_tuple, self.in_python, self.record = outputs, alone, in_tuple, in_python, record
+
+    def forward(self, module, x, bint keeps) -> Any:
+        """Return the output, or if it `keeps` the record of the forward; None where the program does not suit."""
+        cdef cnp.ndarray read
+        cdef uint64_t seed = 0, draw = 0
+        cdef Frame frame
+        cdef Py_ssize_t N, failed
+        cdef list bases, found, versions = []
+        if keeps != self.keeps or not self.surroundings.stand():
+            return None
+        read = self.suiting(x)
+        moves = self.watch.kind.changes
+        if read is None or moves is not self.moves:
+            return None
+        N = cnp.PyArray_DIM(read, 0)
+        if self.in_python:
+            record = self.traced.forward(module, [read], N)
+            return record if keeps else record.output
+        if self.program.draws:
+            seed, draw = self.stream().take(self.program.draws)
+        frame, bases = self.frame(), [(base, read) for base in self.bases]
+        enter(self.forward_access)
+        try:
+            moves = self.watch.kind.changes
+            if frame.moves is not moves:
+                self.traced.bind(module, frame, moves, {})
+            failed = self.program.run_forward(frame, N, bases, seed, draw)
+            if keeps:
+                versions = self.traced.versions()
+        finally:
+            leave(self.forward_access)
+        if failed >= 0:
+            self.traced.refuse(failed)
+        found = frame.read(self.outputs, N)
+        output = found[0] if self.alone else tuple(found) if self.in_tuple else self.traced.structured(found)
+        if keeps:
+            return self.record(self.traced, frame, bases, N, output, (seed, draw), versions)
+        if len(self.idle) < MOST_IDLE:
+            self.idle.append(frame)
+        return output

@@ -366,6 +366,11 @@ cdef class Program:
                 frame.table[base - ARRAYS] = <char*>address(array)
         return batch
 
+    cdef Py_ssize_t run_forward(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except -2:
+        """As `run`, all that comes before backward."""
+        cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
+        return self.run_batch(frame, 0, self.entries.sequence.backward, &batch)
+
     cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
         cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
         batch.bases[OUTPUT] = <char*>address(y)
