@@ -133,6 +133,33 @@ def test_frozen_parameters_keep_their_gradients_whenever_they_were_frozen():
     assert not net.policy.weight.grad.any()
 
 
+def test_released_parameters_have_gradients_from_the_next_call_on():
+    net = Net()
+    x, ones = X.astype(F32), (np.ones((20, 2), F32), np.ones(20, F32))
+    net.policy.weight.requires_grad = False
+    for _ in range(3):
+        net(x)
+    net.policy.weight.requires_grad = True
+    net(x)
+    net.backward(ones)
+    assert net.policy.weight.grad.any()
+
+
+def test_calls_like_the_latest_follow_weights_that_move_and_change():
+    net = Net().eval()
+    x = X.astype(F32)
+    with fastdl.no_grad():
+        before = net(x), net(x)
+        np.testing.assert_array_equal(before[0][0], before[1][0])
+        optim.SGD(net.parameters(), lr=0.1)  # into memory of its own
+        np.testing.assert_array_equal(net(x)[0], before[0][0])
+        for p in net.parameters():
+            p.data[...] = 0
+        assert not net(x)[0].any()
+        net.traced = False
+        assert not net(x)[1].any()
+
+
 def test_inputs_by_place_and_by_name_and_outputs_in_a_dictionary():
     net, rng = Two(), np.random.default_rng(2)
     image, state = rng.standard_normal((5, 3)).astype(F32), rng.standard_normal((5, 2)).astype(F32)
