@@ -26,9 +26,11 @@ class Storage:
 
     def used(self, time: int) -> None:
         """Extend the lifetime to this time."""
-        root = self.root()
-        root.first = time if root.first < 0 else min(root.first, time)
-        root.last = max(root.last, time)
+        root = self if self.place_of is None else self.root()
+        if root.first < 0 or time < root.first:
+            root.first = time
+        if time > root.last:
+            root.last = time
 
     def root(self) -> Storage:
         """The storage whose memory this one takes."""

@@ -12,7 +12,7 @@ from fastdl.errors import InvalidTypeError
 from fastdl.graph import operations as op
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.operations import elementwise as e
-from fastdl.graph.size import same
+from fastdl.graph.size import same, same_shape
 from fastdl.graph.value import Value
 
 # A rule takes the node, the gradient of its result, its result and its inputs, and returns the gradient of each input, or None
@@ -48,9 +48,10 @@ def gradient(output: Value, wanted: Sequence[Value], seed: Value | None = None) 
     try:
         for number in range(output.number, -1, -1):
             gy = found.get(number)
+            if gy is None or number not in depends:
+                continue
             node = graph.nodes[number]
-            flat = node.operation in FLAT or number in graph.cut
-            if gy is None or number not in depends or not node.inputs or flat:
+            if not node.inputs or node.operation in FLAT or number in graph.cut:
                 continue
             rule = RULES.get(node.operation)
             if rule is None:
@@ -72,7 +73,7 @@ def _depending(graph: Graph, wanted: set[int], last: int) -> set[int]:
     """The numbers of nodes, up to the last, that depend on some of these."""
     depends = set(wanted)
     for number in range(last + 1):
-        if any(each in depends for each in graph.nodes[number].inputs):
+        if not depends.isdisjoint(graph.nodes[number].inputs):
             depends.add(number)
     return depends
 
@@ -94,6 +95,8 @@ def ones_like(value: Value) -> Value:
 
 def reduced_to(gx: Value, source: Value) -> Value:
     """The sum of a gradient over the axes along which its source was broadcast."""
+    if same_shape(gx.shape, source.shape):
+        return gx
     extra = gx.ndim - source.ndim
     axes = [*range(extra)]
     axes += [extra + n for n, size in enumerate(source.shape) if same(size, 1) and not same(gx.shape[extra + n], 1)]

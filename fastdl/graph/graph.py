@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,8 +74,8 @@ class Graph:
     ) -> Value:
         """Add a node, or find the one that computes the same; returns its value."""
         numbers = tuple([value.number for value in inputs])
-        named = sorted(attributes.items(), key=lambda item: item[0]) if attributes else ()
-        key = (operation, numbers, *named, deliberate, self._cuts())
+        named = sorted(attributes.items(), key=itemgetter(0)) if attributes else ()
+        key = (operation, numbers, *named, deliberate, mode.enabled)
         try:
             known = self._known.get(key)
         except TypeError:  # an attribute without a hash
@@ -92,14 +93,15 @@ class Graph:
         dtype: Any,
         deliberate: Any,
     ) -> Value:
-        if len(self.nodes) >= MOST_NODES and current.graph is self:
+        number = len(self.nodes)
+        if number >= MOST_NODES and current.graph is self:
             hint = "let a loop over samples be an operation of whole arrays, or set traced = False"
             raise InvalidValueError(f"{where()}: traced code", f"at most {MOST_NODES:,} operations", "more", hint)
-        if self._cuts():
-            self.cut.add(len(self.nodes))
+        if self._differentiates and not mode.enabled:
+            self.cut.add(number)
         shape, dtype = tuple(shape), np.dtype(dtype)
         self.nodes.append(Node(operation, inputs, attributes, shape, dtype, self.at or where()))
-        return Value(self, len(self.nodes) - 1, shape, dtype, deliberate)
+        return Value(self, number, shape, dtype, deliberate)
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
         """A value that each run is given by this name."""
@@ -159,9 +161,6 @@ class Graph:
         finally:
             trace_into(before)
             self._differentiates = differentiates
-
-    def _cuts(self) -> bool:
-        return self._differentiates and not mode.enabled
 
     def own(self, dtype: Any) -> np.dtype[Any]:
         """The dtype that values of this kind have in the graph."""

@@ -103,8 +103,15 @@ def number_of(value: Value) -> Any:
     return node.attributes["array"][()] if node.operation == "constant" and node.shape == () else None
 
 
+# The operations whose values may be one number in each element.
+_NUMBERS = {"constant", "broadcast_to"}
+
+
 def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[Any]) -> Value | None:
     """What a ufunc of numbers is, or one with a number that changes nothing; None where it is what it is."""
+    nodes = values[0].graph.nodes
+    if _NUMBERS.isdisjoint([nodes[value.number].operation for value in values]):
+        return None
     known = [number_of(value) for value in values]
     if not [number for number in known if number is not None]:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from fastdl._kernels.watch import as_read
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph, Node
-from fastdl.graph.size import Size
+from fastdl.graph.size import Size, same_shape
 from fastdl.graph.value import Value, last_line
 
 _ABSENT: Any = object()
@@ -36,6 +36,7 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
     held = [(module, dict(vars(module))) for module in modules]
     latest: list[tuple[Graph, Any]] = []
     changes: list[tuple[Any, str, Any]] = []
+    difference: InvalidValueError | None = None
     # Once more, where another thread or a signal handler may have changed the model between the first two.
     for _ in range(MOST_TRACES):
         try:
@@ -47,8 +48,12 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
         finally:
             changes = list(_changes(held, passing))
             _put_back(changes, held)
-        if changes or (len(latest) > 1 and _difference(latest[-2][0], latest[-1][0]) is None):
+        if changes:
             break
+        if len(latest) > 1:
+            difference = _difference(latest[-2][0], latest[-1][0])
+            if difference is None:
+                break
     if changes:
         module, name, value = changes[0]
         what = "a traced value" if isinstance(value, Value) else "another value"
@@ -58,7 +63,6 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
             f"{what} in {name}",
             "return what is computed, or set traced = False",
         )
-    difference = _difference(latest[-2][0], latest[-1][0])
     if difference is not None:
         raise difference
     return latest[-1][1]
@@ -119,8 +123,10 @@ def _alike(one: Node, other: Node) -> bool:
         len(other.shape),
     ):
         return False
-    if not all(same(a, b) for a, b in zip(one.shape, other.shape, strict=True)):
+    if not same_shape(one.shape, other.shape):
         return False
+    if not one.attributes:
+        return not other.attributes
     return one.attributes.keys() == other.attributes.keys() and all(
         same(value, other.attributes[name]) for name, value in one.attributes.items()
     )

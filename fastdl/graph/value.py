@@ -258,8 +258,8 @@ def where() -> str:
     """The latest line outside of fastdl and NumPy: file:line."""
     frame: Any = sys._getframe(1)
     while frame is not None:
-        name = _users_file(frame.f_code.co_filename)
-        if name:
+        file = frame.f_code.co_filename
+        if file not in _INSIDE and (name := _users_file(file)):
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "traced code"
@@ -274,8 +274,14 @@ def last_line(error: BaseException) -> str:
     return found
 
 
+# Files of fastdl and NumPy that a look for the user's line has met.
+_INSIDE = set[str]()
+
+
 @lru_cache(maxsize=10_000)
 def _users_file(file: str) -> str:
     """The name of a file outside of fastdl and NumPy; nothing of one inside."""
     inside = file.startswith((PACKAGE, "<")) or NUMPY in file
+    if inside and not file.startswith("<"):
+        _INSIDE.add(file)
     return "" if inside else file.rpartition(os.sep)[2]

@@ -79,6 +79,15 @@ def test_a_module_of_an_array(name, eager):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
+def test_a_module_that_has_a_program_of_its_own_is_traced_amid_another():
+    model = OfPoints(Traced())
+    for _ in range(3):
+        model.inner(POINTS)
+    y = model(X)
+    model.backward(np.ones_like(y))
+    assert model.inner.w.grad.all()
+
+
 @pytest.mark.parametrize("name", INNER)
 def test_training_moves_it(name):
     model = OfPoints(INNER[name]())

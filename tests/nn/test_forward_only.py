@@ -160,6 +160,25 @@ def test_calls_like_the_latest_follow_weights_that_move_and_change():
         assert not net(x)[1].any()
 
 
+def test_a_class_may_be_run_in_python_from_the_next_call_on():
+    lines = []
+
+    class Own(nn.Module):
+        def forward(self, x):
+            lines.append(1)
+            return np.tanh(x)
+
+    own, x = Own(), X.astype(F32)
+    for _ in range(4):
+        own(x)
+    before = len(lines)
+    own(x)
+    assert len(lines) == before
+    Own.traced = False
+    own(x)
+    assert len(lines) == before + 1
+
+
 def test_inputs_by_place_and_by_name_and_outputs_in_a_dictionary():
     net, rng = Two(), np.random.default_rng(2)
     image, state = rng.standard_normal((5, 3)).astype(F32), rng.standard_normal((5, 2)).astype(F32)

@@ -77,6 +77,7 @@ def test_what_a_trace_has_read_is_looked_at_in_each_call():
         np.testing.assert_allclose(model(X), 84 * X, rtol=1e-6)
     finally:
         FACTOR = 2.0
+    np.testing.assert_allclose(model(X), 42 * X, rtol=1e-6)
     factor = 1.0
     np.testing.assert_allclose(model(X), 14 * X, rtol=1e-6)
 

@@ -86,9 +86,9 @@ class Memory:
     def use(self, layout: Layout | None, time: int | None = None) -> None:
         """Let memory be in use now, or at another time."""
         home = None if layout is None else layout.home
-        if isinstance(home, Given):
+        if type(home) is Given:
             home = home.gathered
-        if isinstance(home, Storage):
+        if type(home) is Storage:
             home.used(self.time if time is None else time)
 
     def replaces(self, new: Layout, old: Layout | None) -> None:
@@ -107,11 +107,11 @@ class Memory:
         """Where an operand stands, once storages are placed; a sample has so many bytes where blocks of them are run."""
         if home is None:
             return NOWHERE
-        if isinstance(home, Storage):
-            root = home.root()
+        if type(home) is Storage:
+            root = home.root() if home.place_of is not None else home
             # A block's own memory holds its samples only.
             return (BASE_BLOCK, root.offset + nbytes, 0) if root.own else (BASE_ARENA, root.offset + nbytes, stride)
-        return (home.number if isinstance(home, Given) else home), nbytes, stride
+        return (home.number if type(home) is Given else home), nbytes, stride
 
     def place_of(self, layout: Layout | None, stride: int = 0, itemsize: int | None = None) -> Place:
         """Where a layout's first element stands, once storages are placed; see `place`."""
