@@ -71,7 +71,7 @@ def gradients_of_shapes(
     module: Any, grad_output: Any, shapes: Sequence[tuple[int, ...] | None], dtype: np.dtype[Any]
 ) -> list[Any]:
     """The gradients with respect to outputs as arrays of these shapes; None for those of outputs that have none."""
-    given = [each for _, each in leaves(grad_output)]
+    given = [grad_output] if isinstance(grad_output, np.ndarray) else [each for _, each in leaves(grad_output)]
     if len(given) != len(shapes):
         raise InvalidValueError(shown(module), f"a gradient for each of {len(shapes)} outputs", len(given))
     found: list[Any] = []

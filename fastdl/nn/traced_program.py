@@ -41,6 +41,8 @@ class TracedProgram:
 
     def __init__(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, equal: bool) -> None:
         self.capacity, self.open, self.given = samples, equal, given
+        (inputs, named) = given
+        self.takes_one = len(inputs) == 1 and not named and isinstance(inputs[0], np.ndarray)
         try:
             sizes = SAMPLES if equal else None
             self._trace(module, given, dtype, samples, keeps, sizes)
@@ -92,6 +94,9 @@ class TracedProgram:
         # The base of each input that is read, and which it is.
         names = {f"x{number}": number for number in range(len(self.inputs))}
         self.read_inputs = [(base, names[name]) for name, base in self.lowered.inputs.items() if name in names]
+        # The same of the gradients with respect to outputs.
+        places = self.lowered.inputs
+        self.read_seeds = [(places[f"g{number}"], number) for number in self.seeds if f"g{number}" in places]
         nodes = {id(leaf): graph.nodes[number] for number, leaf in graph.parameters.items()}
         self.kinds = {leaf: (node.dtype, node.shape) for leaf, node in nodes.items()}
         buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
@@ -103,6 +108,10 @@ class TracedProgram:
         moved = [each for each in modules if each.training and each._buffer_names]
         self.forward_access = Access(reads=[*parameters, *modules, *buffers], writes=[*moved, *updated])
         self.backward_access = Access(reads=[*parameters, *buffers], writes_gradients=parameters)
+
+    def output_shapes(self, samples: int) -> list[tuple[int, ...] | None]:
+        """Those of so many samples; None for outputs that have no gradient."""
+        return [numbers(each.shape, {"N": samples}) if each.dtype.kind == "f" else None for each in self.outputs]
 
     def suits(self, samples: int) -> bool:
         """Whether it is for such a batch."""
@@ -239,22 +248,22 @@ class Record:
         except IndexError:
             frame = self.program.copy_of(self.frame)
         try:
-            gradients = iter(self._pull(module, frame, bases, parameters))
+            found = self._pull(module, frame, bases, parameters)
         finally:
             if frame is self.frame:
                 self._free.append(frame)
+        if self.program.takes_one:
+            return found[0] if found else None
+        gradients = iter(found)
         kinds = iter(self.program.inputs)
         inputs, named = mapped(self.program.given, lambda _: next(gradients) if next(kinds).dtype.kind == "f" else None)
         return named if named else inputs[0] if len(inputs) == 1 else inputs
 
     def _seeds(self, module: Any, grad_output: Any) -> list[Any]:
         """The gradients with respect to the outputs, as the program reads them."""
-        program, places = self.program, self.program.lowered.inputs
-        shapes = [
-            numbers(each.shape, {"N": self.samples}) if each.dtype.kind == "f" else None for each in program.outputs
-        ]
-        given = gradients_of_shapes(module, grad_output, shapes, program.graph.dtype)
-        return [(places[f"g{n}"], given[n]) for n in program.seeds if f"g{n}" in places]
+        program = self.program
+        given = gradients_of_shapes(module, grad_output, program.output_shapes(self.samples), program.graph.dtype)
+        return [(place, given[number]) for place, number in program.read_seeds]
 
     def _pull(self, module: Any, frame: Frame, bases: list[Any], parameters: bool) -> list[Array]:
         """Run the backward entries in a frame; the gradients with respect to floating inputs."""

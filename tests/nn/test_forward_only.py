@@ -32,6 +32,16 @@ class Net(nn.Module):
         return self.policy(h) * self.scale, self.value(h)[:, 0]
 
 
+class Through(nn.Module):
+    """A part."""
+
+    def __init__(self, part):
+        self.part = part
+
+    def forward(self, x):
+        return self.part(x)
+
+
 class Two(nn.Module):
     """Two inputs by name, outputs in a dictionary."""
 
@@ -158,6 +168,19 @@ def test_calls_like_the_latest_follow_weights_that_move_and_change():
         assert not net(x)[0].any()
         net.traced = False
         assert not net(x)[1].any()
+
+
+def test_each_of_several_frames_follows_weights_that_move():
+    net, x = nn.Sequential(nn.Linear(4, 3, rng=0)), X.astype(F32)
+    one = Through(net)
+    pending = one.vjp(x), one.vjp(x)
+    del pending  # two frames are idle
+    optim.SGD(one.parameters(), lr=0.1)
+    _, pullback = one.vjp(x)
+    net[0].weight.data[...] = net[0].bias.data[...] = 0
+    assert not one(x).any()  # in the other frame
+    with pytest.raises(TypeError):
+        pullback()
 
 
 def test_a_class_may_be_run_in_python_from_the_next_call_on():
