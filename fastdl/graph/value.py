@@ -16,6 +16,8 @@ from fastdl._kernels.grad_mode import Mode
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.size import Shape, Size, total
 
+# Where fastdl is, how Cython names its files wherever they are, and a part of NumPy's.
+KERNELS = "fastdl/_kernels/"
 PACKAGE, NUMPY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), f"{os.sep}numpy{os.sep}"
 # NumPy's functions by what they become of Values; functions/ fills them, and adds ndarray's methods to the class.
 UFUNCS: dict[Any, Callable[..., Any]] = {}
@@ -281,7 +283,7 @@ _INSIDE = set[str]()
 @lru_cache(maxsize=10_000)
 def _users_file(file: str) -> str:
     """The name of a file outside of fastdl and NumPy; nothing of one inside."""
-    inside = file.startswith((PACKAGE, "<")) or NUMPY in file
+    inside = file.startswith((PACKAGE, KERNELS, "<")) or NUMPY in file
     if inside and not file.startswith("<"):
         _INSIDE.add(file)
     return "" if inside else file.rpartition(os.sep)[2]

@@ -199,8 +199,8 @@ cdef class TracedCall(Call):
 
     def __init__(
         self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
-        stream: Callable[[], Any], Access forward not None, list idle not None, *, traced, bint keeps, moves, surroundings, list bases not None,
-        list outputs not None, bint alone, bint in_tuple, bint in_python, record: Callable[..., Any],
+        stream: Callable[[], Any], Access forward not None, list idle not None, *, traced, bint keeps, moves, surroundings,
+        list bases not None, list outputs not None, bint alone, bint in_tuple, bint in_python, record: Callable[..., Any],
     ):
         Call.__init__(self, program, watch, x, least, most, stream, forward, idle)
         self.traced, self.keeps, self.moves, self.surroundings, self.bases = traced, keeps, moves, surroundings, bases
