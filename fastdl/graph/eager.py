@@ -45,6 +45,13 @@ class EagerGraph(Graph):
             self._arrays[value.number] = leaf._data if leaf._grad is not None else leaf._data.copy()
         return value
 
+    def registered(self, array: Any) -> Value | None:
+        """See Graph."""
+        value = super().registered(array)
+        if value is not None:
+            self._arrays[value.number] = array.copy()
+        return value
+
     def array_of(self, value: Value) -> Any:
         """See Graph."""
         return self._arrays[value.number]

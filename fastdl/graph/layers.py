@@ -297,7 +297,7 @@ def _(node: Node, gy: Value, y: Value, inputs: Any) -> Any:
 def _(node: Node, values: Symbols, x: Any, *parameters: Any) -> Any:
     record = node.attributes["record"]
     module = _with_weights(record, parameters) if record.weights_given else record.module
-    buffers = () if values.moves else [getattr(module, name) for name in module._buffer_names]
+    buffers = () if values.moves else [vars(module)[name] for name in module._buffer_names]
     before = [(buffer, buffer.copy()) for buffer in buffers]
     enabled, mode.enabled = mode.enabled, True
     try:

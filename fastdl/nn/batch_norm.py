@@ -66,7 +66,7 @@ class _BatchNorm(Normalization):
     def reset_running_stats(self) -> None:
         """Set the running mean to zeros, the running variance to ones, the number of batches to 0."""
         with Access(writes=[self]):
-            for array, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+            for array, value in zip(self._running(), (0, 1, 0), strict=True):
                 if array is not None:
                     array.fill(value)
 
@@ -74,10 +74,15 @@ class _BatchNorm(Normalization):
         super()._draw(generator)
         self.reset_running_stats()
 
+    def _running(self) -> tuple[Any, Any, Any]:
+        """The running mean and variance and the number of batches, also in traced code as arrays."""
+        own = self.__dict__
+        return own["running_mean"], own["running_var"], own["num_batches_tracked"]
+
     def _arrays(self) -> tuple[Any, Any, Any, Any, Any, Any]:
         """The number of channels; weight, bias, running mean, running variance and the number of batches, an array or None."""
-        weight, bias, batches = self.weight, self.bias, self.num_batches_tracked
-        running_mean, running_var = self.running_mean, self.running_var
+        weight, bias = self.weight, self.bias
+        running_mean, running_var, batches = self._running()
         W, b = None if weight is None else weight._data, None if bias is None else bias._data
         channels = self.num_features
         size, *old = self._fitting

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from fastdl._kernels.access import Access
+from fastdl.graph.registered import describe_registered
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.parameter import writable
 from fastdl.nn.walk import MAPPINGS, PLAIN, TRANSIENT, Parts, held, slots
@@ -43,6 +44,7 @@ class Copying(Parts):
             else:
                 vars(self)[name] = value
         for name in self._buffer_names:
+            describe_registered(type(self), name)
             vars(self)[name] = writable(vars(self)[name])
 
     def __copy__(self: _Self) -> _Self:

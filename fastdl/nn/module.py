@@ -14,6 +14,7 @@ from fastdl._kernels import layer_call
 from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.registered import describe_registered
 from fastdl.graph.value import Value, apart, mode, traced_into, warn_of_constant
 from fastdl.messages import listed, shown
 from fastdl.nn.buffer import Buffer
@@ -74,6 +75,8 @@ class Module(Copying):
     _known: tuple[Any, list[dict[str, Any]]] | None = None
     # Whether a trace knows what it computes; a layer's, by its _plan or _apply.
     _has_trace: bool = True
+    # How often arrays that it has registered were loaded.
+    _loads: int = 0
     # Whether such a module is called itself: a list of modules is not.
     _is_called: bool = True
 
@@ -189,6 +192,7 @@ class Module(Copying):
             raise InvalidValueError("register_buffer", "an attribute name", shown(name))
         if not isinstance(array, np.ndarray):
             raise InvalidTypeError("register_buffer", "an array", type(array).__name__, argument=repr(name))
+        describe_registered(type(self), name)
         setattr(self, name, array)
         if name not in self._buffer_names:
             self._buffer_names = (*self._buffer_names, name)
@@ -244,6 +248,9 @@ class Module(Copying):
                         part._changed += 1
                     elif isinstance(part, Buffer):
                         part._written()
+            for module in self.modules():
+                if module._buffer_names and module._forward_only:
+                    module._loads += 1  # what its traces have computed of registered arrays is out of date
         return IncompatibleKeys(missing, unexpected)
 
     def _changing(self) -> Access:

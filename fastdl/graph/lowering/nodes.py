@@ -17,6 +17,7 @@ from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout, broadcast, cut, dense, merged, reshaped, transposed
 from fastdl.graph.lowering.entries import Entries, lowers
 from fastdl.graph.lowering.memory import Given
+from fastdl.graph.registered import is_moved
 from fastdl.graph.size import Dimension, Shape, same, same_shape, total
 from fastdl.graph.value import Value
 
@@ -48,7 +49,7 @@ def _(low: Entries, number: int, node: Node) -> None:
 def _(low: Entries, number: int, node: Node) -> None:
     parameter = low.graph.parameters[number]
     layout = low.layouts[number] = dense(low.outside((id(parameter), False), (parameter, False)), node.shape)
-    if number in low.graph.updates:  # the old values, which backward reads too
+    if number in low.graph.updates or is_moved(parameter):  # the old values, which backward reads too
         made = low.layouts[number] = low.fresh(node.shape, node.dtype)
         low.run_elementwise("cast", node.dtype, node.shape, made, [(layout, node.dtype)])
 

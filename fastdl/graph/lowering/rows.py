@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from fastdl.graph.graph import Graph
+from fastdl.graph.registered import is_moved
 
 
 class Row:
@@ -44,7 +45,8 @@ class Rows:
         self.inside: set[int] = set()
         layers = [number for number in sorted(among) if graph.nodes[number].operation == "layer"]
         uses = Counter(id(graph.nodes[number].attributes["record"].module) for number in layers)
-        # Running statistics move in the order of the calls.
+        uses.update(id(leaf.module) for leaf in graph.parameters.values() if is_moved(leaf))
+        # Running statistics move in the order of the calls and of what reads them.
         self._alone = {number for number in layers if self._moves_others(number, uses)}
         for number in layers:
             if number not in self._alone and self._joins(number):
@@ -138,7 +140,7 @@ class Rows:
         return True
 
     def _moves_others(self, number: int, uses: Counter[int]) -> bool:
-        """Whether a layer moves running statistics that it moves elsewhere too."""
+        """Whether a layer moves running statistics that are moved or read elsewhere too."""
         record = self._graph.nodes[number].attributes["record"]
         return record.moves_buffers and uses[id(record.module)] > 1
 
