@@ -11,6 +11,7 @@ import fastdl.graph.python  # noqa: F401 - these enter what computes layers and 
 from fastdl._kernels.quiet import Quiet
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import Symbols, computed
+from fastdl.graph.registered import Registered
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value
 
@@ -45,11 +46,11 @@ class EagerGraph(Graph):
             self._arrays[value.number] = leaf._data if leaf._grad is not None else leaf._data.copy()
         return value
 
-    def registered(self, array: Any) -> Value | None:
+    def registered(self, leaf: Registered) -> Value | None:
         """See Graph."""
-        value = super().registered(array)
+        value = super().registered(leaf)
         if value is not None:
-            self._arrays[value.number] = array.copy()
+            self._arrays[value.number] = leaf._data.copy()
         return value
 
     def array_of(self, value: Value) -> Any:

@@ -8,10 +8,9 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.registered import Registered, registered_arrays
+from fastdl.graph.registered import Registered
 from fastdl.graph.size import Shape
 from fastdl.graph.value import Value, current, mode, trace_into, where
 
@@ -59,8 +58,6 @@ class Graph:
         self.training, self.updates = False, dict[int, Value]()
         # The model's modules, parameters and buffers, by id.
         self.members: set[int] = set()
-        # The arrays that the model's modules have registered, by id.
-        self._registered: dict[int, Registered] = {}
         # Where nodes come from that no line of the user's makes, such as gradients.
         self.at: str | None = None
         # The nodes made within no_grad(), which no gradient goes through; outside of it, what the trace began in counts.
@@ -144,10 +141,10 @@ class Graph:
             self.parameters[found.number] = leaf
         return found
 
-    def registered(self, array: NDArray[Any]) -> Value | None:
-        """The value that an array has where it is read, if a module has registered it; None for others, and other dtypes."""
-        leaf = self._registered.get(id(array))
-        if leaf is None or leaf._data is not array or array.dtype != self.own(array.dtype):
+    def registered(self, leaf: Registered) -> Value | None:
+        """The value that a registered array has where it is read; None where the program could not read it as it lies."""
+        array = leaf._data
+        if array.dtype != self.own(array.dtype) or not (array.flags.c_contiguous and array.flags.aligned):
             return None
         value = self._new("parameter", (), {}, array.shape, array.dtype, frozenset())
         self.parameters[value.number] = leaf
@@ -156,9 +153,7 @@ class Graph:
     def stand_for(self, model: Any, contents: Any = None) -> None:
         """Let this be a trace of a model: of its mode, and of what it holds (`contents`, where that is known already)."""
         self.training = model.training
-        contents = contents or model._contents()
-        self.members = {id(each) for kind in contents for each in kind}
-        self._registered = registered_arrays(contents[0])
+        self.members = {id(each) for kind in contents or model._contents() for each in kind}
 
     def update(self, buffer: Any, value: Value) -> None:
         """Let a buffer have another value from here on, see operations.update."""

@@ -11,7 +11,6 @@ from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.operations import COMPARING, FLOATING, LOGICAL, NUMERIC, TESTING
-from fastdl.graph.registered import is_moved
 from fastdl.graph.size import factors, numbers
 from fastdl.graph.value import Value
 
@@ -46,8 +45,7 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
             if node.operation == "input":
                 array = np.asarray(inputs[node.attributes["name"]])
             elif node.operation == "parameter":
-                leaf = graph.parameters[number]
-                array = leaf._data.copy() if is_moved(leaf) else leaf._data
+                array = graph.parameters[number]._data
             else:
                 array = computed(node, values, [arrays[each] for each in node.inputs])
             arrays[number] = np.asarray(array, dtype=node.dtype)

@@ -71,8 +71,6 @@ def as_value(graph: Graph, value: Any) -> Value:
         return graph.add("size", (), (), np.int64, of=value)
     if hasattr(value, "_requires_grad"):
         return graph.parameter(value)
-    if type(value) is np.ndarray and (found := graph.registered(value)) is not None:
-        return found
     array = np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise InvalidTypeError(where(), "numbers in traced code", f"dtype {array.dtype}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from inspect import getattr_static
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.graph.value import mode, traced_into
+
+_ABSENT: Any = object()
 
 
 class Registered:
@@ -31,21 +33,33 @@ class Registered:
         return vars(self.module)[self._name]
 
 
+def is_moved(leaf: Any) -> bool:
+    """Whether a run may find another value in a graph's leaf after it has read it."""
+    return getattr(leaf, "moves", False)
+
+
 class RegisteredAttribute:
-    """The attribute of arrays that modules of a class have registered: in traced code a value, which each run reads anew."""
+    """The attribute of arrays that modules of a class have registered: in traced code a value, which each run reads anew.
 
-    def __init__(self, name: str) -> None:
-        self._name = name
+    Args:
+        name: the attribute's.
+        default: what modules have that have registered none, as the class says.
+    """
 
-    def __get__(self, module: Any, _: Any = None) -> Any:
-        if module is None:
-            return self
-        try:
-            array = vars(module)[self._name]
-        except KeyError:
-            raise AttributeError(f"{type(module).__name__!r} object has no attribute {self._name!r}") from None
+    def __init__(self, name: str, default: Any = _ABSENT) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, module: Any, kind: Any = None) -> Any:
+        own = {} if module is None else vars(module)
+        if self._name not in own:
+            if self._default is _ABSENT:
+                name = getattr(kind, "__name__", type(module).__name__)
+                raise AttributeError(f"{name!r} object has no attribute {self._name!r}")
+            bound = getattr(type(self._default), "__get__", None)
+            return self._default if bound is None else bound(self._default, module, kind)
+        array = own[self._name]
         if mode.traces and type(array) is np.ndarray and (graph := traced_into(module)) is not None:
-            value = graph.registered(array)
+            value = graph.registered(Registered(module, self._name))
             return array if value is None else value
         return array
 
@@ -53,26 +67,12 @@ class RegisteredAttribute:
         vars(module)[self._name] = array
 
     def __delete__(self, module: Any) -> None:
-        self.__get__(module)
-        del vars(module)[self._name]
+        if vars(module).pop(self._name, _ABSENT) is _ABSENT:
+            raise AttributeError(self._name)
 
 
 def describe_registered(kind: type, name: str) -> None:
-    """Let the attribute of this name be one, in a class that has none of it."""
-    if not hasattr(kind, name):
-        setattr(kind, name, RegisteredAttribute(name))
-
-
-def registered_arrays(modules: Iterable[Any]) -> dict[int, Registered]:
-    """The arrays that modules have registered, by their ids."""
-    return {
-        id(array): Registered(module, name)
-        for module in modules
-        for name in module._buffer_names
-        if type(array := vars(module).get(name)) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
-    }
-
-
-def is_moved(leaf: Any) -> bool:
-    """Whether a run may find another value in a graph's leaf after it has read it."""
-    return getattr(leaf, "moves", False)
+    """Let a class have such an attribute."""
+    default = getattr_static(kind, name, _ABSENT)
+    if not isinstance(default, RegisteredAttribute):
+        setattr(kind, name, RegisteredAttribute(name, default))

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -36,6 +37,11 @@ READ = {
     "truth": (np.array([True, False, True]), np.array([False, False, True]), lambda x, a: np.where(a, x, 0)),
     "a table": (np.ones((3, 2), F32), np.eye(3, 2, dtype=F32), lambda x, a: x @ a),
     "a table, transposed": (np.ones((2, 3), F32), np.eye(2, 3, dtype=F32), lambda x, a: x @ a.T),
+    "a table in columns": (
+        np.asfortranarray(np.arange(6, dtype=F32).reshape(3, 2)),
+        np.asfortranarray(np.eye(3, 2, dtype=F32)),
+        lambda x, a: x @ a,
+    ),
     "what is computed of it": (np.array([1, 2, 3], F32), np.array([0, 1, 5], F32), lambda x, a: x / np.sqrt(a + 1)),
     "a view of it": (np.array([1, 2, 3], F32), np.array([0, 1, 5], F32), lambda x, a: x * a[None, ::-1]),
 }
@@ -44,7 +50,7 @@ READ = {
 @pytest.mark.parametrize("name", READ)
 def test_what_is_loaded_counts_from_the_next_call_on(name):
     array, other, function = READ[name]
-    module, outer = Of(array.copy(), function), nn.Sequential(Of(array.copy(), function))
+    module, outer = Of(array.copy("K"), function), nn.Sequential(Of(array.copy("K"), function))
     for model, part in ((module, module), (outer, outer[0])):
         for _ in range(4):
             np.testing.assert_allclose(model(X), function(X, array), rtol=1e-5)
@@ -96,7 +102,9 @@ def test_a_forward_that_writes_into_one_is_refused():
 
 def test_branches_on_one_are_refused_and_run_without_a_trace():
     model = Of(np.array(1, F32), lambda x, a: x if a > 0 else -x)
-    with pytest.raises(TypeError, match="got if, and, or or not, on a traced value; write np.where, or set traced = False"):
+    with pytest.raises(
+        TypeError, match=r"got if, and, or or not, on a traced value; write np\.where, or set traced = False"
+    ):
         model(X)
     model.traced = False
     np.testing.assert_array_equal(model(X), X)
@@ -104,9 +112,11 @@ def test_branches_on_one_are_refused_and_run_without_a_trace():
     np.testing.assert_array_equal(model(X), -X)
 
 
-def test_a_pullback_reads_what_the_forward_has_read():
+@pytest.mark.parametrize("within", [nullcontext, fastdl.eager])
+def test_a_pullback_reads_what_the_forward_has_read(within):
     model = Of(np.full(3, 2, F32), lambda x, a: x * a)
-    _, pullback = model.vjp(X)
+    with within():
+        _, pullback = model.vjp(X)
     model.array[...] = 7
     np.testing.assert_array_equal(pullback(np.ones_like(X)), np.full_like(X, 2))
 
@@ -120,7 +130,9 @@ class Statistics(nn.Module):
     def forward(self, x):
         h = self.first(x)
         before = self.norm.running_mean * 2
-        h = np.tanh(self.last(self.norm(h)))
+        h = self.norm(h)
+        between = self.norm.running_mean + 1
+        h = np.tanh(self.last(h)) * between
         return h + self.norm.running_mean - h * (x * self.norm.running_var) + np.mean(before)
 
 
@@ -177,3 +189,43 @@ class Scaled(nn.Module):
 
     def forward(self, x):
         return x * self.scale
+
+
+def test_what_is_read_from_a_pickle_is_followed_too():
+    state = pickle.dumps(Scaled())
+    del Scaled.scale  # as in a process that has made none
+    twin = pickle.loads(state)
+    np.testing.assert_array_equal(twin(X), X)
+    twin.scale[...] = 3
+    np.testing.assert_array_equal(twin(X), 3 * X)
+
+
+class Optional(nn.Module):
+    """Registers an array or leaves what the class has."""
+
+    scale = 4.0
+
+    def shift(self):
+        return 5.0
+
+    def __init__(self, registers):
+        if registers:
+            self.register_buffer("scale", np.ones(3, F32))
+            self.register_buffer("shift", np.zeros(3, F32))
+
+    def forward(self, x):
+        return x * self.scale + (self.shift() if callable(self.shift) else self.shift)
+
+
+def test_others_of_a_class_have_what_the_class_says():
+    one, other = Optional(True), Optional(False)
+    assert Optional.scale == other.scale == 4
+    np.testing.assert_array_equal(other(X), 4 * X + 5)
+    np.testing.assert_array_equal(one(X), X)
+    one.scale[...] = 2
+    np.testing.assert_array_equal(one(X), 2 * X)
+    del one.scale
+    assert one.scale == 4
+    assert not hasattr(Scaled(), "shift")
+    with pytest.raises(AttributeError):
+        Of.array  # noqa: B018
