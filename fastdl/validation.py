@@ -48,7 +48,7 @@ def refuse_masked(value: Any, name: str, owner: str) -> None:
         )
 
 
-def as_float_dtype(dtype: Any, name: str) -> np.dtype[Any]:
+def as_float_dtype(dtype: Any, name: object) -> np.dtype[Any]:
     """The NumPy dtype for float32 or float64; a TypeError for any other."""
     try:
         found = np.dtype(dtype)

@@ -82,7 +82,7 @@ class Initializer:
     def __call__(
         self, shape: int | Shape, rng: int | np.random.Generator | None = None, dtype: npt.DTypeLike = np.float32
     ) -> np.ndarray:
-        dtype = as_float_dtype(dtype, str(self))
+        dtype = as_float_dtype(dtype, self)
         shape = _sizes(self, shape)
         rng = as_generator(rng)
         if 0 in shape:
@@ -242,7 +242,9 @@ def checked(owner: str, name: str, value: Any, kind: Any) -> Any:
 
 
 def _sizes(owner: Initializer, shape: Any) -> Shape:
-    sizes = (shape,) if isinstance(shape, numbers.Integral) else shape
+    sizes: Any = (shape,) if isinstance(shape, numbers.Integral) else shape
+    if type(sizes) is tuple and all(type(size) is int and 0 <= size < 2**63 for size in sizes):
+        return sizes
     whole = isinstance(sizes, (tuple, list)) and all(
         isinstance(size, numbers.Integral) and not isinstance(size, bool) for size in sizes
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -78,7 +79,7 @@ class Weighted(Layer):
 
     def _draw(self, generator: np.random.Generator) -> None:
         bound = prod(self._weight_shape()[1:]) ** -0.5
-        default = init.uniform(-bound, bound)
+        default = _within(bound)
         (self.weight_init or default).apply(self.weight, generator)
         if self.bias is not None:
             (self.bias_init or default).apply(self.bias, generator)
@@ -126,3 +127,9 @@ class Weighted(Layer):
 
     def _argument(self, name: str) -> Any:
         return self.bias is not None if name == "bias" else getattr(self, name)
+
+
+@lru_cache(maxsize=256)
+def _within(bound: float) -> Initializer:
+    """torch's initializer, of which layers of a size share one."""
+    return init.uniform(-bound, bound)
