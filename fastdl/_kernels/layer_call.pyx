@@ -12,7 +12,7 @@ cnp.import_array()
 
 
 cdef class LatestCalls:
-    """The programs of a module's latest kinds of calls of one array, which a call looks through before anything else."""
+    """The programs of a module's latest kinds of calls of arrays, which a call looks through before anything else."""
 
     cdef public tuple latest
 
@@ -22,10 +22,10 @@ cdef class LatestCalls:
     def __reduce__(self):
         raise TypeError("LatestCalls: expected to stay in its process, for its programs hold addresses; call the model again")
 
-    cdef object result(self, module, x):
-        """The output, or outside no_grad the record of a forward; None where none of them suits."""
+    cpdef object result(self, module, tuple inputs, dict named, bint recorded):
+        """Return the output for arrays by place and by name, or the record of the forward; None where none of them suits."""
         for known in self.latest:
-            result = known.forward(module, x, keeps())
+            result = known.forward(module, inputs, named, recorded)
             if result is not None:
                 return result
         return None
@@ -33,10 +33,10 @@ cdef class LatestCalls:
 
 def module_call(self, *inputs, **named) -> Any:
     """Return the output for the inputs, as forward does."""
-    if len(inputs) == 1 and not named and type(inputs[0]) is cnp.ndarray and self._forward_only:
+    if self._forward_only:
         known = self.__dict__.get("_flat")
         if isinstance(known, LatestCalls) and not traces() and not runs_eagerly() and self.traced:
-            result = (<LatestCalls>known).result(self, inputs[0])
+            result = (<LatestCalls>known).result(self, inputs, named, keeps())
             if result is not None:
                 if not keeps():
                     return result

@@ -161,12 +161,12 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> ContainerCall:
     return ContainerCall(
         lowered.program,
         unchanged,
-        x,
         graph.least_samples,
         len(x),
         stream,
         Access(reads=[*parameters, *modules], writes=moved),
         [lowered.program.frame()],
+        x=x,
         output_shape=tuple(map(int, output.shape[1:])),
         gradients=lowered.differentiating,
         backward=Access(reads=parameters, writes_gradients=parameters),

@@ -53,7 +53,12 @@ def recorded(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], kee
     It is the output of the module's program, or, where it is not to be traced or cannot be, of a run node by node. Where that
     cannot follow either, forward runs as it is written, and the record is the error of whoever asks for a gradient.
     """
-    programs = Programs.of(module) if module.traced and not mode.eager else None
+    if not module.traced or mode.eager:
+        programs = None
+    elif found := _like_the_latest(module, inputs, named, keeps):
+        return found
+    else:
+        programs = Programs.of(module)
     if programs is not None and not programs.refused:
         try:
             record = programs.forward(module, inputs, named, keeps)
@@ -65,6 +70,15 @@ def recorded(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], kee
     except NotTraceableError as error:
         return apart(module.forward, *inputs, **named), error if keeps else None
     return record.output, record if keeps else None
+
+
+def _like_the_latest(
+    module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
+) -> tuple[Any, Any] | None:
+    """What `recorded` returns where one of the latest calls was like this one; else None."""
+    programs = vars(module).get("_flat")
+    found = programs.result(module, inputs, named, keeps) if isinstance(programs, Programs) else None
+    return None if found is None else (found.output, found) if keeps else (found, None)
 
 
 def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], values: Sequence[Value]) -> Any:

@@ -64,7 +64,9 @@ class Programs(LatestCalls):
         self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
     ) -> tuple[TracedProgram, list[Array]]:
         """The program for these inputs, made where there is none, and their arrays as it reads them."""
-        moves, unchanged = Parameter.changes, watch(module, traced=True)
+        own = [*inputs, *named.values()]
+        plain = all(type(each) is np.ndarray for each in own)
+        moves, unchanged = Parameter.changes, watch(module, traced=True) if plain else None
         dtype = dtype_of(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]
@@ -74,8 +76,8 @@ class Programs(LatestCalls):
         lengths = tuple(map(len, arrays))
         program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
         lasts = program.open and program in list(self._programs.values())
-        if len(arrays) == 1 and not named and lasts and arrays[0].dtype == getattr(inputs[0], "dtype", None):
-            call = program.call(arrays[0], unchanged, moves, self._surroundings)
+        if unchanged is not None and lasts and all(a.dtype == each.dtype for a, each in zip(arrays, own, strict=True)):
+            call = program.call(arrays, tuple(named), unchanged, moves, self._surroundings)
             self.latest = (call, *self.latest[: MOST_LATEST - 1])
         return program, arrays
 

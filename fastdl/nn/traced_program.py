@@ -117,23 +117,25 @@ class TracedProgram:
         """Whether it is for such a batch."""
         return samples <= self.capacity or not self.open
 
-    def call(self, x: Array, unchanged: Watch, moves: int, surroundings: Surroundings) -> TracedCall:
-        """The native call of one array like x, while nothing changes."""
-        names = [base for base, _ in self.read_inputs]
+    def call(
+        self, arrays: list[Array], names: tuple[str, ...], unchanged: Watch, moves: int, surroundings: Surroundings
+    ) -> TracedCall:
+        """The native call of arrays like these by place and by name, while nothing changes."""
         return TracedCall(
             self.lowered.program,
             unchanged,
-            x,
             self.graph.least_samples,
             self.capacity,
             stream,
             self.forward_access,
             self.idle,
+            arrays=arrays,
+            names=names,
             traced=self,
             keeps=self.keeps,
             moves=moves,
             surroundings=surroundings,
-            bases=names,
+            bases=self.read_inputs,
             outputs=self.stored_outputs,
             alone=type(self.structure) is Value,
             in_tuple=self.is_tuple,

@@ -143,6 +143,35 @@ def test_frozen_parameters_keep_their_gradients_whenever_they_were_frozen():
     assert not net.policy.weight.grad.any()
 
 
+def test_calls_of_several_arrays_follow_their_places_names_and_lengths():
+    net, rng = Two(), np.random.default_rng(2)
+    image, state = rng.standard_normal((5, 3)).astype(F32), rng.standard_normal((5, 2)).astype(F32)
+    wanted = net(image, state)["y"]
+    for _ in range(3):
+        for y in (
+            net(image, state),
+            net(image=image, state=state),
+            net(state=state, image=image),
+            net(image, state=state),
+            net(image.astype(np.float64), state),
+            net(np.asfortranarray(image), state[:, ::-1][:, ::-1]),
+        ):
+            np.testing.assert_allclose(y["y"], wanted, rtol=1e-6)
+        np.testing.assert_allclose(net(image[:2], state[:2])["y"], wanted[:2], rtol=1e-5)
+        with fastdl.no_grad():
+            np.testing.assert_allclose(net(image, state)["y"], wanted, rtol=1e-6)
+        y, pullback = net.vjp(image, state)
+        np.testing.assert_allclose(y["y"], wanted, rtol=1e-6)
+        found = pullback({"y": np.ones((5, 1), F32), "h": np.zeros((5, 4), F32)})
+        assert [each.shape for each in found] == [(5, 3), (5, 2)]
+        with pytest.raises(ValueError, match="broadcast"):
+            net(image, state[:2])
+        with pytest.raises(TypeError, match="state"):
+            net(image)
+        with pytest.raises(TypeError):
+            net(image, states=state)
+
+
 def test_released_parameters_have_gradients_from_the_next_call_on():
     net = Net()
     x, ones = X.astype(F32), (np.ones((20, 2), F32), np.ones(20, F32))

@@ -4,6 +4,7 @@ A frame holds what a forward keeps, so each forward that backward may follow tak
 holds what it kept any more.
 """
 
+cimport cython
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
@@ -21,12 +22,11 @@ cdef enum:
 
 
 cdef class Call:
-    """A program for batches of samples like those of x, of `least` up to `most`.
+    """A program for batches of `least` up to `most` samples.
 
     Args:
         program: the model's.
         watch: tells whether it still stands for the model.
-        x: a batch.
         least, most: the samples of a batch.
         stream: gives the stream that dropout draws from.
         forward: what it reads and writes.
@@ -37,17 +37,14 @@ cdef class Call:
     cdef object stream
     cdef readonly list idle
     cdef readonly Watch watch
-    cdef tuple shape
     cdef Py_ssize_t least, most
-    cdef int kind
     cdef Access forward_access
 
     def __init__(
-        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
-        stream: Callable[[], Any], Access forward not None, list idle not None,
+        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None, list idle not None,
     ):
         self.program, self.watch, self.least, self.most, self.stream = program, watch, least, most, stream
-        self.shape, self.kind = (<object>x).shape[1:], cnp.PyArray_TYPE(x)
         self.forward_access, self.idle = forward, idle
 
     def __reduce__(self):
@@ -55,30 +52,42 @@ cdef class Call:
             f"{type(self).__name__}: expected to stay in its process, for its frames hold addresses; plan the model again"
         )
 
-    cdef cnp.ndarray suiting(self, x):
-        """x as the program reads it, in whatever layout it is; None where the program does not suit."""
-        cdef cnp.ndarray read
+    cdef cnp.ndarray read(self, x, Form form):
+        """x as the program reads it, in whatever layout it is; None where it is of another form, or too few or many samples."""
+        cdef cnp.ndarray array
         cdef int axis
-        if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
+        if not is_plain(x) or cnp.PyArray_TYPE(x) != form.kind:
             return None
-        read = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
-        if cnp.PyArray_NDIM(read) != len(self.shape) + 1 or not self.least <= cnp.PyArray_DIM(read, 0) <= self.most:
+        array = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
+        if cnp.PyArray_NDIM(array) != len(form.shape) + 1 or not self.least <= cnp.PyArray_DIM(array, 0) <= self.most:
             return None
-        for axis in range(len(self.shape)):
-            if cnp.PyArray_DIM(read, axis + 1) != <Py_ssize_t>self.shape[axis]:
+        for axis in range(len(form.shape)):
+            if cnp.PyArray_DIM(array, axis + 1) != <Py_ssize_t>form.shape[axis]:
                 return None
-        return read if self.watch.unchanged() else None
+        return array
 
     cdef Frame frame(self):
         """Memory for a call, as a rule that of one before."""
         return self.idle.pop() if self.idle else self.program.frame()
 
 
+@cython.final
+cdef class Form:
+    """The dtype and the shape of the samples of an array."""
+
+    cdef int kind
+    cdef tuple shape
+
+    def __init__(self, cnp.ndarray array not None):
+        self.kind, self.shape = cnp.PyArray_TYPE(array), (<object>array).shape[1:]
+
+
 cdef class ContainerCall(Call):
     """A container's program, whose one output and gradients go to arrays of the caller.
 
     Args:
-        program, watch, x, least, most, stream, forward, idle: as of Call.
+        program, watch, least, most, stream, forward, idle: as of Call.
+        x: a batch.
         output_shape: of one sample.
         gradients: see Program.
         backward: what it reads and writes.
@@ -87,13 +96,15 @@ cdef class ContainerCall(Call):
     cdef list gradients
     cdef tuple output_shape
     cdef Access backward_access
+    cdef Form form
 
     def __init__(
-        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
-        stream: Callable[[], Any], Access forward not None, list idle not None, *, tuple output_shape not None, list gradients not None,
-        Access backward not None,
+        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None, list idle not None, *, cnp.ndarray x not None, tuple output_shape not None,
+        list gradients not None, Access backward not None,
     ):
-        Call.__init__(self, program, watch, x, least, most, stream, forward, idle)
+        Call.__init__(self, program, watch, least, most, stream, forward, idle)
+        self.form = Form(x)
         self.output_shape, self.gradients, self.backward_access = output_shape, gradients, backward
 
     cdef bint bind(self, Frame frame) except -1:
@@ -113,10 +124,10 @@ cdef class ContainerCall(Call):
         The owner lets go of what it has kept before, if an owner is given.
         """
         cdef Kept kept
-        cdef cnp.ndarray x = self.suiting(batch)
+        cdef cnp.ndarray x = self.read(batch, self.form)
         cdef cnp.npy_intp dims[32]
         cdef int axis, axes = len(self.output_shape) + 1
-        if x is None:
+        if x is None or not self.watch.unchanged():
             return None
         if owner is not None:
             owner._kept = None
@@ -129,7 +140,7 @@ cdef class ContainerCall(Call):
         dims[0] = cnp.PyArray_DIM(x, 0)
         for axis in range(1, axes):
             dims[axis] = self.output_shape[axis - 1]
-        kept.y = cnp.PyArray_EMPTY(axes, dims, self.kind, 0)
+        kept.y = cnp.PyArray_EMPTY(axes, dims, self.form.kind, 0)
         enter(self.forward_access)
         try:
             if not self.bind(kept.frame):
@@ -178,15 +189,17 @@ cdef class Kept:
 
 
 cdef class TracedCall(Call):
-    """A traced module's program for one array, whose outputs are copied out of the frame's memory.
+    """A traced module's program for arrays by place and by name, whose outputs are copied out of the frame's memory.
 
     Args:
-        program, watch, x, least, most, stream, forward, idle: as of Call.
+        program, watch, least, most, stream, forward, idle: as of Call.
+        arrays: those of a call, by place and then by name.
+        names: the names.
         traced: the TracedProgram, which does whatever takes Python.
         keeps: whether it is for forwards that backward may follow.
         moves: how often parameters had moved when it was made.
         surroundings: tells whether what forward reads of globals and closures stands.
-        bases: what the program calls x, or nothing where it does not read it.
+        bases: what the program calls those arrays that it reads, and the number of each.
         outputs: where they are, as Frame.read takes them.
         alone, in_tuple: whether forward returns the one output, or a tuple of them.
         in_python: whether some of its entries are functions in Python.
@@ -194,38 +207,57 @@ cdef class TracedCall(Call):
     """
 
     cdef object traced, surroundings, moves, record
-    cdef list bases, outputs
+    cdef list forms, bases, outputs
+    cdef tuple names
     cdef bint keeps, alone, in_tuple, in_python
 
     def __init__(
-        self, Program program not None, Watch watch not None, cnp.ndarray x not None, Py_ssize_t least, Py_ssize_t most,
-        stream: Callable[[], Any], Access forward not None, list idle not None, *, traced, bint keeps, moves, surroundings,
-        list bases not None, list outputs not None, bint alone, bint in_tuple, bint in_python, record: Callable[..., Any],
+        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None, list idle not None, *, list arrays not None, tuple names not None, traced, bint keeps, moves,
+        surroundings, list bases not None, list outputs not None, bint alone, bint in_tuple, bint in_python,
+        record: Callable[..., Any],
     ):
-        Call.__init__(self, program, watch, x, least, most, stream, forward, idle)
+        Call.__init__(self, program, watch, least, most, stream, forward, idle)
+        self.forms, self.names = [Form(array) for array in arrays], names
         self.traced, self.keeps, self.moves, self.surroundings, self.bases = traced, keeps, moves, surroundings, bases
         self.outputs, self.alone, self.in_tuple, self.in_python, self.record = outputs, alone, in_tuple, in_python, record
 
-    def forward(self, module, x, bint keeps) -> Any:
+    cdef list suiting(self, tuple inputs, dict named):
+        """The arrays as the program reads them; None where it does not suit."""
+        cdef Py_ssize_t number, places = len(inputs)
+        cdef list arrays = []
+        cdef cnp.ndarray array
+        if places + len(self.names) != len(self.forms) or len(named) != len(self.names):
+            return None
+        if self.names and tuple(named) != self.names:
+            return None
+        for number in range(len(self.forms)):
+            array = self.read(
+                inputs[number] if number < places else named[self.names[number - places]], <Form>self.forms[number]
+            )
+            if array is None or (arrays and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(<cnp.ndarray>arrays[0], 0)):
+                return None
+            arrays.append(array)
+        return arrays if self.watch.unchanged() and self.watch.kind.changes is self.moves else None
+
+    def forward(self, module, tuple inputs not None, dict named not None, bint keeps) -> Any:
         """Return the output, or if it `keeps` the record of the forward; None where the program does not suit."""
-        cdef cnp.ndarray read
         cdef uint64_t seed = 0, draw = 0
         cdef Frame frame
         cdef Py_ssize_t N, failed
-        cdef list bases, found, versions = []
+        cdef list arrays, bases, found, versions = []
         if keeps != self.keeps or not self.surroundings.stand():
             return None
-        read = self.suiting(x)
-        moves = self.watch.kind.changes
-        if read is None or moves is not self.moves:
+        arrays = self.suiting(inputs, named)
+        if arrays is None:
             return None
-        N = cnp.PyArray_DIM(read, 0)
+        N = cnp.PyArray_DIM(<cnp.ndarray>arrays[0], 0)
         if self.in_python:
-            record = self.traced.forward(module, [read], N)
+            record = self.traced.forward(module, arrays, N)
             return record if keeps else record.output
         if self.program.draws:
             seed, draw = self.stream().take(self.program.draws)
-        frame, bases = self.frame(), [(base, read) for base in self.bases]
+        frame, bases = self.frame(), [(base, arrays[number]) for base, number in self.bases]
         enter(self.forward_access)
         try:
             moves = self.watch.kind.changes
