@@ -72,7 +72,7 @@ class RegisteredAttribute:
 
 
 def describe_registered(kind: type, name: str) -> None:
-    """Let a class have such an attribute."""
+    """Let a class have such an attribute, unless it has one already, or a property, which says itself what it takes."""
     default = getattr_static(kind, name, _ABSENT)
-    if not isinstance(default, RegisteredAttribute):
+    if not hasattr(type(default), "__set__"):
         setattr(kind, name, RegisteredAttribute(name, default))

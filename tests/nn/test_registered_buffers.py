@@ -229,3 +229,16 @@ def test_others_of_a_class_have_what_the_class_says():
     assert not hasattr(Scaled(), "shift")
     with pytest.raises(AttributeError):
         Of.array  # noqa: B018
+
+
+def test_a_property_is_not_replaced():
+    class Fixed(nn.Module):
+        @property
+        def scale(self):
+            return 3
+
+    module = Fixed()
+    with pytest.raises(AttributeError, match="scale"):
+        module.register_buffer("scale", np.ones(3, F32))
+    assert module.scale == 3
+    assert not module.state_dict()
