@@ -3,6 +3,9 @@
 # Whether forward keeps what backward needs.
 cdef bint keeps() noexcept nogil
 
+# Whether several backwards may follow a forward.
+cdef bint repeats() noexcept nogil
+
 # Whether the thread is in traced code.
 cdef bint traces() noexcept nogil
 

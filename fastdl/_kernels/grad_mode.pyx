@@ -21,6 +21,10 @@ cdef bint traces() noexcept nogil:
     return fastdl_traces
 
 
+cdef bint repeats() noexcept nogil:
+    return fastdl_repeats
+
+
 cdef bint runs_eagerly() noexcept nogil:
     return fastdl_eager
 

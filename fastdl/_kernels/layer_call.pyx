@@ -6,7 +6,7 @@ The functions are methods of Module, Layer and Loss.
 cimport numpy as cnp
 
 from fastdl._kernels.array cimport ready_gradient_of
-from fastdl._kernels.grad_mode cimport keeps, runs_eagerly, traces
+from fastdl._kernels.grad_mode cimport keeps, repeats, runs_eagerly, traces
 
 cnp.import_array()
 
@@ -60,6 +60,26 @@ def forward(self, x) -> Any:
     if keeps():
         self._kept = saved
     return y
+
+
+def container_forward(self, x) -> Any:
+    """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
+    kept = kept_of(self, x) if type(x) is cnp.ndarray and not traces() else None
+    if kept is None:
+        return forward(self, x)
+    if keeps():
+        self._kept = kept
+    return kept.y
+
+
+cpdef object kept_of(container, x):
+    """Return what the program of a container's mode keeps of the forward of x, with its output; None where there is none for it."""
+    cdef bint recorded = keeps()
+    flat = container._flat
+    if flat is None or repeats():  # which a program's backward does not
+        return None
+    call = flat.calls[recorded if container.training else recorded + 2]
+    return None if call is None else call.forward(x, container if recorded else None)
 
 
 def backward(self, grad_output) -> Any:

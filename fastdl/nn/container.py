@@ -14,6 +14,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels import layer_call
 from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.graph.size import same_shape
 from fastdl.messages import shown
@@ -72,18 +73,22 @@ class Sequential(Layer):
     # The programs that run in place of the layers, once there are some.
     _flat: Any = None
 
+    forward = layer_call.container_forward
+
     def _forward(self, x: Any) -> tuple[Any, Any]:
         """The last layer's output."""
+        kept = layer_call.kept_of(self, x)
+        if kept is not None:
+            return kept.y, kept
         keeps = mode.enabled
-        if mode.repeats:  # which a program's backward does not
+        if mode.repeats:
             return self._layer_by_layer(x, keeps)
         flat = self._flat
         if flat is None:
             from fastdl.nn.flat import Flat
 
             flat = self._flat = Flat()
-        call = flat.calls[keeps if self.training else keeps + 2]
-        kept = (None if call is None else call.forward(x, self if keeps else None)) or flat.forward(self, x, keeps)
+        kept = flat.forward(self, x, keeps)
         if kept is not None:
             return kept.y, kept
         with flat.turn(self):
