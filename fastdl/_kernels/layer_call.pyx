@@ -64,7 +64,7 @@ def forward(self, x) -> Any:
 
 def container_forward(self, x) -> Any:
     """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
-    kept = kept_of(self, x) if type(x) is cnp.ndarray and not traces() else None
+    kept = None if traces() else kept_of(self, x)
     if kept is None:
         return forward(self, x)
     if keeps():

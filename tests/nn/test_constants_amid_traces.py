@@ -79,13 +79,14 @@ def test_a_module_of_an_array(name, eager):
         np.testing.assert_allclose(one, other, rtol=1e-9)
 
 
-def test_a_module_that_has_a_program_of_its_own_is_traced_amid_another():
-    model = OfPoints(Traced())
-    for _ in range(3):
+@pytest.mark.parametrize("name", ["a container", "a traced module"])
+def test_a_module_that_has_a_program_of_its_own_is_traced_amid_another(name):
+    model = OfPoints(INNER[name]())
+    for _ in range(6):
         model.inner(POINTS)
     y = model(X)
     model.backward(np.ones_like(y))
-    assert model.inner.w.grad.all()
+    assert all(parameter.grad.any() for parameter in model.parameters())
 
 
 @pytest.mark.parametrize("name", INNER)

@@ -170,6 +170,8 @@ def test_calls_of_several_arrays_follow_their_places_names_and_lengths():
             net(image)
         with pytest.raises(TypeError):
             net(image, states=state)
+        with pytest.raises(TypeError):
+            net(image, state, other=state)
 
 
 def test_released_parameters_have_gradients_from_the_next_call_on():

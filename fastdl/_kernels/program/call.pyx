@@ -229,11 +229,9 @@ cdef class TracedCall(Call):
         cdef cnp.ndarray array
         if places + len(self.names) != len(self.forms) or len(named) != len(self.names):
             return None
-        if self.names and tuple(named) != self.names:
-            return None
         for number in range(len(self.forms)):
             array = self.read(
-                inputs[number] if number < places else named[self.names[number - places]], <Form>self.forms[number]
+                inputs[number] if number < places else named.get(self.names[number - places]), <Form>self.forms[number]
             )
             if array is None or (arrays and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(<cnp.ndarray>arrays[0], 0)):
                 return None
