@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.graph.graph import Graph, Node
-from fastdl.graph.interpreter import symbols_of
-from fastdl.graph.lowering import Lowering
+from fastdl.graph.graph import Graph
+from fastdl.graph.interpreter import index_error, symbols_of
+from fastdl.graph.lowering import Lowering, Origin
 from fastdl.graph.lowering.memory import pair
+from fastdl.graph.lowering.sources import found
 from fastdl.graph.records import Place
 from fastdl.graph.value import Value
 
@@ -21,7 +22,7 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
     samples = sizes.get("N", 1)
     graph.capacity = max(1, samples)
     lowered = Lowering(graph, outputs).lowered()
-    frame = lowered.program.frame()
+    frame = lowered.program.frame(found(lowered.sources, graph))
     dtypes = {node.attributes["name"]: node.dtype for node in graph.nodes if node.operation == "input"}
     bases = [(base, np.ascontiguousarray(inputs[name], dtypes[name])) for name, base in lowered.inputs.items()]
     refuse_failed(lowered.program.run(frame, 0, len(lowered.entries), samples, bases), lowered.entries)
@@ -36,7 +37,7 @@ def stored(places: Sequence[Place], values: Sequence[Value]) -> list[tuple[int, 
     ]
 
 
-def refuse_failed(failed: int, entries: Sequence[Node]) -> None:
+def refuse_failed(failed: int, entries: Sequence[Origin]) -> None:
     """An error where an entry failed: an index is out of range."""
     if failed >= 0:
-        raise IndexError(f"{entries[failed].line}: expected indices within the axis that they index, got others")
+        raise index_error(entries[failed].line)

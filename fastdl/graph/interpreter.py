@@ -52,9 +52,19 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
     return [arrays[value.number] for value in outputs]
 
 
+def index_error(line: str) -> IndexError:
+    """The error where an index is out of range, with the user's line."""
+    return IndexError(f"{line}: expected indices within the axis that they index, got others")
+
+
 def computed(node: Node, values: Symbols, inputs: Sequence[Any]) -> Any:
     """What a node comes to for these inputs."""
-    return COMPUTE[node.operation](node, values, *inputs)
+    try:
+        return COMPUTE[node.operation](node, values, *inputs)
+    except IndexError:
+        if node.operation == "python":
+            raise
+        raise index_error(node.line) from None
 
 
 def first_not_finite(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -55,6 +55,10 @@ class LayerRecord:
         held = [id(each) for each in (*parameters, *self.buffers.values())]
         return held, self.descriptor.name, self.attributes, self.saved, self.activation, self.shapes
 
+    def held(self, name: str) -> Any:
+        """A buffer."""
+        return self.buffers[name]
+
     @property
     def moves_buffers(self) -> bool:
         """Whether a forward changes the layer's buffers."""
@@ -76,6 +80,10 @@ class LossRecord:
         self.pos_weight: Any = rest.get("pos_weight")
         self.mean: bool = rest.get("mean", False)
         self.batchmean: bool = rest.get("batchmean", False)
+
+    def held(self, name: str) -> Any:
+        """The weights of classes, or those of positive targets; None where there are none."""
+        return {"weight": self.weight, "pos_weight": self.pos_weight}[name]
 
     def facts(self) -> tuple[Any, ...]:
         """What two traces of one loss have in common."""

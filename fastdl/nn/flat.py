@@ -131,8 +131,10 @@ def watch(
 def call_of(module: Module, x: NDArray[Any], keeps: bool) -> ContainerCall:
     """A module's program for calls with batches like x; an error, of whatever kind, where that cannot be."""
     from fastdl._kernels.program.call import ContainerCall
+    from fastdl._kernels.program.program import Frames
     from fastdl.graph.gradient import gradient
     from fastdl.graph.lowering import Lowering
+    from fastdl.graph.lowering.sources import found
     from fastdl.graph.trace import SAMPLES, is_pure, trace
     from fastdl.graph.value import Value
 
@@ -151,23 +153,23 @@ def call_of(module: Module, x: NDArray[Any], keeps: bool) -> ContainerCall:
     lowered = Lowering(
         graph,
         [output],
-        gradients=[(graph.parameters[number], each) for number, each in zip(wanted, gradients, strict=False)],
+        gradients=list(zip(wanted, gradients, strict=False)),
         results=gradients[-1:],
         outside=True,
     ).lowered()
     if lowered.nbytes > LARGEST:
         raise ValueError("batches are large")
     moved = [each for each in modules if each.training and each._buffer_names]  # running statistics
+    differentiating = [(n, tuple([graph.parameters[each] for each in own])) for n, own in lowered.differentiating]
     return ContainerCall(
-        lowered.program,
+        Frames(lowered.program, found(lowered.sources, graph)),
         unchanged,
         graph.least_samples,
         len(x),
         stream,
         Access(reads=[*parameters, *modules], writes=moved),
-        [lowered.program.frame()],
         x=x,
         output_shape=tuple(map(int, output.shape[1:])),
-        gradients=lowered.differentiating,
+        gradients=differentiating,
         backward=Access(reads=parameters, writes_gradients=parameters),
     )

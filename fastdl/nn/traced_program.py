@@ -11,12 +11,16 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.call import TracedCall
 from fastdl._kernels.program.frame import Frame, Loan
+from fastdl._kernels.program.program import Frames
 from fastdl._kernels.watch import Watch
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError, InvalidValueError
 from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
+from fastdl.graph.graph import Graph
 from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.lowering.plans import planned
+from fastdl.graph.lowering.sources import found
 from fastdl.graph.purity import Surroundings
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
@@ -32,8 +36,6 @@ if TYPE_CHECKING:
     from fastdl.nn.module import Module
 
 Array = NDArray[Any]
-# The idle frames that a program keeps.
-MOST_IDLE = 2
 
 
 class TracedProgram:
@@ -62,35 +64,18 @@ class TracedProgram:
             if node.operation == "input"
         ]
         self.floating = [value for value in self.inputs if value.dtype.kind == "f"]
-        self.parameters = [p for p in graph.parameters.values() if p._requires_grad] if keeps else []
-        numbers, calls = {id(p): n for n, p in graph.parameters.items()}, python_calls(graph)
-        found: list[Value] = []
-        self.seeds: list[int] = []
-        if keeps:
-            wanted = [Value(graph, numbers[id(p)], p.shape, graph.dtype, frozenset()) for p in self.parameters]
-            wanted += [*self.floating, *calls]
-            for number, output in enumerate(self.outputs):
-                if output.dtype.kind != "f":
-                    continue
-                self.seeds.append(number)
-                seed = graph.input(f"g{number}", output.shape, graph.dtype)
-                parts = gradient(output, wanted, seed)
-                found = parts if not found else [_sum(a, b) for a, b in zip(found, parts, strict=True)]
-        count = len(self.parameters)
-        self.input_gradients = found[count : count + len(self.floating)]
+        learning = [number for number, leaf in graph.parameters.items() if leaf._requires_grad] if keeps else []
+        self.parameters = [graph.parameters[number] for number in learning]
+        # The outputs that have a gradient.
+        self.seeds = [number for number, output in enumerate(self.outputs) if keeps and output.dtype.kind == "f"]
+        calls = python_calls(graph)
         # Modules in Python keep what their backward reads in attributes.
         self.held = ThreadLock().held if calls else nullcontext
         self.in_python = bool(calls)
-        lowering = Lowering(
-            graph,
-            self.outputs,
-            gradients=list(zip(self.parameters, found[:count], strict=True)) if found else [],
-            added=self.parameters,
-            results=self.input_gradients,
-        )
-        self.lowered: Lowered = lowering.lowered()
+        how = "call", keeps, tuple(learning), tuple([output.number for output in self.outputs])
+        self.lowered = planned(graph, how, lambda: self._lowered(graph, learning, calls))
         self.stored_outputs = stored(self.lowered.outputs, self.outputs)
-        self.stored_gradients = stored(self.lowered.results, self.input_gradients)
+        self.stored_gradients = stored(self.lowered.results, self.floating if self.seeds else [])
         # The base of each input that is read, and which it is.
         names = {f"x{number}": number for number in range(len(self.inputs))}
         self.read_inputs = [(base, names[name]) for name, base in self.lowered.inputs.items() if name in names]
@@ -103,11 +88,29 @@ class TracedProgram:
         updated = [graph.parameters[number] for number in graph.updates]
         # What a backward must find as its forward has; of what forward updates it has the values of before.
         self.unchanged = [*self.parameters, *(leaf for leaf in buffers if leaf not in updated)]
-        self.graph, self.idle = graph, [self.lowered.program.frame()]
+        self.graph, self.frames = graph, Frames(self.lowered.program, found(self.lowered.sources, graph))
         parameters, modules = list(module.parameters()), list(module.modules())
         moved = [each for each in modules if each.training and each._buffer_names]
         self.forward_access = Access(reads=[*parameters, *modules, *buffers], writes=[*moved, *updated])
         self.backward_access = Access(reads=[*parameters, *buffers], writes_gradients=parameters)
+
+    def _lowered(self, graph: Graph, learning: list[int], calls: list[Value]) -> Lowered:
+        """The graph's program, with the gradients of some parameters."""
+        wanted = [Value(graph, n, graph.nodes[n].shape, graph.dtype, frozenset()) for n in learning]
+        wanted += [*self.floating, *calls]
+        gradients: list[Value] = []
+        for number in self.seeds:
+            output = self.outputs[number]
+            parts = gradient(output, wanted, graph.input(f"g{number}", output.shape, graph.dtype))
+            gradients = parts if not gradients else [_sum(a, b) for a, b in zip(gradients, parts, strict=True)]
+        count = len(learning)
+        return Lowering(
+            graph,
+            self.outputs,
+            gradients=list(zip(learning, gradients[:count], strict=True)) if gradients else [],
+            added=learning,
+            results=gradients[count : count + len(self.floating)],
+        ).lowered()
 
     def output_shapes(self, samples: int) -> list[tuple[int, ...] | None]:
         """Those of so many samples; None for outputs that have no gradient."""
@@ -122,13 +125,12 @@ class TracedProgram:
     ) -> TracedCall:
         """The native call of arrays like these by place and by name, while nothing changes."""
         return TracedCall(
-            self.lowered.program,
+            self.frames,
             unchanged,
             self.graph.least_samples,
             self.capacity,
             stream,
             self.forward_access,
-            self.idle,
             arrays=arrays,
             names=names,
             traced=self,
@@ -171,16 +173,9 @@ class TracedProgram:
                 stopped = program.run(frame, stopped + 1, last, samples, bases, *draws)
         return stopped
 
-    def _frame(self) -> Frame:
-        """Memory for a call, as a rule that of one before."""
-        try:
-            return self.idle.pop()
-        except IndexError:
-            return self.lowered.program.frame()
-
     def copy_of(self, frame: Frame) -> Frame:
         """Another frame that holds what a forward has left in this one."""
-        copy = self._frame()
+        copy = self.frames.take()
         for first, stop in self.lowered.kept:  # another thread may be pulling in this frame, and write beside
             copy.arena[first:stop] = frame.arena[first:stop]
         copy.kept.update(frame.kept)
@@ -191,7 +186,7 @@ class TracedProgram:
         graph, program = self.graph, self.lowered.program
         if graph.demanding is not None and samples < graph.least_samples:
             raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
-        frame = self._frame()
+        frame = self.frames.take()
         frame.kept.clear()
         seed, draw = stream().take(program.draws) if program.draws else (0, 0)
         bases = [(base, arrays[number]) for base, number in self.read_inputs]
@@ -238,7 +233,7 @@ class Record:
     ) -> None:
         self.program, self.frame, self.bases, self.samples = program, frame, bases, samples
         self.output, self.draws, self.versions = output, draws, versions
-        self._loan = Loan(frame, program.idle, MOST_IDLE)
+        self._loan = Loan(frame, program.frames.idle)
         # The frames that no pull uses: several threads, or a signal handler amid a pull, may pull at the same time.
         self._free = [frame]
 

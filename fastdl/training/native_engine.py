@@ -17,7 +17,9 @@ from fastdl.errors import InvalidValueError
 from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
 from fastdl.graph.interpreter import needed
-from fastdl.graph.lowering import Lowered, Lowering
+from fastdl.graph.lowering import Lowering
+from fastdl.graph.lowering.plans import planned
+from fastdl.graph.lowering.sources import found
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, Size, numbers, same
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
@@ -108,8 +110,6 @@ class NativeEngine:
             )
         if not (read or in_python):
             raise NothingLearnsError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
-        wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in learning]
-        gradients = gradient(loss, [*wanted, *calls])[: len(wanted)]
         # The inputs and targets by their names, and what the program reads them as.
         self._dtypes = {node.attributes["name"]: node.dtype for node in graph.nodes if node.operation == "input"}
         foreign = {id(parameter) for parameter in self._foreign}
@@ -120,26 +120,37 @@ class NativeEngine:
             for parameter in begun:
                 parameter._grad.fill(0)
 
-        lowering = Lowering(
-            graph,
-            self._values,
-            gradients=[(p, g) for (_, p), g in zip(learning, gradients, strict=True)],
-            added=[p for _, p in learning if id(p) in foreign or id(p) in in_python],
-            loss=loss,
-            given=list(self._dtypes),
-            begin=begin if begun else None,
-            terms=[*terms.values()],
-        )
+        learned = [n for n, _ in learning]
+        added = [n for n, p in learning if id(p) in foreign or id(p) in in_python]
+
+        def lowering() -> Lowering:
+            """With the gradients of the parameters, and so of what modules in Python return."""
+            wanted = [Value(graph, n, graph.nodes[n].shape, graph.dtype, frozenset()) for n in learned]
+            gradients = gradient(loss, [*wanted, *calls])
+            return Lowering(
+                graph,
+                self._values,
+                gradients=list(zip(learned, gradients, strict=False)),
+                added=added,
+                loss=loss,
+                given=list(self._dtypes),
+                begin=begin if begun else None,
+                terms=[*terms.values()],
+            )
+
         is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
-        self._lowered: Lowered = lowering.lowered(loss.number if is_loss else -1)
+        trained = loss.number if is_loss else -1
+        values = [tuple([each.number for each in kind]) for kind in ([loss], self._values, terms.values())]
+        how = "fit", trained, *values, tuple(learned), tuple(added)
+        self._lowered = planned(graph, how, lambda: lowering().lowered(trained))
         self._program = self._lowered.program
-        self._frame = self._program.frame()
+        self._frame = self._program.frame(found(self._lowered.sources, graph))
         self.name = f"native: one program over {self._lowered.nbytes:,} bytes of planned memory"
         self._own = self.task.parameters()
         learns = {id(p) for _, p in learning} | set(in_python)
         # Their gradients are zeros in every step.
         self._idle = [parameter for parameter in self._own if id(parameter) not in learns]
-        self._weights = [(weight._data, number) for number, weight in self._lowered.alone]
+        self._weights = [(graph.parameters[weight]._data, number) for number, weight in self._lowered.alone]
         self._updates = NativeUpdates(self.task.optimizer, self._weights)
         if modules:
             names = dict.fromkeys(type(module).__name__ for module in modules.values())
@@ -369,7 +380,7 @@ class NativeEngine:
             buffer[...] = values
         if number < 0:
             return ""
-        node = self._lowered.entries[number]
+        node = self._graph.nodes[self._lowered.entries[number].number]
         if node.operation == "loss":
             return ""
         if node.operation == "layer":

@@ -381,20 +381,31 @@ def in_a_process():
         **nothing,
         **numbers,
     )
-    found = [Access(), layer._make_turns(), call, model._kept, call.watch, call.program, Updates([]), options]
+    found = [
+        Access(),
+        layer._make_turns(),
+        call,
+        model._kept,
+        call.watch,
+        call.frames,
+        call.frames.program,
+        Updates([]),
+        options,
+    ]
     found.append(EntryList([], [], [], [], [], 0, 0, None, -1, []))
-    frame = call.idle[0] if call.idle else another(model, call)
+    idle = call.frames.idle
+    frame = idle[0] if idle else another(model, idle)
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
     traced = called(Forward())
     found += [traced._flat, *traced._flat.latest, LatestCalls()]
-    found.append(Call(call.program, call.watch, 1, 1, list, Access(), []))
-    return [*found, frame, Loan(frame, [], 1), passed, PythonCall("", bool, (), ())]
+    found.append(Call(call.frames, call.watch, 1, 1, list, Access()))
+    return [*found, frame, Loan(frame, []), passed, PythonCall("", bool, (), ())]
 
 
-def another(model, call):
+def another(model, idle):
     model(np.ones((4, 6), np.float32))  # two forwards, of which the first gives its frame back
     model._kept = None
-    return call.idle[0]
+    return idle[0]
 
 
 @pytest.mark.parametrize("duplicate", (COPIES | {"copy": copy.copy}).values(), ids=COPIES | {"copy": copy.copy})

@@ -70,14 +70,15 @@ def test_a_backward_may_be_called_again(model):
 def test_two_idle_frames_are_kept(model):
     call = model._flat.calls[True]
     kept = [call.forward(x, None) for x in BATCHES]
-    assert not call.idle
+    idle = call.frames.idle
+    assert not idle
     del kept
-    assert len(call.idle) == 2
-    frames = {id(frame) for frame in call.idle}
+    assert len(idle) == 2
+    frames = {id(frame) for frame in idle}
     again = [call.forward(x, None) for x in BATCHES[:2]]
-    assert not call.idle
+    assert not idle
     del again
-    assert {id(frame) for frame in call.idle} == frames
+    assert {id(frame) for frame in idle} == frames
 
 
 def test_parameters_frozen_and_moved_between_the_backwards_of_two_forwards(model):
@@ -133,7 +134,7 @@ def test_a_frame_is_read_within_its_memory():
     for _ in range(4):
         with nn.no_grad():
             model(np.zeros((2, 3), np.float32))
-    frame = model._flat.calls[False].program.frame()
+    frame = model._flat.calls[False].frames.take()
     size, number = frame.arena.nbytes, np.dtype(np.float32).num
     assert frame.read([(0, number, ((2, 1),))], 1)[0].shape == (2,)
     for first, sizes in ((size, ((1, 0),)), (size - 4, ((2, 0),)), (-4, ((1, 0),)), (0, ((size, 1),))):

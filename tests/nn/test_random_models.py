@@ -76,7 +76,7 @@ def test_backward_reads_what_forward_keeps_and_writes_beside_it(steps):
     for array, was in zip(kept, before, strict=True):
         np.testing.assert_array_equal(array, was)
     record._free.clear()
-    other = record.program.lowered.program.frame()
+    other = record.program.frames.take()
     other.arena.fill(0xFF)
     record.program._frame = lambda: other
     np.testing.assert_array_equal(record.pull(model, gradients, parameters=False)[0], wanted[0])

@@ -10,42 +10,36 @@ from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport contiguous, is_plain
-from fastdl._kernels.program.frame cimport Frame
-from fastdl._kernels.program.program cimport Program
+from fastdl._kernels.program.frame cimport Frame, give_back
+from fastdl._kernels.program.program cimport Frames, Program
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
-
-# The most frames that are kept for later forwards.
-cdef enum:
-    MOST_IDLE = 2
-
 
 cdef class Call:
     """A program for batches of `least` up to `most` samples.
 
     Args:
-        program: the model's.
+        frames: those of the model in its program.
         watch: tells whether it still stands for the model.
         least, most: the samples of a batch.
         stream: gives the stream that dropout draws from.
         forward: what it reads and writes.
-        idle: frames that nobody uses.
     """
 
-    cdef readonly Program program
+    cdef readonly Frames frames
+    cdef Program program
     cdef object stream
-    cdef readonly list idle
     cdef readonly Watch watch
     cdef Py_ssize_t least, most
     cdef Access forward_access
 
     def __init__(
-        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
-        Access forward not None, list idle not None,
+        self, Frames frames not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None,
     ):
-        self.program, self.watch, self.least, self.most, self.stream = program, watch, least, most, stream
-        self.forward_access, self.idle = forward, idle
+        self.frames, self.program, self.watch, self.stream = frames, frames.program, watch, stream
+        self.least, self.most, self.forward_access = least, most, forward
 
     def __reduce__(self):
         raise TypeError(
@@ -66,10 +60,6 @@ cdef class Call:
                 return None
         return array
 
-    cdef Frame frame(self):
-        """Memory for a call, as a rule that of one before."""
-        return self.idle.pop() if self.idle else self.program.frame()
-
 
 @cython.final
 cdef class Form:
@@ -86,7 +76,7 @@ cdef class ContainerCall(Call):
     """A container's program, whose one output and gradients go to arrays of the caller.
 
     Args:
-        program, watch, least, most, stream, forward, idle: as of Call.
+        frames, watch, least, most, stream, forward: as of Call.
         x: a batch.
         output_shape: of one sample.
         gradients: see Program.
@@ -99,11 +89,11 @@ cdef class ContainerCall(Call):
     cdef Form form
 
     def __init__(
-        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
-        Access forward not None, list idle not None, *, cnp.ndarray x not None, tuple output_shape not None,
+        self, Frames frames not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None, *, cnp.ndarray x not None, tuple output_shape not None,
         list gradients not None, Access backward not None,
     ):
-        Call.__init__(self, program, watch, least, most, stream, forward, idle)
+        Call.__init__(self, frames, watch, least, most, stream, forward)
         self.form = Form(x)
         self.output_shape, self.gradients, self.backward_access = output_shape, gradients, backward
 
@@ -133,8 +123,8 @@ cdef class ContainerCall(Call):
             owner._kept = None
         kept = Kept.__new__(Kept)
         kept.seed = kept.call = 0
-        kept.frame = self.frame()
-        kept.of, kept.idle, kept.x = self, self.idle, x
+        kept.frame = self.frames.take()
+        kept.of, kept.idle, kept.x = self, self.frames.idle, x
         if self.program.draws:
             kept.seed, kept.call = self.stream().take(self.program.draws)
         dims[0] = cnp.PyArray_DIM(x, 0)
@@ -162,9 +152,7 @@ cdef class Kept:
     cdef uint64_t seed, call
 
     def __dealloc__(self):
-        # In a cycle of garbage, these may be None already.
-        if self.frame is not None and self.idle is not None and len(self.idle) < MOST_IDLE:
-            self.idle.append(self.frame)
+        give_back(self.frame, self.idle)
 
     def __reduce__(self):
         raise TypeError("Kept: expected to stay in its process, for its frame holds addresses; call the model again")
@@ -192,7 +180,7 @@ cdef class TracedCall(Call):
     """A traced module's program for arrays by place and by name, whose outputs are copied out of the frame's memory.
 
     Args:
-        program, watch, least, most, stream, forward, idle: as of Call.
+        frames, watch, least, most, stream, forward: as of Call.
         arrays: those of a call, by place and then by name.
         names: the names.
         traced: the TracedProgram, which does whatever takes Python.
@@ -212,12 +200,12 @@ cdef class TracedCall(Call):
     cdef bint keeps, alone, in_tuple, in_python
 
     def __init__(
-        self, Program program not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
-        Access forward not None, list idle not None, *, list arrays not None, tuple names not None, traced, bint keeps, moves,
+        self, Frames frames not None, Watch watch not None, Py_ssize_t least, Py_ssize_t most, stream: Callable[[], Any],
+        Access forward not None, *, list arrays not None, tuple names not None, traced, bint keeps, moves,
         surroundings, list bases not None, list outputs not None, bint alone, bint in_tuple, bint in_python,
         record: Callable[..., Any],
     ):
-        Call.__init__(self, program, watch, least, most, stream, forward, idle)
+        Call.__init__(self, frames, watch, least, most, stream, forward)
         self.forms, self.names = [Form(array) for array in arrays], names
         self.traced, self.keeps, self.moves, self.surroundings, self.bases = traced, keeps, moves, surroundings, bases
         self.outputs, self.alone, self.in_tuple, self.in_python, self.record = outputs, alone, in_tuple, in_python, record
@@ -255,7 +243,7 @@ cdef class TracedCall(Call):
             return record if keeps else record.output
         if self.program.draws:
             seed, draw = self.stream().take(self.program.draws)
-        frame, bases = self.frame(), [(base, arrays[number]) for base, number in self.bases]
+        frame, bases = self.frames.take(), [(base, arrays[number]) for base, number in self.bases]
         enter(self.forward_access)
         try:
             moves = self.watch.kind.changes
@@ -272,6 +260,5 @@ cdef class TracedCall(Call):
         output = found[0] if self.alone else tuple(found) if self.in_tuple else self.traced.structured(found)
         if keeps:
             return self.record(self.traced, frame, bases, N, output, (seed, draw), versions)
-        if len(self.idle) < MOST_IDLE:
-            self.idle.append(frame)
+        give_back(frame, self.frames.idle)
         return output

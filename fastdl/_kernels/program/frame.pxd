@@ -32,3 +32,6 @@ cdef class Frame:
     cdef int bind(self, object moves=*) except -1
     cdef int bind_to(self, list arrays, object moves) except -1
     cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept
+
+# Let a frame be used again, unless enough of them are idle.
+cdef void give_back(Frame frame, list idle)

@@ -21,6 +21,8 @@ cdef double SHORT_STEP = 0.002
 cdef enum:
     FIRST_TRIAL = 16
     RAREST_TRIAL = 1024
+    # The most frames that are kept for later calls.
+    MOST_IDLE = 2
 
 
 cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil:
@@ -164,23 +166,26 @@ cdef class Loan:
 
     Args:
         frame: the frame.
-        idle: where it goes in the end, unless these are `most` already.
+        idle: where it goes in the end.
     """
 
     cdef Frame frame
     cdef list idle
-    cdef Py_ssize_t most
 
-    def __init__(self, Frame frame not None, list idle not None, Py_ssize_t most):
-        self.frame, self.idle, self.most = frame, idle, most
+    def __init__(self, Frame frame not None, list idle not None):
+        self.frame, self.idle = frame, idle
 
     def __dealloc__(self):
-        # In a cycle of garbage, these may be None already.
-        if self.frame is not None and self.idle is not None and len(self.idle) < self.most:
-            self.idle.append(self.frame)
+        give_back(self.frame, self.idle)
 
     def __reduce__(self):
         raise TypeError("Loan: expected to stay in its process, for its frame holds addresses; call the model again")
+
+
+cdef void give_back(Frame frame, list idle):
+    """Let a frame be used again. In a cycle of garbage, both may be None already."""
+    if frame is not None and idle is not None and len(idle) < MOST_IDLE:
+        idle.append(frame)
 
 
 cdef array_of(source):

@@ -11,7 +11,7 @@ cdef class Program:
     cdef Py_ssize_t count, itemsize, light
     cdef readonly Py_ssize_t draws, nbytes
     cdef bytes accumulates
-    cdef list sources, inputs, outputs
+    cdef list inputs, outputs
     cdef EntryList entries
     # What the operations' addresses point into.
     cdef object records
@@ -31,3 +31,9 @@ cdef class Program:
     cdef int backward(
         self, Frame frame, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed,
         uint64_t call) except -1
+
+cdef class Frames:
+    cdef readonly Program program
+    cdef readonly list idle
+    cdef list sources
+    cpdef Frame take(self)

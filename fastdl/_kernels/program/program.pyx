@@ -115,13 +115,12 @@ cdef class Program:
         outputs: the places of the model's outputs.
         draws: calls of dropout's stream that a forward takes.
         light: so many samples take less time than giving the GIL away and taking it again.
-        sources: the arrays outside of the arena, see Frame.
         entries: what runs in which order.
     """
 
     def __init__(
         self, list operations not None, Py_ssize_t itemsize, Py_ssize_t nbytes,
-        list inputs not None, list outputs not None, Py_ssize_t draws, Py_ssize_t light, list sources not None,
+        list inputs not None, list outputs not None, Py_ssize_t draws, Py_ssize_t light,
         EntryList entries not None,
     ):
         cdef Py_ssize_t number
@@ -134,7 +133,7 @@ cdef class Program:
         for number in range(self.count):
             load_operation(self.operations + number, number, operations[number])
         self.itemsize, self.nbytes, self.draws, self.light = itemsize, nbytes, draws, light
-        self.inputs, self.outputs, self.sources, self.entries = inputs, outputs, sources, entries
+        self.inputs, self.outputs, self.entries = inputs, outputs, entries
         entries.sequence.operations = self.operations
         self.accumulates = bytes([record.accumulates for record in operations])
 
@@ -144,9 +143,9 @@ cdef class Program:
     def __reduce__(self):
         raise TypeError("Program: expected to stay in its process, for it holds addresses; plan the model again")
 
-    def frame(self) -> Frame:
-        """Memory of its own for calls."""
-        cdef Frame frame = Frame(self.nbytes, self.sources, self.accumulates)
+    def frame(self, list sources not None) -> Frame:
+        """Memory of its own for calls, with the arrays outside of it, see Frame."""
+        cdef Frame frame = Frame(self.nbytes, sources, self.accumulates)
         frame.bind()
         return frame
 
@@ -414,3 +413,22 @@ cdef class Program:
                 self.itemsize == 4, run_entries_of[float], run_entries_of[double], s, first, last, batch, untyped(scratch))
         hold_threads(0)
         return failed
+
+
+cdef class Frames:
+    """A program's frames for one model, of which those that nobody uses are used again.
+
+    Args:
+        program: the program.
+        sources: the model's arrays, see Frame.
+    """
+
+    def __init__(self, Program program not None, list sources not None):
+        self.program, self.sources, self.idle = program, sources, [program.frame(sources)]
+
+    def __reduce__(self):
+        raise TypeError("Frames: expected to stay in its process, for they hold addresses; plan the model again")
+
+    cpdef Frame take(self):
+        """Memory for a call, as a rule that of one before."""
+        return self.idle.pop() if self.idle else self.program.frame(self.sources)

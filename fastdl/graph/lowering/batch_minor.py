@@ -36,8 +36,8 @@ def _batch_minor(chain: list[Operation], batch_size: int) -> list[Operation]:
         return chain
     length = batch_minor_length(batch_size)
     first, last = chain[0], chain[-1]
-    before = Operation(DESCRIPTORS["to_batch_minor"], first.node, first.x_size, first.x_size, y_length=length)
-    behind = Operation(DESCRIPTORS["from_batch_minor"], last.node, last.y_size, last.y_size, x_length=length)
+    before = Operation(DESCRIPTORS["to_batch_minor"], first.number, first.x_size, first.x_size, y_length=length)
+    behind = Operation(DESCRIPTORS["from_batch_minor"], last.number, last.y_size, last.y_size, x_length=length)
     found = [
         replace(each, descriptor=DESCRIPTORS[each.descriptor.batch_minor], x_length=length, y_length=length)
         for each in chain

@@ -19,6 +19,7 @@ from fastdl.graph.lowering.blocks import Blocks
 from fastdl.graph.lowering.memory import Memory, pair
 from fastdl.graph.lowering.operation import Operation
 from fastdl.graph.lowering.rows import Row, Rows
+from fastdl.graph.lowering.sources import Leaf
 from fastdl.graph.size import Dimension, Shape, Size, same
 from fastdl.graph.value import Value
 
@@ -56,7 +57,7 @@ class Entries(Memory):
         readers: the nodes that read each.
         rows: the layers in rows.
         trained: the node of the loss that is trained on, where it is one of fastdl's own, else None.
-        direct: by a layer's gradient, the parameter in whose memory it may be written or added.
+        direct: by a layer's gradient, the number of the parameter in whose memory it may be written or added.
         gathered: names of the inputs that are gathered into the arena.
         begin: called before the first module in Python.
     """
@@ -67,19 +68,19 @@ class Entries(Memory):
         readers: dict[int, list[int]],
         rows: Rows,
         trained: int | None,
-        direct: dict[int, Any],
+        direct: dict[int, int],
         gathered: set[str],
         begin: Callable[[], object] | None,
     ) -> None:
         super().__init__(graph)
         self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
-        # What runs: its kind, its samples, and an operation, or what makes its record once places are known; the node, and how
-        # many of the next entries it stands for.
-        self.entries: list[tuple[int, Dimension, Any, Node, int]] = []
+        # What runs: its kind, its samples, an operation or what makes its record once places are known, the number of its node and
+        # how many of the next entries it stands for.
+        self.entries: list[tuple[int, Dimension, Any, int, int]] = []
         self.losses: dict[int, tuple[int, dict[str, Any]]] = {}
         self.trained = trained
         self.operations: dict[Row, list[Operation]] = {}
-        # The parameters whose gradients have been stored, by their ids.
+        # The parameters whose gradients have been stored, by their numbers.
         self.stored: set[int] = set()
         # The rows whose first operations go in blocks, and of them the one that goes through the loss.
         self.blocks: dict[Row, Blocks] = {}
@@ -90,13 +91,14 @@ class Entries(Memory):
         self.by_call = False
         # Multiply-adds of a sample.
         self.work = 0
-        self.node: Node = Node("", (), {}, (), graph.dtype, "")
+        # The number of the node whose entries are made.
+        self.number = -1
 
     def enter(
         self, kind: int, samples: Dimension, record: Operation | Blocks | Callable[[], Any], covers: int = 0
     ) -> None:
         """Add an entry: an operation, blocks, or what makes its record."""
-        self.entries.append((kind, samples, record, self.node, covers))
+        self.entries.append((kind, samples, record, self.number, covers))
         self.time += 1
 
     def dense(self, value: Value) -> Layout:
@@ -133,10 +135,10 @@ class Entries(Memory):
             return False
         return self.rows.ends_in(row, self.trained, gy)
 
-    def keep_gradient(self, parameter: Any, value: Value, adds: bool) -> None:
+    def keep_gradient(self, parameter: int, value: Value, adds: bool) -> None:
         """Store a gradient where its parameter has it, or add it to what is there."""
-        self.node = self.graph.nodes[value.number]
-        home = self.outside((id(parameter), True), (parameter, "always"))
+        self.number = value.number
+        home = self.outside(Leaf(parameter, "always"))
         to, own = dense(home, value.shape), (self.layout(value), value.dtype)
         inputs = [(to, value.dtype), own] if adds else [own]
         self.run_elementwise("add" if adds else "cast", value.dtype, value.shape, to, inputs)
@@ -145,7 +147,7 @@ class Entries(Memory):
         """Make what a node needs."""
         if number in self.rows.inside:
             return
-        node = self.node = self.graph.nodes[number]
+        self.number, node = number, self.graph.nodes[number]
         LOWERED[node.operation](self, number, node)
 
     def run_elementwise(
@@ -190,7 +192,9 @@ class Entries(Memory):
         operands: Sequence[Operand],
     ) -> None:
         if len(sizes) > 6:
-            raise InvalidValueError(self.node.line, "at most 6 axes that cannot be joined", len(sizes))
+            raise InvalidValueError(
+                self.graph.nodes[self.number].line, "at most 6 axes that cannot be joined", len(sizes)
+            )
         descriptor = NODES[name]
         pairs = [(size, 0) if type(size) is int else pair(size) for size in sizes]
         for layout, _, _ in operands:

@@ -23,16 +23,15 @@ from fastdl.graph.lowering.blocks import Blocks, cut
 from fastdl.graph.lowering.entries import EACH_SAMPLE, Entries, lowers
 from fastdl.graph.lowering.operation import Operation, joined
 from fastdl.graph.lowering.rows import Row
+from fastdl.graph.lowering.sources import Held, Leaf
 from fastdl.graph.records import ObjectiveRecord
 from fastdl.graph.size import numbers, same
 
 
 @lowers("layer")
 def _(low: Entries, number: int, node: Node) -> None:
-    row, nodes = low.rows.of[number], low.graph.nodes
-    of_layers = [
-        _operation(low, nodes[layer], backward) for layer, backward in zip(row.layers, row.backwards, strict=True)
-    ]
+    row = low.rows.of[number]
+    of_layers = [_operation(low, layer, backward) for layer, backward in zip(row.layers, row.backwards, strict=True)]
     samples = _samples(low, node)
     low.operations[row] = in_batch_minor(joined(of_layers), samples)
     if low.trained is not None and same(node.attributes["record"].samples, EACH_SAMPLE):
@@ -54,13 +53,14 @@ def _cut(low: Entries, row: Row) -> None:
         low.through = row if whole else low.through
 
 
-def _operation(low: Entries, node: Node, backward: int | None) -> Operation:
+def _operation(low: Entries, number: int, backward: int | None) -> Operation:
+    node = low.graph.nodes[number]
     record: LayerRecord = node.attributes["record"]
     parameters = {name: each for name, each in record.parameters.items() if each is not None}
     weights = [low.dense(low.value(each)) for each in node.inputs[1:]]
     return Operation(
         record.descriptor,
-        node,
+        number,
         prod(record.shapes[0]),
         prod(record.shapes[1]),
         record.attributes,
@@ -88,12 +88,12 @@ def _run_forward(low: Entries, row: Row) -> None:
         low.enter(kind, EACH_SAMPLE, blocks, count + blocks.whole)
         blocks.run(low.time, count, count + blocks.whole)
     for n, operation in enumerate(operations):
-        low.node = operation.node
+        low.number = operation.number
         operation.x = x
         base = low.written_to.get(row.last) if n == len(operations) - 1 else None
         x = operation.y = low.room(operation.y_size, operation.y_length or samples, base)
         if operation.descriptor.saved and (row.differentiated or not operation.descriptor.omits):
-            saved = operation.node.attributes["record"].saved
+            saved = nodes[operation.number].attributes["record"].saved
             operation.saved = {name: (low.storage(size), stride) for name, (size, stride) in saved.items()}
         for layout in (operation.x, operation.y, *operation.weights.values()):
             low.use(layout)
@@ -122,10 +122,10 @@ def _(low: Entries, number: int, node: Node) -> None:
         first -= 1
     blocks = low.blocks.get(row) if operations is low.operations[row] else None
     gy = low.dense(low.value(node.inputs[1]))
-    to_add: list[tuple[Any, int]] = []
+    to_add: list[tuple[int, int]] = []
     for n in range(len(operations) - 1, first - 1, -1):
         operation = operations[n]
-        low.node = nodes[operation.backward] if operation.backward is not None else node
+        low.number = operation.backward if operation.backward is not None else number
         if blocks is not None and n == blocks.cut.operations - 1:
             kind = RUN_BLOCK_GRADIENTS if blocks.whole else RUN_BLOCKS_BACKWARD
             low.enter(kind, EACH_SAMPLE, blocks, n + 1 - first)
@@ -155,7 +155,7 @@ def _(low: Entries, number: int, node: Node) -> None:
         low.keep_gradient(parameter, low.value(gradient), adds=True)
 
 
-def _gradients(low: Entries, operation: Operation) -> list[tuple[Any, int]]:
+def _gradients(low: Entries, operation: Operation) -> list[tuple[int, int]]:
     """Find places for the gradients of an operation's parameters; returns those that remain to be added to others.
 
     A gradient is stored in its parameter's memory or, where another has been, added there by the operation itself, if that holds
@@ -167,17 +167,17 @@ def _gradients(low: Entries, operation: Operation) -> list[tuple[Any, int]]:
     if low.by_call:
         for each, parameter in zip(readers, own, strict=True):
             if parameter is None:
-                raise LayerRefusedError(low.node.line, "gradients that layers alone have written", "others")
-            home: Any = low.outside((id(parameter), True), (parameter, True))
+                raise LayerRefusedError(nodes[low.number].line, "gradients that layers alone have written", "others")
+            home: Any = low.outside(Leaf(parameter, True))
             operation.gradients[names[nodes[each].attributes["parameter"]]] = home
         return []
-    added = [parameter is not None and id(parameter) in low.stored for parameter in own]
+    added = [parameter in low.stored for parameter in own]
     operation.accumulates = all(added) and bool(added)
-    to_add: list[tuple[Any, int]] = []
+    to_add: list[tuple[int, int]] = []
     for each, parameter, adds in zip(readers, own, added, strict=True):
         node = nodes[each]
         if parameter is not None and (operation.accumulates or not adds):
-            home = low.outside((id(parameter), True), (parameter, "always"))
+            home = low.outside(Leaf(parameter, "always"))
             low.layouts[each] = dense(home, node.shape)
         else:
             low.layouts[each] = low.fresh(node.shape, node.dtype)
@@ -185,7 +185,7 @@ def _gradients(low: Entries, operation: Operation) -> list[tuple[Any, int]]:
             low.use(low.layouts[each])
             to_add += [(parameter, each)] if parameter is not None else []
         operation.gradients[names[node.attributes["parameter"]]] = home
-    low.stored |= {id(parameter) for parameter in own if parameter is not None}
+    low.stored |= {parameter for parameter in own if parameter is not None}
     return to_add
 
 
@@ -202,7 +202,7 @@ def _(low: Entries, number: int, node: Node) -> None:
     if number == low.trained and low.through is not None:
         low.dense(low.value(low.graph.nodes[low.through.layers[0]].inputs[0]))
         _run_forward(low, low.through)
-        low.node = node
+        low.number = number
     layouts.insert(0, low.dense(x))
     samples = numbers((record.samples,), {"N": low.graph.capacity})[0]
     stride, losses = low.count(x.shape) // max(1, samples) * low.itemsize, record.losses * low.itemsize
@@ -219,7 +219,8 @@ def _(low: Entries, number: int, node: Node) -> None:
         low.use(layout)
     low.layouts[number] = dense(own["y"], ())
     low.losses[number] = len(low.losses), own
-    weights = [None if array is None else low.outside(id(array), array) for array in (record.weight, record.pos_weight)]
+    names = "weight", "pos_weight"
+    weights = [None if record.held(name) is None else low.outside(Held(number, name)) for name in names]
     of_target, kind = low.count(target.shape) // max(1, samples), low.kind(target.dtype)[1]
 
     def made() -> Any:

@@ -10,6 +10,7 @@ from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS, BASE_BLOCK
 from fastdl.graph.arena import Storage
 from fastdl.graph.graph import Graph
 from fastdl.graph.layout import Layout, dense_strides
+from fastdl.graph.lowering.sources import Source
 from fastdl.graph.records import NOWHERE, Place
 from fastdl.graph.size import Dimension, Shape, factors
 from fastdl.graph.value import Value
@@ -38,7 +39,7 @@ class Memory:
         self.layouts: dict[int, Layout] = {}
         # Elements of the largest batch, and the strides of elements that lie one behind the other, by shape.
         self.shapes: dict[Shape, tuple[int, tuple[Dimension, ...]]] = {}
-        self.sources: list[Any] = []
+        self.sources: list[Source] = []
         self.numbers: dict[Any, int] = {}
         self.inputs: dict[str, Given] = {}
         self.storages: list[Storage] = []
@@ -47,8 +48,9 @@ class Memory:
         # Storages that may stand where others did which are not needed beyond a time.
         self.replacing: list[tuple[int, Storage, Storage]] = []
 
-    def outside(self, key: Any, source: Any) -> int:
-        """The base of an array outside of the arena."""
+    def outside(self, source: Source, key: Any = None) -> int:
+        """The base of an array outside of the arena; the same for one key, which is the source itself where none is given."""
+        key = source if key is None else key
         if key not in self.numbers:
             self.numbers[key] = BASE_ARRAYS + len(self.sources)
             self.sources.append(source)

@@ -17,6 +17,7 @@ from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout, broadcast, cut, dense, merged, reshaped, transposed
 from fastdl.graph.lowering.entries import Entries, lowers
 from fastdl.graph.lowering.memory import Given
+from fastdl.graph.lowering.sources import Leaf
 from fastdl.graph.registered import is_moved
 from fastdl.graph.size import Dimension, Shape, same, same_shape, total
 from fastdl.graph.value import Value
@@ -28,7 +29,7 @@ REDUCTIONS = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"}
 @lowers("input")
 def _(low: Entries, number: int, node: Node) -> None:
     name = node.attributes["name"]
-    base = low.input_bases.get(name) or low.outside(("given", name), None)
+    base = low.input_bases.get(name) or low.outside(None, ("given", name))
     gathered = None
     if name in low.gathered:
         gathered = low.storage(low.count(node.shape) * low.kind(node.dtype)[1])
@@ -42,14 +43,15 @@ def _(low: Entries, number: int, node: Node) -> None:
     array = np.ascontiguousarray(node.attributes["array"])
     if array.dtype.kind == "b":
         array = array.view(np.uint8)
-    low.layouts[number] = dense(low.outside(("constant", number), array), node.shape)
+    low.layouts[number] = dense(low.outside(array, ("constant", number)), node.shape)
 
 
 @lowers("parameter")
 def _(low: Entries, number: int, node: Node) -> None:
-    parameter = low.graph.parameters[number]
-    layout = low.layouts[number] = dense(low.outside((id(parameter), False), (parameter, False)), node.shape)
-    if number in low.graph.updates or is_moved(parameter):  # the old values, which backward reads too
+    layout = low.layouts[number] = dense(low.outside(Leaf(number)), node.shape)
+    if number in low.graph.updates or is_moved(
+        low.graph.parameters[number]
+    ):  # the old values, which backward reads too
         made = low.layouts[number] = low.fresh(node.shape, node.dtype)
         low.run_elementwise("cast", node.dtype, node.shape, made, [(layout, node.dtype)])
 
@@ -155,7 +157,7 @@ def _(low: Entries, number: int, node: Node) -> None:
 def _zeros(low: Entries, number: int, node: Node) -> Layout:
     made = low.layouts[number] = low.fresh(node.shape, node.dtype)
     dtype = np.dtype(np.uint8) if node.dtype.kind == "b" else node.dtype
-    zero = dense(low.outside(("zero", dtype.kind), np.zeros((), dtype)), ())
+    zero = dense(low.outside(np.zeros((), dtype), ("zero", dtype.kind)), ())
     low.run_elementwise("cast", node.dtype, node.shape, made, [(broadcast(zero, (), node.shape), node.dtype)])
     return made
 

@@ -10,9 +10,9 @@ from typing import Any
 from fastdl._kernels.activation import activation_kinds
 from fastdl._kernels.descriptor import Descriptor
 from fastdl.graph.arena import Storage
-from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout
 from fastdl.graph.lowering.memory import Memory
+from fastdl.graph.lowering.sources import Held
 from fastdl.graph.records import Record
 
 NO_ACTIVATION = (0, 0.0, 0.0, False)
@@ -25,7 +25,7 @@ class Operation:
 
     Attributes:
         descriptor: what it runs.
-        node: the layer's node.
+        number: of the layer's node.
         x_size, y_size: elements of a sample.
         attributes, parameters, buffers: as the layer states them, by the descriptor's names; parameters that are there.
         weights: the parameters' values.
@@ -40,7 +40,7 @@ class Operation:
     """
 
     descriptor: Descriptor
-    node: Node
+    number: int
     x_size: int
     y_size: int
     attributes: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +81,8 @@ class Operation:
         """As a program reads it, once all storages are placed."""
         descriptor = self.descriptor
         x_stride, y_stride = self.x_size * memory.itemsize, self.y_size * memory.itemsize
-        homes = {name: memory.outside(id(each), each) for name, each in self.buffers.items() if each is not None}
+        held = {name: each for name, each in self.buffers.items() if each is not None}
+        homes = {name: memory.outside(Held(self.number, name), id(each)) for name, each in held.items()}
         return Record(
             descriptor=descriptor,
             attributes=descriptor.attributes(self.attributes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import fastdl.graph.lowering.layers
 import fastdl.graph.lowering.nodes
@@ -21,7 +21,7 @@ from fastdl._kernels.program.sequence import (
     EntryList,
 )
 from fastdl.graph.arena import LINE, placed
-from fastdl.graph.graph import Graph, Node
+from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import needed
 from fastdl.graph.layout import Layout, dense
 from fastdl.graph.lowering.blocks import Blocks, live_in_blocks
@@ -29,6 +29,7 @@ from fastdl.graph.lowering.entries import Entries
 from fastdl.graph.lowering.memory import pair
 from fastdl.graph.lowering.operation import Operation
 from fastdl.graph.lowering.rows import Rows
+from fastdl.graph.lowering.sources import Leaf, Source
 from fastdl.graph.records import Place
 from fastdl.graph.value import Value
 
@@ -36,37 +37,42 @@ from fastdl.graph.value import Value
 LIGHT = 20_000
 
 
-class Lowered:
-    """A program and what its caller must know of it.
+class Origin(NamedTuple):
+    """Where an entry comes from: a node, by its operation, the user's line and its number in the graph."""
+
+    operation: str
+    line: str
+    number: int
+
+
+class Lowered(NamedTuple):
+    """A program and what its caller must know of it, for all models of whose traces the graph is one.
 
     Attributes:
         program: runs the graph.
+        sources: what it reads and writes outside of its arena.
         inputs: by name, the base of each array that a run is given.
         outputs: the layouts' places of the wanted values.
         results: those of the further values.
-        entries: the user's line and the operation of each entry.
+        entries: where each entry comes from.
         split: the number of the first entry that only gradients need.
         nbytes: of the arena.
         kept: the bytes of the arena, from one to below another, that forward leaves to backward, which does not write there.
-        operations: of the layers.
-        differentiating: the numbers of those that write gradients of parameters, and these parameters, in their order.
-        blocks: of the rows of which a batch in training is cut.
-        alone: the numbers of operations, and their weights, whose backward may take the weight's step.
+        differentiating: the numbers of operations that write gradients of parameters, and of these, in their order.
+        alone: the numbers of operations, and of their weights, whose backward may take the weight's step.
     """
 
-    def __init__(self, **fields: Any) -> None:
-        self.program: Program = fields["program"]
-        self.inputs: dict[str, int] = fields["inputs"]
-        self.outputs: list[Place] = fields["outputs"]
-        self.results: list[Place] = fields["results"]
-        self.entries: list[Node] = fields["entries"]
-        self.split: int = fields["split"]
-        self.nbytes: int = fields["nbytes"]
-        self.kept: list[tuple[int, int]] = fields["kept"]
-        self.operations: list[Operation] = fields["operations"]
-        self.differentiating: list[tuple[int, tuple[Any, ...]]] = fields["differentiating"]
-        self.blocks: list[Blocks] = fields["blocks"]
-        self.alone: list[tuple[int, Any]] = fields["alone"]
+    program: Program
+    sources: list[Source]
+    inputs: dict[str, int]
+    outputs: list[Place]
+    results: list[Place]
+    entries: list[Origin]
+    split: int
+    nbytes: int
+    kept: list[tuple[int, int]]
+    differentiating: list[tuple[int, tuple[int, ...]]]
+    alone: list[tuple[int, int]]
 
 
 class Lowering(Entries):
@@ -75,8 +81,8 @@ class Lowering(Entries):
     Args:
         graph: the graph, with its gradients.
         outputs: the values that are wanted of the forward.
-        gradients: by parameter, the value of its gradient, which the program stores in the parameter's `grad`.
-        added: of these, those that are added to what is there.
+        gradients: by a parameter's number, the value of its gradient, which the program stores in the parameter's `grad`.
+        added: the numbers of those that are added to what is there.
         loss: the value that is trained on.
         results: further values, which the backward entries yield.
         given: names of the inputs that are gathered into the arena where batches are shuffled.
@@ -90,8 +96,8 @@ class Lowering(Entries):
         self,
         graph: Graph,
         outputs: Sequence[Value],
-        gradients: Sequence[tuple[Any, Value]] = (),
-        added: Sequence[Any] = (),
+        gradients: Sequence[tuple[int, Value]] = (),
+        added: Sequence[int] = (),
         loss: Value | None = None,
         given: Sequence[str] = (),
         results: Sequence[Value] = (),
@@ -105,10 +111,10 @@ class Lowering(Entries):
         backward += [n for n, node in enumerate(graph.nodes) if node.operation == "python_backward"]
         everything = needed(graph, [*forward, *backward])
         roots = {v.number for v in (*wanted, *results, *(v for _, v in gradients), *graph.updates.values())}
-        adding = {id(parameter) for parameter in added}
+        adding = set(added)
         readers = _readers(graph, everything)
         rows = Rows(graph, everything, readers, roots)
-        direct, sums = _direct(graph, [(p, v.number) for p, v in gradients if id(p) not in adding], readers)
+        direct, sums = _direct(graph, [(p, v.number) for p, v in gradients if p not in adding], readers)
         trained = loss.number if loss is not None and graph.nodes[loss.number].operation == "loss" else None
         super().__init__(graph, readers, rows, trained, direct, set(given), begin)
         self.by_call = outside
@@ -129,7 +135,7 @@ class Lowering(Entries):
             self.visit(number)
         for parameter, value in gradients:
             if value.number not in self.in_place:
-                self.keep_gradient(parameter, value, id(parameter) in adding)
+                self.keep_gradient(parameter, value, parameter in adding)
         # Where gradients are asked for outside of fit, they may be asked for again.
         self.repeats = loss is None
         # The entries that run also where the gradient of x is not wanted.
@@ -150,8 +156,7 @@ class Lowering(Entries):
 
     def update_buffers(self) -> None:
         for number, value in self.graph.updates.items():
-            buffer = self.graph.parameters[number]
-            to = dense(self.outside((id(buffer), False), (buffer, False)), value.shape)
+            to = dense(self.outside(Leaf(number)), value.shape)
             self.run_elementwise("cast", value.dtype, value.shape, to, [(self.layout(value), value.dtype)])
 
     def lowered(self, criterion: int = -1) -> Lowered:
@@ -168,7 +173,8 @@ class Lowering(Entries):
         nbytes = placed(storage for storage in self.storages if not storage.own)
         entries: list[tuple[int, int, int, tuple[int, int]]] = []
         operations: dict[Operation, int] = {}
-        nodes: list[Any] = []
+        nodes = self.graph.nodes
+        records: list[Any] = []
         criteria: list[Any] = []
         calls: list[PythonCall] = []
         first: dict[Blocks, int] = {}
@@ -176,8 +182,8 @@ class Lowering(Entries):
             if what in (RUN_FORWARD, RUN_BACKWARD):
                 number = operations.setdefault(made, len(operations))
             elif what == RUN_NODE:
-                number = len(nodes)
-                nodes.append(made())
+                number = len(records)
+                records.append(made())
             elif what == RUN_LOSS:
                 number = len(criteria)
                 criteria.append(made())
@@ -200,10 +206,9 @@ class Lowering(Entries):
             [self.place_of(layout) for layout in self.outputs],
             self.graph.draws,
             LIGHT // max(1, self.work),
-            self.sources,
             EntryList(
                 entries,
-                nodes,
+                records,
                 criteria,
                 calls,
                 [self.blocks_record(each, first[each]) for each in blocks],
@@ -216,20 +221,19 @@ class Lowering(Entries):
         )
         return Lowered(
             program=program,
+            sources=self.sources,
             inputs={name: given.number for name, given in self.inputs.items()},
             outputs=[self.place_of(layout) for layout in self.outputs],
             results=[self.place_of(layout) for layout in self.results],
-            entries=[node for _, _, _, node, _ in self.entries],
+            entries=[Origin(nodes[n].operation, nodes[n].line, n) for _, _, _, n, _ in self.entries],
             split=self.split,
             nbytes=nbytes,
             kept=self.kept() if self.repeats else [],
-            operations=list(operations),
             differentiating=[
-                (operations[made], tuple(made.parameters.values()))
+                (operations[made], nodes[made.number].inputs[1:])
                 for what, _, made, _, _ in self.entries
                 if what == RUN_BACKWARD and made.gradients
             ],
-            blocks=blocks,
             alone=[
                 (number, weight)
                 for operation, number in operations.items()
@@ -255,20 +259,19 @@ class Lowering(Entries):
         places = self.place(blocks.gradients), self.place(blocks.losses)
         return cut.operations, first, cut.size, cut.lone, criterion, cut.sums, blocks.memory, *places
 
-    def stepped_alone(self, operation: Operation) -> Any:
-        """A large weight that only an operation reads, outside of blocks, whose backward may take its step; else None."""
+    def stepped_alone(self, operation: Operation) -> int | None:
+        """The number of a large weight that only an operation reads, outside of blocks, whose backward may take its step."""
         if not operation.descriptor.steps or operation.accumulates or operation.backward is None:
             return None
         if any(operation in self.operations[row][: each.cut.operations] for row, each in self.blocks.items()):
             return None
         nodes = self.graph.nodes
-        layer, number = nodes[operation.backward].inputs[0], operation.node.inputs[1]
-        weight = self.graph.parameters.get(number)
-        if weight is None or weight.size < FEWEST_ALONE:
+        layer, weight = nodes[operation.backward].inputs[0], nodes[operation.number].inputs[1]
+        if weight not in self.graph.parameters or self.graph.parameters[weight].size < FEWEST_ALONE:
             return None
-        if not any(self.direct.get(each) is weight for each in self.rows.gradients(operation.backward)):
+        if not any(self.direct.get(each) == weight for each in self.rows.gradients(operation.backward)):
             return None
-        return weight if self.rows.is_only_read_by(number, layer) else None
+        return weight if self.rows.is_only_read_by(weight, layer) else None
 
     def gathered_input(self, name: str) -> tuple[int, int]:
         given = self.inputs[name]
@@ -294,13 +297,13 @@ def _readers(graph: Graph, among: set[int]) -> dict[int, list[int]]:
 
 
 def _direct(
-    graph: Graph, gradients: Sequence[tuple[Any, int]], readers: dict[int, list[int]]
-) -> tuple[dict[int, Any], set[int]]:
+    graph: Graph, gradients: Sequence[tuple[int, int]], readers: dict[int, list[int]]
+) -> tuple[dict[int, int], set[int]]:
     """The gradients that layers may write or add where a parameter has it, and the sums of such, which nobody needs to take.
 
     That is where all that a parameter's gradient consists of is written by layers, and nobody else reads it.
     """
-    direct: dict[int, Any] = {}
+    direct: dict[int, int] = {}
     sums: set[int] = set()
     uses = Counter(number for _, number in gradients)
     for parameter, number in gradients:

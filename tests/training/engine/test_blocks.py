@@ -5,6 +5,7 @@ import pytest
 
 from fastdl import Trainer, nn, optim
 from fastdl.graph.lowering import blocks
+from fastdl.graph.lowering.plans import forget
 from fastdl.testing import LAYER_CASES
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
@@ -15,6 +16,7 @@ from tests.training.engine.twins import (
     assert_shared_storages_live_long_enough,
     compare,
     epochs,
+    lowered_by,
 )
 
 ROWS, BATCH = 100, 40  # blocks of 16, 16, 8 samples, and in the last batch of 16 and 4
@@ -22,7 +24,10 @@ ROWS, BATCH = 100, 40  # blocks of 16, 16, 8 samples, and in the last batch of 1
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
+    forget()
     monkeypatch.setattr(blocks, "BLOCK", 1)
+    yield
+    forget()
 
 
 def conv(inputs, outputs, dtype, seed=0, **options):
@@ -114,7 +119,11 @@ def task(model, dtype, rows=ROWS):
 
 
 def in_blocks(make, x, y):
-    return [row.cut.operations for row in NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks]
+    return [row.cut.operations for row in plan_of(make, x, y, BATCH).blocks]
+
+
+def plan_of(make, x, y, batch_size):
+    return lowered_by(lambda: NativeEngine(Task(*make()), x, y, batch_size))
 
 
 @pytest.mark.parametrize(("model", "shuffle", "dtype"), in_turn(MODELS, (True, False), (np.float32, np.float64)))
@@ -144,7 +153,7 @@ def test_layers_of_images_train_alike_between_convolutions(case, dtype):
         pytest.skip("nothing to learn from")
     rng = np.random.default_rng(1)
     x, y = rng.standard_normal((50, *shape)).astype(dtype), rng.integers(0, 2, 50)
-    assert NativeEngine(Task(*make()), x, y, BATCH)._lowered.blocks
+    assert plan_of(make, x, y, BATCH).blocks
     compare(make, x, y, batch_size=BATCH)
 
 
@@ -168,14 +177,14 @@ def test_a_loss_that_is_no_number_names_the_layer_whichever_block_has_it(row):
 
 def test_gradients_within_a_block_need_no_memory_for_the_batch(monkeypatch):
     make, x, y = task(plain, np.float32, 640)
-    cut = NativeEngine(Task(*make()), x, y, 640)._lowered
+    cut = plan_of(make, x, y, 640)
     monkeypatch.setattr(blocks, "BLOCK", 10**9)
-    whole = NativeEngine(Task(*make()), x, y, 640)._lowered
+    whole = plan_of(make, x, y, 640)
     ((row,), none) = cut.blocks, whole.blocks
     assert (row.cut.operations, none) == (4, [])
     assert cut.nbytes + row.memory < 0.9 * whole.nbytes
     monkeypatch.setattr(blocks, "BLOCK", 1)
-    (of_fewer,) = NativeEngine(Task(*make()), x, y, 320)._lowered.blocks
+    (of_fewer,) = plan_of(make, x, y, 320).blocks
     assert of_fewer.memory == row.memory
 
 
@@ -187,6 +196,6 @@ def test_what_blocks_share_lives_while_any_of_them_may_need_it(model, monkeypatc
 
 def test_large_parameters_and_small_batches_are_not_cut(monkeypatch):
     make, x, y = task(plain, np.float32)
-    assert NativeEngine(Task(*make()), x, y, 31)._lowered.blocks == []
+    assert plan_of(make, x, y, 31).blocks == []
     monkeypatch.setattr(blocks, "MOST_PARAMETERS", 2 * 6 * 9 + 6)
     assert in_blocks(make, x, y) == [2]  # the first convolution, with its activation, and the pooling

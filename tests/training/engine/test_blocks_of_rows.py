@@ -6,6 +6,7 @@ import pytest
 import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.graph.lowering import blocks
+from fastdl.graph.lowering.plans import forget
 from fastdl.metrics import accuracy
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
@@ -17,6 +18,7 @@ from tests.training.engine.twins import (
     compare,
     epochs,
     left,
+    lowered_by,
 )
 
 ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last batch of 10
@@ -26,6 +28,9 @@ ROWS, BATCH, INPUTS = 90, 40, 70  # blocks of 20 and 20 samples, in the last bat
 def small_blocks(monkeypatch):
     monkeypatch.setattr(blocks, "LEAST_PRODUCTS", 1)
     monkeypatch.setattr(blocks, "FEWEST_ROWS", 8)
+    forget()
+    yield
+    forget()
 
 
 def linear(inputs, outputs, dtype, **options):
@@ -106,7 +111,7 @@ def task(model, dtype, rows=ROWS):
 
 
 def plan_of(make, x, y, batch_size=BATCH):
-    return NativeEngine(Task(*make()), x, y, batch_size)._lowered
+    return lowered_by(lambda: NativeEngine(Task(*make()), x, y, batch_size))
 
 
 def whole(make, x, y):

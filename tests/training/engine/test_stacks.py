@@ -14,7 +14,7 @@ from fastdl.graph.arena import LINE, placed
 from fastdl.graph.lowering import program as lowering
 from fastdl.training.engine import Task
 from fastdl.training.native_engine import NativeEngine
-from tests.training.engine.twins import Parts, compare
+from tests.training.engine.twins import Parts, compare, lowered_by
 
 F = np.float64
 QUICK = settings(
@@ -158,7 +158,7 @@ def engine_of(model, x, y, batch_size=4):
 
 def kinds_of(model, x):
     """The names of a program's operations, and the codes of the activations in them."""
-    operations = engine_of(model, x, model(x))._lowered.operations
+    operations = lowered_by(lambda: engine_of(model, x, model(x))).operations
     return [(each.descriptor.name, each.activation[0] if each.activation else 0) for each in operations]
 
 
@@ -326,8 +326,8 @@ def storages_of(model, shape, batch_size=5):
 
     x = np.zeros((8, *shape))
     with mock.patch.object(lowering, "placed", watched):
-        engine = engine_of(model, x, np.zeros((8, 2)), batch_size)
-    return engine._lowered, [storage for storage in found if storage.place_of is None and storage.first >= 0]
+        plan = lowered_by(lambda: engine_of(model, x, np.zeros((8, 2)), batch_size))
+    return plan, [storage for storage in found if storage.place_of is None and storage.first >= 0]
 
 
 def assert_apart(plan, storages):

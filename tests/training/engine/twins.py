@@ -8,10 +8,11 @@ import numpy as np
 
 import fastdl
 from fastdl import Trainer, nn, optim
-from fastdl.graph.lowering import program
+from fastdl.graph.lowering import Lowered, Lowering, program
 from fastdl.graph.lowering.blocks import live_in_blocks
+from fastdl.graph.lowering.plans import forget
 from fastdl.random import Stream, drawing_from
-from fastdl.training import fit_loop
+from fastdl.training import fit_loop, native_engine
 from fastdl.training.engine import PlainEngine, Task
 from fastdl.training.native_engine import NativeEngine
 
@@ -143,6 +144,32 @@ def compare_fits(make: Callable[[], Parts], x: Any, y: Any, **options: Any) -> T
     return native
 
 
+class Lowerings(NamedTuple):
+    """What a program was made of: operations, blocks, and the bytes of its arena."""
+
+    operations: list[Any]
+    blocks: list[Any]
+    nbytes: int
+
+
+def lowered_by(plan: Callable[[], object]) -> Lowerings:
+    """What an engine lowers, which is planned anew."""
+    found: list[Lowerings] = []
+
+    class Watched(Lowering):
+        def lowered(self, criterion: int = -1) -> Lowered:
+            lowered = super().lowered(criterion)
+            operations = [each for row in self.operations.values() for each in row]
+            found.append(Lowerings(operations, list(self.blocks.values()), lowered.nbytes))
+            return lowered
+
+    forget()
+    with mock.patch.object(native_engine, "Lowering", Watched):
+        plan()
+    (only,) = found
+    return only
+
+
 def assert_shared_storages_live_long_enough(monkeypatch: Any, plan: Callable[[], object]) -> None:
     """What several blocks share must not stand where another block writes: all of a span, or of the program, is theirs."""
     calls = []
@@ -152,6 +179,7 @@ def assert_shared_storages_live_long_enough(monkeypatch: Any, plan: Callable[[],
         live_in_blocks(rows, batch_size, storages)
         calls.append((rows, before, [each for each in storages if each.place_of is None and each.first >= 0]))
 
+    forget()
     monkeypatch.setattr(program, "live_in_blocks", watched)
     plan()
     ((rows, before, storages),) = calls
