@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from inspect import Parameter as Argument
 from inspect import signature
 from itertools import count
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
@@ -89,8 +90,10 @@ def _mean(name: str, found: Any, samples: Any) -> Value:
 
 def takes_model(criterion: Any, given: int) -> bool:
     """Whether a criterion has an argument for the model behind those of outputs and targets."""
+    if isinstance(criterion, FunctionType) and not vars(criterion):  # most are, and a signature takes long
+        return given < criterion.__code__.co_argcount - len(criterion.__defaults__ or ())
     try:
-        of = criterion.forward if getattr(criterion, "_forward_only", False) else criterion
+        of: Any = getattr(criterion, "forward", None) if getattr(criterion, "_forward_only", False) else criterion
         arguments = list(signature(of).parameters.values())
     except (TypeError, ValueError):
         return False
@@ -162,7 +165,11 @@ def _traced(once: Any, model: Any, criteria: Sequence[Any], passing: frozenset[s
     contents = model._contents()
     if all(map(is_pure, (*contents.modules, *criteria))):
         return once(contents)[1]
-    return traced_alike(once, [each for each in contents.modules if each._forward_only], passing)
+    # Where two traces differ, another thread may have changed the model.
+    known = iter([contents, contents])
+    return traced_alike(
+        lambda: once(next(known, None)), [each for each in contents.modules if each._forward_only], passing
+    )
 
 
 def surroundings(modules: Sequence[Any], *criteria: Any) -> Surroundings:

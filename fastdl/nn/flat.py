@@ -20,7 +20,7 @@ from fastdl._kernels.watch import Watch
 from fastdl.graph.size import ObservedSizeError
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import TRANSIENT, dictionaries, traced_modules
+from fastdl.nn.walk import TRANSIENT, Contents, dictionaries, traced_modules
 from fastdl.random import stream
 
 if TYPE_CHECKING:
@@ -116,13 +116,15 @@ def watch(
     in_place: Sequence[Parameter] | None = None,
     passing: Set[str] = frozenset(),
     traced: bool = False,
+    contents: Contents | None = None,
 ) -> Watch:
     """Tells whether a module, its parts and some other objects still hold what they hold now.
 
     Entries named in `passing` may change, and where the module is `traced`, parts that run in Python. Parameters may move to
-    other arrays and be frozen or released; where some must stay in place, all of the module's must.
+    other arrays and be frozen or released; where some must stay in place, all of the module's must. `contents` are the module's,
+    where they have just been found.
     """
-    contents = module._contents()
+    contents = contents or module._contents()
     held: Any = [*(traced_modules(module) if traced else contents.modules), *others]
     parameters = [*contents.parameters, *(in_place or ()), *contents.buffers]
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None)

@@ -46,6 +46,7 @@ def _needs_a_trace(task: Task, x: Any, y: Any) -> bool:
         isinstance(x, Nested)
         or isinstance(y, Nested)
         or not has_backward(task.criterion)
+        or task.model._forward_only
         or any(module._forward_only for module in task.model.modules())
     )
 

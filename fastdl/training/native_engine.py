@@ -66,13 +66,14 @@ class NativeEngine:
         own = task.parameters()
         watched = [criterion] if hasattr(criterion, "__dict__") else []
         # First: another thread may change the model while it is planned.
-        self._watch, self._contents = watch(model, *watched, in_place=own, traced=True), contents(criterion)
+        found = model._contents()
+        self._watch = watch(model, *watched, in_place=own, traced=True, contents=found)
+        self._modules, parameters, self._arrays_of_criterion = found.modules, found.parameters, arrays_of(criterion)
         self.most = min(batch_size, len(x))
         dtype = weights_dtype(model)
         if any(parameter.dtype != dtype for parameter in own):
             raise NotPlannedError(f"the optimizer's parameters are of another dtype than the first one's {dtype}")
         ids = {id(parameter) for parameter in own}
-        self._modules, parameters, _ = model._contents()
         self._foreign = [parameter for parameter in parameters if id(parameter) not in ids]
         self._surroundings = surroundings(self._modules, criterion)
         self._shapes = _shapes(x), _shapes(y)
@@ -162,7 +163,7 @@ class NativeEngine:
     def current(self) -> bool:
         """See Engine."""
         _, criterion, optimizer, *_ = self.task
-        stands = self._watch.stands() and self._contents == contents(criterion)
+        stands = self._watch.stands() and self._arrays_of_criterion == arrays_of(criterion)
         return stands and not STEPPING & vars(optimizer).keys() and self._surroundings.stand()
 
     def suits(self, x: Any, y: Any) -> bool:
@@ -408,7 +409,7 @@ def _as_read(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
-def contents(criterion: Any) -> list[bytes]:
+def arrays_of(criterion: Any) -> list[bytes]:
     """A loss' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
     return [
         value.tobytes()

@@ -12,7 +12,7 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
-from fastdl.training.native_engine import contents
+from fastdl.training.native_engine import arrays_of
 from tests.nn.python_layer import Scale, Untraced
 from tests.nn.traced_layer import Gate
 
@@ -352,7 +352,7 @@ def test_looks_at_what_another_thread_adds_attributes_to():
 
     criterion = nn.CrossEntropyLoss(weight=np.ones(3))
     criterion.looked_at = Adding(criterion)
-    assert contents(criterion) == [criterion.weight.tobytes()]
+    assert arrays_of(criterion) == [criterion.weight.tobytes()]
     layers = nn.ModuleList([nn.ReLU(), nn.Tanh()])
     for number, _ in enumerate(layers.named_children()):
         assert number < 2

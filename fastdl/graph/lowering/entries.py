@@ -74,7 +74,7 @@ class Entries(Memory):
     ) -> None:
         super().__init__(graph)
         self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
-        # What runs: its kind, its samples, an operation or what makes its record once places are known, the number of its node and
+        # What runs: its kind, its samples, an operation or what makes its record once places are known, the number of its node,
         # how many of the next entries it stands for.
         self.entries: list[tuple[int, Dimension, Any, int, int]] = []
         self.losses: dict[int, tuple[int, dict[str, Any]]] = {}
