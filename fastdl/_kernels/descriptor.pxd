@@ -5,15 +5,11 @@ from libc.stdint cimport uint64_t
 from fastdl._kernels.table cimport real
 
 # What an operand's place is counted from. ARRAYS and above number the arrays outside of the program's memory: parameters, their
-# gradients, buffers, constants.
+# gradients, buffers, constants, and what each run is given.
 cdef enum:
     NONE
     ARENA
     BLOCK
-    INPUT
-    OUTPUT
-    GRAD_OUTPUT
-    GRAD_INPUT
     ARRAYS
 
 # Bytes from a base; each sample of a batch is `stride` bytes after the one before.

@@ -108,8 +108,4 @@ cdef int describe_optimizer(OptimizerDescriptor descriptor, const OptimizerKerne
 BASE_NONE = NONE  # type: int
 BASE_ARENA = ARENA  # type: int
 BASE_BLOCK = BLOCK  # type: int
-BASE_INPUT = INPUT  # type: int
-BASE_OUTPUT = OUTPUT  # type: int
-BASE_GRAD_OUTPUT = GRAD_OUTPUT  # type: int
-BASE_GRAD_INPUT = GRAD_INPUT  # type: int
 BASE_ARRAYS = ARRAYS  # type: int

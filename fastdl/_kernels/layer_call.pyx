@@ -22,10 +22,18 @@ cdef class LatestCalls:
     def __reduce__(self):
         raise TypeError("LatestCalls: expected to stay in its process, for its programs hold addresses; call the model again")
 
-    cpdef object result(self, module, tuple inputs, dict named, bint recorded):
+    cpdef object result(self, tuple inputs, dict named, bint recorded):
         """Return the output for arrays by place and by name, or the record of the forward; None where none of them suits."""
         for known in self.latest:
-            result = known.forward(module, inputs, named, recorded)
+            result = known.forward(inputs, named, recorded)
+            if result is not None:
+                return result
+        return None
+
+    cdef object result_of_one(self, owner, x, bint recorded):
+        """As result, for one array by place; the owner lets go of what it has kept before."""
+        for known in self.latest:
+            result = known.forward_of_one(owner, x, recorded)
             if result is not None:
                 return result
         return None
@@ -36,7 +44,7 @@ def module_call(self, *inputs, **named) -> Any:
     if self._forward_only:
         known = self.__dict__.get("_flat")
         if isinstance(known, LatestCalls) and not traces() and not runs_eagerly() and self.traced:
-            result = (<LatestCalls>known).result(self, inputs, named, keeps())
+            result = (<LatestCalls>known).result(inputs, named, keeps())
             if result is not None:
                 if not keeps():
                     return result
@@ -64,22 +72,21 @@ def forward(self, x) -> Any:
 
 def container_forward(self, x) -> Any:
     """Return the output for x; outside no_grad, what backward needs is kept until the next forward."""
-    kept = None if traces() else kept_of(self, x)
-    if kept is None:
+    result = None if traces() else result_of(self, x)
+    if result is None:
         return forward(self, x)
-    if keeps():
-        self._kept = kept
-    return kept.y
+    if not keeps():
+        return result
+    self._kept = result
+    return result.output
 
 
-cpdef object kept_of(container, x):
-    """Return what the program of a container's mode keeps of the forward of x, with its output; None where there is none for it."""
-    cdef bint recorded = keeps()
-    flat = container._flat
-    if flat is None or repeats():  # which a program's backward does not
+cpdef object result_of(container, x):
+    """Return the output of a container's program, or the record of a forward that backward may follow; None where there is none."""
+    calls = container._flat
+    if calls is None or repeats():  # which a container's record does not
         return None
-    call = flat.calls[recorded if container.training else recorded + 2]
-    return None if call is None else call.forward(x, container if recorded else None)
+    return (<LatestCalls>calls).result_of_one(container, x, keeps())
 
 
 def backward(self, grad_output) -> Any:

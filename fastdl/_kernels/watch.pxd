@@ -17,7 +17,7 @@ cdef class Watch:
     # The entries of all dictionaries, one behind the other; the lists above hold what they name.
     cdef LookedAt* looked_at
     cdef Watched* watched
-    cdef bint in_place
+    cdef bint in_place, as_frozen
     cdef object kind
     # How often parameters had moved when they were last looked at.
     cdef readonly object moves

@@ -49,12 +49,15 @@ cdef class Watch:
         parameters: which must keep their dtype and shape.
         kind: their class, which counts its instances' moves.
         in_place: whether they must keep their arrays too, and stay frozen or not.
+        as_frozen: whether they must stay frozen or not.
     """
 
     def __init__(
         self, dictionaries: Iterable[dict[str, Any]], passing: Collection[str], parameters: Iterable[Any], kind, in_place: bool = False,
+        as_frozen: bool = False,
     ):
         self.kind, self.moves, self.in_place, self.passing = kind, kind.changes, in_place, frozenset(passing)
+        self.as_frozen = in_place or as_frozen
         self.dictionaries = list(dictionaries)
         # Unlike dict.copy, PyDict_Items allows for a collection of garbage that changes the dictionary meanwhile.
         items = [PyDict_Items(each) for each in self.dictionaries]
@@ -128,8 +131,10 @@ cdef class Watch:
         for entry in self.parameters:
             parameter, before = entry[0], <cnp.ndarray>entry[1]
             now = parameter._data
+            if self.as_frozen and parameter._requires_grad is not entry[3]:
+                return False
             if self.in_place:
-                if now is not before or parameter._grad is not entry[2] or parameter._requires_grad is not entry[3]:
+                if now is not before or parameter._grad is not entry[2]:
                     return False
             elif cnp.PyArray_TYPE(now) != cnp.PyArray_TYPE(before) or not cnp.PyArray_SAMESHAPE(now, before):
                 return False

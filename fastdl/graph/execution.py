@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.program.passed import Passed
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import index_error, symbols_of
 from fastdl.graph.lowering import Lowering, Origin
@@ -29,11 +30,10 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
     return frame.read(stored(lowered.outputs, outputs), samples)
 
 
-def stored(places: Sequence[Place], values: Sequence[Value]) -> list[tuple[int, int, tuple[tuple[int, int], ...]]]:
+def stored(places: Sequence[Place], values: Sequence[Value]) -> list[Passed]:
     """Where values are in an arena, as Frame.read takes it."""
     return [
-        (offset, value.dtype.num, tuple(map(pair, value.shape)))
-        for (_, offset, _), value in zip(places, values, strict=True)
+        Passed(place, value.dtype, tuple(map(pair, value.shape))) for place, value in zip(places, values, strict=True)
     ]
 
 

@@ -163,6 +163,11 @@ class Surroundings:
         self._read = [(place, name, place.get(name, _ABSENT)) for place, name in _globals(functions)]
         self._cells = [(cell, _content(cell)) for cell in _cells(functions)]
 
+    @property
+    def empty(self) -> bool:
+        """Whether they read nothing."""
+        return not (self._read or self._cells)
+
     def stand(self) -> bool:
         """Whether all is as it was."""
         if as_read(self._read, self._cells):

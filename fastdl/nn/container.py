@@ -70,28 +70,27 @@ class Sequential(Layer):
         self._add(str(number), layer)
         return self
 
-    # The programs that run in place of the layers, once there are some.
+    # The calls of programs that run in place of the layers, once there are some.
     _flat: Any = None
 
     forward = layer_call.container_forward
 
     def _forward(self, x: Any) -> tuple[Any, Any]:
         """The last layer's output."""
-        kept = layer_call.kept_of(self, x)
-        if kept is not None:
-            return kept.y, kept
         keeps = mode.enabled
-        if mode.repeats:
+        result = layer_call.result_of(self, x)
+        if result is None and mode.repeats:
             return self._layer_by_layer(x, keeps)
-        flat = self._flat
-        if flat is None:
-            from fastdl.nn.flat import Flat
+        calls = self._flat
+        if calls is None:
+            from fastdl.nn.container_calls import ContainerCalls
 
-            flat = self._flat = Flat()
-        kept = flat.forward(self, x, keeps)
-        if kept is not None:
-            return kept.y, kept
-        with flat.turn(self):
+            calls = self._flat = ContainerCalls()
+        if result is None:
+            result = calls.forward(self, x, keeps)
+        if result is not None:
+            return (result.output, result) if keeps else (result, None)
+        with calls.turn(self):
             return self._layer_by_layer(x, keeps)
 
     def _layer_by_layer(self, x: Any, keeps: bool) -> tuple[Any, list[tuple[Module, Any]]]:
@@ -117,10 +116,9 @@ class Sequential(Layer):
 
     def _backward(self, saved: Any, grad_output: Any, with_input: bool, with_parameters: bool) -> Any:
         """Back through the layers that the forward went through, from the last to the first."""
-        flat = self._flat
-        if flat is not None and flat.kept(saved):
-            return flat.backward(self, saved, grad_output, with_input)
-        with nullcontext() if flat is None else flat.turn(self, backward=True):
+        if not isinstance(saved, list):  # the record of a program's forward
+            return saved.pull(self, grad_output, with_parameters, with_input)
+        with nullcontext() if self._flat is None else self._flat.turn(self, backward=True):
             for number in range(len(saved) - 1, -1, -1):
                 layer, left = saved[number]
                 grad_output = run_backward(layer, left, grad_output, with_input or number > 0, with_parameters)

@@ -87,8 +87,8 @@ class EagerRecord:
         # Modules in Python keep what their backward reads in attributes.
         self._held = ThreadLock().held if python_calls(graph) else nullcontext
 
-    def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
-        """The gradients with respect to the inputs; those of parameters are added to theirs."""
+    def pull(self, module: Any, grad_output: Any, parameters: bool = True, with_inputs: bool = True) -> Any:
+        """The gradients with respect to the inputs, if they are asked for; those of parameters are added to theirs."""
         for output in self._outputs:
             if not isinstance(output, Value):
                 raise not_computed(module, output)

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from fastdl._kernels.access import Access
 from fastdl.nn.copying import copy_of
-from fastdl.nn.flat import is_own, watch
 from fastdl.nn.module import Module
+from fastdl.nn.watching import is_own, watch
 
 
 def evaluated(model: Module) -> tuple[Module, AbstractContextManager[None]]:

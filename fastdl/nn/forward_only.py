@@ -61,8 +61,8 @@ def recorded(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], kee
         programs = Programs.of(module)
     if programs is not None and not programs.refused:
         try:
-            record = programs.forward(module, inputs, named, keeps)
-            return record.output, record if keeps else None
+            found = programs.forward(module, inputs, named, keeps)
+            return (found.output, found) if keeps else (found, None)
         except NotTracedError:
             programs.refused = True
     try:
@@ -77,7 +77,7 @@ def _like_the_latest(
 ) -> tuple[Any, Any] | None:
     """What `recorded` returns where one of the latest calls was like this one; else None."""
     programs = vars(module).get("_flat")
-    found = programs.result(module, inputs, named, keeps) if isinstance(programs, Programs) else None
+    found = programs.result(inputs, named, keeps) if isinstance(programs, Programs) else None
     return None if found is None else (found.output, found) if keeps else (found, None)
 
 

@@ -271,7 +271,7 @@ class Module(Copying):
         """Those of all modules inside, which are looked for anew where the model has changed."""
         known = self._known
         if known is None or not known[0].stands():
-            from fastdl.nn.flat import watch
+            from fastdl.nn.watching import watch
 
             unchanged = watch(self, passing={"training"})  # first: another thread may change the model meanwhile
             known = vars(self)["_known"] = unchanged, [vars(module) for module in self.modules()]

@@ -14,10 +14,9 @@ from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.trace import surroundings
 from fastdl.messages import shown
-from fastdl.nn.flat import watch
-from fastdl.nn.parameter import Parameter
-from fastdl.nn.traced_program import Record, TracedProgram
+from fastdl.nn.traced_program import TracedProgram
 from fastdl.nn.walk import first_parameter
+from fastdl.nn.watching import watch
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -36,10 +35,15 @@ class Programs(LatestCalls):
 
     Nothing is locked, since a process may be forked and a signal handler may come at any time: threads that need a program at the
     same time make one each.
+
+    Args:
+        module: the module.
+        checks: whether a backward wants the parameters' values of its forward.
     """
 
-    def __init__(self, module: Module) -> None:
+    def __init__(self, module: Module, checks: bool = True) -> None:
         super().__init__()
+        self._checks = checks
         self._programs: dict[Any, TracedProgram] = {}
         self._unchanged = watch(module, passing={"training"}, traced=True)
         self._modules, self._parameters, _ = module._contents()
@@ -51,22 +55,26 @@ class Programs(LatestCalls):
     def of(module: Module) -> Programs:
         """The module's."""
         found = vars(module).get("_flat")
-        if not isinstance(found, Programs) or not (found._unchanged.stands() and found._surroundings.stand()):
+        if not isinstance(found, Programs) or not found.stands():
             found = vars(module)["_flat"] = Programs(module)
         return found
 
-    def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Record:
-        """The record of a forward, with its output."""
-        program, arrays = self._program(module, inputs, named, keeps)
+    def stands(self) -> bool:
+        """Whether the module is as it was, but for modes and what is frozen."""
+        return self._unchanged.stands() and self._surroundings.stand()
+
+    def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Any:
+        """The output, or if it `keeps` the record of the forward."""
+        program, arrays = self.program(module, inputs, named, keeps)
         return program.forward(module, arrays, len(arrays[0]))
 
-    def _program(
+    def program(
         self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool
     ) -> tuple[TracedProgram, list[Array]]:
         """The program for these inputs, made where there is none, and their arrays as it reads them."""
         own = [*inputs, *named.values()]
         plain = all(type(each) is np.ndarray for each in own)
-        moves, unchanged = Parameter.changes, watch(module, traced=True) if plain else None
+        unchanged = watch(module, as_frozen=True, traced=True) if plain else None
         dtype = dtype_of(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]
@@ -77,7 +85,8 @@ class Programs(LatestCalls):
         program = self._known(shapes, self._state(), lengths) or self._new(module, given, dtype, keeps, shapes, lengths)
         lasts = program.open and program in list(self._programs.values())
         if unchanged is not None and lasts and all(a.dtype == each.dtype for a, each in zip(arrays, own, strict=True)):
-            call = program.call(arrays, tuple(named), unchanged, moves, self._surroundings)
+            read = None if self._surroundings.empty else self._surroundings
+            call = program.call(arrays, tuple(named), unchanged, read)
             self.latest = (call, *self.latest[: MOST_LATEST - 1])
         return program, arrays
 
@@ -104,7 +113,7 @@ class Programs(LatestCalls):
         while True:
             attempts += 1
             state = self._state()
-            program = TracedProgram(module, given, dtype, lengths[0], keeps, equal)
+            program = TracedProgram(module, given, dtype, lengths[0], keeps, equal, self._checks)
             stayed = self._state() == state
             if stayed:
                 self._programs[shapes, state, equal if program.open else lengths] = program

@@ -59,12 +59,13 @@ def check_versions(module: Any, parameters: Sequence[Parameter], versions: Seque
     """An error where parameters have other values than in the forward."""
     for parameter, version in zip(parameters, versions, strict=True):
         if parameter.version != version:
-            raise InvalidStateError(
-                shown(module),
-                "the parameters' values of the forward",
-                "others: they were changed since",
-                "call again",
-            )
+            raise changed_since(module)
+
+
+def changed_since(module: Any) -> InvalidStateError:
+    """The error where parameters have other values than in the forward."""
+    expected, got = "the parameters' values of the forward", "others: they were changed since"
+    return InvalidStateError(shown(module), expected, got, "call again")
 
 
 def gradients_of_shapes(

@@ -42,8 +42,8 @@ def run_backward(module: Module, saved: Any, grad_output: Any, with_input: bool,
     own = module.__dict__
     if isinstance(saved, Exception):
         raise saved
-    if hasattr(saved, "pull"):
-        return saved.pull(module, grad_output, with_parameters)
+    if module._forward_only and hasattr(saved, "pull"):
+        return saved.pull(module, grad_output, with_parameters, with_input)
     if module._stateful or isinstance(saved, stateful.Left) or "backward" in own or "backward_parameters" in own:
         return stateful.run_backward(module, saved, grad_output, with_input, with_parameters)
     return module._backward(saved, grad_output, with_input, with_parameters)  # pyright: ignore[reportAttributeAccessIssue]

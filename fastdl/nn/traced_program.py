@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.access import Access
-from fastdl._kernels.program.call import TracedCall
-from fastdl._kernels.program.frame import Frame, Loan
+from fastdl._kernels.program.call import Call, Record, Run
+from fastdl._kernels.program.frame import Frame
 from fastdl._kernels.program.program import Frames
 from fastdl._kernels.watch import Watch
 from fastdl.data.nested import leaves, mapped
@@ -28,7 +28,7 @@ from fastdl.graph.trace import SAMPLES, trace
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
+from fastdl.nn.records import ThreadLock, changed_since, gradients_of_shapes, not_computed
 from fastdl.nn.walk import TRANSIENT
 from fastdl.random import stream
 
@@ -39,10 +39,22 @@ Array = NDArray[Any]
 
 
 class TracedProgram:
-    """A module's program for inputs like some, and as the module is now."""
+    """A module's program for inputs like some, and as the module is now.
 
-    def __init__(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, equal: bool) -> None:
-        self.capacity, self.open, self.given = samples, equal, given
+    Args:
+        module: the module.
+        given: arrays by place and by name.
+        dtype: of floating values.
+        samples: the most of a batch.
+        keeps: whether backward may follow.
+        equal: whether all arrays have a row for each sample.
+        checks: whether backward wants the parameters' values of its forward; a layer's does not.
+    """
+
+    def __init__(
+        self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, equal: bool, checks: bool = True
+    ) -> None:
+        self.capacity, self.open, self.given, self.checks = samples, equal, given, checks
         (inputs, named) = given
         self.takes_one = len(inputs) == 1 and not named and isinstance(inputs[0], np.ndarray)
         try:
@@ -74,25 +86,43 @@ class TracedProgram:
         self.in_python = bool(calls)
         how = "call", keeps, tuple(learning), tuple([output.number for output in self.outputs])
         self.lowered = planned(graph, how, lambda: self._lowered(graph, learning, calls))
-        self.stored_outputs = stored(self.lowered.outputs, self.outputs)
-        self.stored_gradients = stored(self.lowered.results, self.floating if self.seeds else [])
-        # The base of each input that is read, and which it is.
+        lowered = self.lowered
         names = {f"x{number}": number for number in range(len(self.inputs))}
-        self.read_inputs = [(base, names[name]) for name, base in self.lowered.inputs.items() if name in names]
-        # The same of the gradients with respect to outputs.
-        places = self.lowered.inputs
-        self.read_seeds = [(places[f"g{number}"], number) for number in self.seeds if f"g{number}" in places]
+        seeds = {f"g{number}": place for place, number in enumerate(self.seeds)}
         nodes = {id(leaf): graph.nodes[number] for number, leaf in graph.parameters.items()}
-        self.kinds = {leaf: (node.dtype, node.shape) for leaf, node in nodes.items()}
         buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
         updated = [graph.parameters[number] for number in graph.updates]
-        # What a backward must find as its forward has; of what forward updates it has the values of before.
-        self.unchanged = [*self.parameters, *(leaf for leaf in buffers if leaf not in updated)]
-        self.graph, self.frames = graph, Frames(self.lowered.program, found(self.lowered.sources, graph))
         parameters, modules = list(module.parameters()), list(module.modules())
         moved = [each for each in modules if each.training and each._buffer_names]
+        self.graph = graph
         self.forward_access = Access(reads=[*parameters, *modules, *buffers], writes=[*moved, *updated])
         self.backward_access = Access(reads=[*parameters, *buffers], writes_gradients=parameters)
+        floating = [number for number, value in enumerate(self.inputs) if value.dtype.kind == "f"]
+        self.added = [graph.parameters[number] for number in lowered.added]
+        self.run = Run(
+            Frames(lowered.program, found(lowered.sources, graph)),
+            traced=self,
+            kind=Parameter,
+            # What a parameter or buffer must be where it has moved.
+            kinds={leaf: (node.dtype, node.shape) for leaf, node in nodes.items()},
+            stream=stream,
+            inputs=[(base, names[name]) for name, base in lowered.inputs.items() if name in names],
+            seeds=[(base, seeds[name]) for name, base in lowered.inputs.items() if name in seeds],
+            results=list(zip(lowered.results, floating, strict=False)),
+            outputs=stored(lowered.outputs, self.outputs),
+            structure=None if type(self.structure) is Value else self._structured,
+            gradients=None if self.takes_one and lowered.results else self._gradients,
+            differentiating=[(n, tuple([graph.parameters[p] for p in own])) for n, own in lowered.differentiating],
+            added=self.added,
+            # Of what forward updates it has the values of before.
+            checked=[*self.parameters, *(leaf for leaf in buffers if leaf not in updated)]
+            if self.checks and keeps
+            else [],
+            forward=self.forward_access,
+            backward=self.backward_access,
+            keeps=keeps,
+            in_python=self.in_python,
+        )
 
     def _lowered(self, graph: Graph, learning: list[int], calls: list[Value]) -> Lowered:
         """The graph's program, with the gradients of some parameters."""
@@ -108,192 +138,123 @@ class TracedProgram:
             graph,
             self.outputs,
             gradients=list(zip(learning, gradients[:count], strict=True)) if gradients else [],
-            added=learning,
             results=gradients[count : count + len(self.floating)],
+            by_call=True,
         ).lowered()
-
-    def output_shapes(self, samples: int) -> list[tuple[int, ...] | None]:
-        """Those of so many samples; None for outputs that have no gradient."""
-        return [numbers(each.shape, {"N": samples}) if each.dtype.kind == "f" else None for each in self.outputs]
 
     def suits(self, samples: int) -> bool:
         """Whether it is for such a batch."""
         return samples <= self.capacity or not self.open
 
     def call(
-        self, arrays: list[Array], names: tuple[str, ...], unchanged: Watch, moves: int, surroundings: Surroundings
-    ) -> TracedCall:
+        self, arrays: list[Array], names: tuple[str, ...], unchanged: Watch, surroundings: Surroundings | None
+    ) -> Call:
         """The native call of arrays like these by place and by name, while nothing changes."""
-        return TracedCall(
-            self.frames,
-            unchanged,
-            self.graph.least_samples,
-            self.capacity,
-            stream,
-            self.forward_access,
-            arrays=arrays,
-            names=names,
-            traced=self,
-            keeps=self.keeps,
-            moves=moves,
-            surroundings=surroundings,
-            bases=self.read_inputs,
-            outputs=self.stored_outputs,
-            alone=type(self.structure) is Value,
-            in_tuple=self.is_tuple,
-            in_python=self.in_python,
-            record=Record,
-        )
+        return Call(self.run, unchanged, surroundings, self.graph.least_samples, self.capacity, arrays, names)
 
-    def bind(self, module: Module, frame: Frame, changes: int | None, aside: dict[int, Array]) -> None:
-        """Let a frame name the arrays that parameters live in now, within a turn; an error where they are of another kind."""
-        if not frame.bind_arrays(self.kinds, changes, aside):
-            raise InvalidStateError(
-                shown(module), f"parameters of {self.graph.dtype}, as when it was called", "others", "call it again"
-            )
+    def forward(self, module: Module, arrays: list[Array], samples: int) -> Any:
+        """The output, or the record of a forward that backward may follow."""
+        graph = self.graph
+        if graph.demanding is not None and samples < graph.least_samples:
+            raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
+        found = self.run.forward(arrays, samples)
+        if found is None:
+            self.refuse_kind(module)
+        return found
 
-    def go_on(
+    def forward_in_python(self, arrays: list[Array], samples: int) -> Any:
+        """A forward of which some entries are functions in Python: these run outside of turns."""
+        frame, program = self.run.frames.take(), self.lowered.program
+        frame.kept.clear()
+        seed, draw = stream().take(program.draws) if program.draws else (0, 0)
+        bases = self.run.given(arrays)
+        first, stop = 0, self.lowered.split
+        while True:
+            with self.forward_access:
+                if not self.run.binds(frame):
+                    return None
+                stopped = program.run(frame, first, stop, samples, bases, seed, draw)
+                versions = self.run.versions()
+            if not program.calls(stopped):
+                break
+            program.call(frame, stopped, samples, bases)
+            first = stopped + 1
+        self.refuse(stopped)
+        return self.run.left(frame, arrays, samples, seed, draw, versions)
+
+    def backward_in_python(
         self,
         module: Module,
+        record: Record,
         frame: Frame,
-        stopped: int,
-        backward: bool,
-        samples: int,
-        bases: list[Any],
-        draws: tuple[int, int],
-        aside: dict[int, Array],
-    ) -> int:
-        """Run the entries from one in Python on, those in Python outside of turns; the number of one that failed, or -1."""
-        program, access = self.lowered.program, self.backward_access if backward else self.forward_access
-        last = len(self.lowered.entries) if backward else self.lowered.split
-        while program.calls(stopped):
-            program.call(frame, stopped, samples, bases)
-            with access:
-                self.bind(module, frame, None, aside)
-                stopped = program.run(frame, stopped + 1, last, samples, bases, *draws)
-        return stopped
+        seeds: list[Array],
+        found: list[Array] | None,
+        parameters: bool,
+    ) -> None:
+        """A backward of which some entries are functions in Python."""
+        program, stopped = self.lowered.program, -1
+        frame.kept["adds"] = parameters
+        with self.held():
+            while True:
+                with self.backward_access:
+                    stopped = self.run.go_on_backward(module, record, frame, seeds, found, parameters, stopped)
+                if not program.calls(stopped):
+                    break
+                program.call(frame, stopped, record.N, [])
+        self.refuse(stopped)
 
     def copy_of(self, frame: Frame) -> Frame:
         """Another frame that holds what a forward has left in this one."""
-        copy = self.frames.take()
+        copy = self.run.frames.take()
         for first, stop in self.lowered.kept:  # another thread may be pulling in this frame, and write beside
             copy.arena[first:stop] = frame.arena[first:stop]
         copy.kept.update(frame.kept)
         return copy
 
-    def forward(self, module: Module, arrays: list[Array], samples: int) -> Record:
-        """Run the forward entries in a frame."""
-        graph, program = self.graph, self.lowered.program
-        if graph.demanding is not None and samples < graph.least_samples:
-            raise InvalidValueError(shown(graph.demanding), f"at least {graph.least_samples} samples", samples)
-        frame = self.frames.take()
-        frame.kept.clear()
-        seed, draw = stream().take(program.draws) if program.draws else (0, 0)
-        bases = [(base, arrays[number]) for base, number in self.read_inputs]
-        with self.forward_access:
-            self.bind(module, frame, Parameter.changes, {})
-            stopped = program.run(frame, 0, self.lowered.split, samples, bases, seed, draw)
-            versions = self.versions() if self.keeps else []
-        if program.calls(stopped):
-            stopped = self.go_on(module, frame, stopped, False, samples, bases, (seed, draw), {})
-        self.refuse(stopped)
-        output = self.structured(frame.read(self.stored_outputs, samples))
-        return Record(self, frame, bases, samples, output, (seed, draw), versions)
-
-    def versions(self) -> list[int]:
-        """Those of what a backward must find as its forward has."""
-        return [leaf.version for leaf in self.unchanged]
+    def aside(self, every: bool) -> dict[int, Any]:
+        """By id, where gradients go that nobody asks for: those of parameters that are frozen by now, or of all."""
+        unwanted = [p for p in self.parameters if every or not p._requires_grad]
+        added = set(map(id, self.added))
+        return {id(p): np.zeros(p.shape, self.graph.dtype) if id(p) in added else None for p in unwanted}
 
     def refuse(self, failed: int) -> None:
         """An error where an entry failed."""
         refuse_failed(failed, self.lowered.entries)
 
-    def structured(self, values: list[Array]) -> Any:
+    def refuse_changed(self, module: Module) -> None:
+        """The error where parameters have other values than in the forward."""
+        raise changed_since(module)
+
+    def refuse_kind(self, module: Module) -> None:
+        """The error where the parameters are of another kind than when the module was planned."""
+        raise InvalidStateError(
+            shown(module), f"parameters of {self.graph.dtype}, as when it was called", "others", "call it again"
+        )
+
+    def seeds_of(self, module: Module, grad_output: Any, samples: int) -> list[Array]:
+        """The gradients with respect to the outputs that have some, as the program reads them."""
+        if not self.checks:
+            (output,) = self.outputs
+            layer: Any = module
+            return [layer._gradient(grad_output, numbers(output.shape, {"N": samples}), output.dtype)]
+        shapes = [numbers(each.shape, {"N": samples}) if each.dtype.kind == "f" else None for each in self.outputs]
+        given = gradients_of_shapes(module, grad_output, shapes, self.graph.dtype)
+        return [given[number] for number in self.seeds]
+
+    def _gradients(self, found: list[Array]) -> Any:
+        """The gradients with respect to inputs in the form of these."""
+        if self.takes_one:
+            return found[0] if found else None
+        gradients, kinds = iter(found), iter(self.inputs)
+        inputs, named = mapped(self.given, lambda _: next(gradients) if next(kinds).dtype.kind == "f" else None)
+        return named if named else inputs[0] if len(inputs) == 1 else inputs
+
+    def _structured(self, values: list[Array]) -> Any:
         """Outputs as forward returns them."""
-        if type(self.structure) is Value:
-            return values[0]
         if self.is_tuple:
             return tuple(values)
         left = iter(values)
         return mapped(self.structure, lambda _: next(left))
-
-
-class Record:
-    """A forward: its output, and the frame that holds what backward reads; backward may run again."""
-
-    def __init__(
-        self,
-        program: TracedProgram,
-        frame: Frame,
-        bases: list[Any],
-        samples: int,
-        output: Any,
-        draws: tuple[int, int],
-        versions: list[int],
-    ) -> None:
-        self.program, self.frame, self.bases, self.samples = program, frame, bases, samples
-        self.output, self.draws, self.versions = output, draws, versions
-        self._loan = Loan(frame, program.frames.idle)
-        # The frames that no pull uses: several threads, or a signal handler amid a pull, may pull at the same time.
-        self._free = [frame]
-
-    def pull(self, module: Any, grad_output: Any, parameters: bool = True) -> Any:
-        """The gradients with respect to the inputs; those of parameters are added to theirs."""
-        bases = self.bases + self._seeds(module, grad_output)
-        try:
-            frame = self._free.pop()
-        except IndexError:
-            frame = self.program.copy_of(self.frame)
-        try:
-            found = self._pull(module, frame, bases, parameters)
-        finally:
-            if frame is self.frame:
-                self._free.append(frame)
-        if self.program.takes_one:
-            return found[0] if found else None
-        gradients = iter(found)
-        kinds = iter(self.program.inputs)
-        inputs, named = mapped(self.program.given, lambda _: next(gradients) if next(kinds).dtype.kind == "f" else None)
-        return named if named else inputs[0] if len(inputs) == 1 else inputs
-
-    def _seeds(self, module: Any, grad_output: Any) -> list[Any]:
-        """The gradients with respect to the outputs, as the program reads them."""
-        program = self.program
-        given = gradients_of_shapes(module, grad_output, program.output_shapes(self.samples), program.graph.dtype)
-        return [(place, given[number]) for place, number in program.read_seeds]
-
-    def _pull(self, module: Any, frame: Frame, bases: list[Any], parameters: bool) -> list[Array]:
-        """Run the backward entries in a frame; the gradients with respect to floating inputs."""
-        program, lowered = self.program, self.program.lowered
-        with program.held():
-            with program.backward_access:
-                stopped, aside = self._begin_pull(module, frame, bases, parameters)
-            if lowered.program.calls(stopped):
-                stopped = program.go_on(module, frame, stopped, True, self.samples, bases, self.draws, aside)
-            found = frame.read(program.stored_gradients, self.samples)
-        refuse_failed(stopped, lowered.entries)
-        return found
-
-    def _begin_pull(
-        self, module: Module, frame: Frame, bases: list[Any], parameters: bool
-    ) -> tuple[int, dict[int, Array]]:
-        """Run the backward entries, within a turn; the number of the one that stops it, and where unwanted gradients go."""
-        program, lowered = self.program, self.program.lowered
-        check_versions(module, program.unchanged, self.versions)
-        # The gradients of parameters that are frozen by now, or not asked for, go where nobody looks.
-        aside = {
-            id(p): np.zeros(p.shape, program.graph.dtype)
-            for p in program.parameters
-            if not (parameters and p._requires_grad)
-        }
-        for parameter in program.parameters:
-            if parameter._forgotten and id(parameter) not in aside:
-                parameter._grad.fill(0)
-                parameter._forgotten = False
-        program.bind(module, frame, None if aside else Parameter.changes, aside)
-        frame.kept["adds"] = parameters
-        last = len(lowered.entries)
-        return lowered.program.run(frame, lowered.split, last, self.samples, bases, *self.draws), aside
 
 
 def _values(module: Module, output: Any) -> list[Value]:

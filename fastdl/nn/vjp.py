@@ -12,10 +12,10 @@ from fastdl.errors import InvalidStateError, InvalidTypeError
 from fastdl.messages import shown
 from fastdl.nn import stateful
 from fastdl.nn.copying import copies_of
-from fastdl.nn.flat import is_own
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.records import ThreadLock
 from fastdl.nn.running import run_backward, run_forward_of
+from fastdl.nn.watching import is_own
 from fastdl.validation import true_or_false
 
 if TYPE_CHECKING:

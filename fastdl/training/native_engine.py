@@ -25,12 +25,12 @@ from fastdl.graph.size import ObservedSizeError, Size, numbers, same
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
 from fastdl.graph.value import Value
 from fastdl.messages import shown
-from fastdl.nn.flat import watch
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.python_call import NotTracedError
 from fastdl.nn.walk import TRANSIENT, weights_dtype
+from fastdl.nn.watching import watch
 from fastdl.random import stream
 from fastdl.training.engine import (
     Losses,

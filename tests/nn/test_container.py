@@ -582,7 +582,7 @@ def test_what_changes_in_a_container_called_often_counts_in_the_next_call(name, 
     with nn.no_grad() if calls == "no_grad" else nullcontext():
         for _ in range(6):
             model(x)
-        assert model._flat.calls[calls == "training"] is not None  # one program
+        assert model._flat.latest  # a program
         CHANGES[name](model)
         x = x.astype(next(model.parameters()).dtype)
         other = copy.deepcopy(model)  # layer by layer at first
@@ -597,11 +597,39 @@ def test_what_changes_in_a_container_called_often_counts_in_the_next_call(name, 
             np.testing.assert_allclose(one.grad, two.grad, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["container", "forward alone"])
+def test_parameters_that_are_released_learn_in_the_next_call(kind):
+    class Alone(nn.Module):
+        def __init__(self, body):
+            self.body = body
+
+        def forward(self, x):
+            return self.body(x)
+
+    model = often_called() if kind == "container" else Alone(often_called())
+    first, x = next(model.parameters()), np.ones((3, 4), np.float32)
+    first.requires_grad = False
+    for _ in range(6):
+        model.backward(np.ones_like(model(x)))
+    assert not first.grad.any()
+    first.requires_grad = True
+    model.zero_grad()
+    model.backward(np.ones_like(model(x)))
+    found = first.grad.copy()
+    fresh = copy.deepcopy(model)
+    fresh.zero_grad()
+    fresh.backward(np.ones_like(fresh(x)))
+    assert found.any()
+    np.testing.assert_allclose(found, next(fresh.parameters()).grad, rtol=1e-4, atol=1e-6)
+
+
 def test_a_container_called_often_does_not_go_back_with_other_weights():
     model, x = often_called(), np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
     for _ in range(6):
         y = model(x)
     model.astype(np.float64)
-    with pytest.raises(RuntimeError, match="weights became others after the forward; call the model on a batch again"):
+    with pytest.raises(
+        RuntimeError, match="expected parameters of float32, as when it was called, got others; call it again"
+    ):
         model.backward(np.ones_like(y))
     assert not any(parameter.grad.any() for parameter in model.parameters())

@@ -17,10 +17,9 @@ from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
 from fastdl._kernels.layer_call import LatestCalls
-from fastdl._kernels.program.call import Call
-from fastdl._kernels.program.frame import Loan
+from fastdl._kernels.program.passed import Passed
 from fastdl._kernels.program.program import TrainOptions
-from fastdl._kernels.program.python_call import Passed, PythonCall
+from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import EntryList
 from fastdl._kernels.program.update import Updates
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
@@ -364,7 +363,7 @@ class Forward(nn.Module):
 def in_a_process():
     """One of each class that holds addresses."""
     model = called(nn.Sequential(nn.Linear(6, 3), nn.Tanh()))
-    call, layer = model._flat.calls[True], called(nn.Linear(6, 3))
+    (call,), layer = model._flat.latest, called(nn.Linear(6, 3))
     nothing = dict.fromkeys(("order", "seeds", "after_backward"))
     numbers = dict.fromkeys(
         ("rows", "batch_size", "accumulate", "epochs", "clip_value", "clip_norm", "sums", "seed", "call"), 0
@@ -387,19 +386,19 @@ def in_a_process():
         call,
         model._kept,
         call.watch,
-        call.frames,
-        call.frames.program,
+        call.run,
+        call.run.frames,
+        call.run.frames.program,
         Updates([]),
         options,
     ]
     found.append(EntryList([], [], [], [], [], 0, 0, None, -1, []))
-    idle = call.frames.idle
+    idle = call.run.frames.idle
     frame = idle[0] if idle else another(model, idle)
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
     traced = called(Forward())
     found += [traced._flat, *traced._flat.latest, LatestCalls()]
-    found.append(Call(call.frames, call.watch, 1, 1, list, Access()))
-    return [*found, frame, Loan(frame, []), passed, PythonCall("", bool, (), ())]
+    return [*found, model._flat, frame, passed, PythonCall("", bool, (), ())]
 
 
 def another(model, idle):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from fastdl import Trainer, nn, optim
+from fastdl._kernels.program.call import Record
 from fastdl.graph.lowering import Lowering
 from fastdl.nn import evaluation
-from fastdl.nn.flat import Flat
 from fastdl.nn.grad_mode import no_grad
 from fastdl.training.inference import predict
 
@@ -227,16 +227,17 @@ def test_a_backward_has_what_its_forward_left_though_another_thread_takes_it(mon
     x = np.ones((2, 3), np.float32)
     y = model(x)
     expected = model.backward(np.ones_like(y))
-    is_kept = Flat.kept
-
-    def taken(value):
-        model._kept = None
-        return is_kept(value)
-
     for _ in range(4):
         model(x)
-    assert is_kept(model._kept)
-    monkeypatch.setattr(Flat, "kept", staticmethod(taken))
+    assert type(model._kept) is Record
+
+    own = nn.Sequential._backward
+
+    def taken(*given):
+        model._kept = None
+        return own(*given)
+
+    monkeypatch.setattr(nn.Sequential, "_backward", taken)
     np.testing.assert_array_equal(model.backward(np.ones_like(y)), expected)
 
 
@@ -245,14 +246,14 @@ def test_a_prediction_leaves_the_program_of_a_model_as_it_is(between):
     model, x = nn.Sequential(nn.Linear(3, 4, rng=0), nn.Tanh()), np.ones((2, 3), np.float32)
     for _ in range(4):
         model(x)
-    program = model._flat.calls[True]
+    calls = model._flat.latest
     between(model, x)
     model(x)
-    assert Flat.kept(model._kept)
-    assert model._flat.calls[True] is program
+    assert type(model._kept) is Record
+    assert model._flat.latest is calls
     model[0].note = "an attribute of a user's"
     model(x)
-    assert model._flat.calls[True] is not program or not Flat.kept(model._kept)
+    assert model._flat.latest is not calls or type(model._kept) is not Record
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from fastdl import nn
+from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS
+from fastdl._kernels.program.passed import Passed
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.standard_normal((n, 6)) for n in (9, 4, 7, 1, 9)]
@@ -28,6 +30,11 @@ def model():
     return found
 
 
+def recorded(model, x):
+    """The record of a forward of a container's program."""
+    return model._flat.latest[0].forward((x,), {}, True)
+
+
 def gradients(model):
     return [parameter.grad.copy() for parameter in model.parameters()]
 
@@ -48,51 +55,48 @@ def same(found, wanted):
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3]], ids=str)
 def test_forwards_that_wait_for_their_backward_do_not_meet(model, order):
-    call = model._flat.calls[True]
-    kept = [call.forward(x, None) for x in BATCHES]
+    kept = [recorded(model, x) for x in BATCHES]
     for number in order:
         model.zero_grad()
         x, of = BATCHES[number], kept[number]
-        gx = of.backward(np.ones_like(of.y), True)
-        same([of.y, gx, *gradients(model)], expected(x))
+        gx = of.pull(model, np.ones_like(of.output))
+        same([of.output, gx, *gradients(model)], expected(x))
 
 
 def test_a_backward_may_be_called_again(model):
-    kept = model._flat.calls[True].forward(BATCHES[0], None)
-    first = kept.backward(np.ones_like(kept.y), True)
+    kept = recorded(model, BATCHES[0])
+    first = kept.pull(model, np.ones_like(kept.output))
     once = gradients(model)
-    model._flat.calls[True].forward(BATCHES[1], None)  # in another frame
-    np.testing.assert_array_equal(kept.backward(np.ones_like(kept.y), True), first)
+    recorded(model, BATCHES[1])  # in another frame
+    np.testing.assert_array_equal(kept.pull(model, np.ones_like(kept.output)), first)
     for twice, one in zip(gradients(model), once, strict=True):
         np.testing.assert_allclose(twice, 2 * one, rtol=1e-12)
 
 
 def test_two_idle_frames_are_kept(model):
-    call = model._flat.calls[True]
-    kept = [call.forward(x, None) for x in BATCHES]
-    idle = call.frames.idle
+    kept = [recorded(model, x) for x in BATCHES]
+    idle = model._flat.latest[0].run.frames.idle
     assert not idle
     del kept
     assert len(idle) == 2
     frames = {id(frame) for frame in idle}
-    again = [call.forward(x, None) for x in BATCHES[:2]]
+    again = [recorded(model, x) for x in BATCHES[:2]]
     assert not idle
     del again
     assert {id(frame) for frame in idle} == frames
 
 
 def test_parameters_frozen_and_moved_between_the_backwards_of_two_forwards(model):
-    call = model._flat.calls[True]
-    one, other = call.forward(BATCHES[0], None), call.forward(BATCHES[1], None)
+    one, other = recorded(model, BATCHES[0]), recorded(model, BATCHES[1])
     weight = model[0].weight
     weight.requires_grad = False
-    one.backward(np.ones_like(one.y), True)
+    one.pull(model, np.ones_like(one.output))
     assert not weight.grad.any()
     weight.requires_grad = True
     weight.move_to(weight.data.copy(), np.zeros_like(weight.grad))
     model.zero_grad()
-    gx = other.backward(np.ones_like(other.y), True)
-    same([other.y, gx, *gradients(model)], expected(BATCHES[1]))
+    gx = other.pull(model, np.ones_like(other.output))
+    same([other.output, gx, *gradients(model)], expected(BATCHES[1]))
 
 
 def test_an_output_does_not_depend_on_the_batches_before():
@@ -106,7 +110,7 @@ def test_an_output_does_not_depend_on_the_batches_before():
         after_many(x)  # which makes a program that computes batch-minor
     for n in (1, 2, 15, 16, 40):
         np.testing.assert_array_equal(after_many(x[:n]), narrow()(x[:n]))
-    assert after_many._flat.calls[True] is not None
+    assert after_many._flat.latest
 
 
 def test_a_program_for_each_mode_stays():
@@ -120,13 +124,13 @@ def test_a_program_for_each_mode_stays():
         model(x)
         y = model.eval()(x)
         np.testing.assert_allclose(y, layers[1](layers[0](x)), rtol=1e-5)
-    calls = [*model._flat.calls]
-    assert sum(call is not None for call in calls) == 2
+    calls = [*model._flat.latest]
+    assert len(calls) == 2
     for _ in range(10):
         model.train()
         assert (model(x) != y).any()
         np.testing.assert_array_equal(model.eval()(x), y)
-    assert all(one is other for one, other in zip(model._flat.calls, calls, strict=True))
+    assert all(one is other for one, other in zip(model._flat.latest, calls, strict=True))
 
 
 def test_a_frame_is_read_within_its_memory():
@@ -134,11 +138,17 @@ def test_a_frame_is_read_within_its_memory():
     for _ in range(4):
         with nn.no_grad():
             model(np.zeros((2, 3), np.float32))
-    frame = model._flat.calls[False].frames.take()
-    size, number = frame.arena.nbytes, np.dtype(np.float32).num
-    assert frame.read([(0, number, ((2, 1),))], 1)[0].shape == (2,)
+    frame = model._flat.latest[0].run.frames.take()
+    size = frame.arena.nbytes
+
+    def value(first, sizes, base=BASE_ARENA):
+        return Passed((base, first, 0), np.dtype(np.float32), sizes)
+
+    assert frame.read([value(0, ((2, 1),))], 1)[0].shape == (2,)
     for first, sizes in ((size, ((1, 0),)), (size - 4, ((2, 0),)), (-4, ((1, 0),)), (0, ((size, 1),))):
         with pytest.raises(IndexError, match=r"Frame\.read: expected a value in an arena of"):
-            frame.read([(first, number, sizes)], 1)
-    with pytest.raises(ValueError, match=r"Frame\.read: expected at most 32 axes, got 33"):
-        frame.read([(0, number, ((1, 0),) * 33)], 1)
+            frame.read([value(first, sizes)], 1)
+    with pytest.raises(IndexError, match=r"Frame\.read: expected a value in an arena of"):
+        frame.read([value(0, ((2, 1),), BASE_ARRAYS)], 1)
+    with pytest.raises(ValueError, match=r"Passed: expected at most 32 axes, got 33"):
+        value(0, ((1, 0),) * 33)

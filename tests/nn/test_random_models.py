@@ -70,16 +70,26 @@ def test_backward_reads_what_forward_keeps_and_writes_beside_it(steps):
     model = RandomModel(steps)
     outputs, record = recorded(model, rows(5), {}, True)
     gradients = tuple(np.random.default_rng(1).standard_normal(each.shape) for each in outputs)
-    kept = [record.frame.arena[first:stop] for first, stop in record.program.lowered.kept]
+    program = record.run.traced
+    kept = [record.frame.arena[first:stop] for first, stop in program.lowered.kept]
     before = [each.copy() for each in kept]
     wanted = record.pull(model, gradients, parameters=False)
     for array, was in zip(kept, before, strict=True):
         np.testing.assert_array_equal(array, was)
-    record._free.clear()
-    other = record.program.frames.take()
+    other = record.run.frames.take()
     other.arena.fill(0xFF)
-    record.program._frame = lambda: other
-    np.testing.assert_array_equal(record.pull(model, gradients, parameters=False)[0], wanted[0])
+    record.run.frames.idle[:] = [other]
+    amid, aside = [], program.aside
+
+    def pull_again(every):
+        program.aside = aside
+        amid.append(record.pull(model, gradients, parameters=False))
+        return aside(every)
+
+    program.aside = pull_again
+    record.pull(model, gradients, parameters=False)
+    np.testing.assert_array_equal(amid[0][0], wanted[0])
+    assert not record.run.frames.idle
 
 
 @settings(max_examples=15)

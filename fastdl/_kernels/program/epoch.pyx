@@ -103,10 +103,7 @@ cdef void find_batch(Epoch* e, Batch* batch) noexcept nogil:
         if e.order != NULL:
             at = e.inputs[i].gathered
             gather(e.inputs[i].rows, e.inputs[i].row, e.order + e.done, batch.N, at)
-        if e.inputs[i].base < ARRAYS:
-            batch.bases[e.inputs[i].base] = at
-        else:
-            (<char**>batch.arrays)[e.inputs[i].base - ARRAYS] = at
+        (<char**>batch.arrays)[e.inputs[i].base - ARRAYS] = at
     e.samples, e.counts_as = batch.N, batch.N
 
 

@@ -29,9 +29,11 @@ cdef class Frame:
     cdef int latest_threads
     cdef Pace pace
     # Let operations read and write the arrays that parameters live in now.
-    cdef int bind(self, object moves=*) except -1
+    cdef int bind(self) except -1
     cdef int bind_to(self, list arrays, object moves) except -1
-    cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept
+    # Let a base stand for an array that a run is given, or for none.
+    cdef void give(self, Py_ssize_t base, cnp.ndarray array) noexcept
+    cdef Batch batch(self, Py_ssize_t N, uint64_t seed, uint64_t call) noexcept
 
 # Let a frame be used again, unless enough of them are idle.
 cdef void give_back(Frame frame, list idle)

@@ -9,7 +9,8 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from fastdl._kernels.array cimport address
-from fastdl._kernels.descriptor cimport ARENA, INPUT
+from fastdl._kernels.descriptor cimport ARENA, ARRAYS
+from fastdl._kernels.program.passed cimport Passed
 
 cnp.import_array()
 
@@ -88,8 +89,8 @@ cdef class Frame:
     def __reduce__(self):
         raise TypeError("Frame: expected to stay in its process, for it holds addresses; plan the model again")
 
-    cdef int bind(self, object moves=None) except -1:
-        return self.bind_to([array_of(source) for source in self.sources], moves)
+    cdef int bind(self) except -1:
+        return self.bind_to([array_of(source) for source in self.sources], None)
 
     cdef int bind_to(self, list arrays, object moves) except -1:
         cdef Py_ssize_t number
@@ -107,7 +108,7 @@ cdef class Frame:
         Args:
             kinds: dtype and shape of parameters and buffers, by their ids.
             moves: what counts the parameters' moves; where it is that of before, they are where they were. None looks for them.
-            aside: arrays in the place of gradients, by the parameters' ids.
+            aside: arrays in the place of gradients, or None, by the parameters' ids.
         """
         cdef Py_ssize_t number
         cdef list arrays
@@ -118,68 +119,32 @@ cdef class Frame:
             if isinstance(source, tuple):
                 if source[1] and id(source[0]) in aside:
                     arrays[number] = aside[id(source[0])]
-                if (arrays[number].dtype, arrays[number].shape) != kinds[id(source[0])]:
+                array = arrays[number]
+                if array is not None and (array.dtype, array.shape) != kinds[id(source[0])]:
                     return False
         self.bind_to(arrays, moves)
         return True
 
     def read(self, list values not None, Py_ssize_t N) -> list[Any]:
-        """Copies of values that the arena holds for a batch of N.
-
-        A value is (its first byte, the number of its dtype, sizes); a size is (count, power) for count N^power.
-        """
-        cdef list found = []
-        cdef cnp.ndarray array
-        cdef cnp.npy_intp dims[32]
-        cdef Py_ssize_t first, i
-        cdef int power, dtype, _
-        cdef tuple sizes
-        for first, dtype, sizes in values:
-            if len(sizes) > 32:
-                raise ValueError(f"Frame.read: expected at most 32 axes, got {len(sizes)}")
-            for i in range(len(sizes)):
-                dims[i], power = sizes[i]
-                for _ in range(power):
-                    dims[i] *= N
-            array = cnp.PyArray_EMPTY(len(sizes), dims, dtype, 0)
-            if not 0 <= first <= cnp.PyArray_DIM(self.arena, 0) - cnp.PyArray_NBYTES(array):
+        """Copies of values (Passed) that the arena holds for a batch of N."""
+        cdef Batch batch = self.batch(N, 0, 0)
+        cdef Passed each
+        for each in values:
+            if each.operand.base != ARENA or not 0 <= each.operand.offset <= cnp.PyArray_DIM(self.arena, 0) - each.nbytes(&batch):
                 raise IndexError(f"Frame.read: expected a value in an arena of {cnp.PyArray_DIM(self.arena, 0)} bytes, got others")
-            memcpy(cnp.PyArray_DATA(array), <const char*>cnp.PyArray_DATA(self.arena) + first, cnp.PyArray_NBYTES(array))
-            found.append(array)
-        return found
+        return [(<Passed>each).of(&batch) for each in values]
 
-    cdef Batch batch(self, Py_ssize_t N, const void* x, uint64_t seed, uint64_t call) noexcept:
-        """A whole batch, of which no other array is outside of the arena."""
+    cdef void give(self, Py_ssize_t base, cnp.ndarray array) noexcept:
+        self.table[base - ARRAYS] = <char*>address(array)
+
+    cdef Batch batch(self, Py_ssize_t N, uint64_t seed, uint64_t call) noexcept:
+        """A whole batch."""
         cdef Batch batch
         memset(&batch, 0, sizeof(batch))
-        batch.N, batch.bases[INPUT], batch.seed, batch.call = N, <char*>x, seed, call
+        batch.N, batch.seed, batch.call = N, seed, call
         batch.bases[ARENA] = <char*>cnp.PyArray_DATA(self.arena)
         batch.arrays, batch.accumulates = self.table, self.accumulates
         return batch
-
-
-cdef class Loan:
-    """Keeps a frame from the idle ones while it lives.
-
-    It gives it back while being deallocated: Python code in a finalizer would let CPython call signal handlers amid a collection of
-    garbage.
-
-    Args:
-        frame: the frame.
-        idle: where it goes in the end.
-    """
-
-    cdef Frame frame
-    cdef list idle
-
-    def __init__(self, Frame frame not None, list idle not None):
-        self.frame, self.idle = frame, idle
-
-    def __dealloc__(self):
-        give_back(self.frame, self.idle)
-
-    def __reduce__(self):
-        raise TypeError("Loan: expected to stay in its process, for its frame holds addresses; call the model again")
 
 
 cdef void give_back(Frame frame, list idle):

@@ -21,16 +21,6 @@ cdef class Program:
     cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *
     # Entries from `first` to below `last`; the number of one that failed or is in Python, or -1.
     cdef Py_ssize_t run_batch(self, Frame frame, Py_ssize_t first, Py_ssize_t last, Batch* batch) except -2
-    # All entries that come before backward.
-    cdef Py_ssize_t run_forward(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except -2
-    # One batch through; y is its result, and backward may follow.
-    cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1
-    # The gradients of the batch that forward has last seen in this frame; gx may be None. `gradients` has the parameters of each
-    # operation that differentiates some, from the last to the first, behind the operation's number: each gradient is added to, or
-    # stored where the parameter's is forgotten.
-    cdef int backward(
-        self, Frame frame, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed,
-        uint64_t call) except -1
 
 cdef class Frames:
     cdef readonly Program program

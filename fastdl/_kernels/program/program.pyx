@@ -12,9 +12,7 @@ from libc.string cimport memset
 
 from fastdl._kernels.access cimport Access, enter, leave
 from fastdl._kernels.array cimport Block, address, give_scratch, scratch_for, scratch_in, take_scratch
-from fastdl._kernels.descriptor cimport (
-    ARRAYS, GRAD_INPUT, GRAD_OUTPUT, OUTPUT, Update,
-)
+from fastdl._kernels.descriptor cimport Update
 from fastdl._kernels.dispatch cimport dispatch_bint, dispatch_size, untyped
 from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.epoch cimport (
@@ -31,7 +29,6 @@ from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.shuffle cimport shuffle_kernel
 from fastdl._kernels.table cimport real, table
 from fastdl._kernels.threads cimport FlushDenormals, follow_threads, hold_threads, threads_for
-from fastdl._kernels.turns cimport accumulates
 from fastdl._kernels.watch cimport Watch
 
 cnp.import_array()
@@ -255,7 +252,7 @@ cdef class Program:
                         o.updates.read_steps(o.counts)
                         resumes = e.begun
                         if not resumes:
-                            batch = frame.batch(0, NULL, e.seed, 0)
+                            batch = frame.batch(0, e.seed, 0)
                             batch.updates = updates
                         batch.block_scratch = of_block
                         # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
@@ -355,39 +352,12 @@ cdef class Program:
 
     cdef Batch batch_of(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except *:
         """A batch whose entries read and write these arrays."""
-        cdef Batch batch = frame.batch(N, NULL, seed, call)
+        cdef Batch batch = frame.batch(N, seed, call)
         cdef Py_ssize_t base
         cdef cnp.ndarray array
         for base, array in arrays:
-            if base < ARRAYS:
-                batch.bases[base] = <char*>address(array)
-            else:
-                frame.table[base - ARRAYS] = <char*>address(array)
+            frame.give(base, array)
         return batch
-
-    cdef Py_ssize_t run_forward(self, Frame frame, Py_ssize_t N, list arrays, uint64_t seed, uint64_t call) except -2:
-        """As `run`, all that comes before backward."""
-        cdef Batch batch = self.batch_of(frame, N, arrays, seed, call)
-        return self.run_batch(frame, 0, self.entries.sequence.backward, &batch)
-
-    cdef int forward(self, Frame frame, cnp.ndarray x, cnp.ndarray y, uint64_t seed, uint64_t call) except -1:
-        cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
-        batch.bases[OUTPUT] = <char*>address(y)
-        self.run_batch(frame, 0, self.entries.sequence.backward, &batch)
-        return 0
-
-    cdef int backward(
-        self, Frame frame, cnp.ndarray x, cnp.ndarray y, cnp.ndarray gy, cnp.ndarray gx, list gradients, uint64_t seed,
-        uint64_t call) except -1:
-        cdef Batch batch = frame.batch(cnp.PyArray_DIM(x, 0), address(x), seed, call)
-        cdef const Sequence* s = &self.entries.sequence
-        cdef tuple entry
-        for entry in gradients:
-            frame.accumulates[<Py_ssize_t>entry[0]] = accumulates(<tuple>entry[1])
-        batch.bases[OUTPUT], batch.bases[GRAD_OUTPUT] = <char*>address(y), <char*>address(gy)
-        batch.bases[GRAD_INPUT] = <char*>address(gx)
-        self.run_batch(frame, s.backward, s.of_input if gx is None else s.count, &batch)
-        return 0
 
     cdef bint keeps_gil(self, Py_ssize_t N) noexcept:
         return N <= self.light

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastdl._kernels.descriptor import BASE_OUTPUT
 from fastdl._kernels.node import NODES
 from fastdl._kernels.program.sequence import RUN_NODE
 from fastdl.errors import InvalidValueError
@@ -60,6 +59,7 @@ class Entries(Memory):
         direct: by a layer's gradient, the number of the parameter in whose memory it may be written or added.
         gathered: names of the inputs that are gathered into the arena.
         begin: called before the first module in Python.
+        by_call: see Lowering.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Entries(Memory):
         direct: dict[int, int],
         gathered: set[str],
         begin: Callable[[], object] | None,
+        by_call: bool,
     ) -> None:
         super().__init__(graph)
         self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
@@ -85,10 +86,9 @@ class Entries(Memory):
         # The rows whose first operations go in blocks, and of them the one that goes through the loss.
         self.blocks: dict[Row, Blocks] = {}
         self.through: Row | None = None
-        # Inputs, and nodes' values, that stand where a call says, by their bases; whether that also adds or stores gradients.
-        self.input_bases: dict[str, int] = {}
+        # The bases of nodes' values that are written where a run says; the parameters whose gradients are added to what is there.
         self.written_to: dict[int, int] = {}
-        self.by_call = False
+        self.by_call, self.added = by_call, set[int]()
         # Multiply-adds of a sample.
         self.work = 0
         # The number of the node whose entries are made.
@@ -110,11 +110,6 @@ class Entries(Memory):
         self.run_elementwise("cast", value.dtype, value.shape, made, [(layout, value.dtype)])
         self.layouts[value.number] = made
         return made
-
-    def result(self, number: int, node: Node) -> Layout:
-        """Room for a node's value; the output's is the caller's. The gradient of the input may not be wanted, and have none."""
-        base = self.written_to.get(number)
-        return dense(base, node.shape) if base == BASE_OUTPUT else self.fresh(node.shape, node.dtype)
 
     def owned(self, value: Value) -> Layout:
         """The value's elements one behind the other in the arena, where nothing else is."""
@@ -138,6 +133,7 @@ class Entries(Memory):
     def keep_gradient(self, parameter: int, value: Value, adds: bool) -> None:
         """Store a gradient where its parameter has it, or add it to what is there."""
         self.number = value.number
+        self.added |= {parameter} if adds else set()
         home = self.outside(Leaf(parameter, "always"))
         to, own = dense(home, value.shape), (self.layout(value), value.dtype)
         inputs = [(to, value.dtype), own] if adds else [own]

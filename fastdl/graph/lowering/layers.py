@@ -16,7 +16,7 @@ from fastdl._kernels.program.sequence import (
     RUN_LOSS_BACKWARD,
 )
 from fastdl.graph.graph import Node
-from fastdl.graph.layers import LayerRecord, LayerRefusedError, LossRecord
+from fastdl.graph.layers import LayerRecord, LossRecord
 from fastdl.graph.layout import Layout, dense
 from fastdl.graph.lowering.batch_minor import in_batch_minor
 from fastdl.graph.lowering.blocks import Blocks, cut
@@ -87,11 +87,10 @@ def _run_forward(low: Entries, row: Row) -> None:
         kind, count = (RUN_BLOCKS_THROUGH if blocks.whole else RUN_BLOCKS_FORWARD), blocks.cut.operations
         low.enter(kind, EACH_SAMPLE, blocks, count + blocks.whole)
         blocks.run(low.time, count, count + blocks.whole)
-    for n, operation in enumerate(operations):
+    for operation in operations:
         low.number = operation.number
         operation.x = x
-        base = low.written_to.get(row.last) if n == len(operations) - 1 else None
-        x = operation.y = low.room(operation.y_size, operation.y_length or samples, base)
+        x = operation.y = low.room(operation.y_size, operation.y_length or samples)
         if operation.descriptor.saved and (row.differentiated or not operation.descriptor.omits):
             saved = nodes[operation.number].attributes["record"].saved
             operation.saved = {name: (low.storage(size), stride) for name, (size, stride) in saved.items()}
@@ -159,25 +158,23 @@ def _gradients(low: Entries, operation: Operation) -> list[tuple[int, int]]:
     """Find places for the gradients of an operation's parameters; returns those that remain to be added to others.
 
     A gradient is stored in its parameter's memory or, where another has been, added there by the operation itself, if that holds
-    for all of its parameters. Where calls say so, all are one or the other.
+    for all of its parameters. Where calls say which, they say it of all.
     """
     readers = low.rows.gradients(operation.backward) if operation.parameters else []
     names, nodes = list(operation.parameters), low.graph.nodes
     own = [low.direct.get(each) for each in readers]
-    if low.by_call:
-        for each, parameter in zip(readers, own, strict=True):
-            if parameter is None:
-                raise LayerRefusedError(nodes[low.number].line, "gradients that layers alone have written", "others")
-            home: Any = low.outside(Leaf(parameter, True))
-            operation.gradients[names[nodes[each].attributes["parameter"]]] = home
-        return []
     added = [parameter in low.stored for parameter in own]
-    operation.accumulates = all(added) and bool(added)
+    if low.by_call:
+        operation.by_call = tuple([parameter for parameter in own if parameter is not None])
+        if len(operation.by_call) < len(own):
+            operation.by_call, added = (), [True] * len(own)
+    else:
+        operation.accumulates = all(added) and bool(added)
     to_add: list[tuple[int, int]] = []
     for each, parameter, adds in zip(readers, own, added, strict=True):
         node = nodes[each]
         if parameter is not None and (operation.accumulates or not adds):
-            home = low.outside(Leaf(parameter, "always"))
+            home = low.outside(Leaf(parameter, True if operation.by_call else "always"))
             low.layouts[each] = dense(home, node.shape)
         else:
             low.layouts[each] = low.fresh(node.shape, node.dtype)
@@ -185,7 +182,8 @@ def _gradients(low: Entries, operation: Operation) -> list[tuple[int, int]]:
             low.use(low.layouts[each])
             to_add += [(parameter, each)] if parameter is not None else []
         operation.gradients[names[node.attributes["parameter"]]] = home
-    low.stored |= {parameter for parameter in own if parameter is not None}
+    if not low.by_call:
+        low.stored |= {parameter for parameter in own if parameter is not None}
     return to_add
 
 

@@ -29,7 +29,7 @@ REDUCTIONS = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"}
 @lowers("input")
 def _(low: Entries, number: int, node: Node) -> None:
     name = node.attributes["name"]
-    base = low.input_bases.get(name) or low.outside(None, ("given", name))
+    base = low.outside(None, ("given", name))
     gathered = None
     if name in low.gathered:
         gathered = low.storage(low.count(node.shape) * low.kind(node.dtype)[1])
@@ -95,7 +95,7 @@ def _(low: Entries, number: int, node: Node) -> None:
 
 @lowers(*ELEMENTWISE)
 def _elementwise(low: Entries, number: int, node: Node) -> None:
-    made = low.result(number, node)
+    made = low.fresh(node.shape, node.dtype)
     inputs = [(low.graph.nodes[each], low.layouts[each]) for each in node.inputs]
     low.layouts[number] = made
     for each, layout in inputs:
@@ -136,7 +136,7 @@ def _reduce(low: Entries, number: int, node: Node) -> None:
 
 @lowers("concatenate")
 def _(low: Entries, number: int, node: Node) -> None:
-    made = low.layouts[number] = low.result(number, node)
+    made = low.layouts[number] = low.fresh(node.shape, node.dtype)
     axis, start = node.attributes["axis"], 0
     for each in map(low.value, node.inputs):
         stop = op.added([start, each.shape[axis]])

@@ -35,6 +35,7 @@ class Operation:
         saved: memory of what forward leaves for backward, and the bytes of a sample in it, 0 where these are not apart.
         gradients: where those of its parameters go.
         accumulates: whether they are added to what is there.
+        by_call: the numbers of parameters of whose gradients a call says so.
         x_length, y_length: where x or y is batch-minor, the length of a row.
         sums: where the gradients of its parameters stand among those of a block.
     """
@@ -57,6 +58,7 @@ class Operation:
     saved: dict[str, tuple[Storage, int]] = field(default_factory=dict)
     gradients: dict[str, Any] = field(default_factory=dict)
     accumulates: bool = False
+    by_call: tuple[int, ...] = ()
     x_length: int = 0
     y_length: int = 0
     sums: int = 0

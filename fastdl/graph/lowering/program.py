@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import fastdl.graph.lowering.layers
 import fastdl.graph.lowering.nodes
 import fastdl.graph.lowering.python  # noqa: F401 - these enter what lowers their operations
-from fastdl._kernels.descriptor import BASE_GRAD_INPUT, BASE_GRAD_OUTPUT, BASE_INPUT, BASE_OUTPUT
 from fastdl._kernels.program.program import FEWEST_ALONE, Program
 from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import (
@@ -23,7 +22,7 @@ from fastdl._kernels.program.sequence import (
 from fastdl.graph.arena import LINE, placed
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import needed
-from fastdl.graph.layout import Layout, dense
+from fastdl.graph.layout import dense
 from fastdl.graph.lowering.blocks import Blocks, live_in_blocks
 from fastdl.graph.lowering.entries import Entries
 from fastdl.graph.lowering.memory import pair
@@ -53,12 +52,14 @@ class Lowered(NamedTuple):
         sources: what it reads and writes outside of its arena.
         inputs: by name, the base of each array that a run is given.
         outputs: the layouts' places of the wanted values.
-        results: those of the further values.
+        results: the bases of the arrays that a run of backward is given for the further values.
         entries: where each entry comes from.
         split: the number of the first entry that only gradients need.
         nbytes: of the arena.
         kept: the bytes of the arena, from one to below another, that forward leaves to backward, which does not write there.
-        differentiating: the numbers of operations that write gradients of parameters, and of these, in their order.
+        differentiating: the numbers of operations of which a call says whether they add gradients of parameters or store them,
+            and of these parameters, in the order in which they are run.
+        added: the numbers of parameters whose gradients are added to what is there.
         alone: the numbers of operations, and of their weights, whose backward may take the weight's step.
     """
 
@@ -66,12 +67,13 @@ class Lowered(NamedTuple):
     sources: list[Source]
     inputs: dict[str, int]
     outputs: list[Place]
-    results: list[Place]
+    results: list[int]
     entries: list[Origin]
     split: int
     nbytes: int
     kept: list[tuple[int, int]]
     differentiating: list[tuple[int, tuple[int, ...]]]
+    added: list[int]
     alone: list[tuple[int, int]]
 
 
@@ -84,10 +86,10 @@ class Lowering(Entries):
         gradients: by a parameter's number, the value of its gradient, which the program stores in the parameter's `grad`.
         added: the numbers of those that are added to what is there.
         loss: the value that is trained on.
-        results: further values, which the backward entries yield.
+        results: further values, which backward entries write where each run says. The last entries are for these alone, and like
+            layers that would write there, do without where the run gives no array.
         given: names of the inputs that are gathered into the arena where batches are shuffled.
-        outside: whether the caller gives the arrays of its one input, its one output, and their gradients, as Program.forward and
-            backward do, and says by call whether gradients of parameters are added or stored.
+        by_call: whether calls say if gradients of parameters are added to what is there or stored.
         begin: called before the first module in Python.
         terms: numbers whose means over an epoch are wanted.
     """
@@ -103,7 +105,7 @@ class Lowering(Entries):
         results: Sequence[Value] = (),
         begin: Callable[[], object] | None = None,
         terms: Sequence[Value] = (),
-        outside: bool = False,
+        by_call: bool = False,
     ) -> None:
         wanted = [*outputs, *([loss] if loss is not None else []), *terms]
         forward = needed(graph, [*(v.number for v in (*wanted, *graph.updates.values())), *_with_effects(graph)])
@@ -116,17 +118,18 @@ class Lowering(Entries):
         rows = Rows(graph, everything, readers, roots)
         direct, sums = _direct(graph, [(p, v.number) for p, v in gradients if p not in adding], readers)
         trained = loss.number if loss is not None and graph.nodes[loss.number].operation == "loss" else None
-        super().__init__(graph, readers, rows, trained, direct, set(given), begin)
-        self.by_call = outside
-        if outside:
-            self.input_bases = {"x0": BASE_INPUT, "g0": BASE_GRAD_OUTPUT}
-            self.written_to = {rows.source_of(value.number): BASE_GRAD_INPUT for value in results}
-            self.written_to |= {rows.source_of(value.number): BASE_OUTPUT for value in outputs}
+        super().__init__(graph, readers, rows, trained, direct, set(given), begin, by_call)
+        to = [self.outside(None, ("result", number)) for number in range(len(results))]
+        ends = Counter(v.number for v in (*wanted, *results, *(v for _, v in gradients), *graph.updates.values()))
+        alone = [ends[value.number] == 1 and rows.is_final(value.number) for value in results]
+        self.written_to = {
+            rows.source_of(value.number): base for value, base, own in zip(results, to, alone, strict=True) if own
+        }
         rows.inside |= sums
         self.in_place = {*direct, *sums}
         for number in sorted(forward):
             self.visit(number)
-        self.outputs = [self.written(value, BASE_OUTPUT) if outside else self.owned(value) for value in outputs]
+        self.outputs = [self.owned(value) for value in outputs]
         self.update_buffers()
         self.loss = None if loss is None else self.dense(loss)
         self.terms = [self.owned(value) for value in terms]
@@ -135,24 +138,23 @@ class Lowering(Entries):
             self.visit(number)
         for parameter, value in gradients:
             if value.number not in self.in_place:
-                self.keep_gradient(parameter, value, parameter in adding)
+                self.keep_gradient(parameter, value, by_call or parameter in adding)
         # Where gradients are asked for outside of fit, they may be asked for again.
         self.repeats = loss is None
-        # The entries that run also where the gradient of x is not wanted.
+        # The entries that run also where the results are not wanted.
         self.needed = len(self.entries)
-        self.results = [self.written(value, BASE_GRAD_INPUT) if outside else self.owned(value) for value in results]
+        for value, base in zip(results, to, strict=True):
+            self.write(value, base)
+        self.results = to
         end = len(self.entries)
-        for layout in [*self.results, *self.outputs, *([self.loss] if self.loss is not None else []), *self.terms]:
+        for layout in [*self.outputs, *([self.loss] if self.loss is not None else []), *self.terms]:
             self.use(layout, end)
 
-    def written(self, value: Value, base: int) -> Layout:
-        """The value where the caller has an array for it."""
-        layout = self.dense(value)
-        if layout.home == base:
-            return layout
-        made = dense(base, value.shape)
-        self.run_elementwise("cast", value.dtype, value.shape, made, [(layout, value.dtype)])
-        return made
+    def write(self, value: Value, base: int) -> None:
+        """Let the value be in the caller's array, where it is not written there."""
+        self.number, layout = value.number, self.layout(value)
+        if layout.home != base:
+            self.run_elementwise("cast", value.dtype, value.shape, dense(base, value.shape), [(layout, value.dtype)])
 
     def update_buffers(self) -> None:
         for number, value in self.graph.updates.items():
@@ -224,16 +226,17 @@ class Lowering(Entries):
             sources=self.sources,
             inputs={name: given.number for name, given in self.inputs.items()},
             outputs=[self.place_of(layout) for layout in self.outputs],
-            results=[self.place_of(layout) for layout in self.results],
+            results=self.results,
             entries=[Origin(nodes[n].operation, nodes[n].line, n) for _, _, _, n, _ in self.entries],
             split=self.split,
             nbytes=nbytes,
             kept=self.kept() if self.repeats else [],
             differentiating=[
-                (operations[made], nodes[made.number].inputs[1:])
+                (operations[made], made.by_call)
                 for what, _, made, _, _ in self.entries
-                if what == RUN_BACKWARD and made.gradients
+                if what == RUN_BACKWARD and made.by_call
             ],
+            added=sorted(self.added),
             alone=[
                 (number, weight)
                 for operation, number in operations.items()

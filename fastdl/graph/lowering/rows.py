@@ -74,6 +74,17 @@ class Rows:
         """The node that has computed a value, which others may have reshaped."""
         return [*self._before(number)][-1]
 
+    def is_final(self, number: int) -> bool:
+        """Whether nobody but the caller reads a value, or what it is reshaped from, beside a layer's other gradients."""
+        *reshaped, source = self._before(number)
+        gradients = self.gradients(source) if self._graph.nodes[source].operation == "layer_backward" else ()
+        after = -1
+        for each in (*reshaped, source):
+            if (each != number and each in self._roots) or set(self._readers.get(each, ())) - {after, *gradients}:
+                return False
+            after = each
+        return True
+
     def is_only_read_by(self, number: int, layer: int) -> bool:
         """Whether a value is read by nobody but a layer and its backward."""
         return self._read_by(number, {layer, *self._own(layer)})
