@@ -25,7 +25,14 @@ cdef extern from *:
     unsigned long long dictionary_version(object dictionary)
 
 cdef extern from "Python.h":
+    ctypedef struct PyTypeObject:
+        PyObject* tp_dict
     PyObject* PyCell_GET(object cell)
+
+
+def attributes_of(type kind not None) -> dict[str, Any]:
+    """Return the dictionary of a class's own attributes, to be read alone."""
+    return <dict>(<PyTypeObject*>kind).tp_dict
 
 
 def as_read(list entries not None, list cells not None) -> bool:

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from types import CodeType, FunctionType, MethodType
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.watch import as_read
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.size import Size, same_shape
+from fastdl.graph.surroundings import PLAIN
 from fastdl.graph.value import Value, last_line
 
 _ABSENT: Any = object()
 # A trace is made so often at most, until two in a row agree.
 MOST_TRACES = 3
-# Kinds whose objects are compared by value: a number that is computed anew may be the same.
-PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
 
 
-def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any], passing: frozenset[str]) -> Any:
+def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any], passing: frozenset[str]) -> Any:
     """What a trace gives, which is made twice and compared; attributes of modules are as they were.
 
     Args:
@@ -33,9 +30,8 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
         ValueError: if the traces differ, with the line.
         TypeError: if a module's attribute is another, or a traced value.
     """
-    held = [(module, dict(vars(module))) for module in modules]
+    held = _Attributes(modules, passing)
     latest: list[tuple[Graph, Any]] = []
-    changes: list[tuple[Any, str, Any]] = []
     difference: InvalidValueError | None = None
     # Once more, where another thread or a signal handler may have changed the model between the first two.
     for _ in range(MOST_TRACES):
@@ -46,46 +42,107 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Iterable[Any],
             line = last_line(error)
             raise InvalidValueError(line, expected, "more of them one in another than Python allows") from None
         finally:
-            changes = list(_changes(held, passing))
-            _put_back(changes, held)
-        if changes:
-            break
+            change = held.first_change()
+            held.put_back()
+        if change is not None:
+            module, name, what = change
+            raise InvalidTypeError(
+                f"{type(module).__name__}.forward",
+                "to leave the module's attributes as they are",
+                f"{what} in {name}",
+                "return what is computed, or set traced = False",
+            )
         if len(latest) > 1:
             difference = _difference(latest[-2][0], latest[-1][0])
             if difference is None:
                 break
-    if changes:
-        module, name, value = changes[0]
-        what = "a traced value" if isinstance(value, Value) else "another value"
-        raise InvalidTypeError(
-            f"{type(module).__name__}.forward",
-            "to leave the module's attributes as they are",
-            f"{what} in {name}",
-            "return what is computed, or set traced = False",
-        )
     if difference is not None:
         raise difference
     return latest[-1][1]
 
 
-def _put_back(changes: list[tuple[Any, str, Any]], held: list[tuple[Any, dict[str, Any]]]) -> None:
-    """Let attributes that a trace has changed be what they were."""
-    before = {id(module): attributes for module, attributes in held}
-    for module, name, _ in changes:
-        if name in before[id(module)]:
-            vars(module)[name] = before[id(module)][name]
-        else:
-            vars(module).pop(name, None)
+class _Attributes:
+    """What the attributes of modules hold, and lists, dictionaries and sets in these.
+
+    Modules, parameters and modes may be changed by others than a trace: what a trace alone does, it does each time.
+    """
+
+    def __init__(self, modules: Sequence[Any], passing: frozenset[str]) -> None:
+        self._modules, self._passing = modules, {*passing, "training"}
+        self._before = [dict(vars(module)) for module in modules]
+        self._contents = [
+            (module, name, value, value.copy())
+            for module, own in zip(modules, self._before, strict=True)
+            for name, value in own.items()
+            if type(value) in (list, dict, set) and name not in self._passing
+        ]
+        # The parts that the trace before has put in attributes, and those that were there then.
+        self._parts: set[tuple[int, str]] = set()
+        self._latest = self._before
+
+    def first_change(self) -> tuple[Any, str, str] | None:
+        """The first attribute that is another than before, with words for what it is; None where there is none."""
+        now, parts = [dict(vars(module)) for module in self._modules], set[tuple[int, str]]()
+        for module, before, latest, own in zip(self._modules, self._before, self._latest, now, strict=True):
+            for name, value in own.items():
+                if name in self._passing:
+                    continue
+                was = before.get(name, _ABSENT)
+                if _is_part(value):
+                    if latest.get(name, _ABSENT) is not value:
+                        parts.add((id(module), name))
+                        if (id(module), name) in self._parts:
+                            return module, name, f"another {type(value).__name__}"
+                elif was is not value and not same(was, value):
+                    return module, name, _spelled(value)
+            for name in before.keys() - own.keys() - self._passing:
+                if not _is_part(before[name]):
+                    return module, name, "nothing"
+        self._parts, self._latest = parts, now
+        for module, name, value, content in self._contents:
+            if not _holds(value, content):
+                more = [each for each in _inside(value) if type(each) is Value]
+                return module, name, _spelled(more[0]) if more else "other contents"
+        return None
+
+    def put_back(self) -> None:
+        """Let the attributes be what they were, but for parts that a trace has not put there twice."""
+        for module, before in zip(self._modules, self._before, strict=True):
+            own = vars(module)
+            for name, value in dict(own).items():
+                was = before.get(name, _ABSENT)
+                changed = was is not value and name not in self._passing
+                if changed and (not _is_part(value) or (id(module), name) in self._parts):
+                    if was is _ABSENT:
+                        own.pop(name, None)
+                    else:
+                        own[name] = was
+            for name in before.keys() - own.keys() - self._passing:
+                if not _is_part(before[name]):
+                    own[name] = before[name]
+        for _, _, value, content in self._contents:
+            if not _holds(value, content):
+                value.clear()
+                value.extend(content) if type(value) is list else value.update(content)
 
 
-def _changes(held: list[tuple[Any, dict[str, Any]]], passing: frozenset[str]) -> Iterator[tuple[Any, str, Any]]:
-    """The attributes that are others than before; modules, parameters and modes are changed by others than a trace."""
-    for module, before in held:
-        for name, value in dict(vars(module)).items():
-            was = before.get(name, _ABSENT)
-            part = hasattr(value, "_forward_only") or hasattr(value, "_requires_grad")
-            if name not in passing and name != "training" and not part and was is not value and not same(was, value):
-                yield module, name, value
+def _is_part(value: Any) -> bool:
+    """Whether something is a module, a parameter or a buffer."""
+    return hasattr(value, "_forward_only") or hasattr(value, "_requires_grad")
+
+
+def _spelled(value: Any) -> str:
+    return "a traced value" if isinstance(value, Value) else "another value"
+
+
+def _inside(container: Any) -> list[Any]:
+    return [*container.keys(), *container.values()] if type(container) is dict else [*container]
+
+
+def _holds(container: Any, content: Any) -> bool:
+    """Whether a list, dictionary or set holds what it held."""
+    inside, before = [*map(id, _inside(container))], [*map(id, _inside(content))]
+    return set(inside) == set(before) if type(container) is set else inside == before
 
 
 def _difference(one: Graph, other: Graph) -> InvalidValueError | None:
@@ -154,68 +211,3 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(same, one, other))
     return isinstance(one, PLAIN) and (one == other or one != one)
-
-
-class Surroundings:
-    """What some functions read of their module's globals and of closures: numbers by value, others by identity."""
-
-    def __init__(self, functions: Iterable[Any]) -> None:
-        self._read = [(place, name, place.get(name, _ABSENT)) for place, name in _globals(functions)]
-        self._cells = [(cell, _content(cell)) for cell in _cells(functions)]
-
-    @property
-    def empty(self) -> bool:
-        """Whether they read nothing."""
-        return not (self._read or self._cells)
-
-    def stand(self) -> bool:
-        """Whether all is as it was."""
-        if as_read(self._read, self._cells):
-            return True
-        for place, name, value in self._read:
-            now = place.get(name, _ABSENT)
-            if now is not value and not _unchanged(value, now):
-                return False
-        return not self._cells or all(_unchanged(value, _content(cell)) for cell, value in self._cells)
-
-
-def _unchanged(before: Any, now: Any) -> bool:
-    return before is now or (
-        type(before) is type(now) and isinstance(before, PLAIN) and (before == now or before != before)
-    )
-
-
-def _functions(given: Iterable[Any]) -> Iterator[FunctionType]:
-    for each in given:
-        function = each.__func__ if isinstance(each, MethodType) else each
-        if isinstance(function, FunctionType):
-            yield function
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """A function's code and that of functions in it."""
-    yield code
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _codes(each)
-
-
-def _globals(functions: Iterable[Any]) -> list[tuple[dict[str, Any], str]]:
-    return [
-        (function.__globals__, name)
-        for function in _functions(functions)
-        for code in _codes(function.__code__)
-        for name in code.co_names
-        if name in function.__globals__
-    ]
-
-
-def _cells(functions: Iterable[Any]) -> list[Any]:
-    return [cell for function in _functions(functions) for cell in function.__closure__ or ()]
-
-
-def _content(cell: Any) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not yet set
-        return _ABSENT

@@ -16,8 +16,9 @@ from fastdl.data.nested import call, mapped
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.graph import Graph
-from fastdl.graph.purity import Surroundings, traced_alike
+from fastdl.graph.purity import traced_alike
 from fastdl.graph.size import Shape, Size, same
+from fastdl.graph.surroundings import Surroundings
 from fastdl.graph.value import Value
 
 
@@ -122,8 +123,8 @@ def trace(
     given: tuple[Any, Any],
     dtype: Any,
     capacity: int,
+    passing: frozenset[str],
     samples: Any = SAMPLES,
-    passing: frozenset[str] = frozenset(),
 ) -> Trace:
     """A model's forward as a graph, for arguments by place and by name like these; attributes named in `passing` may change."""
 
@@ -144,8 +145,8 @@ def trace_loss(
     y: Any,
     dtype: Any,
     capacity: int,
+    passing: frozenset[str],
     samples: Any = SAMPLES,
-    passing: frozenset[str] = frozenset(),
 ) -> Trace:
     """A model's forward and its loss as a graph; y is None where the criterion takes outputs alone."""
 
@@ -167,12 +168,9 @@ def _traced(once: Any, model: Any, criteria: Sequence[Any], passing: frozenset[s
         return once(contents)[1]
     # Where two traces differ, another thread may have changed the model.
     known = iter([contents, contents])
-    return traced_alike(
-        lambda: once(next(known, None)), [each for each in contents.modules if each._forward_only], passing
-    )
+    return traced_alike(lambda: once(next(known, None)), contents.modules, passing)
 
 
 def surroundings(modules: Sequence[Any], *criteria: Any) -> Surroundings:
-    """What the forward functions of modules and criteria read of globals and closures."""
-    kinds = dict.fromkeys(type(module) for module in modules if module._forward_only)
-    return Surroundings([*(kind.forward for kind in kinds), *criteria])
+    """What the functions of modules and criteria read beside their arguments."""
+    return Surroundings([each for each in (*modules, *criteria) if not is_pure(each)])

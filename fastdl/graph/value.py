@@ -75,13 +75,16 @@ def apart(function: Callable[..., Any], *inputs: Any, **named: Any) -> Any:
         trace_into(graph)
 
 
-def traced_into(member: Any) -> Any:
+def traced_into(member: Any, at_once: bool = True) -> Any:
     """The graph that code of a module, a parameter or a buffer is traced into, or None.
 
-    It is that of a trace of a model with this member. Signal handlers and finalizers amid a trace are no part of it.
+    It is that of a trace of a model with this member. Signal handlers and finalizers amid a trace are no part of it, and unless
+    it may be computed `at_once`, nor is code that is run node by node.
     """
     graph = current.graph
-    return None if graph is None or id(member) not in graph.members or _interrupts() else graph
+    if graph is None or id(member) not in graph.members or (graph.at_once and not at_once) or _interrupts():
+        return None
+    return graph
 
 
 def warn_of_constant(module: Any) -> None:

@@ -18,6 +18,7 @@ from fastdl._kernels import layer_call
 from fastdl.errors import InvalidShapeError, InvalidTypeError, InvalidValueError
 from fastdl.graph.size import same_shape
 from fastdl.messages import shown
+from fastdl.nn.container_calls import ContainerCalls
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
 from fastdl.nn.module import Module
@@ -83,8 +84,6 @@ class Sequential(Layer):
             return self._layer_by_layer(x, keeps)
         calls = self._flat
         if calls is None:
-            from fastdl.nn.container_calls import ContainerCalls
-
             calls = self._flat = ContainerCalls()
         if result is None:
             result = calls.forward(self, x, keeps)

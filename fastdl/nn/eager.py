@@ -18,7 +18,7 @@ from fastdl.graph.gradient import gradient
 from fastdl.graph.python import python_calls
 from fastdl.graph.value import Value, mode
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import ThreadLock, check_versions, gradients_of_shapes, not_computed
+from fastdl.nn.records import ThreadLock, check_versions, gradients_of_outputs, not_computed
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -92,9 +92,9 @@ class EagerRecord:
         for output in self._outputs:
             if not isinstance(output, Value):
                 raise not_computed(module, output)
-        floating = [output.dtype.kind == "f" for output in self._outputs]
-        shapes = [output.shape if floats else None for output, floats in zip(self._outputs, floating, strict=True)]
-        seeds = gradients_of_shapes(module, grad_output, shapes, self._graph.dtype)
+        places = [place for place, _ in leaves(self.output)]
+        shapes = {p: v.shape if v.dtype.kind == "f" else None for p, v in zip(places, self._outputs, strict=True)}
+        seeds = gradients_of_outputs(module, grad_output, shapes, self._graph.dtype)
         learning = [parameter for parameter in self._parameters if parameters and parameter._requires_grad]
         inputs = [value for _, value in leaves(self._given)]
         with self._held(), Access(reads=self._parameters, writes_gradients=learning):

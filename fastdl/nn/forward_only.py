@@ -59,12 +59,16 @@ def recorded(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], kee
         return found
     else:
         programs = Programs.of(module)
-    if programs is not None and not programs.refused:
+    if programs is not None and not programs.refused and (keeps or not programs.untraceable):
         try:
             found = programs.forward(module, inputs, named, keeps)
             return (found.output, found) if keeps else (found, None)
         except NotTracedError:
             programs.refused = True
+        except NotTraceableError:
+            if keeps:
+                raise
+            programs.untraceable = True  # only gradients want what a trace can follow
     try:
         record = eager.run(module, inputs, named, dtype_of(module, (inputs, named)))
     except NotTraceableError as error:

@@ -15,7 +15,7 @@ from fastdl._kernels.access import Access
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.registered import describe_registered
-from fastdl.graph.value import Value, apart, mode, traced_into, warn_of_constant
+from fastdl.graph.value import Value, apart, mode, traced_into, warn_of_constant, where
 from fastdl.messages import listed, shown
 from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
@@ -262,6 +262,9 @@ class Module(Copying):
         """Set training mode here and in all modules inside; returns self."""
         if not isinstance(mode, (bool, np.bool_)):
             raise InvalidTypeError("train", "True or False", shown(mode))
+        if traced_into(self, at_once=False) is not None:
+            name = "train" if mode else "eval"
+            raise InvalidTypeError(f"{where()}: {name}", "a call outside of forward functions and losses", "one within")
         mode = bool(mode)
         for attributes in self._known_attributes():
             attributes["training"] = mode

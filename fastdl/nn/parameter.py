@@ -12,7 +12,7 @@ from fastdl._kernels.access import Access, Entries, busy
 from fastdl._kernels.array import clear
 from fastdl.casting import cast, cast_finite
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.value import current, mode, traced_into
+from fastdl.graph.value import current, mode, traced_into, where
 from fastdl.messages import shown
 from fastdl.nn.traced_operators import TracedOperators, detached
 from fastdl.validation import as_array, as_float_dtype
@@ -84,6 +84,7 @@ class Parameter(TracedOperators):
 
     @data.setter
     def data(self, value: ArrayLike) -> None:
+        _refuse_amid_trace(self, "data")
         with Access(writes=[self]):
             copy_into(self._data, value, "Parameter.data")
             self._changed += 1
@@ -118,6 +119,7 @@ class Parameter(TracedOperators):
 
     @requires_grad.setter
     def requires_grad(self, value: bool) -> None:
+        _refuse_amid_trace(self, "requires_grad")
         self._requires_grad = _flag(value)
         Parameter.changes += 1
 
@@ -171,6 +173,13 @@ class Parameter(TracedOperators):
     def __repr__(self) -> str:
         frozen = "" if self.requires_grad else ", requires_grad=False"
         return f"Parameter(shape={self.shape}, dtype={self.dtype}{frozen})"
+
+
+def _refuse_amid_trace(parameter: Parameter, name: str) -> None:
+    if traced_into(parameter, at_once=False) is not None:
+        raise InvalidTypeError(
+            f"{where()}: Parameter.{name}", "an assignment outside of forward functions and losses", "one within"
+        )
 
 
 def _flag(value: Any) -> bool:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 # The most programs of a module that are kept, for shapes, dtypes and modes.
 MOST_PROGRAMS = 8
+# The most bytes of planned memory of all of these; a program has it once for each frame that is idle or in use.
+MOST_BYTES = 2**24
 # The kinds of calls, such as those in training and in evaluation, that are known without a look at the model.
 MOST_LATEST = 4
 # A program is made so often at most where the modes change meanwhile.
@@ -48,8 +50,8 @@ class Programs(LatestCalls):
         self._unchanged = watch(module, passing={"training"}, traced=True)
         self._modules, self._parameters, _ = module._contents()
         self._surroundings = surroundings(self._modules)
-        # Whether a module in it cannot be traced.
-        self.refused = False
+        # Whether a module in it cannot be traced, or uses what a trace cannot follow.
+        self.refused = self.untraceable = False
 
     @staticmethod
     def of(module: Module) -> Programs:
@@ -104,6 +106,18 @@ class Programs(LatestCalls):
                 return program
         return None
 
+    def _forget_oldest(self) -> None:
+        """Keep the latest programs alone, and their calls."""
+        kept, nbytes = list[TracedProgram](), 0
+        for key, program in list(self._programs.items())[::-1]:
+            nbytes += program.lowered.nbytes
+            if kept and (nbytes > MOST_BYTES or len(kept) == MOST_PROGRAMS):
+                self._programs.pop(key, None)
+            else:
+                kept.append(program)
+        runs = [program.run for program in kept]
+        self.latest = tuple([call for call in self.latest if call.run in runs])
+
     def _new(
         self, module: Module, given: Any, dtype: Any, keeps: bool, shapes: Any, lengths: tuple[int, ...]
     ) -> TracedProgram:
@@ -117,8 +131,7 @@ class Programs(LatestCalls):
             stayed = self._state() == state
             if stayed:
                 self._programs[shapes, state, equal if program.open else lengths] = program
-                for key in list(self._programs)[:-MOST_PROGRAMS]:
-                    self._programs.pop(key, None)
+                self._forget_oldest()
             if stayed or attempts == MOST_ATTEMPTS:
                 return program
 

@@ -111,10 +111,15 @@ def _functions_by_nodes(module: Module, dtype: np.dtype[Any]) -> tuple[Any, Any]
     def forward(*arrays: Array) -> tuple[Any, Any]:
         from fastdl.nn.eager import run
 
-        record = apart(run, module, arrays, {}, dtype)
+        try:
+            record = apart(run, module, arrays, {}, dtype)
+        except NotTraceableError as error:  # as forward is written, for whoever asks for no gradient
+            return apart(module.forward, *arrays), error
         return record.output, record
 
     def backward(record: Any, gy: Any, adds: bool, with_inputs: bool) -> Any:
+        if isinstance(record, NotTraceableError):
+            raise record
         found = apart(record.pull, module, gy, adds)
         return found if isinstance(found, tuple) else (found,)
 

@@ -68,16 +68,22 @@ def changed_since(module: Any) -> InvalidStateError:
     return InvalidStateError(shown(module), expected, got, "call again")
 
 
-def gradients_of_shapes(
-    module: Any, grad_output: Any, shapes: Sequence[tuple[int, ...] | None], dtype: np.dtype[Any]
+def gradients_of_outputs(
+    module: Any, grad_output: Any, shapes: dict[str, tuple[int, ...] | None], dtype: np.dtype[Any]
 ) -> list[Any]:
-    """The gradients with respect to outputs as arrays of these shapes; None for those of outputs that have none."""
-    given = [grad_output] if isinstance(grad_output, np.ndarray) else [each for _, each in leaves(grad_output)]
+    """The gradients with respect to outputs as arrays of these shapes, by the outputs' places; None where one has none."""
+    given = dict(leaves(grad_output))
     if len(given) != len(shapes):
         raise InvalidValueError(shown(module), f"a gradient for each of {len(shapes)} outputs", len(given))
+    if len(shapes) == 1 and not isinstance(grad_output, dict):
+        given = dict(zip(shapes, given.values(), strict=True))
+    if given.keys() != shapes.keys():
+        raise InvalidValueError(
+            shown(module), f"a gradient for each of the outputs {', '.join(shapes)}", f"some for {', '.join(given)}"
+        )
     found: list[Any] = []
-    for gradient, shape in zip(given, shapes, strict=True):
-        array = None if shape is None else np.asarray(gradient, dtype, order="C")
+    for place, shape in shapes.items():
+        array = None if shape is None else np.asarray(given[place], dtype, order="C")
         if array is not None and array.shape != shape:
             raise InvalidValueError(shown(module), f"a gradient of shape {shape}", array.shape)
         found.append(array)

@@ -21,15 +21,15 @@ from fastdl.graph.graph import Graph
 from fastdl.graph.lowering import Lowered, Lowering
 from fastdl.graph.lowering.plans import planned
 from fastdl.graph.lowering.sources import found
-from fastdl.graph.purity import Surroundings
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, numbers
+from fastdl.graph.surroundings import Surroundings
 from fastdl.graph.trace import SAMPLES, trace
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import ThreadLock, changed_since, gradients_of_shapes, not_computed
-from fastdl.nn.walk import TRANSIENT
+from fastdl.nn.records import ThreadLock, changed_since, gradients_of_outputs, not_computed
+from fastdl.nn.watching import PASSING
 from fastdl.random import stream
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class TracedProgram:
             self._trace(module, given, dtype, samples, keeps, None)
 
     def _trace(self, module: Module, given: Any, dtype: Any, samples: int, keeps: bool, sizes: Any) -> None:
-        run = trace(module, given, dtype, samples, sizes, TRANSIENT)
+        run = trace(module, given, dtype, samples, PASSING, sizes)
         graph, self.structure = run.graph, run.output
         self.outputs = _values(module, run.output)
         self.is_tuple = type(run.output) is tuple and all(type(each) is Value for each in run.output)
@@ -237,8 +237,11 @@ class TracedProgram:
             (output,) = self.outputs
             layer: Any = module
             return [layer._gradient(grad_output, numbers(output.shape, {"N": samples}), output.dtype)]
-        shapes = [numbers(each.shape, {"N": samples}) if each.dtype.kind == "f" else None for each in self.outputs]
-        given = gradients_of_shapes(module, grad_output, shapes, self.graph.dtype)
+        shapes = {
+            place: numbers(each.shape, {"N": samples}) if each.dtype.kind == "f" else None
+            for place, each in leaves(self.structure)
+        }
+        given = gradients_of_outputs(module, grad_output, shapes, self.graph.dtype)
         return [given[number] for number in self.seeds]
 
     def _gradients(self, found: list[Array]) -> Any:

@@ -29,8 +29,8 @@ from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.python_call import NotTracedError
-from fastdl.nn.walk import TRANSIENT, weights_dtype
-from fastdl.nn.watching import watch
+from fastdl.nn.walk import weights_dtype
+from fastdl.nn.watching import PASSING, watch
 from fastdl.random import stream
 from fastdl.training.engine import (
     Losses,
@@ -92,7 +92,7 @@ class NativeEngine:
         """Trace, differentiate and lower."""
         model, criterion = self.task.model, self.task.criterion
         x, y, self._samples = bare(x), bare(y), samples
-        graph, output, loss, terms = trace_loss(model, criterion, x, y, dtype, self.most, samples, TRANSIENT)
+        graph, output, loss, terms = trace_loss(model, criterion, x, y, dtype, self.most, PASSING, samples)
         assert loss is not None
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]

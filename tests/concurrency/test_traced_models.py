@@ -146,9 +146,15 @@ def ended(call):
     return os.waitstatus_to_exitcode(status) == 0
 
 
+def in_another_thread(function):
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
 def test_a_mode_that_changes_amid_a_trace():
     model = Acting()
-    model.act = Once(model.eval)
+    model.act = Once(lambda: in_another_thread(model.eval))
     model(ROWS)
     model.train()
     assert (model(ROWS) == 0).any()

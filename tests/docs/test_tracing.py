@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import Trainer, nn, optim
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "tracing.md"
@@ -13,7 +14,13 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "tracing.md"
 
 def message_of(code):
     """The error or the warning of a `forward`, called and differentiated, or of a `criterion`, trained on; None where is none."""
-    names = {"np": np, "nn": nn, "teacher": nn.Linear(3, 3, rng=0), "example": np.ones((4, 3), np.float32)}
+    names = {
+        "np": np,
+        "nn": nn,
+        "fastdl": fastdl,
+        "teacher": nn.Linear(3, 3, rng=0),
+        "example": np.ones((4, 3), np.float32),
+    }
     exec(compile(code, "net.py", "exec"), names)
 
     class Net(nn.Module):

@@ -248,6 +248,24 @@ def test_inputs_by_place_and_by_name_and_outputs_in_a_dictionary():
         net.backward({"y": np.ones((5, 1), F32)})
 
 
+@pytest.mark.parametrize("eager", [False, True])
+def test_gradients_of_named_outputs_are_taken_by_name(eager):
+    class Named(nn.Module):
+        def forward(self, x):
+            return {"one": x, "ten": 10 * x}
+
+    ones, zeros, net = np.ones((2, 3), F32), np.zeros((2, 3), F32), Named()
+    with fastdl.eager() if eager else nullcontext():
+        _, pullback = net.vjp(ones)
+        np.testing.assert_array_equal(pullback({"one": ones, "ten": zeros}), ones)
+        np.testing.assert_array_equal(pullback({"ten": zeros, "one": ones}), ones)
+        net(ones)
+        np.testing.assert_array_equal(net.backward({"ten": ones, "one": zeros}), 10 * ones)
+        for wrong, got in (({"one": ones, "two": zeros}, "one, two"), ((ones, zeros), "0, 1")):
+            with pytest.raises(ValueError, match=f"a gradient for each of the outputs one, ten, got some for {got}"):
+                pullback(wrong)
+
+
 def test_one_program_for_all_batches_up_to_the_largest_and_few_for_all():
     net = Net().eval()
     for samples in (20, 3, 1, 20, 7):
@@ -523,3 +541,80 @@ assert {"fastdl.nn.forward_only", "fastdl.nn.functional"} <= sys.modules.keys()
 """
     run = python(code)
     assert run.returncode == 0, run.stderr
+
+
+class Centred(nn.Module):
+    """With a function that a trace cannot follow."""
+
+    def __init__(self):
+        self.linear = nn.Linear(3, 3, rng=0)
+
+    def forward(self, x):
+        h = self.linear(x)
+        return h - np.median(h, axis=1, keepdims=True)
+
+
+class Median(nn.Module):
+    traced = False
+
+    def forward(self, x):
+        return np.median(x, axis=1, keepdims=True)
+
+
+class Around(nn.Module):
+    def __init__(self, stops):
+        self.linear, self.median, self.stops = nn.Linear(3, 3, rng=0), Median(), stops
+
+    def forward(self, x):
+        h = self.linear(x)
+        centre = self.median(h)
+        return h - (fastdl.stop_gradient(centre) if self.stops else centre)
+
+
+def test_other_functions_run_where_no_gradient_is_asked_for():
+    x = np.random.default_rng(0).standard_normal((6, 3)).astype(F32)
+    model = Centred()
+    h = model.linear(x)
+    expected = h - np.median(h, axis=1, keepdims=True)
+    with fastdl.no_grad():
+        for _ in range(2):
+            np.testing.assert_array_equal(model(x), expected)
+    trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+    np.testing.assert_array_equal(trainer.predict(x), expected)
+    assert trainer.evaluate(x, x)["loss"] == pytest.approx(float(np.mean((expected - x) ** 2)))
+    for call in (lambda: model(x), lambda: trainer.fit(x, x, epochs=1, batch_size=3), lambda: model.vjp(x)):
+        with pytest.raises(TypeError, match=r"got np\.median, which traced code cannot use"):
+            call()
+    for stops in (True, False):
+        around = Around(stops)
+        np.testing.assert_allclose(around(x), expected, rtol=1e-6)
+        fitting = Trainer(around, nn.MSELoss(), optim.SGD(around.parameters(), lr=0.1))
+        before = around.linear.weight.data.copy()
+        if stops:
+            fitting.fit(x, x, epochs=1, batch_size=3)
+            assert (around.linear.weight.data != before).any()
+            continue
+        with pytest.raises(TypeError, match=r"got np\.median, which traced code cannot use"):
+            fitting.fit(x, x, epochs=1, batch_size=3)
+        np.testing.assert_array_equal(around.linear.weight.data, before)
+
+
+def test_programs_are_bounded_by_their_memory():
+    class Tokens(nn.Module):
+        def __init__(self):
+            self.one, self.two = nn.Linear(64, 64), nn.Linear(64, 64)
+
+        def forward(self, x):
+            return np.mean(np.tanh(self.two(np.tanh(self.one(x)))), axis=1)
+
+    model = Tokens()
+    for length in range(200, 212):
+        model(np.zeros((8, length, 64), F32))
+    programs = list(model._flat._programs.values())
+    assert 1 <= len(programs) < 8
+    assert sum(program.lowered.nbytes for program in programs[1:]) <= 2**24
+    assert {id(call.run) for call in model._flat.latest} <= {id(program.run) for program in programs}
+    large = np.zeros((64, 400, 64), F32)
+    model(large)
+    assert len(model._flat._programs) == 1  # the latest stays, however large it is
+    np.testing.assert_array_equal(model(large), model(large))

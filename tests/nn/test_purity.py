@@ -1,11 +1,12 @@
 """A trace stands for later calls: what would make it wrong is an error, or traced anew."""
 
+import copy
 import time
 
 import numpy as np
 import pytest
 
-from fastdl import Trainer, nn, optim
+from fastdl import Trainer, eager, nn, optim
 from fastdl.nn import functional
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
@@ -59,6 +60,162 @@ def test_a_forward_leaves_attributes_as_they_are():
     with pytest.raises(TypeError, match="got a traced value in latest"):
         stored(X)
     assert not hasattr(stored, "latest")
+
+
+def test_a_forward_leaves_what_attributes_hold_and_the_modules_inside_as_they_are():
+    def appending(self, x):
+        self.seen.append(np.tanh(x))
+        return x
+
+    def entering(self, x):
+        self.table["again"] = 1
+        return x
+
+    def collecting(self, x):
+        self.names.add("again")
+        return x
+
+    def storing_inside(self, x):
+        self.layer.latest = x
+        return self.layer(x)
+
+    def making(self, x):
+        self.scale = nn.Parameter(np.ones(3, np.float32))
+        return x * self.scale
+
+    def replacing(self, x):
+        self.layer = nn.Linear(3, 3, rng=0)
+        return self.layer(x)
+
+    def deleting(self, x):
+        del self.factor
+        return x
+
+    layer = nn.Linear(3, 3, rng=0)
+    cases = [
+        (appending, {"seen": [1]}, "a traced value in seen"),
+        (entering, {"table": {"once": 1}}, "other contents in table"),
+        (collecting, {"names": {"once"}}, "other contents in names"),
+        (storing_inside, {"layer": layer}, "a traced value in latest"),
+        (making, {}, "another Parameter in scale"),
+        (replacing, {"layer": layer}, "another Linear in layer"),
+        (deleting, {"factor": 2.0}, "nothing in factor"),
+    ]
+    for forward, attributes, got in cases:
+        model = module(forward, **copy.deepcopy(attributes))
+        before = {name: (value, copy.copy(value)) for name, value in vars(model).items()}
+        with pytest.raises(TypeError, match=f"expected to leave the module's attributes as they are, got {got}"):
+            model(X)
+        assert not hasattr(vars(model).get("layer"), "latest")
+        for name, (value, content) in before.items():
+            assert getattr(model, name) is value
+            if isinstance(value, (list, dict, set)):
+                assert value == content
+        assert vars(model).keys() - {"_flat", "_kept"} == before.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda model: model.layer.eval(), "eval"),
+        (lambda model: model.train(), "train"),
+        (lambda model: setattr(model.layer.weight, "requires_grad", False), "Parameter.requires_grad"),
+        (lambda model: model.layer.requires_grad_(False), "Parameter.requires_grad"),
+        (lambda model: setattr(model.layer.weight, "data", np.zeros((3, 3))), "Parameter.data"),
+    ],
+)
+def test_modes_and_parameters_are_changed_outside_of_forward_functions(change, name):
+    def forward(self, x):
+        change(self)
+        return self.layer(x)
+
+    model = module(forward, layer=nn.Linear(3, 3, rng=0))
+    weight = model.layer.weight.data.copy()
+    with pytest.raises(
+        TypeError, match=rf"test_purity\.py:\d+: {name}: expected an? .* outside of forward .*, got one within"
+    ):
+        model(X)
+    assert model.layer.training
+    assert model.layer.weight.requires_grad
+    np.testing.assert_array_equal(model.layer.weight.data, weight)
+    with eager():  # which changes it, as any Python code
+        model(X)
+
+
+class Scaled(nn.Module):
+    factor = 2.0
+
+    def __init__(self, helper):
+        self.helper = helper
+
+    def forward(self, x):
+        return self.scaled(x) * self.factor
+
+    def scaled(self, x):
+        return x * self.rate
+
+    @property
+    def rate(self):
+        return FACTOR
+
+
+def doubled(x):
+    return x * FACTOR
+
+
+class Agent:
+    def __init__(self, model):
+        self.weight, self.unread, self.model = 1.0, 0, model
+
+    def loss(self, output, target):
+        return self.weight * np.mean((output - target) ** 2)
+
+
+def test_so_is_what_functions_that_it_calls_and_its_class_read(monkeypatch):
+    model = Scaled(None)
+    np.testing.assert_allclose(model(X), 4 * X, rtol=1e-6)
+    monkeypatch.setitem(globals(), "FACTOR", 3.0)
+    np.testing.assert_allclose(model(X), 6 * X, rtol=1e-6)
+    monkeypatch.setattr(Scaled, "factor", 5.0)
+    np.testing.assert_allclose(model(X), 15 * X, rtol=1e-6)
+    monkeypatch.setattr(Scaled, "scaled", lambda self, x: x)
+    np.testing.assert_allclose(model(X), 5 * X, rtol=1e-6)
+    called = module(lambda self, x: doubled(x))
+    np.testing.assert_allclose(called(X), 3 * X, rtol=1e-6)
+    monkeypatch.setitem(globals(), "FACTOR", 7.0)
+    np.testing.assert_allclose(called(X), 7 * X, rtol=1e-6)
+    activated = nn.Sequential(nn.Linear(3, 3, rng=0), nn.Activation(lambda x: doubled(x)))
+    trainer = Trainer(activated, nn.MSELoss(), optim.SGD(activated.parameters(), lr=0.0))
+    before = trainer.step(X, X)
+    monkeypatch.setitem(globals(), "FACTOR", 0.0)
+    assert trainer.step(X, X) == pytest.approx(float(np.mean(X**2))) != pytest.approx(before)
+
+
+def test_so_is_what_a_methods_object_holds_where_the_method_reads_it():
+    model = nn.Linear(3, 3, rng=0)
+    agent = Agent(model)
+    trainer = Trainer(model, agent.loss, optim.SGD(model.parameters(), lr=0.0))
+    first = trainer.step(X, X)
+    agent.weight = 3.0
+    assert trainer.step(X, X) == pytest.approx(3 * first)
+    engines = dict(trainer._step_engines)
+    agent.unread += 1
+    assert trainer.step(X, X) == pytest.approx(3 * first)
+    assert trainer._step_engines == engines
+
+
+def test_so_is_what_functions_in_a_dictionary_of_losses_read(monkeypatch):
+    def mean(output, target):
+        return FACTOR * np.mean(output - target)
+
+    def both(self, x):
+        return {"a": self.layer(x)}
+
+    model = module(both, layer=nn.Linear(3, 3, rng=0))
+    trainer = Trainer(model, {"a": mean}, optim.SGD(model.parameters(), lr=0.0))
+    first = trainer.step(X, {"a": X})
+    monkeypatch.setitem(globals(), "FACTOR", 6.0)
+    assert trainer.step(X, {"a": X}) == pytest.approx(3 * first)
 
 
 def test_what_a_trace_has_read_is_looked_at_in_each_call():

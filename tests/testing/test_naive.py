@@ -7,6 +7,7 @@ from fastdl import nn, optim
 from fastdl.graph.interpreter import run
 from fastdl.graph.trace import trace
 from fastdl.nn.linear import linear_forward
+from fastdl.nn.watching import PASSING
 from fastdl.testing import naive, naive_loss, naive_step, on_the_reference
 
 
@@ -35,7 +36,7 @@ def test_a_nested_model_is_its_naive_loops():
 
 def test_the_interpreter_runs_a_traced_model_on_the_reference(monkeypatch):
     model, x = Gated(), np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
-    graph, output, _, _ = trace(model, ((x,), {}), x.dtype, 5)
+    graph, output, _, _ = trace(model, ((x,), {}), x.dtype, 5, PASSING)
     seen = []
     with on_the_reference(model):
         taken = nn.linear.linear_forward

@@ -14,6 +14,7 @@ from fastdl.graph.trace import trace_loss
 from fastdl.graph.value import Value
 from fastdl.metrics import accuracy
 from fastdl.nn import functional
+from fastdl.nn.watching import PASSING
 from fastdl.random import Stream, drawing_from
 from tests.nn.test_forward_only import Net, Two
 
@@ -50,7 +51,7 @@ def interpreted_fit(model, criterion, optimizer, x, y, epochs, batch_size, seed)
             for first in range(0, ROWS, batch_size):
                 part = slice(first, min(first + batch_size, ROWS))
                 xb, yb = x[part], {name: array[part] for name, array in y.items()}
-                graph, _, loss, _ = trace_loss(model, criterion, xb, yb, xb.dtype, len(xb))
+                graph, _, loss, _ = trace_loss(model, criterion, xb, yb, xb.dtype, len(xb), PASSING)
                 parameters = list(graph.parameters.items())
                 wanted = [Value(graph, n, p.shape, graph.dtype, frozenset()) for n, p in parameters]
                 inputs = {"x0": xb} | {f"y{n}": array for n, array in enumerate(yb.values())}
@@ -85,7 +86,7 @@ def test_fit_is_what_the_interpreter_computes(dtype):
 def test_dropout_draws_what_the_interpreter_draws():
     x, y = episodes(F32)
     net = Net(0.4)
-    graph, _, loss, _ = trace_loss(net, ppo, x, y, F32, ROWS)
+    graph, _, loss, _ = trace_loss(net, ppo, x, y, F32, ROWS, PASSING)
     inputs = {"x0": x} | {f"y{n}": array for n, array in enumerate(y.values())}
     with drawing_from(Stream(np.random.default_rng(3))):
         (wanted,) = interpreter.run(graph, [loss], inputs)

@@ -1,0 +1,165 @@
+"""What traced functions read beside their arguments: globals, closures, attributes of their classes and of methods' objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from inspect import getattr_static
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from fastdl._kernels.watch import as_read, attributes_of
+
+# Kinds whose objects are compared by value: a number that is computed anew may be the same.
+PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
+# What is read of these is no user's.
+LIBRARIES = ("fastdl", "numpy", "scipy", "builtins")
+# The most functions that are looked into, one called by another.
+MOST_FUNCTIONS = 1000
+# What runs a function when it is called, or is read.
+CALLED = FunctionType, MethodType, partial, property, staticmethod, classmethod
+# The methods of modules and criteria that are called.
+METHODS = "__call__", "forward", "function", "derivative"
+_ABSENT: Any = object()
+
+
+class Surroundings:
+    """What modules and criteria, and the user's functions that they call, read: numbers by value, others by identity.
+
+    Args:
+        called: functions, methods, modules, and other objects that are called.
+    """
+
+    def __init__(self, called: Iterable[Any]) -> None:
+        self._entries: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
+        self._contents: dict[int, tuple[Any, Any]] = {}
+        self._waiting = [pair for each in called for pair in _functions_of(each)]
+        seen = set[tuple[int, int]]()
+        while self._waiting and len(seen) < MOST_FUNCTIONS:
+            called, owner = self._waiting.pop()
+            function, owner = _function_of(called, owner)
+            if function is not None and (id(function), id(owner)) not in seen:
+                seen.add((id(function), id(owner)))
+                self._look_into(function, owner)
+        self._read, self._cells = [*self._entries.values()], [*self._contents.values()]
+
+    @property
+    def empty(self) -> bool:
+        """Whether they read nothing."""
+        return not (self._read or self._cells)
+
+    def stand(self) -> bool:
+        """Whether all is as it was."""
+        if as_read(self._read, self._cells):
+            return True
+        for place, name, value in self._read:
+            now = place.get(name, _ABSENT)
+            if now is not value and not _unchanged(value, now):
+                return False
+        return not self._cells or all(_unchanged(value, _content(cell)) for cell, value in self._cells)
+
+    def _look_into(self, function: FunctionType, owner: Any) -> None:
+        """Enter what a function reads; `owner` is the class or the object that it is a method of, or None."""
+        names = [*dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)]
+        for name in names:
+            self._enter(function.__globals__, name, names)
+            if owner is not None:
+                self._enter_attribute(owner, name)
+        for cell in function.__closure__ or ():
+            value = _content(cell)
+            self._contents[id(cell)] = cell, value
+            self._follow(value)
+
+    def _enter(self, place: dict[str, Any], name: str, names: list[str]) -> None:
+        """Enter what a name stands for, and where that is a module of the user's, what the other names stand for in it."""
+        if name not in place:
+            return
+        value = place[name]
+        self._entries[id(place), name] = place, name, value
+        if isinstance(value, ModuleType) and not _is_library(value.__name__):
+            for inside in names:
+                self._enter(vars(value), inside, [])
+        else:
+            self._follow(value)
+
+    def _enter_attribute(self, owner: Any, name: str) -> None:
+        """Enter an attribute that a method may read of its class, and of its object where that is no module."""
+        kind = owner if isinstance(owner, type) else type(owner)
+        own: dict[str, Any] = {} if kind is owner else getattr(owner, "__dict__", {})
+        if name in own:
+            self._entries[id(own), name] = own, name, own[name]
+            self._follow(own[name])
+            return
+        for base in kind.__mro__:
+            if name in vars(base):
+                if not _is_library(base.__module__):
+                    value = vars(base)[name]
+                    place = attributes_of(base)
+                    self._entries[id(place), name] = place, name, value
+                    self._follow(value, owner)
+                return
+
+    def _follow(self, value: Any, owner: Any = None) -> None:
+        """Look into a function that is called, later."""
+        if isinstance(value, CALLED):
+            self._waiting.append((value, owner))
+
+
+def _functions_of(called: Any) -> Iterator[tuple[Any, Any]]:
+    """The functions that a call of something runs, each with the class that it is a method of, or None."""
+    if isinstance(called, CALLED):
+        yield called, None
+        return
+    kind, own = type(called), getattr(called, "__dict__", {})
+    if not _is_library(kind.__module__):
+        for name in METHODS:
+            yield getattr_static(kind, name, None), kind
+    for value in dict(own).values():
+        if isinstance(value, CALLED):
+            yield value, None
+    if isinstance(losses := own.get("losses"), dict):
+        for each in losses.values():
+            yield from _functions_of(each)
+
+
+def _function_of(called: Any, owner: Any) -> tuple[FunctionType | None, Any]:
+    """The user's function that a call of something runs, None where that is not known, and what it is a method of."""
+    while not isinstance(called, FunctionType):
+        if isinstance(called, MethodType):
+            called, owner = called.__func__, called.__self__
+        elif isinstance(called, partial):
+            called, owner = called.func, None
+        elif isinstance(called, property):
+            called = called.fget
+        elif isinstance(called, (staticmethod, classmethod)):
+            called = called.__func__
+        else:
+            return None, None
+    return (None, None) if _is_library(called.__module__) else (called, owner)
+
+
+def _is_library(name: str | None) -> bool:
+    return (name or "").partition(".")[0] in LIBRARIES
+
+
+def _unchanged(before: Any, now: Any) -> bool:
+    return before is now or (
+        type(before) is type(now) and isinstance(before, PLAIN) and (before == now or before != before)
+    )
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code and that of functions in it."""
+    yield code
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _codes(each)
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not yet set
+        return _ABSENT
