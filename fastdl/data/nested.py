@@ -61,6 +61,22 @@ def bare(value: Any) -> Any:
 NO_TARGETS = Nested(())
 
 
+def form_of(value: Any) -> tuple[Any, ...]:
+    """What rows are apart from their number: keys and places in their order, and each array's dtype and shape of a sample.
+
+    Example:
+        >>> form_of(Nested({"a": np.zeros((4, 3))}))
+        (<class 'dict'>, ('a',), (((3,), dtype('float64')),))
+    """
+    if isinstance(value, Nested):
+        value = value.parts
+    if isinstance(value, dict):
+        return dict, tuple(value), tuple([form_of(each) for each in value.values()])
+    if isinstance(value, tuple):
+        return type(value), tuple([form_of(each) for each in value])
+    return value.shape[1:], value.dtype
+
+
 def leaves(value: Any, place: str = "") -> Iterator[tuple[str, Any]]:
     """What stands in tuples and dictionaries, by its place."""
     if isinstance(value, dict):

@@ -17,6 +17,8 @@ from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 
 Array = NDArray[Any]
+# The most kinds of rows for which engines are kept.
+MOST_KINDS = 8
 # So many times in a row a native engine is made anew because the model was changed before its first step.
 IN_VAIN = 3
 
@@ -116,6 +118,14 @@ class Engine(Protocol):
         Returns fewer rows than there are where the model was changed in between, by a signal handler or another thread.
         """
         ...
+
+
+def keep(engines: dict[Any, Any], key: Any, engine: Engine) -> None:
+    """Enter an engine as the latest, and let go of the oldest beyond the most that are kept."""
+    engines.pop(key, None)
+    for each in list(engines)[: 1 - MOST_KINDS]:
+        engines.pop(each, None)
+    engines[key] = engine
 
 
 class PlainEngine:

@@ -14,12 +14,12 @@ from fastdl import optim
 from fastdl.callbacks import Callback
 from fastdl.data.augment import Augment, augmented
 from fastdl.data.input_validation import Rows
-from fastdl.data.nested import Nested, bare, joined
+from fastdl.data.nested import Nested, bare, form_of, joined
 from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.graph.value import mode
 from fastdl.random import draw_from, drawing_from, order_seeds
 from fastdl.training.batch_source import Feed
-from fastdl.training.engine import IN_VAIN, Engine, Losses, NotFiniteError, PlainEngine, Task
+from fastdl.training.engine import IN_VAIN, Engine, Losses, NotFiniteError, PlainEngine, Task, keep
 from fastdl.training.inference import outputs, training_mode
 from fastdl.training.measuring import measured
 from fastdl.training.resume_state import Position
@@ -57,7 +57,10 @@ class Fitting:
         self.trainer, self.feed, self.position, self.rng = trainer, feed, position, position.rng
         self.validation, self.augment, self.callbacks = validation, augment, callbacks
         self._watching_steps = [c.on_step_end for c in callbacks if type(c).on_step_end is not Callback.on_step_end]
-        self._latest_engine: Engine | None = trainer._latest_engine
+        if trainer._fit_engines is None:
+            trainer._fit_engines = {}
+        self._engines: dict[Any, Engine] = trainer._fit_engines
+        self._latest_engine: Engine | None = next(reversed([*self._engines.values()]), None)
         self._task = trainer.task()
 
     def run(self, epochs: int, resumed: bool) -> None:
@@ -249,16 +252,25 @@ class Fitting:
     def _current_engine(self) -> Engine | None:
         """The engine of this fit, where it is made and the model still what it was made for."""
         self._task: Task = self.trainer.task()
-        engine = self._latest_engine
-        stands = engine is not None and engine.task == self._task and not (engine.native and mode.eager)
-        return engine if engine is not None and stands and engine.current() else None
+        return self._standing(self._latest_engine)
+
+    def _standing(self, engine: Engine | None) -> Engine | None:
+        """An engine that was made for the task and the model as they are now; else None."""
+        if engine is None or engine.task != self._task or (engine.native and mode.eager):
+            return None
+        return engine if engine.current() else None
 
     def _engine(self, x: Array, y: Array, rows: int) -> Engine:
-        """The engine of this fit, made anew for larger batches or when the model is not what it was."""
+        """The engine for rows such as these, made anew for larger batches or when the model is not what it was."""
         engine = self._current_engine()
         if engine is None or engine.most < rows or not engine.suits(x, y):
-            engine = self._latest_engine = engine_for(self._task, x, y, rows)
-            self.trainer._latest_engine = engine if engine.lasts else None
+            key = form_of(x), form_of(y)
+            engine = self._standing(self._engines.get(key))
+            if engine is None or engine.most < rows:
+                engine = engine_for(self._task, x, y, rows)
+            if engine.lasts:
+                keep(self._engines, key, engine)
+            self._latest_engine = engine
         self.trainer.history.engine = engine.name
         return engine
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.program.program import TrainOptions
 from fastdl.casting import cast
-from fastdl.data.nested import Nested, bare, leaves, mapped
+from fastdl.data.nested import Nested, bare, form_of, leaves, mapped
 from fastdl.errors import InvalidValueError
 from fastdl.graph.execution import refuse_failed, stored
 from fastdl.graph.gradient import gradient
@@ -76,7 +76,7 @@ class NativeEngine:
         ids = {id(parameter) for parameter in own}
         self._foreign = [parameter for parameter in parameters if id(parameter) not in ids]
         self._surroundings = surroundings(self._modules, criterion)
-        self._shapes = _shapes(x), _shapes(y)
+        self._forms = form_of(x), form_of(y)
         # Whether the trace has asked for the number of samples, and engines for shorter batches then.
         self.exact = False
         self._shorter: dict[int, NativeEngine] = {}
@@ -168,7 +168,7 @@ class NativeEngine:
 
     def suits(self, x: Any, y: Any) -> bool:
         """See Engine."""
-        return (_shapes(x), _shapes(y)) == self._shapes
+        return form_of(x) == self._forms[0] and form_of(y) == self._forms[1]
 
     def epoch(self, x: Any, y: Any, order: Array | None, batch_size: int, outputs: list[Any] | None) -> Losses:
         """See Engine. A program for batches of one size leaves shorter ones to others."""
@@ -231,9 +231,7 @@ class NativeEngine:
     def _as_planned(self, x: Any, y: Any) -> tuple[Any, Any]:
         """The rows, where they are such as it was planned for."""
         if not self.suits(x, y) or (len(y) != len(x) and bare(y) is not None):
-            raise InvalidValueError(
-                "NativeEngine", f"rows as planned, {self._shapes}", f"{_shapes(x)} and {_shapes(y)}"
-            )
+            raise InvalidValueError("NativeEngine", f"rows as planned, {self._forms}", f"{form_of(x)} and {form_of(y)}")
         return x, y
 
     def _run(
@@ -397,10 +395,6 @@ def _named(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:
     """Arrays by the names that a trace gives them."""
     arrays = value.arrays() if isinstance(value, Nested) else [("", value)]
     return [(f"{prefix}{number}", array) for number, (_, array) in enumerate(arrays)]
-
-
-def _shapes(value: Any) -> list[Any]:
-    return [(name, array.shape[1:], array.dtype) for name, array in _named(value, "")]
 
 
 def _as_read(array: Array) -> Array:

@@ -17,9 +17,10 @@ class Running(WithDictionary):
 
     # The process and the thread of the fit that runs.
     _runner: tuple[int | None, int | None] = (None, None)
-    # What the latest fit of a traced model ran in, which serves the next one, and what single steps run in, by their criterion.
-    _latest_engine: Any = None
-    _step_engines: dict[int, Any] | None = None
+    # What fits of a traced model have run in, which serves the next one, by the form of their rows, and what single steps run in,
+    # by their criterion as well; the latest at the end.
+    _fit_engines: dict[Any, Any] | None = None
+    _step_engines: dict[Any, Any] | None = None
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -47,4 +48,4 @@ class Running(WithDictionary):
 
     def __getstate__(self) -> dict[str, Any]:
         own = dict(vars(self)).items()
-        return {name: value for name, value in own if name not in ("_runner", "_latest_engine", "_step_engines")}
+        return {name: value for name, value in own if name not in ("_runner", "_fit_engines", "_step_engines")}

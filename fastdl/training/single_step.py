@@ -9,19 +9,16 @@ import numpy as np
 
 from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
-from fastdl.data.nested import NO_TARGETS, Nested, is_nested, leaves, mapped
+from fastdl.data.nested import NO_TARGETS, Nested, form_of, is_nested, leaves, mapped
 from fastdl.errors import DivergenceError, InvalidTypeError
 from fastdl.graph.value import mode
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
-from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine
+from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine, keep
 from fastdl.training.inference import training_mode
 
 if TYPE_CHECKING:
     from fastdl.training.trainer import Trainer
-
-# The engines that a trainer keeps for its steps: one for each criterion.
-MOST_ENGINES = 4
 
 
 def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
@@ -70,18 +67,16 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     engines, model = trainer._step_engines, trainer.model
     if engines is None:
         engines = trainer._step_engines = {}
+    key = id(criterion), form_of(x), form_of(y)
     with training_mode(model, True) if not model.training else nullcontext():
         # Where another thread or a signal handler changes the model before the step, an engine for what that is then takes it.
         losses = Losses()
         for attempt in range(IN_VAIN + 1):
-            engine = None if mode.eager else engines.get(id(criterion))
+            engine = None if mode.eager else engines.get(key)
             if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
                 engine = engine_for(task, x, y, len(x))
                 if not mode.eager:
-                    engines.pop(id(criterion), None)
-                    for each in list(engines)[: 1 - MOST_ENGINES]:
-                        engines.pop(each, None)
-                    engines[id(criterion)] = engine
+                    keep(engines, key, engine)
             if attempt == IN_VAIN:
                 engine = PlainEngine(task, "other threads change the model all the time")
             try:
