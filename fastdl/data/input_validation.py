@@ -20,10 +20,11 @@ AnyRows: TypeAlias = Rows | Nested
 LARGEST = np.iinfo(np.int64).max
 
 
-def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
+def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str, indices: bool = False) -> Rows:
     """x as a C-contiguous array of dtype with rows, all of it finite; `owner` opens the messages.
 
-    An array that lies in a file stays there: what has to be converted is converted when it is read.
+    An array that lies in a file stays there: what has to be converted is converted when it is read. Where x may hold `indices`,
+    integers become int64, and truth values stay what they are.
 
     Raises:
         TypeError: if x is not numeric, masked or sparse.
@@ -36,7 +37,10 @@ def inputs(x: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
         Traceback (most recent call last):
         fastdl.errors.InvalidValueError: Trainer.fit: expected finite values in x, got NaN or infinite ones (first in row 1)
     """
-    return _finite(_converted(_exact(_rows(x, "x", owner), dtype, "x", owner), dtype), "x", owner)
+    array = _rows(x, "x", owner)
+    if indices and array.dtype.kind in "iub":
+        return _whole(array, "x", owner)
+    return _finite(_converted(_exact(array, dtype, "x", owner), dtype), "x", owner)
 
 
 def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
@@ -58,18 +62,18 @@ def targets(y: ArrayLike, dtype: np.dtype[Any], owner: str) -> Rows:
             owner, "numbers", "bool", "write y.astype(np.int64) for classes, np.float32 for values", argument="y"
         )
     if array.dtype.kind in "iu":
-        return _indices(array, owner)
+        return _whole(array, "y", owner)
     return _finite(_converted(array, dtype), "y", owner)
 
 
-def pair(x: Any, y: Any, dtype: np.dtype[Any], owner: str) -> tuple[Any, Any]:
-    """Inputs and targets of the same number of samples, at least one; those in files stay there.
+def pair(x: Any, y: Any, dtype: np.dtype[Any], owner: str, indices: bool = False) -> tuple[Any, Any]:
+    """Inputs, which may be `indices`, and targets of the same number of samples, at least one; those in files stay there.
 
     Raises:
         TypeError, ValueError: those of `inputs` and `targets`.
         ValueError: if there are no samples, or not as many in y as in x.
     """
-    samples: Any = several(x, dtype, owner, "x") if is_nested(x) else inputs(x, dtype, owner)
+    samples: Any = several(x, dtype, owner, "x") if is_nested(x) else inputs(x, dtype, owner, indices)
     truth: Any = y
     if y is not NO_TARGETS:
         truth = several(y, dtype, owner, "y") if is_nested(y) else targets(y, dtype, owner)
@@ -90,12 +94,11 @@ def several(value: Any, dtype: np.dtype[Any], owner: str, name: str) -> Nested:
     places = {id(array): place for place, array in leaves(value)}
 
     def ready(array: Any) -> Rows:
-        rows = _rows(array, f"{name}[{places[id(array)]!r}]", owner)
-        if rows.dtype.kind == "b":
-            return np.ascontiguousarray(rows)
-        if rows.dtype.kind in "iu":
-            return _indices(rows, owner)
-        return _finite(_converted(rows, dtype), f"{name}[{places[id(array)]!r}]", owner)
+        place = f"{name}[{places[id(array)]!r}]"
+        rows = _rows(array, place, owner)
+        if rows.dtype.kind in "iub":
+            return _whole(rows, place, owner)
+        return _finite(_converted(rows, dtype), place, owner)
 
     found = Nested(mapped(value, ready))
     found.refuse_unequal(owner)
@@ -143,15 +146,17 @@ def _exact(array: Array, dtype: np.dtype[Any], name: str, owner: str) -> Array:
     return array
 
 
-def _indices(array: Array, owner: str) -> Rows:
-    """Class indices as int64; what it cannot hold must not come round as a negative index."""
+def _whole(array: Array, name: str, owner: str) -> Rows:
+    """Integers as int64; what it cannot hold must not come round as a negative index. Truth values as they are."""
+    if array.dtype.kind == "b":
+        return _converted(array, np.dtype(np.bool_))
     if array.dtype == np.uint64:
         for first, block in blocks(array):
             if block.size and block.max() > LARGEST:
                 place = int(np.argmax(block > LARGEST))
                 raise InvalidValueError(
                     owner,
-                    "class indices below 2**63 in y",
+                    f"{'class indices' if name == 'y' else 'integers'} below 2**63 in {name}",
                     f"{block.flat[place]} (first in row {first + place * len(block) // block.size})",
                 )
     return _converted(array, np.dtype(np.int64))

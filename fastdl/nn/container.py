@@ -24,7 +24,7 @@ from fastdl.nn.layer import Layer
 from fastdl.nn.module import Module
 from fastdl.nn.refusal import name_producer
 from fastdl.nn.running import run_backward, run_forward
-from fastdl.nn.walk import DEEPEST, tree
+from fastdl.nn.walk import DEEPEST, in_python, tree
 
 
 class Sequential(Layer):
@@ -154,6 +154,13 @@ class Sequential(Layer):
     def spec(self) -> str:
         """Spell the container with all its layers."""
         return f"Sequential({', '.join(layer.spec() for layer in self)})"
+
+
+def takes_integers(model: Any) -> bool:
+    """Whether a model's input goes to a forward in NumPy first, which may take integers as indices, not to a layer of floats."""
+    while isinstance(model, Sequential) and not in_python(model):
+        model = next(iter([*model._layers.values()]), None)
+    return model is not None and model._forward_only
 
 
 class Residual(Layer):

@@ -83,11 +83,18 @@ class Samples:
     """Arrays of samples, in memory or in files, dealt into batches."""
 
     def __init__(
-        self, x: ArrayLike, y: ArrayLike, dtype: np.dtype[Any], batch_size: int | None, shuffle: bool, drop_last: bool
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        dtype: np.dtype[Any],
+        batch_size: int | None,
+        shuffle: bool,
+        drop_last: bool,
+        indices: bool,
     ) -> None:
         self._batch_size = positive_integer(batch_size, "batch_size", "Trainer.fit")
         self._shuffle, self._drop_last = shuffle, drop_last
-        self._x, self._y = input_validation.pair(x, y, dtype, "Trainer.fit")
+        self._x, self._y = input_validation.pair(x, y, dtype, "Trainer.fit", indices)
         self._order: Array | None = None
         if drop_last and len(self._x) < self._batch_size:
             raise InvalidValueError(
@@ -152,7 +159,8 @@ class Samples:
 class Batches:
     """An iterable of batches, or a function that returns one, asked anew in each epoch."""
 
-    def __init__(self, source: Source, dtype: np.dtype[Any], epochs: int) -> None:
+    def __init__(self, source: Source, dtype: np.dtype[Any], epochs: int, indices: bool) -> None:
+        self._indices = indices
         self._source, self._dtype, self._epochs, self._epoch = source, dtype, epochs, 1
         self._coming: Iterator[Any] | None = None
         self._samples: tuple[Any, ...] | None = None
@@ -236,7 +244,8 @@ class Batches:
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise InvalidTypeError(place, "a pair (x, y)", f"{type(batch).__name__}{count}")
-        x, y = map(input_validation.in_memory, input_validation.pair(batch[0], batch[1], self._dtype, place))
+        pair = input_validation.pair(batch[0], batch[1], self._dtype, place, self._indices)
+        x, y = map(input_validation.in_memory, pair)
         if isinstance(x, Nested) or isinstance(y, Nested):
             return (x.copy(), y.copy()) if own else (x, y)
         found = x.shape[1:], y.shape[1:], y.dtype
@@ -259,8 +268,9 @@ def feed_of(
     shuffle: bool | None,
     drop_last: bool,
     without_targets: bool = False,
+    indices: bool = False,
 ) -> Feed:
-    """What `fit` is fed with, as its arguments say; `without_targets` allows an array x alone.
+    """What `fit` is fed with, as its arguments say; `without_targets` allows an array x alone; `indices`: see `inputs`.
 
     Raises:
         TypeError: if an argument is of another kind, or does not go with an iterable of batches.
@@ -286,7 +296,8 @@ def feed_of(
         )
     sequence = isinstance(x, (Sequence, Set, Mapping))
     if y is not None and (array or sequence or not (callable(x) or hasattr(type(x), "__iter__"))):
-        return Samples(x, y, dtype, batch_size, shuffle is not False, drop_last)  # pyright: ignore[reportArgumentType]
+        shuffle = shuffle is not False
+        return Samples(x, y, dtype, batch_size, shuffle, drop_last, indices)  # pyright: ignore[reportArgumentType]
     unwanted = {
         "y": None if y is None else type(y).__name__,
         "batch_size": batch_size,
@@ -301,4 +312,4 @@ def feed_of(
                 value if name == "y" else shown(value),
                 "batches are taken as they come",
             )
-    return Batches(x, dtype, epochs)  # pyright: ignore[reportArgumentType]
+    return Batches(x, dtype, epochs, indices)  # pyright: ignore[reportArgumentType]

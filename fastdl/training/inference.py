@@ -13,6 +13,7 @@ from fastdl.data import input_validation
 from fastdl.data.nested import bare, call, is_nested, joined, mapped
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.value import apart
+from fastdl.nn.container import takes_integers
 from fastdl.nn.evaluation import evaluated
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
@@ -31,8 +32,8 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
 
     Args:
         model: any Module.
-        x: inputs, converted to the weights' dtype; NaN and infinite values are an error. Of a memory-mapped array a batch
-            is in memory at a time.
+        x: inputs, converted to the weights' dtype, but for integers that a forward in NumPy takes, which may be indices; NaN and
+            infinite values are an error. Of a memory-mapped array a batch is in memory at a time.
         batch_size: samples that go through the model at a time.
 
     Shape:
@@ -55,7 +56,7 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
     dtype = weights_dtype(model)
     if is_nested(x):
         return outputs(model, input_validation.several(x, dtype, "predict", "x"), batch_size)
-    return outputs(model, input_validation.inputs(x, dtype, "predict"), batch_size)
+    return outputs(model, input_validation.inputs(x, dtype, "predict", takes_integers(model)), batch_size)
 
 
 def outputs(model: Module, rows: input_validation.AnyRows, batch_size: int = 1024) -> Any:

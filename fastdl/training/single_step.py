@@ -12,6 +12,7 @@ from fastdl.data.input_validation import in_memory
 from fastdl.data.nested import NO_TARGETS, Nested, form_of, is_nested, leaves, mapped
 from fastdl.errors import DivergenceError, InvalidTypeError
 from fastdl.graph.value import mode
+from fastdl.nn.container import takes_integers
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
 from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine, keep
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
     from fastdl.training.trainer import Trainer
 
 
-def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
+def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any], indices: bool) -> tuple[Any, Any] | None:
     """A batch of arrays that need no conversion, as steps take it; None where some do. A NaN in them makes the loss one."""
     rows, found = -1, []
-    for value, alone in ((x, "f"), (y, "fi")):
+    for value, alone in ((x, "fib" if indices else "f"), (y, "fi")):
         arrays = (
             [value] if type(value) is np.ndarray else [array for _, array in leaves(value)] if is_nested(value) else []
         )
@@ -59,9 +60,10 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
             raise InvalidTypeError("Trainer.step", "y beside x", "x alone", "write step(x, y)")
         y = NO_TARGETS
     dtype = weights_dtype(trainer.model)
-    ready = _as_they_are(x, y, dtype)
+    indices = getattr(x, "dtype", None) != dtype and takes_integers(trainer.model)
+    ready = _as_they_are(x, y, dtype, indices)
     if ready is None:
-        ready = map(in_memory, input_validation.pair(x, y, dtype, "Trainer.step"))
+        ready = map(in_memory, input_validation.pair(x, y, dtype, "Trainer.step", indices))
     x, y = ready
     task = trainer.task()._replace(criterion=criterion, accumulate=1)
     engines, model = trainer._step_engines, trainer.model

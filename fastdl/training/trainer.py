@@ -9,32 +9,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastdl._kernels.replaced import Replaced
-from fastdl.callbacks import Callback, listed
+from fastdl.callbacks import Callback
 from fastdl.data import input_validation
-from fastdl.data.augment import Augment, augmented
+from fastdl.data.augment import Augment
 from fastdl.data.input_validation import Rows, in_memory
 from fastdl.data.nested import bare
 from fastdl.errors import InvalidStateError, InvalidTypeError, InvalidValueError
 from fastdl.graph.value import apart
-from fastdl.messages import shown
+from fastdl.nn.container import takes_integers
 from fastdl.nn.grad_mode import no_grad
-from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
-from fastdl.training.batch_source import Source, feed_of
-from fastdl.training.dry_run import explained_dtype, try_rows
+from fastdl.training.batch_source import Source
+from fastdl.training.dry_run import explained_dtype
 from fastdl.training.engine import Task
-from fastdl.training.fit_loop import Fitting
+from fastdl.training.fit_call import fit_of
 from fastdl.training.history import History as History
-from fastdl.training.history import Metric, named_metrics, refuse_taken
+from fastdl.training.history import Metric, named_metrics
 from fastdl.training.inference import outputs
 from fastdl.training.inference import predict as predict
 from fastdl.training.measuring import loss_value, measured
 from fastdl.training.resume_state import Position
 from fastdl.training.running import Running
-from fastdl.validation import kind_of, limit, positive_integer, true_or_false
+from fastdl.validation import kind_of, limit, positive_integer
 
 Array = NDArray[Any]
 
@@ -61,7 +59,8 @@ class Trainer(Running):
             ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
             tried on a few rows before the first step; one that fails there, on all.
 
-    Arrays are converted once: x and floating targets to the weights' dtype, class indices to int64.
+    Arrays are converted once: x and floating targets to the weights' dtype, class indices to int64. Integers in x stay integers
+    for a model whose forward is in NumPy, or a Sequential that begins with one, which may take them as indices; layers cast them.
 
     Attributes:
         history: of the latest fit, also when an error ended it; empty before.
@@ -230,7 +229,8 @@ class Trainer(Running):
         """
         with self._running():
             return apart(
-                self._fit,
+                fit_of,
+                self,
                 x,
                 y,
                 epochs,
@@ -245,79 +245,6 @@ class Trainer(Running):
                 accumulate,
                 resume,
             )
-
-    def _fit(
-        self,
-        x: Any,
-        y: Any,
-        epochs: Any,
-        batch_size: Any,
-        shuffle: Any,
-        seed: Any,
-        validation_data: Any,
-        callbacks: Any,
-        progress: Any,
-        augment: Augment | None,
-        drop_last: Any,
-        accumulate: Any,
-        resume: Any,
-    ) -> History:
-        """See fit."""
-        epochs = positive_integer(epochs, "epochs", "Trainer.fit", or_zero=True)
-        accumulate = positive_integer(accumulate, "accumulate", "Trainer.fit")
-        callbacks = listed(callbacks, progress)
-        dtype = weights_dtype(self.model)
-        feed = feed_of(
-            x,
-            y,
-            dtype,
-            epochs=epochs,
-            batch_size=batch_size,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            without_targets=not isinstance(self.criterion, Loss),
-        )
-        if augment is not None and not callable(augment):
-            raise InvalidTypeError(
-                "Trainer.fit", "a function of (x, generator) or None", shown(augment), argument="augment"
-            )
-        resume = true_or_false(resume, "resume", "Trainer.fit")
-        rng = as_generator(seed, "Trainer.fit: seed")
-        validation = None
-        if validation_data is not None:
-            if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
-                raise InvalidTypeError("Trainer.fit", "validation_data=(x, y) or None", kind_of(validation_data))
-            validation = input_validation.pair(
-                validation_data[0], validation_data[1], dtype, "Trainer.fit, validation_data"
-            )
-        terms = feed.try_out(self.model, self.criterion, self.metrics)
-        refuse_taken(terms, self.metrics)
-        row = feed.row()
-        if augment is not None and row is not None:
-            augmented(augment, row, np.random.default_rng(0), "Trainer.fit")
-        if validation is not None:
-            try_rows(self.model, self.criterion, self.metrics, *validation)
-        names = ["loss", *terms, *self.metrics]
-        if validation is not None:
-            names += [f"val_{name}" for name in names]
-        names += ["lr", "seconds"]
-        position = self._position if resume else None
-        if resumed := position is not None:
-            self._refuse_broken("Trainer.fit: expected a fit to resume that ended between two epochs")
-            if self.history.names != tuple(names):
-                raise InvalidValueError(
-                    "Trainer.fit",
-                    f"to resume a fit of {', '.join(self.history.names)}",
-                    f"one of {', '.join(names)}",
-                    "write the same metrics and validation_data",
-                )
-        else:
-            self.history, position = History(names, "none: no epoch was run"), Position(rng)
-        self._position, self.rng, self._stopping = position, position.rng, False
-        self.history.interrupted = False
-        with Replaced(self, "_accumulate", accumulate):
-            Fitting(self, feed, position, validation, augment, callbacks).run(epochs, resumed)
-        return self.history
 
     def step(self, x: Any, y: Any = None, *, loss: Any = None) -> float:
         """Take one step on one batch, and return its loss before the step.
@@ -363,7 +290,8 @@ class Trainer(Running):
         Raises:
             TypeError, ValueError: as `fit`.
         """
-        rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate")
+        indices = takes_integers(self.model)
+        rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate", indices)
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
         return apart(self.judge, outputs(self.model, rows, batch_size), truth)
 

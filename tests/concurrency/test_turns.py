@@ -146,7 +146,7 @@ print(stream.take(2), stream.take(1))
 def test_a_fit_that_a_handler_keeps_from_beginning_leaves_the_trainer_free(monkeypatch):
     model = nn.Linear(2, 2)
     trainer, begun = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters())), []
-    monkeypatch.setattr(Trainer, "_fit", lambda *_: begun.append(True))
+    monkeypatch.setattr("fastdl.training.trainer.fit_of", lambda *_: begun.append(True))
 
     def raise_at(number):
         lines = []
