@@ -20,10 +20,11 @@ class DerivedLoss:
     Args:
         function: the criterion.
         model: what it is given as a third argument, if it has one.
+        samples: how many the outputs are of; it may be set anew.
     """
 
-    def __init__(self, function: Any, model: Any) -> None:
-        self.function, self.model = function, model
+    def __init__(self, function: Any, model: Any, samples: int = 0) -> None:
+        self.function, self.model, self.samples = function, model, samples
         self._gradients: Any = None
         # The named terms of the latest loss.
         self.terms: dict[str, float] = {}
@@ -53,7 +54,7 @@ class DerivedLoss:
         outputs = mapped(output, graph.given)
         targets = None if target is None else mapped(target, graph.given)
         with graph.traced():
-            return graph, outputs, loss_of(self.function, outputs, targets, self.model, len(first))
+            return graph, outputs, loss_of(self.function, outputs, targets, self.model, self.samples)
 
     def backward(self) -> Any:
         """Return the gradients with respect to the outputs; add those of parameters that the criterion reads itself."""

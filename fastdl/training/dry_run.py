@@ -42,7 +42,7 @@ def try_rows(model: Module, criterion: Any, metrics: Mapping[str, Metric], x: Ro
         output = outputs(model, x[rows])
         try:
             with explained_dtype(model, output):
-                found = loss_value(criterion, output, bare(y[rows]), model)
+                found = loss_value(criterion, output, bare(y[rows]), model, len(rows))
         except ValueError as error:
             note = f"tried on rows {', '.join(map(str, rows))}"
             if not isinstance(error, FastdlError):

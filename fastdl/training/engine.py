@@ -15,6 +15,7 @@ from fastdl.errors import InvalidValueError
 from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
+from fastdl.training.derived_loss import DerivedLoss
 
 Array = NDArray[Any]
 # The most kinds of rows for which engines are kept.
@@ -150,8 +151,6 @@ class PlainEngine:
         model, criterion, optimizer, clip_value, clip_norm, after_backward, accumulate = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         if not has_backward(criterion):
-            from fastdl.training.derived_loss import DerivedLoss
-
             criterion = DerivedLoss(criterion, model)
         rows = len(x) if order is None else len(order)
         terms: list[float] = []
@@ -163,8 +162,10 @@ class PlainEngine:
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
             output = call(model, bare(xb))
+            if isinstance(criterion, DerivedLoss):
+                criterion.samples = len(xb)
             loss = float(criterion(output, bare(yb)))
-            counted = criterion._counted(len(yb)) if isinstance(criterion, Loss) else len(yb)
+            counted = criterion._counted(len(xb)) if isinstance(criterion, Loss) else len(xb)
             # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
                 raise NotFiniteError(f"the loss is {loss}", step)

@@ -146,7 +146,8 @@ class Fitting:
             record |= measured(trainer.metrics, trainer.criterion, output, target)
         if self.validation is not None:
             x, y = self.validation
-            record |= {f"val_{name}": value for name, value in trainer.judge(outputs(trainer.model, x), y).items()}
+            found = trainer.judge(outputs(trainer.model, x), y, len(x))
+            record |= {f"val_{name}": value for name, value in found.items()}
         return record | {"lr": lr, "seconds": time.perf_counter() - start}
 
     def _record(self, losses: Losses) -> dict[str, float]:

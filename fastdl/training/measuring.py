@@ -35,13 +35,13 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
     return {name: _number(name, metric, output, target) for name, metric in metrics.items()}
 
 
-def loss_value(criterion: Any, output: Any, target: Any, model: Any) -> dict[str, float]:
-    """The loss of outputs and targets, what the criterion returns, or the mean of one for each sample; and its named terms."""
+def loss_value(criterion: Any, output: Any, target: Any, model: Any, samples: int) -> dict[str, float]:
+    """The loss of the outputs of so many samples, what the criterion returns, or the mean of one for each; and its named terms."""
     if has_backward(criterion):
         return {"loss": float(criterion(output, target))}
     from fastdl.training.derived_loss import DerivedLoss
 
-    return DerivedLoss(criterion, model).value(output, target)
+    return DerivedLoss(criterion, model, samples).value(output, target)
 
 
 def try_metrics(

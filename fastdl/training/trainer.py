@@ -293,7 +293,7 @@ class Trainer(Running):
         indices = takes_integers(self.model)
         rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate", indices)
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
-        return apart(self.judge, outputs(self.model, rows, batch_size), truth)
+        return apart(self.judge, outputs(self.model, rows, batch_size), truth, len(rows))
 
     def predict(self, x: ArrayLike, batch_size: int = 1024) -> Array:
         """The model's outputs for x, in evaluation mode: see `fastdl.training.inference.predict`."""
@@ -397,9 +397,9 @@ class Trainer(Running):
         parts = self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm
         return Task(*parts, accumulate=self._accumulate)
 
-    def judge(self, output: Array, y: Rows) -> dict[str, float]:
-        """Loss and metrics of the model's outputs."""
+    def judge(self, output: Array, y: Rows, samples: int) -> dict[str, float]:
+        """Loss and metrics of the model's outputs of so many samples."""
         target = bare(in_memory(y))
         with no_grad(), explained_dtype(self.model, output):
-            losses = loss_value(self.criterion, output, target, self.model)
+            losses = loss_value(self.criterion, output, target, self.model, samples)
         return losses | measured(self.metrics, self.criterion, output, target)
