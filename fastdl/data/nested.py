@@ -111,20 +111,27 @@ def is_array(value: Any) -> bool:
     return isinstance(value, Nested) or (hasattr(value, "__array__") and bool(np.ndim(value)))
 
 
-def joined(parts: list[Any], owner: str, expected: str) -> Any:
+def joined(parts: list[Any], owner: str, expected: str, rows: int | None = None) -> Any:
     """Arrays, or tuples and dictionaries of them, one behind the other.
+
+    Where they come to so many `rows`, those that do not have a row for each are the latest.
 
     Raises:
         ValueError: if samples differ in shape, with these words.
     """
     if len(parts) == 1:
         return parts[0]
-    columns = list(zip(*([array for _, array in leaves(part)] for part in parts), strict=True))
-    for arrays in columns:
+
+    def one(arrays: tuple[Any, ...]) -> Any:
+        if rows is not None and (any(array.ndim == 0 for array in arrays) or sum(map(len, arrays)) != rows):
+            return arrays[-1]
         for array in arrays[1:]:
             if array.shape[1:] != arrays[0].shape[1:]:
                 raise InvalidValueError(owner, expected, f"samples of {arrays[0].shape[1:]} and of {array.shape[1:]}")
-    whole = map(np.concatenate, columns)
+        return np.concatenate(arrays)
+
+    columns = zip(*([array for _, array in leaves(part)] for part in parts), strict=True)
+    whole = map(one, columns)
     return mapped(parts[0], lambda _: next(whole))
 
 

@@ -111,6 +111,10 @@ class Engine(Protocol):
         """Whether it may run on such rows."""
         ...
 
+    def gives_outputs(self) -> bool:
+        """Whether it can append the outputs in `epoch`."""
+        ...
+
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """A step for each batch of the rows of x and y that `order` names, or of all.
 
@@ -143,6 +147,10 @@ class PlainEngine:
         return True
 
     def suits(self, x: Any, y: Any) -> bool:
+        """See Engine."""
+        return True
+
+    def gives_outputs(self) -> bool:
         """See Engine."""
         return True
 

@@ -141,8 +141,10 @@ class Fitting:
         record = self._record(losses)
         if seen is not None:
             name = type(trainer.model).__name__
-            output = joined(seen[0], "Trainer.fit", f"outputs of one shape from {name} in an epoch with metrics")
-            target = joined([bare(each) for each in seen[1]], "Trainer.fit", "targets of one shape")
+            expected = f"outputs of one shape from {name} in an epoch with metrics"
+            output = joined(seen[0], "Trainer.fit", expected, losses.rows)
+            targets = [bare(each) for each in seen[1]]
+            target: Any = None if targets[0] is None else joined(targets, "Trainer.fit", "targets of one shape")
             record |= measured(trainer.metrics, trainer.criterion, output, target)
         if self.validation is not None:
             x, y = self.validation
@@ -213,6 +215,9 @@ class Fitting:
             engine = self._engine(x, y, min(batch_size, len(x)))
             if in_vain == IN_VAIN:
                 engine = PlainEngine(self._task, "other threads change the model all the time")
+            elif seen is not None and not engine.gives_outputs():
+                engine = PlainEngine(self._task, "metrics are wanted of outputs without a row for each sample")
+                self.trainer.history.engine = engine.name
             try:
                 losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
             except NotFiniteError as error:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from fastdl.data import input_validation
-from fastdl.data.nested import bare, call, is_nested, joined, mapped
+from fastdl.data.nested import bare, call, is_nested, joined, leaves, mapped
 from fastdl.errors import InvalidTypeError
 from fastdl.graph.value import apart
 from fastdl.nn.container import takes_integers
@@ -37,7 +37,8 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
         batch_size: samples that go through the model at a time.
 
     Shape:
-        x (n, ...) gives (n, ...) as the model has it; n may be 0.
+        x (n, ...) gives (n, ...) as the model has it; n may be 0. Outputs without a row for each sample, such as statistics of a
+        batch, are those of all samples together: where there are such, all go through the model at a time.
 
     Raises:
         TypeError: if model is no Module, x is not numeric or batch_size no integer.
@@ -61,15 +62,35 @@ def predict(model: Module, x: ArrayLike, batch_size: int = 1024) -> Array:
 
 def outputs(model: Module, rows: input_validation.AnyRows, batch_size: int = 1024) -> Any:
     """What `predict` gives, for validated rows."""
-    found = []
-    with no_grad():
-        for first in range(0, max(len(rows), 1), batch_size):
-            batch = rows[first : first + batch_size] if len(rows) > batch_size else input_validation.in_memory(rows)
-            copy, turn = evaluated(model)
-            with turn:
-                output = mapped(apart(call, copy, bare(batch)), lambda each: _array(each, model))
-            found.append(output)
+    if len(rows) <= batch_size:
+        return _output(model, input_validation.in_memory(rows))
+    found, first = [], 0
+    while first < len(rows):
+        size = min(batch_size, len(rows) - first)
+        if first and first + size == len(rows) and size == batch_size and _may_lack_rows(model, found[0]):
+            size -= size // 2  # so that what has as many rows as a batch by chance is found out
+        output = _output(model, rows[first : first + size])
+        if not has_rows(output, size):
+            return _output(model, input_validation.in_memory(rows))
+        found.append(output)
+        first += size
     return joined(found, "predict", f"outputs of one shape from {type(model).__name__}")
+
+
+def has_rows(output: Any, samples: int) -> bool:
+    """Whether each of the outputs has a row for each of so many samples."""
+    return all(each.ndim > 0 and len(each) == samples for _, each in leaves(output))
+
+
+def _may_lack_rows(model: Module, output: Any) -> bool:
+    return model._forward_only or not isinstance(output, np.ndarray)
+
+
+def _output(model: Module, batch: Any) -> Any:
+    """What the model returns in evaluation mode."""
+    copy, turn = evaluated(model)
+    with no_grad(), turn:
+        return mapped(apart(call, copy, bare(batch)), lambda each: _array(each, model))
 
 
 def _array(output: Any, model: Module) -> Array:

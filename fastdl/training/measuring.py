@@ -36,7 +36,7 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
 
 
 def loss_value(criterion: Any, output: Any, target: Any, model: Any, samples: int) -> dict[str, float]:
-    """The loss of the outputs of so many samples, what the criterion returns, or the mean of one for each; and its named terms."""
+    """The loss of outputs of so many samples, what the criterion returns, or the mean of one for each; and its named terms."""
     if has_backward(criterion):
         return {"loss": float(criterion(output, target))}
     from fastdl.training.derived_loss import DerivedLoss

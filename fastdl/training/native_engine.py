@@ -170,6 +170,10 @@ class NativeEngine:
         """See Engine."""
         return form_of(x) == self._forms[0] and form_of(y) == self._forms[1]
 
+    def gives_outputs(self) -> bool:
+        """See Engine."""
+        return all(value.shape and same(value.shape[0], self._samples) for value in self._values)
+
     def epoch(self, x: Any, y: Any, order: Array | None, batch_size: int, outputs: list[Any] | None) -> Losses:
         """See Engine. A program for batches of one size leaves shorter ones to others."""
         x, y = self._as_planned(x, y)
@@ -199,12 +203,7 @@ class NativeEngine:
 
     def _room(self, rows: int) -> list[Array]:
         """Arrays for the model's outputs of so many rows."""
-        found = []
-        for value in self._values:
-            if not value.shape or not same(value.shape[0], self._samples):
-                raise NotPlannedError("metrics want outputs with a row for each sample")
-            found.append(np.empty((rows, *numbers(value.shape[1:], {})), value.dtype))
-        return found
+        return [np.empty((rows, *numbers(value.shape[1:], {})), value.dtype) for value in self._values]
 
     def _arrays(self, x: Any, y: Any) -> list[Array]:
         """All inputs and targets, as the program numbers and reads them."""

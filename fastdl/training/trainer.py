@@ -56,7 +56,8 @@ class Trainer(Running):
         clip_value: the largest absolute value that one gradient element may have; applied before clip_norm.
         metrics: functions of (output, target), named in the history as they are in Python, or a dictionary of them by
             name: `metrics=[accuracy]`, `metrics={"accuracy": partial(accuracy, threshold=0)}`. Where the criterion has an
-            ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). They are
+            ignore_index, they are given what it does not ignore: of sequences, all places as (M, C) and (M,). Of an output
+            without a row for each sample they are given in a fit that of the epoch's latest step. They are
             tried on a few rows before the first step; one that fails there, on all.
 
     Arrays are converted once: x and floating targets to the weights' dtype, class indices to int64. Integers in x stay integers
@@ -278,7 +279,8 @@ class Trainer(Running):
     def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model itself is not changed.
 
-        The outputs of all samples are gathered and judged at once: exact whatever the batch size.
+        The outputs of all samples are gathered and judged at once: exact whatever the batch size. A model with an output that
+        has no row for each sample, such as a statistic of the batch, is given all samples at a time.
 
         Args:
             x, y: arrays as for `fit`; of a memory-mapped x, a batch is in memory at a time.
