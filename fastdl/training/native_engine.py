@@ -37,7 +37,9 @@ from fastdl.training.engine import (
     NotFiniteError,
     NothingLearnsError,
     NotPlannedError,
+    PlainEngine,
     Task,
+    keep,
     not_finite_gradient,
 )
 from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
@@ -45,8 +47,6 @@ from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
 Ended: TypeAlias = Callable[[Losses, float], bool]
-# The most lengths of batches for which a model is traced that asks for them.
-MOST_LENGTHS = 8
 
 
 class NativeEngine:
@@ -79,7 +79,7 @@ class NativeEngine:
         self._forms = form_of(x), form_of(y)
         # Whether the trace has asked for the number of samples, and engines for shorter batches then.
         self.exact = False
-        self._shorter: dict[int, NativeEngine] = {}
+        self._of_lengths: dict[int, NativeEngine] = {}
         try:
             self._plan_for(x, y, dtype, SAMPLES)
         except ObservedSizeError:
@@ -175,7 +175,7 @@ class NativeEngine:
         return all(value.shape and same(value.shape[0], self._samples) for value in self._values)
 
     def epoch(self, x: Any, y: Any, order: Array | None, batch_size: int, outputs: list[Any] | None) -> Losses:
-        """See Engine. A program for batches of one size leaves shorter ones to others."""
+        """See Engine. A program for batches of one length leaves a last step with others to the next call."""
         x, y = self._as_planned(x, y)
         if order is not None:
             order = np.ascontiguousarray(order, np.int64)
@@ -184,22 +184,29 @@ class NativeEngine:
         rows = len(x) if order is None else len(order)
         if not rows:
             return Losses()
-        if self.exact and rows < self.most:
-            shorter = self._shorter.get(rows)
-            if shorter is None:
-                for each in list(self._shorter)[: 1 - MOST_LENGTHS]:
-                    self._shorter.pop(each, None)
-                shorter = self._shorter[rows] = NativeEngine(self.task, x, y, rows)
-            return shorter.epoch(x, y, order, rows, outputs)
-        if self.exact and rows % self.most:
-            rows -= rows % self.most
-            x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
+        if self.exact:
+            size = min(batch_size, rows)
+            if size != self.most:
+                return self._of_length(size, x, y).epoch(x, y, order, size, outputs)
+            last = rows % (size * self.task.accumulate)
+            if rows == last and last % size:
+                plain = PlainEngine(self.task, "the batches of a step differ in length, which the model asks for")
+                return plain.epoch(x, y, order, size, outputs)
+            if last % size:
+                rows -= last
+                x, y, order = (x[:rows], y[:rows], None) if order is None else (x, y, order[:rows])
         found = [] if outputs is None else self._room(rows)
         losses = self._run(x, y, order, rows, None, 1, batch_size, found, lambda *_: False)
         if outputs is not None:
             left = iter([each[: losses.rows] for each in found])
             outputs.append(mapped(self._structure, lambda _: next(left)))
         return losses
+
+    def _of_length(self, size: int, x: Any, y: Any) -> NativeEngine:
+        """The engine for batches of so many samples, where the model asks for their number."""
+        if size not in self._of_lengths:
+            keep(self._of_lengths, size, NativeEngine(self.task, x, y, size))
+        return self._of_lengths[size]
 
     def _room(self, rows: int) -> list[Array]:
         """Arrays for the model's outputs of so many rows."""

@@ -1,5 +1,7 @@
 """Steps of several batches."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -165,3 +167,39 @@ def test_a_model_that_is_changed_amid_a_step_begins_the_step_again():
     assert history.engine.endswith("Changing in Python")
     assert sum(calls) == 24 + 16 + 46  # a step, two batches, and all but the first step
     assert np.isfinite(history["loss"]).all()
+
+
+class AsksForLength(nn.Module):
+    """A layer, and the number of a row in its batch."""
+
+    def __init__(self):
+        self.layer = nn.Linear(4, 3, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        return self.layer(x) + np.arange(len(x))[:, None] / 10
+
+
+@pytest.mark.parametrize("batch_size", [8, 9, 10, 24, 35, 69])
+@pytest.mark.parametrize("accumulate", [1, 2, 3, 9])
+def test_models_that_ask_for_the_length_of_a_batch_step_as_in_python(accumulate, batch_size):
+    found = []
+    for eager in (False, True):
+        model = AsksForLength()
+        trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+        with fastdl.eager() if eager else nullcontext():
+            history = trainer.fit(X, VALUES, epochs=2, batch_size=batch_size, accumulate=accumulate, seed=0)
+        found.append((history["loss"], model.layer.weight.data, list(trainer.optimizer._steps)))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+def test_models_that_ask_for_the_length_of_a_batch_are_fitted_with_shorter_ones_later():
+    found = []
+    for eager in (False, True):
+        model = AsksForLength()
+        trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+        with fastdl.eager() if eager else nullcontext():
+            losses = [trainer.fit(X, VALUES, epochs=1, batch_size=size, seed=0)["loss"][0] for size in (35, 7, 10, 70)]
+        found.append((losses, model.layer.weight.data))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
