@@ -331,9 +331,10 @@ class Trainer(Running):
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the whole training state to a safetensors file, from which `load` goes on, in this process or another.
 
-        It holds the model (spec, weights, buffers), the optimizer's and the schedule's state, the history, the fit's
-        random numbers and its callbacks' states; neither the data nor what the trainer was made with beside them. The
-        file is replaced as a whole: at any moment the old or the new one stands. `fastdl.load` reads the model out of it.
+        It holds the model (spec, weights, buffers), the criterion's parameters and buffers and what else the optimizer has
+        of parameters, the optimizer's and the schedule's state, the history, the fit's random numbers and its callbacks'
+        states; neither the data nor what the trainer was made with beside them. The file is replaced as a whole: at any
+        moment the old or the new one stands. `fastdl.load` reads the model out of it.
 
         Args:
             path: the file; its folder has to exist.

@@ -22,6 +22,7 @@ from fastdl.serialization import tensor_file
 from fastdl.serialization.json_arrays import DTYPES, pack, unpack
 from fastdl.serialization.model_file import TRAINING, Shapes, described, model_words, read_entries, reading
 from fastdl.serialization.tensor_file import TensorFile
+from fastdl.training.criterion_state import CriterionState
 from fastdl.training.history import History
 from fastdl.training.resume_state import Position
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PARTS = ("optimizer", "schedule", "history", "position")
+# What only trainers have whose criterion, or optimizer, has values beside the model's.
+BESIDE = "criterion"
 LARGEST = 2**53
 
 
@@ -74,6 +77,8 @@ def save_state(trainer: Trainer, path: str | os.PathLike[str]) -> None:
         "history": {"names": history.names, "records": [list(record.values()) for record in history.records]},
         "position": None if position is None else position.state_dict(),
     }
+    if beside := CriterionState(trainer).state_dict():
+        state[BESIDE] = beside
     packed, arrays = pack(state, TRAINING.rstrip("/"))
     words = json.dumps(model_words(trainer.model) | {"training": packed}, allow_nan=False)
     with trainer.model._state() as weights:
@@ -103,7 +108,7 @@ def load_state(
         weights = read_entries(file, mine, path, "Trainer.load")
         arrays = _arrays(file, {name: entry for name, entry in shapes.items() if name not in mine}, path)
     training = _read("training state", path, unpack, words["training"], arrays)
-    if not isinstance(training, dict) or training.keys() != set(PARTS):
+    if not isinstance(training, dict) or training.keys() - {BESIDE} != set(PARTS):
         raise InvalidValueError("Trainer.load", f"{', '.join(PARTS)} in {path}", shown(training))
     history = _read("history", path, _history, training["history"])
     if names is not None and history.names != names:
@@ -117,7 +122,7 @@ def load_state(
     position = training["position"] and _read("position", path, Position.from_state, training["position"])
     optimizer = _read("optimizer", path, _optimizer, training["optimizer"], trainer.optimizer)
     schedule = _read("schedule", path, _schedule, training["schedule"], trainer.schedule)
-    _take_over(trainer, weights, optimizer, schedule, path)
+    _take_over(trainer, weights, optimizer, schedule, training.get(BESIDE, {}), path)
     return history, position
 
 
@@ -129,9 +134,9 @@ def _read(part: str, path: Path, reader: Callable[..., T], *arguments: Any) -> T
         raise ValueError(f"Trainer.load: the {part} in {path} cannot be used: {error}") from None
 
 
-def _take_over(trainer: Trainer, weights: Any, optimizer: Any, schedule: Any, path: Path) -> None:
-    """Change model, schedule and optimizer, all or none."""
-    parts = [(trainer.model, weights), (trainer.optimizer, optimizer)]
+def _take_over(trainer: Trainer, weights: Any, optimizer: Any, schedule: Any, beside: Any, path: Path) -> None:
+    """Change model, criterion, schedule and optimizer, all or none."""
+    parts = [(trainer.model, weights), (CriterionState(trainer), beside), (trainer.optimizer, optimizer)]
     if trainer.schedule is not None:
         parts.append((trainer.schedule, schedule))
     before = [(part, part.state_dict()) for part, _ in parts]
