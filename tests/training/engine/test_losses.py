@@ -1,11 +1,13 @@
 """Every loss and its options, native against plain."""
 
 import copy
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
-from fastdl import nn, optim
+import fastdl
+from fastdl import Trainer, nn, optim
 from fastdl.testing import LOSS_CASES, make_target
 from fastdl.training.engine import NotFiniteError, PlainEngine, Task
 from fastdl.training.engine_choice import engine_for
@@ -149,3 +151,22 @@ def test_probabilities_out_of_range_are_the_losss_own_error_in_both_engines(wron
         assert (model[0].weight.grad == 0).all()
     assert messages[0] == messages[1]
     assert native is False
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("case", LOSS_CASES, ids=str)
+def test_every_loss_is_a_term_beside_others(case, reduction):
+    """What is computed between its forward and its backward takes none of the memory that the latter writes to."""
+    criterion, shape = case.make(np.float64), case.shapes[0][1:]
+    criterion.reduction = reduction
+    own = make_target(case, (ROWS, *shape), np.random.default_rng(0), np.float64)
+    target = {"own": own, "far": np.random.default_rng(2).standard_normal((ROWS, *shape))}
+    x = np.random.default_rng(1).standard_normal((ROWS, *shape))
+    found = []
+    for eager in (False, True):
+        model, _, optimizer, *_ = make_parts(criterion, shape, np.float64)
+        trainer = Trainer(model, lambda o, t: criterion(o, t["own"]) + np.mean((o - t["far"]) ** 2), optimizer)
+        with fastdl.eager() if eager else nullcontext():
+            found.append((trainer.step(x, target), model[0].weight.data))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
