@@ -25,3 +25,6 @@ cdef class Watch:
     cdef bint unchanged(self) except -1
     cdef Py_ssize_t counted(self, dictionary) except -1
     cdef bint parameters_fit(self) except -1
+
+# Whether (dictionary, name, value) still hold the same objects; no Python code runs.
+cdef bint holds(list entries) except -1

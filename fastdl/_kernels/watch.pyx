@@ -35,12 +35,20 @@ def attributes_of(type kind not None) -> dict[str, Any]:
     return <dict>(<PyTypeObject*>kind).tp_dict
 
 
-def as_read(list entries not None, list cells not None) -> bool:
-    """Tell whether (dictionary, name, value) and (cell, value) still hold the same objects."""
+cdef bint holds(list entries) except -1:
+    """Whether (dictionary, name, value) still hold the same objects."""
     cdef tuple entry
     for entry in entries:
         if PyDict_GetItem(entry[0], entry[1]) != <PyObject*>entry[2]:
             return False
+    return True
+
+
+def as_read(list entries not None, list cells not None) -> bool:
+    """Tell whether (dictionary, name, value) and (cell, value) still hold the same objects."""
+    cdef tuple entry
+    if not holds(entries):
+        return False
     for entry in cells:
         if PyCell_GET(entry[0]) != <PyObject*>entry[1]:
             return False

@@ -107,6 +107,34 @@ class Surroundings:
             self._waiting.append((value, owner))
 
 
+def alike(one: Any, other: Any) -> bool:
+    """Whether two criteria compute the same, such as functions of one code and equal closures, made by a lambda in each step."""
+    if one is other:
+        return True
+    if isinstance(one, MethodType) and isinstance(other, MethodType):
+        return one.__func__ is other.__func__ and one.__self__ is other.__self__
+    if not (isinstance(one, FunctionType) and isinstance(other, FunctionType) and one.__code__ is other.__code__):
+        return False
+    pairs = [(_held_by(each), each.__globals__) for each in (one, other)]
+    (held, of_one), (now, of_other) = pairs
+    return of_one is of_other and len(held) == len(now) and all(map(_unchanged, held, now))
+
+
+def _held_by(function: FunctionType) -> list[Any]:
+    """What a function has of its own beside its code."""
+    named = function.__kwdefaults__ or {}
+    cells = [_content(cell) for cell in function.__closure__ or ()]
+    own = [each for pair in sorted(vars(function).items()) for each in pair]
+    return [*(function.__defaults__ or ()), *(named[name] for name in sorted(named)), *cells, *own]
+
+
+def key_of(criterion: Any) -> Any:
+    """What criteria have in common that may be alike."""
+    if isinstance(criterion, MethodType):
+        return id(criterion.__func__), id(criterion.__self__)
+    return id(criterion.__code__ if isinstance(criterion, FunctionType) else criterion)
+
+
 def _functions_of(called: Any) -> Iterator[tuple[Any, Any]]:
     """The functions that a call of something runs, each with the class that it is a method of, or None."""
     if isinstance(called, CALLED):

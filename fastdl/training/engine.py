@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fastdl import optim
 from fastdl.data.nested import bare, call
-from fastdl.errors import InvalidValueError
+from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
@@ -86,6 +86,10 @@ class NotFiniteError(Exception):
     def __init__(self, what: str, step: int, where: str = "") -> None:
         super().__init__(what, step, where)
         self.what, self.step, self.where = what, step, where
+
+    def of_step(self) -> DivergenceError:
+        """The error of Trainer.step."""
+        return DivergenceError("Trainer.step", f"{self.what}{self.where}", "write a smaller lr, or clip_norm=1.0")
 
 
 class Engine(Protocol):

@@ -67,7 +67,7 @@ class NativeEngine:
         watched = [criterion] if hasattr(criterion, "__dict__") else []
         # First: another thread may change the model while it is planned.
         found = model._contents()
-        self._watch = watch(model, *watched, in_place=own, traced=True, contents=found)
+        self.watch = watch(model, *watched, in_place=own, traced=True, contents=found)
         self._modules, parameters, self._arrays_of_criterion = found.modules, found.parameters, arrays_of(criterion)
         self.most = min(batch_size, len(x))
         dtype = weights_dtype(model)
@@ -75,7 +75,7 @@ class NativeEngine:
             raise NotPlannedError(f"the optimizer's parameters are of another dtype than the first one's {dtype}")
         ids = {id(parameter) for parameter in own}
         self._foreign = [parameter for parameter in parameters if id(parameter) not in ids]
-        self._surroundings = surroundings(self._modules, criterion)
+        self.surroundings = surroundings(self._modules, criterion)
         self._forms = form_of(x), form_of(y)
         # Whether the trace has asked for the number of samples, and engines for shorter batches then.
         self.exact = False
@@ -144,27 +144,28 @@ class NativeEngine:
         values = [tuple([each.number for each in kind]) for kind in ([loss], self._values, terms.values())]
         how = "fit", trained, *values, tuple(learned), tuple(added)
         self._lowered = planned(graph, how, lambda: lowering().lowered(trained))
-        self._program = self._lowered.program
-        self._frame = self._program.frame(found(self._lowered.sources, graph))
+        self.program = self._lowered.program
+        self.frame = self.program.frame(found(self._lowered.sources, graph))
         self.name = f"native: one program over {self._lowered.nbytes:,} bytes of planned memory"
-        self._own = self.task.parameters()
+        self.own = self.task.parameters()
         learns = {id(p) for _, p in learning} | set(in_python)
         # Their gradients are zeros in every step.
-        self._idle = [parameter for parameter in self._own if id(parameter) not in learns]
+        self._idle = [parameter for parameter in self.own if id(parameter) not in learns]
         self._weights = [(graph.parameters[weight]._data, number) for number, weight in self._lowered.alone]
-        self._updates = NativeUpdates(self.task.optimizer, self._weights)
+        self.updates = NativeUpdates(self.task.optimizer, self._weights)
+        self._in_python = bool(modules)
         if modules:
             names = dict.fromkeys(type(module).__name__ for module in modules.values())
             self.name += f", with {', '.join(names)} in Python"
-        written = list({id(p): p for p in (*self._own, *self._foreign)}.values())
+        written = list({id(p): p for p in (*self.own, *self._foreign)}.values())
         buffers = [leaf for leaf in graph.parameters.values() if not isinstance(leaf, Parameter)]
         self._access = Access(writes=[*written, *self._modules, *buffers], writes_gradients=written)
 
     def current(self) -> bool:
         """See Engine."""
         _, criterion, optimizer, *_ = self.task
-        stands = self._watch.stands() and self._arrays_of_criterion == arrays_of(criterion)
-        return stands and not STEPPING & vars(optimizer).keys() and self._surroundings.stand()
+        stands = self.watch.stands() and self._arrays_of_criterion == arrays_of(criterion)
+        return stands and not STEPPING & vars(optimizer).keys() and self.surroundings.stand()
 
     def suits(self, x: Any, y: Any) -> bool:
         """See Engine."""
@@ -253,14 +254,14 @@ class NativeEngine:
         ended: Ended,
     ) -> Losses:
         """Epochs in one call, see Program.train; returns the latest one's losses."""
-        task, program, optimizer = self.task, self._program, self.task.optimizer
+        program, optimizer = self.program, self.task.optimizer
         batch_size = min(batch_size, rows)
         if batch_size > self.most:
             raise InvalidValueError("NativeEngine", f"batches of at most {self.most}, as planned", batch_size)
         self._check_batches(rows, batch_size)
         self._check_targets(y, batch_size)
-        self._begin()
-        updates = self._updates.current()
+        self.begin()
+        updates = self.updates.current()
         draws = program.draws * -(-rows // batch_size)
         seed, first = self._draw(draws)
         left, counts = epochs, optimizer._steps
@@ -275,50 +276,75 @@ class NativeEngine:
 
         def goes_on() -> bool:
             """Whether the steps may go on after Python code has run; the options that it left count."""
-            goes = self.current() and optimizer._steps is counts and self._updates.current() is updates
+            goes = self.current() and optimizer._steps is counts and self.updates.current() is updates
             if goes:
-                self._begin()
+                self.begin()
             return goes
 
-        options = TrainOptions(
+        options = self.options(
             inputs=self._arrays(x, y),
             rows=rows,
             batch_size=batch_size,
-            accumulate=task.accumulate,
             epochs=epochs,
             order=order,
             seeds=seeds,
             outputs=outputs,
-            clip_value=task.clip_value or 0,
-            clip_norm=task.clip_norm or 0,
-            sums=task.sums,
             seed=seed,
             call=first,
             updates=updates,
-            counts=counts,
-            access=self._access,
-            watch=self._watch,
             goes_on=goes_on,
             ended=between,
-            after_backward=task.after_backward,
         )
-        fine, done, steps, total, count, terms, loss, call, failed = program.train(self._frame, options)
-        refuse_failed(failed, self._lowered.entries)
-        if not fine:
-            if math.isfinite(loss):
-                alone = {id(w) for w, _ in self._weights}
-                stepped = {id(p) for p in self.task.parameters() if id(p._data) in alone}
-                name = not_finite_gradient(task, stepped) or "a parameter"
-                raise NotFiniteError(f"the gradient of {name} is not finite", steps)
-            optimizer.forget_gradients()
+        result = program.train(self.frame, options)
+        fine, done, _, total, count, terms, _, call, failed = result
+        if failed >= 0 or not fine:
             batch = slice(done, done + batch_size) if order is None else order[done : done + batch_size]
-            self._explain(y[batch])
-            raise NotFiniteError(
-                f"the loss is {loss}", steps + 1, self._non_finite_place(x[batch], y[batch], seed, call)
-            )
+            self.refuse(result, x[batch], y[batch], seed)
         if draws and done < rows:
             stream().put_back(call, first + draws)
         return Losses(total, count, done, tuple(terms))
+
+    def steps_alone(self) -> bool:
+        """Whether a step is one call of the program, with nothing in Python beside it."""
+        others = self._foreign or self._idle or self._arrays_of_criterion or self._in_python
+        return not (self.exact or others or self.task.after_backward)
+
+    @property
+    def least(self) -> int:
+        """The fewest samples of a batch."""
+        return self._graph.least_samples
+
+    def places_of_inputs(self, count: int) -> list[int]:
+        """Where each array that the program reads is among those of x, of which there are so many, and of y behind them."""
+        return [int(name[1:]) + (count if name.startswith("y") else 0) for name in self._lowered.inputs]
+
+    def options(self, **given: Any) -> TrainOptions:
+        """The options of a call, of which the task's are known."""
+        task = self.task
+        return TrainOptions(
+            accumulate=task.accumulate,
+            clip_value=task.clip_value or 0,
+            clip_norm=task.clip_norm or 0,
+            sums=task.sums,
+            counts=task.optimizer._steps,
+            access=self._access,
+            watch=self.watch,
+            after_backward=task.after_backward,
+            **given,
+        )
+
+    def refuse(self, result: tuple[Any, ...], x: Any, y: Any, seed: int) -> None:
+        """The error of a call of Program.train that has ended with this batch."""
+        _, _, steps, _, _, _, loss, call, failed = result
+        refuse_failed(failed, self._lowered.entries)
+        if math.isfinite(loss):
+            alone = {id(w) for w, _ in self._weights}
+            stepped = {id(p) for p in self.task.parameters() if id(p._data) in alone}
+            name = not_finite_gradient(self.task, stepped) or "a parameter"
+            raise NotFiniteError(f"the gradient of {name} is not finite", steps)
+        self.task.optimizer.forget_gradients()
+        self._explain(y)
+        raise NotFiniteError(f"the loss is {loss}", steps + 1, self._non_finite_place(x, y, seed, call))
 
     @staticmethod
     def _draw(draws: int) -> tuple[int, int]:
@@ -336,7 +362,7 @@ class NativeEngine:
                 "write batches of other sizes",
             )
 
-    def _sample_shape(self, target: Any) -> tuple[int, ...] | None:
+    def sample_shape(self, target: Any) -> tuple[int, ...] | None:
         """The shape of a sample's output, where a loss of fastdl's own takes it with this target; else None."""
         criterion = self.task.criterion
         if not (isinstance(criterion, Loss) and hasattr(criterion, "_takes") and type(target) is np.ndarray):
@@ -348,7 +374,7 @@ class NativeEngine:
 
     def _check_targets(self, target: Any, batch_size: int) -> None:
         """Programs read targets as they are, so the loss must take them all; else it says what is wrong."""
-        shape = self._sample_shape(target)
+        shape = self.sample_shape(target)
         if shape is None or self.task.criterion._takes(target, shape):
             return
         for first in range(0, len(target), batch_size):
@@ -357,13 +383,13 @@ class NativeEngine:
                 with no_grad():
                     self.task.criterion(np.full((len(part), *shape), 0.5, self._structure.dtype), part)
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
         """Let gradients be what the plain engine's steps begin with; what happened to them in between is over."""
-        for parameter in self._own:
+        for parameter in self.own:
             parameter._fitted_in(self._access.entries)
         for parameter in self._idle:
             parameter.zero_grad()
-        for parameter in self._own:
+        for parameter in self.own:
             parameter._forgotten = False
         for parameter in self._foreign:
             if parameter._forgotten:
@@ -371,8 +397,8 @@ class NativeEngine:
 
     def _explain(self, target: Any) -> None:
         """Let the loss raise its own error for the latest batch's outputs, where it has one."""
-        if self._sample_shape(target) is not None:
-            (output,) = self._frame.read(stored(self._lowered.outputs, self._values), len(target))
+        if self.sample_shape(target) is not None:
+            (output,) = self.frame.read(stored(self._lowered.outputs, self._values), len(target))
             with no_grad():
                 self.task.criterion(output, target)
 
@@ -380,7 +406,7 @@ class NativeEngine:
         """Words for the layer or the line that has yielded the first value that is not finite."""
         bases = list(zip(self._lowered.inputs.values(), self._arrays(x, y), strict=True))
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
-        number = self._program.first_not_finite_entry(self._frame, len(x), bases, seed, call)
+        number = self.program.first_not_finite_entry(self.frame, len(x), bases, seed, call)
         for buffer, values in before:
             buffer[...] = values
         if number < 0:

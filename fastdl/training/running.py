@@ -11,6 +11,9 @@ from typing import Any
 from fastdl.errors import InvalidStateError
 from fastdl.instance import WithDictionary
 
+# What a copy or a pickle of a trainer has none of.
+TRANSIENT = {"_runner", "_fit_engines", "_step_engines", "_step_calls"}
+
 
 class Running(WithDictionary):
     """Knows whether a fit runs, and where."""
@@ -21,6 +24,8 @@ class Running(WithDictionary):
     # by their criterion as well; the latest at the end.
     _fit_engines: dict[Any, Any] | None = None
     _step_engines: dict[Any, Any] | None = None
+    # The native calls of the latest kinds of steps.
+    _step_calls: tuple[Any, ...] = ()
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -48,4 +53,4 @@ class Running(WithDictionary):
 
     def __getstate__(self) -> dict[str, Any]:
         own = dict(vars(self)).items()
-        return {name: value for name, value in own if name not in ("_runner", "_fit_engines", "_step_engines")}
+        return {name: value for name, value in own if name not in TRANSIENT}

@@ -10,7 +10,8 @@ import numpy as np
 from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
 from fastdl.data.nested import NO_TARGETS, Nested, form_of, is_nested, leaves, mapped
-from fastdl.errors import DivergenceError, InvalidTypeError
+from fastdl.errors import InvalidTypeError
+from fastdl.graph.surroundings import alike, key_of
 from fastdl.graph.value import mode
 from fastdl.nn.container import takes_integers
 from fastdl.nn.loss import Loss
@@ -20,6 +21,9 @@ from fastdl.training.inference import training_mode
 
 if TYPE_CHECKING:
     from fastdl.training.trainer import Trainer
+
+# The kinds of steps that are known without a look at the model.
+MOST_CALLS = 4
 
 
 def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any], indices: bool) -> tuple[Any, Any] | None:
@@ -54,6 +58,8 @@ def _as_they_are(x: Any, y: Any, dtype: np.dtype[Any], indices: bool) -> tuple[A
 def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     """See Trainer.step."""
     from fastdl.training.engine_choice import engine_for
+    from fastdl.training.native_engine import NativeEngine
+    from fastdl.training.native_step import step_calls
 
     if y is None:
         if isinstance(criterion, Loss):
@@ -64,17 +70,19 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     ready = _as_they_are(x, y, dtype, indices)
     if ready is None:
         ready = map(in_memory, input_validation.pair(x, y, dtype, "Trainer.step", indices))
-    x, y = ready
+    given, (x, y) = (x, None if y is NO_TARGETS else y), ready
     task = trainer.task()._replace(criterion=criterion, accumulate=1)
     engines, model = trainer._step_engines, trainer.model
     if engines is None:
         engines = trainer._step_engines = {}
-    key = id(criterion), form_of(x), form_of(y)
+    key = key_of(criterion), form_of(x), form_of(y)
     with training_mode(model, True) if not model.training else nullcontext():
         # Where another thread or a signal handler changes the model before the step, an engine for what that is then takes it.
         losses = Losses()
         for attempt in range(IN_VAIN + 1):
-            engine = None if mode.eager else engines.get(key)
+            engine = known = None if mode.eager else engines.get(key)
+            if known is not None and alike(known.task.criterion, criterion):
+                task = task._replace(criterion=known.task.criterion)
             if engine is None or engine.task != task or not engine.current() or engine.most < len(x):
                 engine = engine_for(task, x, y, len(x))
                 if not mode.eager:
@@ -84,8 +92,10 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
             try:
                 losses = engine.epoch(x, y, None, len(x), None)
             except NotFiniteError as error:
-                got = f"{error.what}{error.where}"
-                raise DivergenceError("Trainer.step", got, "write a smaller lr, or clip_norm=1.0") from None
+                raise error.of_step() from None
             if losses.rows:
+                if engine is known and isinstance(engine, NativeEngine):
+                    calls = [call for call in step_calls(trainer, engine, x, y) if call.reads(*given)]
+                    trainer._step_calls = (*calls, *trainer._step_calls[: MOST_CALLS - 1])
                 break
     return losses.of_epoch(task.sums)

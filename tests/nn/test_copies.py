@@ -21,6 +21,7 @@ from fastdl._kernels.program.passed import Passed
 from fastdl._kernels.program.program import TrainOptions
 from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import EntryList
+from fastdl._kernels.program.step import Batches
 from fastdl._kernels.program.update import Updates
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
 from fastdl.data import augment
@@ -398,6 +399,10 @@ def in_a_process():
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
     traced = called(Forward())
     found += [traced._flat, *traced._flat.latest, LatestCalls()]
+    trainer = Trainer(model, nn.MSELoss(), optim.SGD(model.parameters()))
+    for _ in range(2):
+        trainer.step(np.ones((2, 6), np.float32), np.ones((2, 3), np.float32))
+    found += [*trainer._step_calls, Batches(None)]
     return [*found, model._flat, frame, passed, PythonCall("", bool, (), ())]
 
 

@@ -10,8 +10,9 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from fastdl._kernels.access cimport Access, enter, leave
-from fastdl._kernels.array cimport contiguous, is_plain
+from fastdl._kernels.array cimport contiguous
 from fastdl._kernels.descriptor cimport Batch
+from fastdl._kernels.program.form cimport Form
 from fastdl._kernels.program.frame cimport Frame, give_back
 from fastdl._kernels.program.passed cimport Passed
 from fastdl._kernels.program.program cimport Frames, Program
@@ -277,17 +278,6 @@ cdef class Record:
 
 
 @cython.final
-cdef class Form:
-    """The dtype and the shape of the samples of an array."""
-
-    cdef int kind
-    cdef tuple shape
-
-    def __init__(self, cnp.ndarray array not None):
-        self.kind, self.shape = cnp.PyArray_TYPE(array), (<object>array).shape[1:]
-
-
-@cython.final
 cdef class Call:
     """A program for arrays like some, of `least` up to `most` samples, while a module is as it was.
 
@@ -317,20 +307,6 @@ cdef class Call:
     def __reduce__(self):
         raise TypeError("Call: expected to stay in its process, for its frames hold addresses; plan the model again")
 
-    cdef cnp.ndarray read(self, x, Form form):
-        """x as the program reads it, in whatever layout it is; None where it is of another form, or too few or many samples."""
-        cdef cnp.ndarray array
-        cdef int axis
-        if not is_plain(x) or cnp.PyArray_TYPE(x) != form.kind:
-            return None
-        array = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
-        if cnp.PyArray_NDIM(array) != len(form.shape) + 1 or not self.least <= cnp.PyArray_DIM(array, 0) <= self.most:
-            return None
-        for axis in range(len(form.shape)):
-            if cnp.PyArray_DIM(array, axis + 1) != <Py_ssize_t>form.shape[axis]:
-                return None
-        return array
-
     def forward(self, tuple inputs not None, dict named not None, bint keeps) -> Any:
         """Return the output, or if it `keeps` the record of the forward; None where the program does not suit."""
         cdef Py_ssize_t number, places = len(inputs)
@@ -341,8 +317,8 @@ cdef class Call:
         if self.surroundings is not None and not self.surroundings.stand():
             return None
         for number in range(len(self.forms)):
-            array = self.read(
-                inputs[number] if number < places else named.get(self.names[number - places]), <Form>self.forms[number])
+            array = (<Form>self.forms[number]).read(
+                inputs[number] if number < places else named.get(self.names[number - places]), self.least, self.most)
             if array is None or (arrays and cnp.PyArray_DIM(array, 0) != cnp.PyArray_DIM(<cnp.ndarray>arrays[0], 0)):
                 return None
             arrays.append(array)
@@ -355,7 +331,7 @@ cdef class Call:
         cdef cnp.ndarray array
         if keeps != self.run.keeps or len(self.forms) != 1 or self.names:
             return None
-        array = self.read(x, <Form>self.forms[0])
+        array = (<Form>self.forms[0]).read(x, self.least, self.most)
         if array is None or not self.watch.unchanged():
             return None
         if keeps:

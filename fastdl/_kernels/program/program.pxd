@@ -2,9 +2,25 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
+from fastdl._kernels.access cimport Access
 from fastdl._kernels.descriptor cimport Batch, Operation
 from fastdl._kernels.program.frame cimport Frame, Pace
 from fastdl._kernels.program.sequence cimport EntryList
+from fastdl._kernels.program.update cimport Updates
+from fastdl._kernels.watch cimport Watch
+
+cdef class TrainOptions:
+    cdef list inputs, outputs
+    cdef cnp.ndarray order, seeds
+    cdef Py_ssize_t rows, batch_size, accumulate, epochs
+    cdef double clip_value, clip_norm
+    cdef bint sums
+    cdef uint64_t seed, call
+    cdef Updates updates
+    cdef list counts
+    cdef Access access
+    cdef Watch watch
+    cdef object goes_on, ended, after_backward
 
 cdef class Program:
     cdef Operation* operations

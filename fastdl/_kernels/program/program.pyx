@@ -67,28 +67,16 @@ cdef class TrainOptions:
             program; returns whether to go on, and may change the options of updates.
         ended: called after each epoch with the sum of its losses, what their mean divides it by, the sums of its terms, and its
             seconds; returns the number of the next epoch's first draw, or None to end the call, and may change the options of
-            updates.
+            updates. None ends the call, too.
         after_backward: called between backward and each step, where the gradients may be changed in place; None takes steps
             without Python between them, and those of large weights within backward.
     """
-
-    cdef list inputs, outputs
-    cdef cnp.ndarray order, seeds
-    cdef Py_ssize_t rows, batch_size, accumulate, epochs
-    cdef double clip_value, clip_norm
-    cdef bint sums
-    cdef uint64_t seed, call
-    cdef Updates updates
-    cdef list counts
-    cdef Access access
-    cdef Watch watch
-    cdef object goes_on, ended, after_backward
 
     def __init__(
         self, *, list inputs not None, Py_ssize_t rows, Py_ssize_t batch_size, Py_ssize_t accumulate, Py_ssize_t epochs,
         cnp.ndarray order, cnp.ndarray seeds, list outputs not None, double clip_value, double clip_norm, bint sums,
         uint64_t seed, uint64_t call, Updates updates not None, list counts not None, Access access not None,
-        Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, list[float], float], int | None],
+        Watch watch not None, goes_on: Callable[[], bool], ended: Callable[[float, float, list[float], float], int | None] | None,
         after_backward: Callable[[], object] | None,
     ):
         self.inputs, self.rows, self.batch_size, self.accumulate, self.epochs = inputs, rows, batch_size, accumulate, epochs
@@ -289,6 +277,8 @@ cdef class Program:
                 if not (stands and fine):
                     if fine and e.added:
                         undo_batches(&e)
+                    break
+                if o.ended is None:
                     break
                 next_call = o.ended(e.total, e.count, [sums[i] for i in range(terms)], now() - start)
                 PyErr_CheckSignals()

@@ -380,6 +380,6 @@ def test_the_plans_bytes_are_those_of_its_arena():
         Task(model, nn.MSELoss(), optim.SGD(model.parameters()), None, None), np.zeros((100, 4)), np.zeros((100, 2)), 50
     )
     plan = engine._lowered
-    assert plan.nbytes == engine._frame.arena.nbytes
+    assert plan.nbytes == engine.frame.arena.nbytes
     # x, y of the hidden layer and its gradient, the output and its gradient, the targets; at most each once.
     assert plan.nbytes <= 50 * 8 * (4 + 100 + 100 + 2 + 2 + 2 + 2) + 10 * LINE
