@@ -94,9 +94,16 @@ class _ClassLoss(Loss):
             return True
         return count_targets(np.ascontiguousarray(target), shape[0], self.ignore_index)[1] < 0
 
-    def _counted(self, rows: int) -> float:
-        """What the mean of the latest forward divides by; else its rows."""
-        return self._kept[3] if self.reduction == "mean" and self._kept else rows
+    def _counted(self, rows: int, saved: Any = None) -> float:
+        """What the mean of the forward divides by; else its rows."""
+        saved = saved or self._kept
+        return saved[3] if self.reduction == "mean" and saved else rows
+
+    def _count_of(self, target: Any, rows: int) -> float | None:
+        """What the mean of a loss of these targets divides by; else as other losses."""
+        if self.reduction != "mean" or target.dtype.kind == "f":
+            return super()._count_of(target, rows)
+        return self._divisor(target, int(np.count_nonzero(target != self.ignore_index)), self.weight)
 
     def _planned(self, name: str, plan: Any, x: Any, target: NDArray[Any], label_smoothing: float = 0.0) -> Any:
         """This loss in a native program, which knows it by this name."""

@@ -141,9 +141,13 @@ class Loss(Layer):
         """Whether a native program may read these targets, for outputs of this shape without the batch's axis."""
         return True
 
-    def _counted(self, rows: int) -> float:
-        """How much the loss of the latest forward, of so many rows, counts among those of an epoch's batches."""
+    def _counted(self, rows: int, saved: Any = None) -> float:
+        """How much the loss of a forward of so many rows, the latest or that which saved this, counts among those of batches."""
         return rows
+
+    def _count_of(self, target: Any, rows: int) -> float | None:
+        """How much a loss of these targets, of so many rows, counts among others; None where it is a sum."""
+        return None if self.reduction == "sum" else rows
 
     def _reduction_options(self) -> dict[str, bool]:
         return {"mean": self.reduction == "mean", "batchmean": self.reduction == "batchmean"}

@@ -10,7 +10,7 @@ import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
 from fastdl.data.nested import leaves, mapped
 from fastdl.graph.eager import EagerGraph
 from fastdl.graph.gradient import gradient
-from fastdl.graph.trace import loss_of
+from fastdl.graph.trace import Terms, loss_of
 from fastdl.graph.value import Value
 
 
@@ -25,6 +25,9 @@ class DerivedLoss:
 
     def __init__(self, function: Any, model: Any, samples: int = 0) -> None:
         self.function, self.model, self.samples = function, model, samples
+        # What named terms are multiplied with, where batches of a step count differently; see WeightedLosses.shares.
+        self.shares: dict[str, float] | None = None
+        self._count: float = 0
         self._gradients: Any = None
         # The named terms of the latest loss.
         self.terms: dict[str, float] = {}
@@ -32,14 +35,17 @@ class DerivedLoss:
     def __call__(self, output: Any, target: Any) -> float:
         """Return the loss; backward gives its gradients."""
         graph, outputs, (loss, terms) = self._computed(output, target)
+        self._count = self.samples if terms else self._count_of(graph, loss)
         self.terms = {name: float(value) for name, value in terms.items()}
+        if self.shares is not None:
+            self.terms = {name: self.terms[name] * share if share else 0.0 for name, share in self.shares.items()}
         self._parameters = [p for p in graph.parameters.values() if p._requires_grad]
         with graph.traced():
             wanted = [*(value for _, value in leaves(outputs)), *map(graph.parameter, self._parameters)]
             left = iter([graph.array_of(value) for value in gradient(loss, wanted)])
         self._gradients = mapped(outputs, lambda _: next(left))
         self._of_parameters = list(left)
-        return float(loss)
+        return 0.0 if self.shares is not None and not any(self.shares.values()) else float(loss)
 
     def value(self, output: Any, target: Any) -> dict[str, float]:
         """Return the loss and its terms alone."""
@@ -54,7 +60,27 @@ class DerivedLoss:
         outputs = mapped(output, graph.given)
         targets = None if target is None else mapped(target, graph.given)
         with graph.traced():
-            return graph, outputs, loss_of(self.function, outputs, targets, self.model, self.samples)
+            function = self.function if self.shares is None else self._shared
+            return graph, outputs, loss_of(function, outputs, targets, self.model, self.samples)
+
+    def _shared(self, output: Any, target: Any, model: Any) -> Terms:
+        """The terms with their shares; those that nothing of the batch counts in are left out."""
+        assert self.shares is not None
+        losses, weights = self.function(output, target, model)
+        shares = {name: share for name, share in self.shares.items() if share} or self.shares
+        return Terms({name: losses[name] for name in shares}, {name: weights[name] * shares[name] for name in shares})
+
+    def _counted(self, rows: int) -> float:
+        """How much the latest loss counts among those of batches, as that of a Loss."""
+        return self._count
+
+    def _count_of(self, graph: EagerGraph, loss: Value) -> float:
+        """What a loss of fastdl's own that the function ends in counts; else the samples."""
+        node = graph.nodes[loss.number]
+        if node.operation != "loss":
+            return self.samples
+        record = node.attributes["record"]
+        return record.module._counted(self.samples, graph.saved(record))
 
     def backward(self) -> Any:
         """Return the gradients with respect to the outputs; add those of parameters that the criterion reads itself."""

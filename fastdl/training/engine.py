@@ -16,6 +16,7 @@ from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.training.derived_loss import DerivedLoss
+from fastdl.training.weighted_losses import WeightedLosses
 
 Array = NDArray[Any]
 # The most kinds of rows for which engines are kept.
@@ -162,9 +163,11 @@ class PlainEngine:
         """See Engine."""
         model, criterion, optimizer, clip_value, clip_norm, after_backward, accumulate = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
-        if not has_backward(criterion):
-            criterion = DerivedLoss(criterion, model)
-        rows = len(x) if order is None else len(order)
+        derived = None if has_backward(criterion) else DerivedLoss(criterion, model)
+        criterion = derived or criterion
+        rows, of_step = len(x) if order is None else len(order), y
+        # Whether the batches of a step have shares in its losses, which count apart.
+        shares = accumulate > 1 and isinstance(self.task.criterion, WeightedLosses)
         terms: list[float] = []
         step_terms: list[float] = []
         adding, step_total, step_count = Adding(parameters), 0.0, 0.0
@@ -174,10 +177,17 @@ class PlainEngine:
             xb, yb = x[part], y[part]
             getattr(optimizer, "forget_gradients", optimizer.zero_grad)()
             output = call(model, bare(xb))
-            if isinstance(criterion, DerivedLoss):
-                criterion.samples = len(xb)
+            if derived is not None:
+                derived.samples = len(xb)
+            if derived is not None and shares:
+                if batch % accumulate == 0:
+                    whole = slice(start, start + accumulate * batch_size)
+                    of_step = y[whole] if order is None else y[order[whole]]
+                derived.shares = self.task.criterion.shares(bare(yb), bare(of_step), len(xb), len(of_step))
             loss = float(criterion(output, bare(yb)))
-            counted = criterion._counted(len(xb)) if isinstance(criterion, Loss) else len(xb)
+            counts = isinstance(criterion, (Loss, DerivedLoss)) and not shares
+            counted = criterion._counted(len(xb)) if counts else len(xb)
+            factor = 1 if sums else len(of_step) if shares else counted
             # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
                 raise NotFiniteError(f"the loss is {loss}", step)
@@ -185,15 +195,15 @@ class PlainEngine:
             if outputs is not None:
                 outputs.append(output)
             if counted:
-                step_total += loss if sums else loss * counted
+                step_total += loss * factor
                 step_count += counted
-                found = [value * counted for value in getattr(criterion, "terms", {}).values()]
+                found = [value * factor for value in getattr(criterion, "terms", {}).values()]
                 step_terms = _sums(step_terms, found)
             if accumulate > 1:
-                adding.add(1 if sums else counted)
+                adding.add(1 if sums or shares else counted)
                 if (batch + 1) % accumulate and start + batch_size < rows:
                     continue
-                adding.take(sums)
+                adding.take(sums or shares)
             total, count, step_total, step_count = total + step_total, count + step_count, 0.0, 0.0
             terms, step_terms = _sums(terms, step_terms), []
             if after_backward is not None:

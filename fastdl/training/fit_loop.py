@@ -23,6 +23,7 @@ from fastdl.training.engine import IN_VAIN, Engine, Losses, NotFiniteError, Plai
 from fastdl.training.inference import outputs, training_mode
 from fastdl.training.measuring import measured
 from fastdl.training.resume_state import Position
+from fastdl.training.weighted_losses import WeightedLosses
 
 if TYPE_CHECKING:
     from fastdl.training import Trainer
@@ -215,8 +216,8 @@ class Fitting:
             engine = self._engine(x, y, min(batch_size, len(x)))
             if in_vain == IN_VAIN:
                 engine = PlainEngine(self._task, "other threads change the model all the time")
-            elif seen is not None and not engine.gives_outputs():
-                engine = PlainEngine(self._task, "metrics are wanted of outputs without a row for each sample")
+            elif why := self._reason_against(engine, y, seen is not None):
+                engine = self._latest_engine = PlainEngine(self._task, why)
                 self.trainer.history.engine = engine.name
             try:
                 losses = losses.plus(engine.epoch(*part, batch_size, None if seen is None else seen[0]))
@@ -227,6 +228,15 @@ class Fitting:
         if seen is not None:
             seen[1].append(y if order is None else y[order])
         return losses
+
+    def _reason_against(self, engine: Engine, y: Any, metrics: bool) -> str:
+        """Why an engine cannot run the epoch; empty where it can."""
+        if metrics and not engine.gives_outputs():
+            return "metrics are wanted of outputs without a row for each sample"
+        task = self._task
+        if engine.native and task.accumulate > 1 and isinstance(task.criterion, WeightedLosses):
+            return "" if task.criterion.count_rows(bare(y)) else "the losses of a dictionary count the targets apart"
+        return ""
 
     def _batch_by_batch(self, seen: tuple[list[Array], list[Array]] | None) -> Losses:
         """An epoch with Python between its steps."""

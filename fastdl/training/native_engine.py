@@ -139,7 +139,7 @@ class NativeEngine:
                 terms=[*terms.values()],
             )
 
-        is_loss = graph.nodes[loss.number].operation == "loss" and isinstance(criterion, Loss)
+        is_loss = graph.nodes[loss.number].operation == "loss" and not terms
         trained = loss.number if is_loss else -1
         values = [tuple([each.number for each in kind]) for kind in ([loss], self._values, terms.values())]
         how = "fit", trained, *values, tuple(learned), tuple(added)

@@ -196,9 +196,10 @@ class Trainer(Running):
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
                 normalization cannot take the statistics of one row. Not for batches.
             accumulate: so many batches make a step, with the gradient of their losses together, as if they were one; the last
-                step of an epoch may be of fewer. For steps of more samples than memory holds: `batch_size=32, accumulate=8`
-                steps as `batch_size=256` does, but for what layers do with a batch (batch norm). Batches of an iterable are
-                then of one size, but for the last.
+                step of an epoch may be of fewer. The numbers of a function that does not end in a loss of fastdl's are
+                averaged by the rows of the batches: what it divides by, or whether it sums, is not known. For steps of more
+                samples than memory holds: `batch_size=32, accumulate=8` steps as `batch_size=256` does, but for what layers
+                do with a batch (batch norm). Batches of an iterable are then of one size, but for the last.
             resume: go on with the latest fit, this trainer's own or the one that `load` read, up to `epochs` in all and
                 with its random numbers in the place of `seed`; begin where there was none. With the same data and
                 arguments the results are, bit for bit, those of a fit that never stopped.

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fastdl.data.nested import leaves
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.trace import Terms, takes_model
 from fastdl.messages import listed
+from fastdl.nn.loss import Loss
 from fastdl.validation import kind_of
 
 
@@ -32,6 +34,26 @@ class WeightedLosses:
             if getattr(loss, "reduction", "mean") not in ("mean", "batchmean", "sum"):
                 raise InvalidValueError("Trainer", f"a loss of one number for {name!r}", "reduction='none'")
             self.losses[name], self.weights[name] = loss, weight
+
+    def shares(self, targets: Any, of_step: Any, rows: int, rows_of_step: int) -> dict[str, float]:
+        """What the losses of a batch with these targets are multiplied with, by name, for their sum to be those of its step."""
+        shares = {}
+        for name, loss in self.losses.items():
+            count, whole = rows, rows_of_step
+            if isinstance(loss, Loss):
+                count, whole = loss._count_of(targets[name], rows), loss._count_of(of_step[name], rows_of_step)
+            shares[name] = 1.0 if count is None or whole is None else count / whole if whole else 0.0
+        return shares
+
+    def count_rows(self, targets: Any) -> bool:
+        """Whether the losses of batches of these targets are means that count as their rows."""
+        rows = len(next(array for _, array in leaves(targets)))
+        for name, loss in self.losses.items():
+            if isinstance(loss, Loss) and (isinstance(targets, dict) and name in targets):
+                count = loss._count_of(targets[name], rows)
+                if getattr(loss, "weight", None) is not None or count not in (rows, targets[name].size):
+                    return False
+        return True
 
     def __call__(self, output: Any, target: Any, model: Any) -> Terms:
         """Return the losses by name, and their weights."""

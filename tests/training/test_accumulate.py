@@ -25,6 +25,10 @@ def each(output, target):
     return np.mean((output - target) ** 2, axis=1)
 
 
+def ends_in(criterion):
+    return lambda output, target: criterion(output, target)
+
+
 class Steps(Callback):
     """Lets each step be a call of its own."""
 
@@ -42,6 +46,8 @@ CRITERIA = {
     "some ignored": (nn.CrossEntropyLoss, CLASSES),
     "weights": (lambda: nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5]), CLASSES),
     "a function": (lambda: squares, VALUES),
+    "a function that ends in a loss": (lambda: ends_in(nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5])), CLASSES),
+    "a function in functional": (lambda: nn.functional.cross_entropy, CLASSES),
     "a loss for each sample": (lambda: each, VALUES),
 }
 
@@ -201,5 +207,44 @@ def test_models_that_ask_for_the_length_of_a_batch_are_fitted_with_shorter_ones_
         with fastdl.eager() if eager else nullcontext():
             losses = [trainer.fit(X, VALUES, epochs=1, batch_size=size, seed=0)["loss"][0] for size in (35, 7, 10, 70)]
         found.append((losses, model.layer.weight.data))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9)
+
+
+class Named(nn.Module):
+    """Two outputs by name."""
+
+    def __init__(self):
+        self.layer = nn.Linear(4, 3, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return {"kind": y, "value": np.tanh(y)}
+
+
+DICTIONARIES = {
+    "ignored": lambda: {"kind": nn.CrossEntropyLoss(), "value": nn.MSELoss()},
+    "weighted": lambda: {"kind": (nn.CrossEntropyLoss(weight=[1.0, 2.0, 0.5]), nn.Scalar(0.3)), "value": squares},
+    "one": lambda: {"kind": nn.CrossEntropyLoss()},
+    "a sum": lambda: {"kind": (nn.CrossEntropyLoss(), 2), "value": (nn.MSELoss("sum"), 0.01)},
+    "rows": lambda: {"kind": nn.CrossEntropyLoss(ignore_index=7), "value": nn.HuberLoss()},
+}
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "eager"])
+@pytest.mark.parametrize("way", [{}, {"callbacks": [Steps()]}, {"shuffle": False}], ids=["call", "steps", "in order"])
+@pytest.mark.parametrize("name", DICTIONARIES)
+def test_losses_of_a_dictionary_are_those_of_one_batch(name, way, eager):
+    classes = np.maximum(CLASSES, 0) if name == "rows" else np.where(np.arange(70) < 8, -100, CLASSES)
+    found = []
+    for options in ({"batch_size": 24}, {"batch_size": 8, "accumulate": 3}):
+        model = Named()
+        trainer = Trainer(model, DICTIONARIES[name](), optim.Adam(model.parameters(), lr=0.01))
+        with fastdl.eager() if eager else nullcontext():
+            history = trainer.fit(X, {"kind": classes, "value": VALUES}, epochs=4, seed=0, **options, **way)
+        own = [history[term] for term in history.names if term not in ("lr", "seconds")]
+        found.append((own, model.layer.weight.data, list(trainer.optimizer._steps)))
+        if not eager:
+            assert history.engine.startswith("native" if name == "rows" or "accumulate" not in options else "plain")
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9)
