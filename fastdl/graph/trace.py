@@ -90,16 +90,19 @@ def _mean(name: str, found: Any, samples: Any) -> Value:
 
 
 def takes_model(criterion: Any, given: int) -> bool:
-    """Whether a criterion has an argument for the model behind those of outputs and targets."""
+    """Whether a criterion has an argument for the model behind those of outputs and targets: without a default, or so named."""
     if isinstance(criterion, FunctionType) and not vars(criterion):  # most are, and a signature takes long
-        return given < criterion.__code__.co_argcount - len(criterion.__defaults__ or ())
+        code = criterion.__code__
+        required = code.co_argcount - len(criterion.__defaults__ or ())
+        return given < required or (given < code.co_argcount and code.co_varnames[given] == "model")
     try:
         of: Any = getattr(criterion, "forward", None) if getattr(criterion, "_forward_only", False) else criterion
         arguments = list(signature(of).parameters.values())
     except (TypeError, ValueError):
         return False
     positional = [a for a in arguments if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)]
-    return len(positional) > given and positional[given].default is Argument.empty
+    behind = positional[given:]
+    return bool(behind) and (behind[0].default is Argument.empty or behind[0].name == "model")
 
 
 def _spelled(shape: Shape) -> str:

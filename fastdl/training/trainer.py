@@ -46,10 +46,11 @@ class Trainer(Running):
     Args:
         model: any Module.
         criterion: a loss whose value is one number (reduction "mean", "sum" or "batchmean"), or a function of outputs and
-            targets, in NumPy, and of the model where it has a third argument; or a module whose `forward` is such a function,
-            and whose parameters learn where the optimizer has them. It returns one number, one for each sample, or
-            a dictionary of such terms, whose sum is trained on. Or a dictionary of losses by the names of outputs and
-            targets, each a loss or a pair (loss, weight). The history has the mean of each term under its name.
+            targets, in NumPy, and of the model where it has a third argument without a default, or one named `model`; or a
+            module whose `forward` is such a function, and whose parameters learn where the optimizer has them. It returns
+            one number, one for each sample, or a dictionary of such terms, whose sum is trained on. Or a dictionary of
+            losses by the names of outputs and targets, each a loss or a pair (loss, weight). The history has the mean of
+            each term under its name.
         optimizer: of the model's parameters.
         schedule: stepped after each epoch, with val_loss (or loss without validation data) for ReduceLROnPlateau.
         clip_norm: the largest norm that the gradient of all the optimizer's parameters together may have.

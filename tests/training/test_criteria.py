@@ -119,3 +119,40 @@ def test_an_object_with_a_forward_of_its_own_is_called_as_it_is():
             """Nothing to do with a module's."""
 
     assert_close(fit(Penalized()), fit(with_model))
+
+
+def with_default(output, target, model=None):
+    return np.mean((output - target) ** 2) + (0 if model is None else 0.1 * np.sum(model[0].weight ** 2))
+
+
+def with_other_default(output, target, beta=0.5):
+    return beta * np.mean((output - target) ** 2)
+
+
+class CalledWithDefault:
+    def __call__(self, output, target, model=None):
+        return with_default(output, target, model)
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "node by node"])
+@pytest.mark.parametrize("criterion", [with_default, CalledWithDefault(), as_module(with_model)], ids=repr)
+def test_an_argument_named_model_is_given_the_model(criterion, eager):
+    wanted = fit(lambda output, target, model: with_default(output, target, model), eager)
+    if isinstance(criterion, nn.Module):
+        wanted = fit(with_model, eager)
+    assert_close(fit(criterion, eager), wanted)
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "node by node"])
+def test_other_arguments_with_a_default_keep_it(eager):
+    assert_close(fit(with_other_default, eager), fit(lambda o, t: 0.5 * np.mean((o - t) ** 2), eager))
+
+
+def test_a_loss_of_outputs_alone_may_have_the_model_too():
+    def size(output, model=None):
+        return np.mean(output**2) + np.sum(model[0].weight ** 2)
+
+    model = nn.Sequential(nn.Linear(8, 3, rng=1))
+    loss = Trainer(model, size, optim.SGD(model.parameters(), lr=0.1)).step(X)
+    output = X @ nn.Linear(8, 3, rng=1).weight.data.T + nn.Linear(8, 3, rng=1).bias.data
+    assert loss == pytest.approx(np.mean(output**2) + np.sum(nn.Linear(8, 3, rng=1).weight.data ** 2), rel=1e-5)
