@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -42,6 +43,7 @@ from fastdl.training.engine import (
     keep,
     not_finite_gradient,
 )
+from fastdl.training.measuring import loss_value
 from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
 
 Array = NDArray[Any]
@@ -343,7 +345,7 @@ class NativeEngine:
             name = not_finite_gradient(self.task, stepped) or "a parameter"
             raise NotFiniteError(f"the gradient of {name} is not finite", steps)
         self.task.optimizer.forget_gradients()
-        self._explain(y)
+        self._explain(y, len(x))
         raise NotFiniteError(f"the loss is {loss}", steps + 1, self._non_finite_place(x, y, seed, call))
 
     @staticmethod
@@ -395,12 +397,12 @@ class NativeEngine:
             if parameter._forgotten:
                 parameter.zero_grad()
 
-    def _explain(self, target: Any) -> None:
+    def _explain(self, target: Any, samples: int) -> None:
         """Let the loss raise its own error for the latest batch's outputs, where it has one."""
-        if self.sample_shape(target) is not None:
-            (output,) = self.frame.read(stored(self._lowered.outputs, self._values), len(target))
-            with no_grad():
-                self.task.criterion(output, target)
+        found = iter(self.frame.read(stored(self._lowered.outputs, self._values), samples))
+        output = mapped(self._structure, lambda each: next(found) if isinstance(each, Value) else each)
+        with no_grad(), suppress(TypeError):
+            loss_value(self.task.criterion, output, bare(target), self.task.model, samples)
 
     def _non_finite_place(self, x: Any, y: Any, seed: int, call: int) -> str:
         """Words for the layer or the line that has yielded the first value that is not finite."""

@@ -156,3 +156,45 @@ def test_a_loss_of_outputs_alone_may_have_the_model_too():
     loss = Trainer(model, size, optim.SGD(model.parameters(), lr=0.1)).step(X)
     output = X @ nn.Linear(8, 3, rng=1).weight.data.T + nn.Linear(8, 3, rng=1).bias.data
     assert loss == pytest.approx(np.mean(output**2) + np.sum(nn.Linear(8, 3, rng=1).weight.data ** 2), rel=1e-5)
+
+
+class NamedOutput(nn.Module):
+    def __init__(self):
+        self.linear = nn.Linear(8, 3, rng=1)
+
+    def forward(self, x):
+        return {"kind": self.linear(x)}
+
+
+CLASSES = np.arange(50) % 3
+WRONG = {
+    "a dictionary": (NamedOutput, lambda: {"kind": (nn.CrossEntropyLoss(), 0.5)}, lambda y: {"kind": y}),
+    "a function": (lambda: nn.Sequential(nn.Linear(8, 3, rng=1)), lambda: nn.functional.cross_entropy, lambda y: y),
+    "a sum": (
+        NamedOutput,
+        lambda: lambda o, t: nn.functional.nll_loss(nn.functional.log_softmax(o["kind"]), t) + np.sum(o["kind"] ** 2),
+        lambda y: y,
+    ),
+}
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "node by node"])
+@pytest.mark.parametrize("name", WRONG)
+def test_a_class_out_of_range_is_named_by_every_way_of_training(name, eager):
+    make, criterion, target = WRONG[name]
+    model = make()
+    trainer = Trainer(model, criterion(), optim.SGD(model.parameters(), lr=0.1))
+    wrong = CLASSES.copy()
+    wrong[4] = 7
+    batches = [(X, target(CLASSES)), (X, target(wrong))]
+    with fastdl.eager() if eager else nullcontext():
+        for train in (
+            lambda: trainer.step(X, target(wrong)),
+            lambda: trainer.fit(X, target(wrong), epochs=1, batch_size=10),
+            lambda: trainer.fit(batches, epochs=1),
+        ):
+            with pytest.raises(ValueError, match="expected class indices from 0 to 2, got 7 at index"):
+                train()
+        trainer.step(X, target(CLASSES))
+        with pytest.raises(ValueError, match="expected class indices from 0 to 2, got 7 at index 4"):
+            trainer.step(X, target(wrong))
