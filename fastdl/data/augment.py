@@ -7,13 +7,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from fastdl.data.nested import Nested, leaves
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.messages import shown
+from fastdl.messages import listed, shown
 from fastdl.random import as_generator
 from fastdl.validation import positive_integer, real_number, refuse_special
 
 # In strings: importing numpy.random takes a while.
-Augment: TypeAlias = "Callable[[np.ndarray, np.random.Generator], np.ndarray]"
+Augment: TypeAlias = "Callable[[Any, np.random.Generator], Any]"
 Seed: TypeAlias = "int | np.random.Generator | None"
 
 
@@ -174,13 +175,28 @@ class Compose:
         return f"Compose({self.parts!r})"
 
 
-def augmented(augment: Augment, x: np.ndarray, rng: np.random.Generator, owner: str) -> np.ndarray:
-    """augment(x, rng), which has to be an array of x's dtype and shape.
+def augmented(augment: Augment, x: Any, rng: np.random.Generator, owner: str) -> Any:
+    """augment(x, rng), which has to be an array of x's dtype and shape; of several inputs, as many in the same places.
 
     Raises:
         TypeError, ValueError: if it is not.
     """
-    y: Any = augment(x, rng)
+    if not isinstance(x, Nested):
+        return _like(augment(x, rng), x, owner)
+    # Before it is called: it may write into the tuple or dictionary that it is given.
+    wanted = dict(x.arrays())
+    y: Any = augment(x.map(lambda array: array), rng)
+    found = dict(leaves(y)) if isinstance(y, type(x.parts)) else {}
+    if found.keys() != wanted.keys():
+        got = listed(found) if found else type(y).__name__
+        raise InvalidTypeError(owner, f"augment to return a {type(x.parts).__name__} of {listed(wanted)}", got)
+    arrays = {place: _like(found[place], array, owner) for place, array in wanted.items()}
+    left = iter(arrays.values())
+    return Nested(x.map(lambda _: next(left)))
+
+
+def _like(y: Any, x: np.ndarray, owner: str) -> np.ndarray:
+    """What augment has returned for an array, which has to be one of its dtype and shape."""
     refuse_special(y, "what augment returns", owner)
     if not isinstance(y, np.ndarray) or y.dtype != x.dtype:
         kind = y.dtype if isinstance(y, np.ndarray) else type(y).__name__

@@ -16,10 +16,12 @@ from fastdl.data.memmap import Mapped
 from fastdl.data.nested import NO_TARGETS, Nested, is_nested
 from fastdl.errors import InvalidTypeError, InvalidValueError, add_context
 from fastdl.messages import shown
+from fastdl.nn.loss import Loss
 from fastdl.nn.module import Module
 from fastdl.random import order_seeds, permutation
 from fastdl.training import dry_run
 from fastdl.training.history import Metric
+from fastdl.training.weighted_losses import WeightedLosses
 from fastdl.validation import positive_integer, refuse_special, true_or_false
 
 Array = NDArray[Any]
@@ -77,6 +79,19 @@ def lies_in_file(rows: Any) -> bool:
     if isinstance(rows, Nested):
         return any(isinstance(array, Mapped) for _, array in rows.arrays())
     return isinstance(rows, Mapped)
+
+
+def targets_of(y: Any, criterion: Any, owner: str, hint: str) -> Any:
+    """The targets as validation takes them: none where there are none and the criterion is a function of outputs alone.
+
+    Raises:
+        TypeError: if a loss of outputs and targets is given none.
+    """
+    if y is not None:
+        return y
+    if isinstance(criterion, (Loss, WeightedLosses)):
+        raise InvalidTypeError(owner, "y beside x", "x alone", hint)
+    return NO_TARGETS
 
 
 class Samples:
@@ -159,8 +174,8 @@ class Samples:
 class Batches:
     """An iterable of batches, or a function that returns one, asked anew in each epoch."""
 
-    def __init__(self, source: Source, dtype: np.dtype[Any], epochs: int, indices: bool) -> None:
-        self._indices = indices
+    def __init__(self, source: Source, dtype: np.dtype[Any], epochs: int, indices: bool, without_targets: bool) -> None:
+        self._indices, self._without_targets = indices, without_targets
         self._source, self._dtype, self._epochs, self._epoch = source, dtype, epochs, 1
         self._coming: Iterator[Any] | None = None
         self._samples: tuple[Any, ...] | None = None
@@ -241,10 +256,13 @@ class Batches:
 
     def _ready(self, batch: Any, step: int, own: bool) -> Pair:
         place = self._place(step)
+        if self._without_targets and (isinstance(batch, dict) or hasattr(batch, "__array__")):
+            batch = batch, None
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             count = f" of {len(batch)}" if isinstance(batch, (tuple, list)) else ""
             raise InvalidTypeError(place, "a pair (x, y)", f"{type(batch).__name__}{count}")
-        pair = input_validation.pair(batch[0], batch[1], self._dtype, place, self._indices)
+        truth = NO_TARGETS if batch[1] is None and self._without_targets else batch[1]
+        pair = input_validation.pair(batch[0], truth, self._dtype, place, self._indices)
         x, y = map(input_validation.in_memory, pair)
         if isinstance(x, Nested) or isinstance(y, Nested):
             return (x.copy(), y.copy()) if own else (x, y)
@@ -270,7 +288,7 @@ def feed_of(
     without_targets: bool = False,
     indices: bool = False,
 ) -> Feed:
-    """What `fit` is fed with, as its arguments say; `without_targets` allows an array x alone; `indices`: see `inputs`.
+    """What `fit` is fed with, as its arguments say; `without_targets` allows x alone; `indices`: see `inputs`.
 
     Raises:
         TypeError: if an argument is of another kind, or does not go with an iterable of batches.
@@ -312,4 +330,4 @@ def feed_of(
                 value if name == "y" else shown(value),
                 "batches are taken as they come",
             )
-    return Batches(x, dtype, epochs, indices)  # pyright: ignore[reportArgumentType]
+    return Batches(x, dtype, epochs, indices, without_targets)  # pyright: ignore[reportArgumentType]

@@ -16,11 +16,12 @@ from fastdl.nn.container import takes_integers
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
-from fastdl.training.batch_source import feed_of
+from fastdl.training.batch_source import feed_of, targets_of
 from fastdl.training.dry_run import try_rows
 from fastdl.training.fit_loop import Fitting
 from fastdl.training.history import History, refuse_taken
 from fastdl.training.resume_state import Position
+from fastdl.training.weighted_losses import WeightedLosses
 from fastdl.validation import kind_of, positive_integer, true_or_false
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def fit_of(
         batch_size=batch_size,
         shuffle=shuffle,
         drop_last=drop_last,
-        without_targets=not isinstance(trainer.criterion, Loss),
+        without_targets=not isinstance(trainer.criterion, (Loss, WeightedLosses)),
         indices=indices,
     )
     if augment is not None and not callable(augment):
@@ -70,7 +71,8 @@ def fit_of(
         if not isinstance(validation_data, (tuple, list)) or len(validation_data) != 2:
             raise InvalidTypeError("Trainer.fit", "validation_data=(x, y) or None", kind_of(validation_data))
         owner = "Trainer.fit, validation_data"
-        validation = input_validation.pair(validation_data[0], validation_data[1], dtype, owner, indices)
+        truth = targets_of(validation_data[1], trainer.criterion, owner, "write validation_data=(x, y)")
+        validation = input_validation.pair(validation_data[0], truth, dtype, owner, indices)
     terms = feed.try_out(trainer.model, trainer.criterion, trainer.metrics)
     refuse_taken(terms, trainer.metrics)
     row = feed.row()

@@ -10,12 +10,11 @@ import numpy as np
 from fastdl.data import input_validation
 from fastdl.data.input_validation import in_memory
 from fastdl.data.nested import NO_TARGETS, Nested, form_of, is_nested, leaves, mapped
-from fastdl.errors import InvalidTypeError
 from fastdl.graph.surroundings import alike, key_of
 from fastdl.graph.value import mode
 from fastdl.nn.container import takes_integers
-from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
+from fastdl.training.batch_source import targets_of
 from fastdl.training.engine import IN_VAIN, Losses, NotFiniteError, PlainEngine, keep
 from fastdl.training.inference import training_mode
 
@@ -61,10 +60,7 @@ def single_step(trainer: Trainer, x: Any, y: Any, criterion: Any) -> float:
     from fastdl.training.native_engine import NativeEngine
     from fastdl.training.native_step import step_calls
 
-    if y is None:
-        if isinstance(criterion, Loss):
-            raise InvalidTypeError("Trainer.step", "y beside x", "x alone", "write step(x, y)")
-        y = NO_TARGETS
+    y = targets_of(y, criterion, "Trainer.step", "write step(x, y)")
     dtype = weights_dtype(trainer.model)
     indices = getattr(x, "dtype", None) != dtype and takes_integers(trainer.model)
     ready = _as_they_are(x, y, dtype, indices)

@@ -21,7 +21,7 @@ from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.module import Module
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
-from fastdl.training.batch_source import Source
+from fastdl.training.batch_source import Source, targets_of
 from fastdl.training.dry_run import explained_dtype
 from fastdl.training.engine import Task
 from fastdl.training.fit_call import fit_of
@@ -153,7 +153,7 @@ class Trainer(Running):
         batch_size: int | None = None,
         shuffle: bool | None = None,
         seed: int | np.random.Generator | None = None,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[ArrayLike, ArrayLike | None] | None = None,
         callbacks: Iterable[Callback] = (),
         progress: bool | None = None,
         augment: Augment | None = None,
@@ -182,18 +182,19 @@ class Trainer(Running):
             x, y: inputs and targets, one row a sample. Or, for x alone, an iterable of batches (xb, yb), of sizes as they
                 come, which is iterated anew in each epoch, or a function of no arguments that returns one. A generator is
                 enough for one epoch: `fit(lambda: generate(...), epochs=9)` makes one for each. Its errors pass through.
+                Where the loss takes outputs alone, y is left out, and batches are arrays, dictionaries or (xb, None).
             epochs: how often every sample is seen; 0 checks everything and trains nothing.
             batch_size: samples a step; the last batch of an epoch may be smaller (see drop_last). Not for batches.
             shuffle: draw a new order of the samples for each epoch, which None does with arrays. Not for batches.
             seed: of that order and of dropout's masks: the same seed, data, weights and optimizer state give the same
                 bits. None draws from fastdl's default generator, a Generator goes on from where it is.
-            validation_data: (x, y), evaluated after each epoch.
+            validation_data: (x, y), evaluated after each epoch; (x, None) where the loss takes outputs alone.
             callbacks: see `fastdl.callbacks`.
             progress: a bar of epochs: True draws it, False does not, None does in a terminal and in a notebook.
             augment: changes the inputs of each training batch, never of validation: a function of (xb, generator) that
-                returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`. It is given an array
-                of its own and the generator that draws the order, so that a seed repeats what it draws as well. The
-                losses and metrics of training are of what it returns.
+                returns an array of xb's shape and dtype, such as those of `fastdl.data.augment`; of several inputs, a tuple
+                or dictionary as it is given. It is given arrays of its own and the generator that draws the order, so that a
+                seed repeats what it draws as well. The losses and metrics of training are of what it returns.
             drop_last: leave out a last batch that is smaller, and with it, in that epoch, its samples: a batch
                 normalization cannot take the statistics of one row. Not for batches.
             accumulate: so many batches make a step, with the gradient of their losses together, as if they were one; the last
@@ -282,14 +283,15 @@ class Trainer(Running):
         with self._running():
             return apart(single_step, self, x, y, self.criterion if loss is None else loss)
 
-    def evaluate(self, x: ArrayLike, y: ArrayLike, batch_size: int = 1024) -> dict[str, float]:
+    def evaluate(self, x: ArrayLike, y: ArrayLike | None = None, batch_size: int = 1024) -> dict[str, float]:
         """Loss and metrics on x and y, in evaluation mode; the model itself is not changed.
 
         The outputs of all samples are gathered and judged at once: exact whatever the batch size. A model with an output that
         has no row for each sample, such as a statistic of the batch, is given all samples at a time.
 
         Args:
-            x, y: arrays as for `fit`; of a memory-mapped x, a batch is in memory at a time.
+            x, y: arrays as for `fit`; y is left out where the loss takes outputs alone. Of a memory-mapped x, a batch is in
+                memory at a time.
             batch_size: samples that go through the model at a time.
 
         Returns:
@@ -299,6 +301,7 @@ class Trainer(Running):
             TypeError, ValueError: as `fit`.
         """
         indices = takes_integers(self.model)
+        y = targets_of(y, self.criterion, "Trainer.evaluate", "write evaluate(x, y)")
         rows, truth = input_validation.pair(x, y, weights_dtype(self.model), "Trainer.evaluate", indices)
         batch_size = positive_integer(batch_size, "batch_size", "Trainer.evaluate")
         return apart(self.judge, outputs(self.model, rows, batch_size), truth, len(rows))

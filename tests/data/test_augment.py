@@ -247,3 +247,62 @@ def test_a_wrong_shape_in_a_later_batch_is_reported():
     augment = lambda x, rng: x[:5]  # noqa: E731
     with pytest.raises(ValueError, match=r"the shape \(16, 3, 4, 4\) that it was given, got \(5, 3, 4, 4\)"):
         make_trainer().fit(IMAGES, LABELS, epochs=1, batch_size=16, augment=augment)
+
+
+class Pair(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter(np.ones(2, np.float32))
+
+    def forward(self, image, number):
+        return image * self.w + number
+
+
+SEVERAL = {"image": np.ones((8, 2), np.float32), "number": np.arange(8)[:, None]}
+
+
+def pair_trainer():
+    model = Pair()
+    return Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.0))
+
+
+@pytest.mark.parametrize("kind", [dict, tuple])
+@pytest.mark.parametrize("batches", [False, True])
+def test_several_inputs_are_changed_together(kind, batches):
+    x = SEVERAL if kind is dict else tuple(SEVERAL.values())
+    y = np.zeros((8, 2), np.float32)
+
+    def change(given, rng):
+        assert type(given) is kind
+        if kind is dict:
+            given["image"] += rng.random()  # its own
+            return dict(reversed(given.items()))
+        image, number = given
+        image += rng.random()
+        return image, number
+
+    feed = ([(x, y)],) if batches else (x, y)
+    options = {} if batches else {"batch_size": 8, "shuffle": False}
+    history = pair_trainer().fit(*feed, epochs=2, augment=change, seed=3, **options)
+    rng = np.random.default_rng(3)
+    wanted = [np.mean((1 + rng.random() + SEVERAL["number"]) ** 2) for _ in range(2)]
+    np.testing.assert_allclose(history["loss"], wanted, rtol=1e-5)
+    assert SEVERAL["image"].max() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        (lambda x, rng: x["image"], TypeError, "augment to return a dict of image, number, got ndarray"),
+        (lambda x, rng: {"image": x["image"]}, TypeError, "augment to return a dict of image, number, got image"),
+        (
+            lambda x, rng: x | {"number": x["number"] * 1.0},
+            TypeError,
+            "augment to return an array of int64, got float64",
+        ),
+        (lambda x, rng: x | {"image": x["image"][:, :1]}, ValueError, "augment to return the shape"),
+    ],
+    ids=["one", "missing", "dtype", "shape"],
+)
+def test_what_does_not_fit_several_inputs_is_refused(change, kind, message):
+    with pytest.raises(kind, match=message):
+        pair_trainer().fit(SEVERAL, np.zeros((8, 2), np.float32), epochs=1, batch_size=8, augment=change)

@@ -63,3 +63,67 @@ def test_a_loss_that_is_not_finite_takes_no_step(eager):
     with mode(eager), pytest.raises(FloatingPointError, match="the loss is nan in epoch 1, step 1"):
         trainer.fit(X, epochs=1, batch_size=4)
     np.testing.assert_array_equal(trainer.model[0].weight.data, before)
+
+
+@ENGINES
+@pytest.mark.parametrize("criterion", [squares, of_samples, terms])
+def test_they_are_evaluated_and_validated(criterion, eager):
+    trainer = made(criterion)
+    with mode(eager):
+        output = trainer.predict(X)
+        found = criterion(output)
+        wanted = sum(np.mean(each) for each in found.values()) if isinstance(found, dict) else np.mean(found)
+        for batch_size in (3, 1024):
+            assert trainer.evaluate(X, batch_size=batch_size)["loss"] == pytest.approx(wanted, rel=1e-12)
+        history = trainer.fit(X, epochs=2, batch_size=4, validation_data=(X[:5], None))
+        assert history["val_loss"][-1] == pytest.approx(trainer.evaluate(X[:5])["loss"], rel=1e-12)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "batch", [lambda x: x, lambda x: (x, None), lambda x: [x, None]], ids=["array", "pair", "list"]
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_batches_of_inputs_alone(batch, accumulate, eager):
+    found = []
+    for feed in ((X, {"batch_size": 4, "shuffle": False}), ([batch(X[i : i + 4]) for i in (0, 4, 8)], {})):
+        trainer = made(squares)
+        with mode(eager):
+            history = trainer.fit(feed[0], epochs=2, accumulate=accumulate, **feed[1])
+        found.append((history["loss"], trainer.model[0].weight.data))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+
+
+def test_batches_of_dictionaries_alone():
+    class Sum(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(np.ones(3))
+
+        def forward(self, a, b):
+            return (a + b) * self.w
+
+    model = Sum()
+    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.1))
+    loss = trainer.fit([{"a": X, "b": X}], epochs=1)["loss"][0]
+    assert loss == pytest.approx(np.mean((2 * X) ** 2), rel=1e-12)
+
+
+@pytest.mark.parametrize("criterion", [nn.MSELoss(), {"y": nn.MSELoss()}], ids=["a loss", "a dictionary"])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda t: t.evaluate(X), r"Trainer.evaluate: expected y beside x, got x alone; write evaluate\(x, y\)"),
+        (lambda t: t.step(X), r"Trainer.step: expected y beside x, got x alone; write step\(x, y\)"),
+        (lambda t: t.fit(X, epochs=1, batch_size=4), "Trainer.fit: expected y beside x, got ndarray alone"),
+        (
+            lambda t: t.fit(X, X[:, :2].copy(), epochs=1, batch_size=4, validation_data=(X, None)),
+            r"validation_data: expected y beside x, got x alone; write validation_data=\(x, y\)",
+        ),
+        (lambda t: t.fit([X], epochs=1), r"Trainer.fit, epoch 1, batch 1: expected a pair \(x, y\), got ndarray"),
+    ],
+    ids=["evaluate", "step", "fit", "validation", "batches"],
+)
+def test_a_loss_of_outputs_and_targets_wants_them(call, message, criterion):
+    with pytest.raises(TypeError, match=message):
+        call(made(criterion))
