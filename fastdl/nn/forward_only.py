@@ -113,9 +113,9 @@ def backward(module: Module, grad_output: Any) -> Any:
     return gradients
 
 
-def vjp(module: Module, inputs: tuple[Any, ...]) -> tuple[Any, Callable[..., Any]]:
+def vjp(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Callable[..., Any]]:
     """See Module.vjp."""
-    output, record = recorded(module, inputs, {}, True)
+    output, record = recorded(module, inputs, named, True)
 
     def pullback(grad_output: Any, parameters: bool = True) -> Any:
         """Return the gradient with respect to the inputs; add to the parameters' gradients if `parameters`."""

@@ -151,12 +151,13 @@ class Module(Copying):
         """The output for traced values; a layer adds its operation to their graph."""
         return self.forward(*inputs, **named)
 
-    def vjp(self, *inputs: Any) -> tuple[Any, Callable[..., Any]]:
+    def vjp(self, *inputs: Any, **named: Any) -> tuple[Any, Callable[..., Any]]:
         """Return the output for the inputs, and a function for its gradients, the pullback.
 
-        `pullback(grad_output)` returns the gradient with respect to the input (a tuple of them where there are several) of a
-        loss whose gradient with respect to the output is grad_output: the product of grad_output and the Jacobian. It also
-        adds to the parameters' `grad`, unless it is called with `parameters=False`.
+        `pullback(grad_output)` returns the gradient with respect to the input (a tuple of them where there are several, a
+        dictionary by the names of forward's arguments where some are given by name) of a loss whose gradient with respect to
+        the output is grad_output: the product of grad_output and the Jacobian. It also adds to the parameters' `grad`,
+        unless it is called with `parameters=False`.
 
         Pullbacks may be called in any order, also again, from any thread, as long as the parameters' values are those of
         the forward (see Parameter.version). They have nothing to do with `forward` and `backward`: what the latest forward
@@ -166,7 +167,7 @@ class Module(Copying):
         also inside no_grad.
 
         Args:
-            inputs: as for forward.
+            inputs, named: as for forward.
 
         Raises:
             RuntimeError: by the pullback, if a parameter's values have changed since.
@@ -182,7 +183,7 @@ class Module(Copying):
         """
         from fastdl.nn.vjp import vjp
 
-        return vjp(self, inputs)
+        return vjp(self, inputs, named)
 
     def register_buffer(self, name: str, array: NDArray[Any]) -> None:
         """Make an array part of the state_dict without being trained (running statistics, for one)."""

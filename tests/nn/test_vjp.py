@@ -2,10 +2,12 @@
 
 import threading
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 
+import fastdl
 from fastdl import Trainer, nn, no_grad, optim
 from fastdl._kernels.access import Access
 from fastdl.testing import LAYER_CASES, make_input
@@ -423,3 +425,49 @@ def test_a_pullback_amid_a_change_of_parameters_does_not_wait_for_one_that_waits
             again_and_again(pullback, y)  # until the other has begun
     thread.join(10)
     np.testing.assert_array_equal(pullback(np.ones_like(y)), found[0])
+
+
+class Weighed(nn.Module):
+    def __init__(self):
+        self.w = nn.Parameter(np.array([2.0, 3.0]))
+
+    def forward(self, a, b=None):
+        return a * self.w if b is None else a * self.w - b**2
+
+
+@pytest.mark.parametrize("eager", [False, True], ids=["native", "eager"])
+def test_inputs_are_given_by_name_too(eager):
+    a, b, gy = np.ones((3, 2)), np.full((3, 2), 0.5), np.arange(6.0).reshape(3, 2)
+    module = Weighed()
+    with fastdl.eager() if eager else nullcontext():
+        wanted, pull = module.vjp(a, b)
+        ga, gb = pull(gy)
+        for y, pullback in (module.vjp(a, b=b), module.vjp(a=a, b=b), module.vjp(b=b, a=a)):
+            np.testing.assert_array_equal(y, wanted)
+            found = pullback(gy)
+            assert found.keys() == {"a", "b"}
+            np.testing.assert_array_equal(found["a"], ga)
+            np.testing.assert_array_equal(found["b"], gb)
+        y, pullback = module.vjp(a=a)
+        np.testing.assert_array_equal(pullback(gy)["a"], gy * module.w.data)
+
+
+class Several(nn.Module):
+    def forward(self, *inputs, scale):
+        return sum(inputs) * scale
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: Weighed().vjp(x, a=x), "Weighed.vjp: expected each input once, got a twice"),
+        (
+            lambda x: Several().vjp(x, x, scale=x),
+            "inputs that have names, or all by place, got 2 by place beside scale",
+        ),
+        (lambda x: nn.Tanh().vjp(x=x), r"Tanh\(\).vjp: expected inputs by place, got x; write vjp\(x\)"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(call, message):
+    with pytest.raises(TypeError, match=message):
+        call(np.ones((3, 2)))
