@@ -323,14 +323,16 @@ class Module(Copying):
                         setattr(module, name, cast(array, dtype))
         return self
 
-    def summary(self, input_shape: int | tuple[int, ...]) -> Summary:
+    def summary(self, input_shape: Any) -> Summary:
         """Return the table of layers: name, layer, output shape, parameters and multiply-adds of one sample; totals below.
 
         fastdl's own layers tell their outputs' shapes. For modules in Python a copy of the model is run once on a sample of
         zeros, in evaluation mode. The model itself stays as it is.
 
         Args:
-            input_shape: the shape of one sample, without the batch axis; of at most 1 GiB where the model is run.
+            input_shape: the shape of one sample, without the batch axis; of several inputs a tuple of shapes, or a dictionary
+                by the names of forward's arguments, in which arrays of samples may stand for those of integers. Of at most
+                1 GiB where the model is run.
 
         Raises:
             TypeError, ValueError: if input_shape is no such shape, or what a layer raises that cannot take it.

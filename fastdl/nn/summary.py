@@ -7,6 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -80,12 +81,52 @@ class Summary:
         return "\n".join([*table, f"{self.parameters:,} parameters{frozen}; {self.nbytes:,} bytes"])
 
 
-def summarize(model: Module, input_shape: int | Shape) -> Summary:
+class _Samples(NamedTuple):
+    """The inputs of a forward, of one sample each: shapes with the axis of samples and dtypes, by place and by name."""
+
+    places: tuple[tuple[Shape, Any], ...]
+    named: dict[str, tuple[Shape, Any]]
+
+    def nbytes(self) -> int:
+        """The bytes of all inputs."""
+        return sum(prod(shape) * np.dtype(dtype).itemsize for shape, dtype in (*self.places, *self.named.values()))
+
+    def call(self, model: Module, make: Callable[[Shape, Any], Any]) -> None:
+        """Call the model with inputs that are made of a shape and a dtype each."""
+        model(*[make(*each) for each in self.places], **{name: make(*each) for name, each in self.named.items()})
+
+    def __repr__(self) -> str:
+        shapes = [shape[1:] for shape, _ in self.places]
+        named = {name: shape[1:] for name, (shape, _) in self.named.items()}
+        return str(named or (shapes[0] if len(shapes) == 1 else tuple(shapes)))
+
+
+def _samples(input_shape: Any, dtype: np.dtype[Any]) -> _Samples:
+    """What was given as input_shape: a shape, or shapes and arrays of samples in a tuple or dictionary."""
+
+    def one(given: Any) -> tuple[Shape, Any]:
+        if isinstance(given, np.ndarray) and given.ndim:
+            return (1, *given.shape[1:]), given.dtype if given.dtype.kind in "iub" else dtype
+        return (1, *sample_shape(given, "summary")), dtype
+
+    if isinstance(input_shape, dict) and input_shape:
+        return _Samples((), {str(name): one(given) for name, given in input_shape.items()})
+    several = isinstance(input_shape, (tuple, list)) and any(
+        isinstance(each, (tuple, list, np.ndarray)) for each in input_shape
+    )
+    if several:
+        return _Samples(tuple(map(one, input_shape)), {})
+    return _Samples((((1, *sample_shape(input_shape, "summary")), dtype),), {})
+
+
+def summarize(model: Module, input_shape: Any) -> Summary:
     """Return a model's table of layers; see Module.summary."""
-    shape, dtype = sample_shape(input_shape, "summary"), weights_dtype(model)
-    if prod(shape) * dtype.itemsize > sys.maxsize:
+    dtype = weights_dtype(model)
+    samples = _samples(input_shape, dtype)
+    if samples.nbytes() > sys.maxsize:
         raise InvalidValueError("summary", "an input_shape that memory can hold", shown(input_shape))
-    model, calls = _traced(model, shape, dtype) if shape else _run(model, shape, dtype, "samples are numbers")
+    numbers = any(len(shape) == 1 for shape, _ in (*samples.places, *samples.named.values()))
+    model, calls = _run(model, samples, "samples are numbers") if numbers else _traced(model, samples, dtype)
     rows = tuple(_rows(model, calls))
     parameters = list(model.parameters())
     return Summary(
@@ -106,37 +147,37 @@ class _Call:
     inside: Counter[int] = field(default_factory=Counter)
 
 
-def _traced(model: Module, shape: Shape, dtype: np.dtype[Any]) -> tuple[Module, list[_Call]]:
+def _traced(model: Module, samples: _Samples, dtype: np.dtype[Any]) -> tuple[Module, list[_Call]]:
     """A copy of a model and its calls, of a trace where there can be one: it knows shapes and computes nothing."""
     from fastdl.graph.graph import Graph
     from fastdl.graph.layers import LayerRefusedError
 
     twin = copy_of(model, False)
     if others := [type(each).__name__ for each in twin.modules() if each._forward_only or in_python(each)]:
-        return _run(model, shape, dtype, f"{others[0]} is a module in Python")
-    graph, calls = Graph(dtype), _Trace(twin, "_apply").calls
+        return _run(model, samples, f"{others[0]} is a module in Python")
+    graph, calls, number = Graph(dtype), _Trace(twin, "_apply").calls, count()
     graph.stand_for(twin)
     try:
         with no_grad(), graph.traced():
-            twin(graph.input("x0", (1, *shape), dtype))
+            samples.call(twin, lambda shape, kind: graph.input(f"x{next(number)}", shape, kind))
     except (TypeError, ValueError, IndexError) as error:
-        if not isinstance(error, LayerRefusedError) and prod(shape) * dtype.itemsize > LARGEST:
+        if not isinstance(error, LayerRefusedError) and samples.nbytes() > LARGEST:
             raise
-        return _run(model, shape, dtype, str(error))  # which says more of a shape that does not fit
+        return _run(model, samples, str(error))  # which says more of a shape that does not fit
     return twin, calls
 
 
-def _run(model: Module, shape: Shape, dtype: np.dtype[Any], why: str) -> tuple[Module, list[_Call]]:
+def _run(model: Module, samples: _Samples, why: str) -> tuple[Module, list[_Call]]:
     """A copy and its calls when it is run on a sample of zeros; whatever a forward changes, it changes in the copy."""
-    if prod(shape) * dtype.itemsize > LARGEST:
+    if samples.nbytes() > LARGEST:
         raise ValueError(
             f"summary: expected an input_shape of at most {LARGEST} bytes for a model that has to be run, as {why};"
-            f" got {shape}"
+            f" got {samples}"
         )
     twin = copy.deepcopy(model).eval()
     trace = _Trace(twin, "forward")
     with no_grad(), Quiet(all="ignore"):
-        twin(np.zeros((1, *shape), dtype))
+        samples.call(twin, np.zeros)
     return twin, trace.calls
 
 
@@ -153,14 +194,15 @@ class _Trace:
                 vars(module)["traced"] = False
 
     def _noting(self, module: Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-        def noting(*inputs: Any) -> Any:
-            call = _Call(self._place(module), module, _shape(inputs[0] if len(inputs) == 1 else None))
+        def noting(*inputs: Any, **named: Any) -> Any:
+            alone = inputs[0] if len(inputs) == 1 and not named else None
+            call = _Call(self._place(module), module, _shape(alone))
             self.calls.append(call)
             places: dict[int, list[str]] = {}
             for name, child in module.named_children():
                 places.setdefault(id(child), []).append(name)
             self.running.append((call, places))
-            y = forward(*inputs)
+            y = forward(*inputs, **named)
             call.output_shape = _shape(y)
             self.running.pop()
             return y

@@ -368,3 +368,47 @@ def test_parameters_of_ones_own_are_read_as_in_a_trace():
             return self.body(x) * self.scale
 
     assert columns(Scaled().summary(3)) == [("", (2,), 2, 0), ("body", (2,), 8, 6)]
+
+
+class Two(nn.Module):
+    def __init__(self):
+        self.left, self.right = nn.Linear(3, 4), nn.Linear(5, 4)
+
+    def forward(self, a, b):
+        return self.left(a) + self.right(b)
+
+
+class Table(nn.Module):
+    def __init__(self):
+        self.table, self.body = nn.Parameter(np.ones((7, 2), np.float32)), Two()
+
+    def forward(self, ids, a):
+        h = self.table[ids]
+        return self.body(a=a, b=np.concatenate([h, a], axis=1))
+
+
+@pytest.mark.parametrize("shapes", [((3,), (5,)), [(3,), [5]], {"b": 5, "a": (3,)}, {"a": np.ones((9, 3)), "b": (5,)}])
+def test_several_inputs_have_a_shape_each(shapes):
+    rows = Two().summary(shapes).rows
+    assert [(row.name, row.output_shape, row.parameters, row.multiply_adds) for row in rows] == [
+        ("", (4,), 0, 0),
+        ("left", (4,), 16, 12),
+        ("right", (4,), 24, 20),
+    ]
+
+
+@pytest.mark.parametrize("shapes", [(np.arange(3), (3,)), {"a": 3, "ids": np.zeros(1, np.uint8)}])
+def test_an_array_of_integers_stands_for_indices(shapes):
+    rows = Table().summary(shapes).rows
+    assert [(row.name, row.output_shape) for row in rows] == [
+        ("", (4,)),
+        ("body", (4,)),
+        ("body.left", (4,)),
+        ("body.right", (4,)),
+    ]
+
+
+@pytest.mark.parametrize("shapes", [((3,), "x"), {"a": -1}, ((3,), 5.0), {}, np.float32(3)], ids=repr)
+def test_shapes_that_are_none_are_refused(shapes):
+    with pytest.raises((TypeError, ValueError), match="the shape of one sample"):
+        Two().summary(shapes)
