@@ -406,7 +406,7 @@ def put(value: Value, shape: Shape, slices: Sequence[tuple[Any, Any, int]]) -> V
     return value.graph.add("put", (value,), shape, value.dtype, to=shape, slices=tuple(slices))
 
 
-def _refuse_outside(name: str, value: Value, index: Value, axis: int) -> None:
+def refuse_outside(name: str, value: Value, index: Value, axis: int) -> None:
     """Refuse an index that is known where it is traced and names what is not there."""
     node, size = value.graph.nodes[index.number], value.shape[axis]
     if node.operation != "constant" or isinstance(size, Size):
@@ -425,7 +425,7 @@ def take_along(value: Value, index: Value, axis: int) -> Value:
             "an index with as many axes as the array",
             f"{_spelled(index.shape)} for {_spelled(value.shape)}",
         )
-    _refuse_outside("np.take_along_axis", value, index, axis)
+    refuse_outside("np.take_along_axis", value, index, axis)
     shape, _ = broadcast(
         [
             Value(value.graph, each.number, (*each.shape[:axis], *each.shape[axis + 1 :]), each.dtype, frozenset())
@@ -445,7 +445,7 @@ def put_along(value: Value, index: Value, axis: int, size: Dimension) -> Value:
 
 def take(value: Value, index: Value, axis: int) -> Value:
     """The slices along an axis that an index of any shape names; np.take."""
-    _refuse_outside("np.take", value, index, axis)
+    refuse_outside("np.take", value, index, axis)
     shape = (*value.shape[:axis], *index.shape, *value.shape[axis + 1 :])
     return value.graph.add("take", (value, index), shape, value.dtype, axis=axis)
 

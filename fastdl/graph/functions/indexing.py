@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import index as index_of
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastdl.graph.functions.entering import axis_of, implements
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import Size, same
 from fastdl.graph.value import Value, refused, where
+from fastdl.messages import shown
 
 
 @implements(np.take_along_axis)
@@ -58,63 +60,103 @@ def sort(a: Any, axis: Any = -1, *_: Any, **__: Any) -> Value:
 
 def getitem(value: Value, index: Any) -> Value:
     """x[index]: integers, slices, None and an Ellipsis, and at most one integer array or value among them."""
-    parts = list(index) if isinstance(index, tuple) else [index]
+    parts = [_array_of_list(each) for each in (index if isinstance(index, tuple) else (index,))]
     named = sum(each is not None and each is not Ellipsis for each in parts)
     if named > value.ndim:
         raise InvalidValueError(f"{where()}: x[...]", f"at most {value.ndim} indices of axes", str(named))
-    if Ellipsis in [each for each in parts if not isinstance(each, (Value, np.ndarray))]:
-        place = next(n for n, each in enumerate(parts) if each is Ellipsis)
-        parts[place : place + 1] = [slice(None)] * (value.ndim - named)
-    else:
-        parts += [slice(None)] * (value.ndim - named)
-    arrays = [n for n, each in enumerate(parts) if isinstance(each, (Value, np.ndarray, list))]
+    rest = [slice(None)] * (value.ndim - named)
+    ellipses = [n for n, each in enumerate(parts) if each is Ellipsis]
+    if len(ellipses) > 1:
+        raise InvalidValueError(f"{where()}: x[...]", "at most one Ellipsis", str(len(ellipses)))
+    place = ellipses[0] if ellipses else len(parts)
+    parts[place : place + 1] = rest
+    arrays = [n for n, each in enumerate(parts) if isinstance(each, (Value, np.ndarray))]
+    if any(
+        isinstance(each, (bool, np.bool_)) or (isinstance(each, np.ndarray) and each.dtype == bool) for each in parts
+    ):
+        raise refused("x[mask]", "whose result has no fixed size", "write np.where(mask, x, 0)")
     if len(arrays) == 2 and arrays == [0, 1] and len(parts) == 2 and value.ndim == 2:
         return _pairs(value, parts)
     if len(arrays) > 1:
         raise refused("an index", "by several arrays", "write np.take_along_axis or np.take")
-    if any(np.asarray(each).dtype.kind == "b" for each in parts if isinstance(each, (np.ndarray, list))):
-        raise refused("x[mask]", "whose result has no fixed size", "write np.where")
-    slices, axis, gone, new = [], 0, [], []
+    # The axis of the value, and the one of the result, that each part comes to.
+    slices, gone, new, axis, place = [], [], [], 0, 0
+    first, ndim = 0, 0
     for each in parts:
         if each is None:
-            new.append(axis - len(gone) + len(new))
-        elif isinstance(each, slice):
+            new.append(place)
+            place += 1
+            continue
+        if isinstance(each, slice):
             slices.append(_slice(value, axis, each))
-            axis += 1
-        elif isinstance(each, (Value, np.ndarray, list)):
+            place += 1
+        elif isinstance(each, (Value, np.ndarray)):
             slices.append((None, None, 1))
-            axis += 1
+            first, ndim = place, each.ndim
+            place += ndim
         else:
-            number = each.__index__()
-            size = value.shape[axis]
-            if isinstance(size, int) and not -size <= number < size:
-                raise InvalidValueError(f"{where()}: x[...]", f"an index below {size}", str(number))
-            start = number if number >= 0 else number + size.__index__()
-            slices.append((start, start + 1, 1))
+            slices.append(_one(value, axis, each))
             gone.append(axis)
-            axis += 1
+        axis += 1
     found = op.cut(value, slices)
     for n in arrays:
         along = sum(each is not None for each in parts[:n])
-        found = op.take(
-            found,
-            _index(op.as_value(value.graph, np.asarray(parts[n]) if isinstance(parts[n], list) else parts[n])),
-            along,
-        )
+        found = op.take(found, _index(op.as_value(value.graph, parts[n])), along)
+        gone = [each if each < along else each + ndim - 1 for each in gone]
     if gone:
-        extra = found.ndim - value.ndim
-        shifted = [each if not arrays or each < arrays[0] else each + extra for each in gone]
-        found = op.reshape(found, [size for n, size in enumerate(found.shape) if n not in shifted])
+        found = op.reshape(found, [size for n, size in enumerate(found.shape) if n not in gone])
     for each in new:
         found = op.expand(found, each)
+    if ndim and _stand_apart(parts):
+        found = op.transpose(found, [*range(first, first + ndim), *range(first), *range(first + ndim, found.ndim)])
     return found
+
+
+def _array_of_list(part: Any) -> Any:
+    if not isinstance(part, list):
+        return part
+    return np.asarray(part, None if part else np.int64)
+
+
+def _stand_apart(parts: list[Any]) -> bool:
+    """Whether a slice or None is between integers and an array: then NumPy has the array's axes first."""
+    named = [n for n, each in enumerate(parts) if each is not None and not isinstance(each, slice)]
+    return named != list(range(named[0], named[0] + len(named)))
+
+
+def _one(value: Value, axis: int, given: Any) -> tuple[int, int, int]:
+    """The slice of one element of an axis."""
+    try:
+        number = index_of(given)
+    except TypeError:
+        expected = "integers, slices, None, an Ellipsis or an array of integers as an index"
+        raise InvalidTypeError(f"{where()}: x[...]", expected, shown(given)) from None
+    size = value.shape[axis]
+    if isinstance(size, int) and not -size <= number < size:
+        raise InvalidValueError(f"{where()}: x[...]", f"an index below {size}", str(number))
+    start = number if number >= 0 else number + size.__index__()
+    return start, start + 1, 1
 
 
 def _pairs(value: Value, parts: list[Any]) -> Value:
     """x[rows, columns]."""
-    rows, columns = (_index(op.as_value(value.graph, each)) for each in parts)
-    flat = op.reshape(value, (-1,))
-    return op.take(flat, e("add", e("multiply", rows, value.shape[1].__index__()), columns), 0)
+    graph = value.graph
+    size, width = (op.as_value(graph, each) for each in value.shape)
+    indices = [_index(op.as_value(graph, each)) for each in parts]
+    for axis, each in enumerate(indices):
+        op.refuse_outside("x[...]", value, each, axis)
+    rows, columns = (_from_the_front(each, of) for each, of in zip(indices, (size, width), strict=True))
+    # What is outside of its axis names the place behind the last one, which taking refuses.
+    row_is_there = e("logical_and", e("greater_equal", rows, 0), e("less", rows, size))
+    column_is_there = e("logical_and", e("greater_equal", columns, 0), e("less", columns, width))
+    place = e("add", e("multiply", rows, width), columns)
+    place = op.where_of(e("logical_and", row_is_there, column_is_there), place, e("multiply", size, width))
+    return op.take(op.reshape(value, (-1,)), place, 0)
+
+
+def _from_the_front(index: Value, size: Value) -> Value:
+    """Numbers of elements, where negative ones count from the end."""
+    return op.where_of(e("less", index, 0), e("add", index, size), index)
 
 
 def _slice(value: Value, axis: int, given: slice) -> tuple[Any, Any, int]:
