@@ -17,6 +17,7 @@ cdef frozenset CHEAP = frozenset((
     "sqrt", "reciprocal", "floor", "ceil", "rint", "trunc", "divide", "add", "subtract", "multiply", "negative", "absolute",
     "sign", "square", "maximum", "minimum", "equal", "not_equal", "less", "less_equal", "greater", "greater_equal", "logical_and",
     "logical_or", "logical_xor", "logical_not", "isfinite", "isnan", "isinf", "where", "cast", "multiply_add",
+    "bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift",
 ))
 
 

@@ -1,7 +1,9 @@
 """Nodes of matrix products: axes (*batch, m, n, k); c (*batch, m, n), a (*batch, m, k), b (*batch, k, n)."""
 
+from libc.stdint cimport uint64_t
+
 from fastdl._kernels.gemm cimport gemm_kernel, gemm_scratch
-from fastdl._kernels.node cimport DONE, MOST_AXES, Arrays, NodeDescriptor, NodeKernels, describe_node
+from fastdl._kernels.node cimport DONE, MOST_AXES, WHOLE, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals
 
@@ -64,6 +66,8 @@ cdef void plan(const Arrays* arrays, Product* p) noexcept nogil:
 
 cdef Py_ssize_t scratch_of(const Arrays* a, Py_ssize_t itemsize) noexcept nogil:
     cdef Product p
+    if a.operands[0].kind == WHOLE:
+        return 0
     plan(a, &p)
     if p.small:
         return 0
@@ -104,36 +108,60 @@ cdef void product(const Product* p, const real* a, const real* b, real* c, Py_ss
                 c[i * c_row + j] = result[i * p.n + j]
 
 
+cdef void whole_product(
+    const Arrays* arrays, const uint64_t* a, const uint64_t* b, uint64_t* c,
+) noexcept nogil:
+    """A product of whole numbers, which wrap around."""
+    cdef Py_ssize_t axis = arrays.axes - 3, i, j, p, m = arrays.sizes[axis], n = arrays.sizes[axis + 1], k = arrays.sizes[axis + 2]
+    cdef const Py_ssize_t* of_a = arrays.operands[1].strides + axis
+    cdef const Py_ssize_t* of_b = arrays.operands[2].strides + axis
+    cdef const Py_ssize_t* of_c = arrays.operands[0].strides + axis
+    cdef uint64_t total
+    for i in range(m):
+        for j in range(n):
+            total = 0
+            for p in range(k):
+                total += a[i * of_a[0] + p * of_a[2]] * b[p * of_b[2] + j * of_b[1]]
+            c[i * of_c[0] + j * of_c[1]] = total
+
+
 cdef int run(const Arrays* arrays, real* scratch) noexcept nogil:
     cdef FlushDenormals flush
     cdef Product p
     cdef Py_ssize_t place[MOST_AXES]
     cdef Py_ssize_t i, axis, rows = arrays.axes - 3, c_row = arrays.operands[0].strides[rows]
-    cdef real* c = <real*>arrays.operands[0].at
-    cdef const real* a = <const real*>arrays.operands[1].at
-    cdef const real* b = <const real*>arrays.operands[2].at
+    cdef bint whole = arrays.operands[0].kind == WHOLE
+    cdef Py_ssize_t itemsize = sizeof(uint64_t) if whole else sizeof(real)
+    cdef char* c = arrays.operands[0].at
+    cdef const char* a = arrays.operands[1].at
+    cdef const char* b = arrays.operands[2].at
     flush.on()
-    plan(arrays, &p)
+    if whole:
+        p.batch = rows
+    else:
+        plan(arrays, &p)
     for i in range(p.batch):
         if arrays.sizes[i] == 0:
             return DONE
         place[i] = 0
     while True:
-        if p.turned:
-            product(&p, b, a, c, c_row, scratch)
+        if whole:
+            whole_product(arrays, <const uint64_t*>a, <const uint64_t*>b, <uint64_t*>c)
+        elif p.turned:
+            product(&p, <const real*>b, <const real*>a, <real*>c, c_row, scratch)
         else:
-            product(&p, a, b, c, c_row, scratch)
+            product(&p, <const real*>a, <const real*>b, <real*>c, c_row, scratch)
         axis = p.batch - 1
         while axis >= 0:
-            c += arrays.operands[0].strides[axis]
-            a += arrays.operands[1].strides[axis]
-            b += arrays.operands[2].strides[axis]
+            c += arrays.operands[0].strides[axis] * itemsize
+            a += arrays.operands[1].strides[axis] * itemsize
+            b += arrays.operands[2].strides[axis] * itemsize
             place[axis] += 1
             if place[axis] < arrays.sizes[axis]:
                 break
-            c -= arrays.operands[0].strides[axis] * place[axis]
-            a -= arrays.operands[1].strides[axis] * place[axis]
-            b -= arrays.operands[2].strides[axis] * place[axis]
+            c -= arrays.operands[0].strides[axis] * place[axis] * itemsize
+            a -= arrays.operands[1].strides[axis] * place[axis] * itemsize
+            b -= arrays.operands[2].strides[axis] * place[axis] * itemsize
             place[axis] = 0
             axis -= 1
         if axis < 0:

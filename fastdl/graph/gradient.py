@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import log
+from math import log, pi, sqrt
 from typing import Any
 
 import numpy as np
 
 from fastdl.errors import InvalidTypeError
 from fastdl.graph import operations as op
+from fastdl.graph import ufuncs
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import same, same_shape
@@ -22,7 +23,7 @@ RULES: dict[str, Rule] = {}
 # Operations whose results do not change with their inputs, or whose gradients are cut.
 FLAT = {
     "floor", "ceil", "rint", "trunc", "sign", "floor_divide", "stop_gradient", "argmax", "argmin", "argsort", "any", "all",
-    *op.COMPARING, *op.LOGICAL, *op.TESTING,
+    *ufuncs.COMPARING, *ufuncs.LOGICAL, *ufuncs.TESTING, *ufuncs.BITWISE,
 }  # fmt: skip
 
 
@@ -139,6 +140,7 @@ simple(
     tanh=lambda x, y: e("subtract", 1.0, e("square", y)),
     sinh=lambda x, y: e("cosh", x),
     cosh=lambda x, y: e("sinh", x),
+    erf=lambda x, y: e("multiply", e("exp", e("negative", e("square", x))), 2 / sqrt(pi)),
     arctan=lambda x, y: e("reciprocal", e("add", e("square", x), 1.0)),
     arcsin=lambda x, y: e("reciprocal", e("sqrt", e("subtract", 1.0, e("square", x)))),
     arccos=lambda x, y: e("negative", e("reciprocal", e("sqrt", e("subtract", 1.0, e("square", x))))),
@@ -350,4 +352,4 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 
 def missing() -> Any:
     """The operations without a rule, for tests."""
-    return {*op.FLOATING, *op.NUMERIC} - RULES.keys() - FLAT
+    return {*ufuncs.FLOATING, *ufuncs.SPECIAL, *ufuncs.NUMERIC} - RULES.keys() - FLAT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import erf
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,8 @@ import numpy as np
 from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.graph.graph import Graph, Node
-from fastdl.graph.operations import COMPARING, FLOATING, LOGICAL, NUMERIC, TESTING
 from fastdl.graph.size import factors, numbers
+from fastdl.graph.ufuncs import ALL, SPECIAL
 from fastdl.graph.value import Value
 
 # What computes an operation: a function of the node, the numbers of symbols and the inputs' arrays.
@@ -132,9 +133,10 @@ def _reduction(name: str) -> Callable[..., Any]:
     return lambda node, values, x: function(x, axis=node.attributes["axes"], keepdims=True)
 
 
-COMPUTE |= {name: _ufunc(name) for name in (*FLOATING, *NUMERIC, *COMPARING, *LOGICAL, *TESTING)}
+COMPUTE |= {name: _ufunc(name) for name in ALL if name not in SPECIAL}
 COMPUTE |= {name: _reduction(name) for name in ("sum", "prod", "max", "min", "any", "all")}
 COMPUTE |= {
+    "erf": lambda node, values, x: np.reshape([erf(each) for each in x.ravel()], x.shape),
     "constant": lambda node, values: node.attributes["array"],
     "size": lambda node, values: numbers((node.attributes["of"],), values)[0],
     "where": lambda node, values, c, x, y: np.where(c, x, y),

@@ -14,40 +14,9 @@ from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph
 from fastdl.graph.size import Dimension, Shape, Size, divided, same, same_shape, sized, total
+from fastdl.graph.ufuncs import SPECIAL, resolved
 from fastdl.graph.value import Value, where
 
-# Ufuncs that the graph has as they are, by the operation's name. The numeric ones are of whole numbers too.
-FLOATING = (
-    *(
-        "exp",
-        "expm1",
-        "exp2",
-        "log",
-        "log1p",
-        "log2",
-        "log10",
-        "sqrt",
-        "reciprocal",
-        "sin",
-        "cos",
-        "tan",
-        "tanh",
-        "sinh",
-        "cosh",
-    ),
-    *("arctan", "arcsin", "arccos", "arctan2", "logaddexp", "floor", "ceil", "rint", "trunc", "divide"),
-)
-NUMERIC = (
-    *("add", "subtract", "multiply", "negative", "absolute", "sign", "square", "maximum", "minimum", "power"),
-    *("remainder", "floor_divide"),
-)
-COMPARING = ("equal", "not_equal", "less", "less_equal", "greater", "greater_equal")
-LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
-TESTING = ("isfinite", "isnan", "isinf")
-
-
-_OF_FLOATS, _NUMERIC_OF_FLOATS = frozenset(FLOATING), frozenset((*NUMERIC, *COMPARING, *TESTING))
-_OF_TRUTHS, _TRUTHS = frozenset(LOGICAL), frozenset((*COMPARING, *LOGICAL, *TESTING))
 _WHOLE, _TRUTH = np.dtype(np.int64), np.dtype(np.bool_)
 
 
@@ -81,14 +50,16 @@ def elementwise(name: str, *inputs: Any) -> Value:
     """A ufunc of broadcast values."""
     graph = graph_of(*inputs)
     values = [as_value(graph, each) for each in inputs]
-    if name in _OF_FLOATS or (name in _NUMERIC_OF_FLOATS and any(value.dtype.kind == "f" for value in values)):
-        values, dtype = [cast(value, graph.dtype) for value in values], graph.dtype
-    elif name in _OF_TRUTHS:
-        values, dtype = [truth(value) for value in values], _TRUTH
+    found = resolved(name, tuple([value.dtype.kind for value in values]))
+    if found is None:
+        return values[0]
+    name, taken, kind = found
+    if taken == "b":
+        values = [truth(value) for value in values]
     else:
-        values, dtype = [cast(value, _WHOLE) for value in values], _WHOLE
-    if name in _TRUTHS:
-        dtype = _TRUTH
+        given = graph.dtype if taken == "f" else _WHOLE
+        values = [cast(value, given) for value in values]
+    dtype = graph.dtype if kind == "f" else _WHOLE if kind == "i" else _TRUTH
     shape, deliberate = broadcast(values, name)
     simpler = _simpler(name, values, shape, dtype)
     return graph.add(name, tuple(values), shape, dtype, deliberate) if simpler is None else simpler
@@ -115,7 +86,10 @@ def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[A
     known = [number_of(value) for value in values]
     if not [number for number in known if number is not None]:
         return None
-    if all(value.shape == () for value in values) and None not in known:
+    if name == "power" and dtype.kind == "i" and known[1] is not None and known[1] < 0:
+        hint = "write x.astype(float)"
+        raise InvalidValueError(f"{where()}: np.power", "exponents of 0 or more of whole numbers", known[1], hint)
+    if all(value.shape == () for value in values) and None not in known and name not in SPECIAL:
         with Quiet(all="ignore"):
             found = np.asarray(getattr(np, name)(*known))
         return values[0].graph.constant(found) if found.dtype.kind == dtype.kind else None
@@ -345,7 +319,10 @@ def reduce(name: str, value: Value, axes: Sequence[int], keepdims: bool) -> Valu
     elif name in ("argmax", "argmin"):
         dtype = np.dtype(np.int64)
     else:
-        value = cast(value, np.int64) if value.dtype.kind == "b" else value
+        if value.dtype.kind == "b":
+            if name in ("max", "min"):
+                return reduce("any" if name == "max" else "all", value, axes, keepdims)
+            value = cast(value, _WHOLE)
         dtype = value.dtype
     kept = tuple(1 if axis in over else size for axis, size in enumerate(value.shape))
     ones = frozenset(over) | value.deliberate
@@ -364,8 +341,9 @@ def cumsum(value: Value, axis: int) -> Value:
 
 def matmul(one: Value, other: Value) -> Value:
     """The product of the last two axes, over broadcast axes before them."""
-    graph = one.graph
-    one, other = cast(one, graph.dtype), cast(other, graph.dtype)
+    graph, kinds = one.graph, {one.dtype.kind, other.dtype.kind}
+    dtype = graph.dtype if "f" in kinds else _WHOLE
+    one, other = cast(one, dtype), cast(other, dtype)
     if one.ndim < 2 or other.ndim < 2 or not same(one.shape[-1], other.shape[-2]):
         raise InvalidValueError(
             f"{where()}: np.matmul",
@@ -376,7 +354,8 @@ def matmul(one: Value, other: Value) -> Value:
     if one.ndim > 2 or other.ndim > 2:
         heads = [Value(graph, each.number, each.shape[:-2], each.dtype, each.deliberate) for each in (one, other)]
         lead, _ = broadcast(heads, "matmul")
-    return graph.add("matmul", (one, other), (*lead, one.shape[-2], other.shape[-1]), graph.dtype)
+    found = graph.add("matmul", (one, other), (*lead, one.shape[-2], other.shape[-1]), dtype)
+    return truth(found) if kinds == {"b"} else found
 
 
 def _whole(size: Dimension, start: Any, stop: Any, step: int) -> tuple[Any, Any, int]:

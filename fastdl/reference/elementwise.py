@@ -74,6 +74,7 @@ OPERATIONS: dict[str, Callable[..., Any]] = {
     "arctan": math.atan,
     "arcsin": raised(math.asin),
     "arccos": raised(math.acos),
+    "erf": math.erf,
     "arctan2": math.atan2,
     "logaddexp": logaddexp,
     "floor": rounded(math.floor),
@@ -126,6 +127,12 @@ WHOLE_OPERATIONS: dict[str, Callable[..., Any]] = {
     "power": lambda a, b: a**b if b >= 0 else 0,
     "remainder": lambda a, b: a % b if b else 0,
     "floor_divide": lambda a, b: a // b if b else 0,
+    "bitwise_and": lambda a, b: a & b,
+    "bitwise_or": lambda a, b: a | b,
+    "bitwise_xor": lambda a, b: a ^ b,
+    "invert": lambda a: ~a,
+    "left_shift": lambda a, b: a << b if 0 <= b < 64 else 0,
+    "right_shift": lambda a, b: a >> b if 0 <= b < 64 else a >> 63,
 }
 
 

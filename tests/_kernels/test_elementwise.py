@@ -1,15 +1,17 @@
 """Elementwise nodes against NumPy's ufuncs: every operation, every way in which an input is read, chains, threads."""
 
+import math
+
 import numpy as np
 import pytest
 
 import fastdl
-from fastdl.graph.operations import COMPARING, FLOATING, LOGICAL, NUMERIC, TESTING
+from fastdl.graph.ufuncs import BITWISE, COMPARING, FLOATING, LOGICAL, NUMERIC, TESTING
 from fastdl.reference.elementwise import OPERATIONS, WHOLE_OPERATIONS, elementwise
 from tests._kernels.nodes import apply, instructions, program
 
 TWO = {"arctan2", "logaddexp", "divide", "power", "remainder", "floor_divide", "add", "subtract", "multiply", "maximum"}
-TWO |= {"minimum", *COMPARING, "logical_and", "logical_or", "logical_xor"}
+TWO |= {"minimum", *COMPARING, "logical_and", "logical_or", "logical_xor", *BITWISE} - {"invert"}
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0, 3.5, -3.5, 1e-30, 700.0, -700.0, np.inf, -np.inf, np.nan]
 SIZES = [0, 1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 511, 512, 513, 1023, 1024, 1025, 2000]
 
@@ -67,7 +69,7 @@ def test_an_operation_is_numpys(each_level, dtype, operation):
             close(got, want, dtype, 4)
 
 
-@pytest.mark.parametrize("operation", [*NUMERIC, *COMPARING, *LOGICAL, *TESTING])
+@pytest.mark.parametrize("operation", [*NUMERIC, *COMPARING, *LOGICAL, *TESTING, *BITWISE])
 def test_an_operation_of_whole_numbers_is_numpys(each_level, operation):
     for _ in each_level():
         a, b = (each.ravel() for each in np.meshgrid(np.arange(-9, 10), np.arange(-9, 10)))
@@ -119,6 +121,19 @@ def test_whole_numbers_wrap_around(level):
         got = apply(operation, least, b, dtype=np.float64, kind=np.int64, registers="whole")
         np.testing.assert_array_equal(got, getattr(np, operation)(least, b))
     assert apply("power", np.array([3]), np.array([-1]), dtype=np.float64, kind=np.int64, registers="whole") == 0
+
+
+def test_bits_of_the_largest_whole_numbers(level):
+    ends = np.array([np.iinfo(np.int64).min, -1, 0, 1, 2**24 + 1, np.iinfo(np.int64).max])
+    shifts = np.array([0, 1, 31, 32, 63, 64, 65, -1])
+    a, b = (each.ravel() for each in np.meshgrid(ends, ends))
+    for operation in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+        got = apply(operation, a, b, dtype=np.float32, kind=np.int64, registers="whole")
+        np.testing.assert_array_equal(got, getattr(np, operation)(a, b))
+    a, b = (each.ravel() for each in np.meshgrid(ends, shifts))
+    for operation in ("left_shift", "right_shift"):
+        got = apply(operation, a, b, dtype=np.float32, kind=np.int64, registers="whole")
+        np.testing.assert_array_equal(got, getattr(np, operation)(a, b))
 
 
 def test_every_size_is_filled_and_nothing_beyond(each, each_level, dtype):
@@ -192,6 +207,16 @@ def test_powers_are_good_to_four_units_in_the_last_place(level, dtype):
     y[5000:6000] = 2
     got = apply("power", x, y, dtype=dtype)
     assert units_off(got, x.astype(np.longdouble) ** y.astype(np.longdouble), dtype) <= 4
+
+
+def test_the_error_function_is_good_to_four_units_in_the_last_place(level, dtype):
+    x = spread(-7, 7, dtype)
+    want = np.array([math.erf(each) for each in x.astype(float)])
+    assert units_off(apply("erf", x, dtype=dtype), want, dtype) <= 4
+    ends = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30] * 4, dtype)
+    got = apply("erf", ends, dtype=dtype)
+    np.testing.assert_array_equal(got, [0, 0, 1, -1, np.nan, 1] * 4)
+    np.testing.assert_array_equal(np.signbit(got[:2]), [False, True])
 
 
 @pytest.mark.parametrize("operation", ["sin", "cos", "tan"])

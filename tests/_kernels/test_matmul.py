@@ -97,3 +97,16 @@ def test_products_are_the_references(level, dtype):
     want = np.empty((2, 3, 4, 6), dtype)
     reference.matmul(a, b, want)
     np.testing.assert_allclose(matmul(a, b, dtype), want, rtol=1e3 * np.finfo(dtype).eps, atol=10 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (3, 4, 5), (1, 7, 2), (4, 3, 0), (0, 3, 2)], ids=str)
+def test_products_of_whole_numbers_are_exact(each_level, sizes):
+    m, n, k = sizes
+    rng = np.random.default_rng(0)
+    for _ in each_level():
+        for dtype in (np.float32, np.float64):
+            for a in layouts(rng.integers(-(2**62), 2**62, (2, 1, m, k))):
+                for b in layouts(rng.integers(-9, 9, (3, k, n))):
+                    out = np.empty((2, 3, m, n), np.int64)
+                    matmul(a, b, dtype, out)
+                    np.testing.assert_array_equal(out, np.matmul(a, b))

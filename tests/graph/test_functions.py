@@ -11,6 +11,7 @@ from fastdl.graph.gradient import missing
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import run
 from fastdl.graph.value import FUNCTIONS, UFUNCS
+from tests.graph import test_whole_numbers
 
 RNG = np.random.default_rng(0)
 A = RNG.uniform(0.2, 0.9, (3, 4))  # within every function's domain
@@ -45,6 +46,8 @@ ONE = {
     "add.reduce": lambda x: np.add.reduce(x, axis=1),
     "mean": lambda x: x.mean(axis=0),
     "var": lambda x: x.var(axis=1, ddof=1),
+    "var with a correction": lambda x: np.var(x, axis=0, correction=1),
+    "std with a correction": lambda x: np.std(x, correction=2),
     "std": lambda x: np.std(x, axis=0),
     "prod": lambda x: np.prod(x, axis=1),
     "max": lambda x: x.max(axis=1),
@@ -79,8 +82,26 @@ ONE = {
     "tile": lambda x: np.tile(x, (2, 3)) * np.arange(12),
     "pad": lambda x: np.pad(x, ((1, 0), (2, 1))) * np.arange(7),
     "pad with a number": lambda x: np.pad(x, 1, constant_values=2.0) ** 2,
+    "pad with a number for each end": lambda x: np.pad(x, ((0, 2), (1, 1)), constant_values=((0, 0), (1.0, 2.0))) ** 2,
+    "pad with numbers in corners": lambda x: np.pad(x, 1, constant_values=((1.0, 2.0), (3.0, 4.0))) ** 2,
+    "pad of an axis": lambda x: np.pad(x, ((0, 0), (1, 0)), constant_values=-1) ** 2,
     "tril": lambda x: np.tril(x) ** 2,
     "triu": lambda x: np.triu(x, 1) ** 2,
+    "tril of a row": lambda x: np.tril(x[0]) * np.arange(4),
+    "triu of a row": lambda x: np.triu(x[0], -1) * np.arange(4),
+    "diff": lambda x: np.diff(x, axis=0) ** 2,
+    "diff of more": lambda x: np.diff(x, 2) ** 2,
+    "vstack": lambda x: np.vstack([x, x[0] ** 2]),
+    "hstack": lambda x: np.hstack([x, x**2]) * np.arange(8),
+    "hstack of rows": lambda x: np.hstack((x[0], x[1])) * np.arange(8),
+    "roll of axes": lambda x: np.roll(x, (1, -1), axis=(0, 1)) * x,
+    "roll of axes by one number": lambda x: np.roll(x, 2, axis=(0, 1)) * x,
+    "roll of an axis twice": lambda x: np.roll(x, (1, 2), axis=1) * x,
+    "split of no columns": lambda x: np.concatenate([x, *np.split(x[:, :0], 3, axis=1)], axis=1) * x,
+    "round to decimals": lambda x: x * np.round(9 * x, 1),
+    "round to tens": lambda x: x * np.round(90 * x, -1),
+    "divmod": lambda x: sum(divmod(3 * x, 0.7)),
+    "divmod reversed": lambda x: sum(divmod(2.0, x)),
     "zeros_like": lambda x: np.zeros_like(x) + x,
     "full_like": lambda x: np.full_like(x, 3.0) * x,
     "an integer": lambda x: x[1] * x[-1],
@@ -219,8 +240,8 @@ def test_every_floating_operation_has_a_derivative():
 
 
 def test_every_function_that_is_entered_is_tried_here():
-    """The names of NumPy's functions stand in the tests' own sources."""
-    source = inspect.getsource(sys.modules[__name__])
+    """The names of NumPy's functions stand in the sources of these tests and those of whole numbers."""
+    source = inspect.getsource(sys.modules[__name__]) + inspect.getsource(test_whole_numbers)
     names = {function.__name__ for function in (*UFUNCS, *FUNCTIONS)}
     aliases = {"absolute": "abs", "amax": "max", "amin": "min", "rint": "round"}
     operators = {

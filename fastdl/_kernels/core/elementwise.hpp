@@ -101,6 +101,7 @@ struct Arcsin { template <class V> static V value(V a) { return arc_sine(a); } }
 struct Arccos { template <class V> static V value(V a) { return arc_cosine(a); } };
 struct Sinh { template <class V> static V value(V a) { return hyperbolic_sine(a); } };
 struct Cosh { template <class V> static V value(V a) { return hyperbolic_cosine(a); } };
+struct Erf { template <class V> static V value(V a) { return error_function(a); } };
 struct LogAddExp { template <class V> static V value(V a, V b) { return log_add_exp(a, b); } };
 
 // The C library's functions.
@@ -221,6 +222,13 @@ struct Integers {
             return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
         }
     };
+    struct BitAnd { static E value(E a, E b) { return a & b; } };
+    struct BitOr { static E value(E a, E b) { return a | b; } };
+    struct BitXor { static E value(E a, E b) { return a ^ b; } };
+    struct BitNot { static E value(E a) { return ~a; } };
+    // By 64 bits and more, and by negative numbers, all bits are shifted out.
+    struct LeftShift { static E value(E a, E b) { return U(b) < 64 ? E(U(a) << b) : 0; } };
+    struct RightShift { static E value(E a, E b) { return U(b) < 64 ? a >> b : a < 0 ? -1 : 0; } };
     struct Equal { static E value(E a, E b) { return a == b; } };
     struct NotEqual { static E value(E a, E b) { return a != b; } };
     struct Less { static E value(E a, E b) { return a < b; } };
@@ -256,6 +264,7 @@ struct Integers {
     ROW("arctan", (formula<Arctan, T>))                  \
     ROW("arcsin", (formula<Arcsin, T>))                  \
     ROW("arccos", (formula<Arccos, T>))                  \
+    ROW("erf", (formula<Erf, T>))                        \
     ROW("arctan2", (scalar_of_two<Arctan2, T>))         \
     ROW("logaddexp", (formula_of_two<LogAddExp, T>))     \
     ROW("floor", (scalar<Floor, T>))                    \
@@ -305,6 +314,12 @@ struct Integers {
     ROW("power", (scalar_of_two<I::Power, E>))                       \
     ROW("remainder", (scalar_of_two<I::Remainder, E>))               \
     ROW("floor_divide", (scalar_of_two<I::FloorDivide, E>))          \
+    ROW("bitwise_and", (scalar_of_two<I::BitAnd, E>))                \
+    ROW("bitwise_or", (scalar_of_two<I::BitOr, E>))                  \
+    ROW("bitwise_xor", (scalar_of_two<I::BitXor, E>))                \
+    ROW("invert", (scalar<I::BitNot, E>))                            \
+    ROW("left_shift", (scalar_of_two<I::LeftShift, E>))              \
+    ROW("right_shift", (scalar_of_two<I::RightShift, E>))            \
     ROW("equal", (scalar_of_two<I::Equal, E>))                       \
     ROW("not_equal", (scalar_of_two<I::NotEqual, E>))                \
     ROW("less", (scalar_of_two<I::Less, E>))                         \

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastdl.errors import InvalidValueError
+from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
+from fastdl.graph.functions.elements import full_like
 from fastdl.graph.functions.entering import axes_among, axes_of, axis_of, implements, nothing_else, whole_number
 from fastdl.graph.operations import elementwise as e
-from fastdl.graph.size import Dimension, same_shape
+from fastdl.graph.size import Dimension, is_zero, same_shape
 from fastdl.graph.value import FUNCTIONS, Value, refused, where
+from fastdl.messages import shown
 
 FUNCTIONS[np.shape] = lambda a: a.shape
 FUNCTIONS[np.ndim] = lambda a: a.ndim
@@ -110,6 +112,24 @@ def stack(arrays: Sequence[Any], axis: int = 0, out: Any = None, **rest: Any) ->
     return concatenate([op.expand(each, place) for each in values], place, out, **rest)
 
 
+@implements(np.vstack)
+def vstack(tup: Sequence[Any], **rest: Any) -> Value:
+    """Arrays one below the other; those of one axis are rows."""
+    graph = op.graph_of(*tup)
+    values = [op.as_value(graph, each) for each in tup]
+    rows = [op.reshape(each, (1, -1)) if each.ndim < 2 else each for each in values]
+    return concatenate(rows, 0, **rest)
+
+
+@implements(np.hstack)
+def hstack(tup: Sequence[Any], **rest: Any) -> Value:
+    """Arrays one beside the other."""
+    graph = op.graph_of(*tup)
+    values = [op.as_value(graph, each) for each in tup]
+    values = [op.reshape(each, (1,)) if not each.ndim else each for each in values]
+    return concatenate(values, min(1, values[0].ndim - 1), **rest)
+
+
 @implements(np.split)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
     """Parts along an axis: so many equal ones, or cut at these numbers."""
@@ -122,7 +142,7 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Value]:
                 f"{where()}: np.split", f"a number of equal parts of {size}", str(indices_or_sections)
             )
         width = size // indices_or_sections
-        cuts = list(range(width, size, width))
+        cuts = [width * number for number in range(1, indices_or_sections)]
     else:
         cuts = [whole_number(each, "indices_or_sections") for each in indices_or_sections]
     bounds = [0, *cuts, size]
@@ -140,13 +160,22 @@ def flip(m: Any, axis: Any = None) -> Value:
 
 
 @implements(np.roll)
-def roll(a: Any, shift: int, axis: Any = None) -> Value:
-    """The elements moved along an axis, those that leave it coming in at the other end."""
+def roll(a: Any, shift: Any, axis: Any = None) -> Value:
+    """The elements moved along axes, those that leave one coming in at its other end."""
     if axis is None:
         return op.reshape(roll(op.reshape(a, (-1,)), shift, 0), a.shape)
-    along = axis_of(a, axis)
+    shifts, axes = ([*each] if isinstance(each, (tuple, list, np.ndarray)) else [each] for each in (shift, axis))
+    count = max(len(shifts), len(axes))
+    if {len(shifts), len(axes)} - {1, count}:
+        raise InvalidValueError(f"{where()}: np.roll", f"a shift for each of {len(axes)} axes", str(tuple(shifts)))
+    shifts, axes = (each * count if len(each) == 1 else each for each in (shifts, axes))
+    for by, along in zip(shifts, axes, strict=True):
+        a = _rolled(a, whole_number(by, "shift"), axis_of(a, along))
+    return a
+
+
+def _rolled(a: Value, by: int, along: int) -> Value:
     size = a.shape[along].__index__()
-    by = whole_number(shift, "shift")
     by = by % size if size else 0
     if not by:
         return a
@@ -185,32 +214,67 @@ def tile(A: Any, reps: Any) -> Value:
 
 @implements(np.pad)
 def pad(array: Any, pad_width: Any, mode: str = "constant", **rest: Any) -> Value:
-    """Zeros, or another number, around an array."""
+    """Zeros, or other numbers for each end of each axis, around an array."""
     if mode != "constant" or rest.keys() - {"constant_values"}:
         raise refused("np.pad", f"with mode={mode!r}", 'use mode="constant"')
-    widths = np.broadcast_to(np.asarray(pad_width), (array.ndim, 2)).tolist()
-    fill = float(rest.get("constant_values", 0))
-    shape, slices = [], []
-    for size, (before, after) in zip(array.shape, widths, strict=True):
-        whole = before == after == 0
-        shape.append(size if whole else size.__index__() + before + after)
-        slices.append((None, None, 1) if whole else (before, before + size.__index__(), 1))
-    found = op.put(op.cast(array, array.graph.dtype), tuple(shape), slices)
-    if not fill:
-        return found
-    ones = op.put(
-        op.broadcast_to(array.graph.constant(np.ones((), array.graph.dtype)), array.shape), tuple(shape), slices
-    )
-    return op.where_of(e("greater", ones, 0.0), found, fill)
+    widths = _of_ends(array, pad_width, "pad_width")
+    if any(each.dtype.kind not in "iu" or (each < 0).any() for each in widths):
+        raise InvalidTypeError(
+            f"{where()}: np.pad", "whole numbers of 0 or more", shown(pad_width), argument="pad_width"
+        )
+    fills = _of_ends(array, rest.get("constant_values", 0), "constant_values")
+    if not any(each.any() for each in fills):
+        shape, slices = [], []
+        for size, (before, after) in zip(array.shape, widths, strict=True):
+            whole = before == after == 0
+            shape.append(size if whole else size.__index__() + int(before + after))
+            slices.append((None, None, 1) if whole else (int(before), int(before) + size.__index__(), 1))
+        return op.put(array, tuple(shape), slices)
+    found = array
+    for axis, (width, fill) in enumerate(zip(widths, fills, strict=True)):
+        before, after = (
+            full_like(found, one, shape=(*found.shape[:axis], int(many), *found.shape[axis + 1 :]))
+            for many, one in zip(width, fill, strict=True)
+        )
+        found = op.concatenate([part for part in (before, found, after) if not is_zero(part.shape[axis])], axis)
+    return found
+
+
+def _of_ends(array: Value, given: Any, name: str) -> list[Any]:
+    """What np.pad is given for both ends of each axis."""
+    try:
+        if isinstance(given, dict):
+            found = np.zeros((array.ndim, 2), int)
+            for axis, ends in given.items():
+                found[axis_of(array, axis)] = ends
+            return list(found)
+        return list(np.broadcast_to(np.asarray(given), (array.ndim, 2)))
+    except ValueError:
+        expected = f"a number, or two for each of {array.ndim} axes"
+        raise InvalidValueError(f"{where()}: np.pad", expected, shown(given), argument=name) from None
 
 
 def _triangle(name: str) -> Callable[..., Value]:
     def take(m: Any, k: int = 0) -> Value:
-        rows, columns = (size.__index__() for size in m.shape[-2:])
-        inside = getattr(np, name)(np.ones((rows, columns), bool), k)
-        return op.where_of(inside, m, 0.0 if m.dtype.kind == "f" else 0)
+        if not m.ndim:
+            raise InvalidValueError(f"{where()}: np.{name}", "an array with axes", "one without")
+        below = np.tri(*(size.__index__() for size in m.shape[-2:]), k=k - (name == "triu"), dtype=bool)
+        return op.where_of(below if name == "tril" else ~below, m, np.zeros((), m.dtype))
 
     return take
 
 
 FUNCTIONS[np.tril], FUNCTIONS[np.triu] = _triangle("tril"), _triangle("triu")
+
+
+@implements(np.diff)
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Value:
+    """Each element less the one before along an axis, so many times."""
+    nothing_else("diff", {each: None if given is np._NoValue else given
+                          for each, given in (("prepend", prepend), ("append", append))})  # fmt: skip
+    along = axis_of(a, axis)
+    for _ in range(whole_number(n, "n", low=0)):
+        later, earlier = ([ends if number == along else (None, None, 1) for number in range(a.ndim)]
+                          for ends in ((1, None, 1), (0, -1, 1)))  # fmt: skip
+        a = e("not_equal" if a.dtype.kind == "b" else "subtract", op.cut(a, later), op.cut(a, earlier))
+    return a

@@ -9,34 +9,35 @@ import numpy as np
 import fastdl.graph.functions.reductions  # noqa: F401 - enters its functions
 from fastdl.graph import operations as op
 from fastdl.graph.functions.arrangement import reshape, transpose
-from fastdl.graph.functions.elements import clip
+from fastdl.graph.functions.elements import astype, clip, round_
 from fastdl.graph.functions.indexing import getitem
 from fastdl.graph.functions.products import matmul
 from fastdl.graph.operations import elementwise as e
-from fastdl.graph.value import FUNCTIONS, OF_FUNCTIONS, Value
+from fastdl.graph.value import FUNCTIONS, OF_FUNCTIONS, UFUNCS, Value
 
 for _name, _operation in {
     "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide", "mod": "remainder",
-    "pow": "power",
+    "pow": "power", "and": "bitwise_and", "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "left_shift",
+    "rshift": "right_shift",
 }.items():  # fmt: skip
     setattr(Value, f"__{_name}__", lambda self, other, o=_operation: e(o, self, other))
     setattr(Value, f"__r{_name}__", lambda self, other, o=_operation: e(o, other, self))
 for _name, _operation in {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
-    "and": "logical_and", "or": "logical_or", "xor": "logical_xor",
 }.items():  # fmt: skip
     setattr(Value, f"__{_name}__", lambda self, other, o=_operation: e(o, self, other))
-for _name in ("and", "or", "xor"):
-    setattr(Value, f"__r{_name}__", getattr(Value, f"__{_name}__"))
 _METHODS: dict[str, Any] = {
     "__neg__": lambda self: e("negative", self),
     "__pos__": lambda self: self,
     "__abs__": lambda self: e("absolute", self),
-    "__invert__": lambda self: e("logical_not", self),
+    "__invert__": lambda self: e("invert", self),
+    "__divmod__": lambda self, other: UFUNCS[np.divmod](self, other),
+    "__rdivmod__": lambda self, other: UFUNCS[np.divmod](other, self),
+    "__round__": lambda self, decimals=0: round_(self, decimals),
     "__matmul__": lambda self, other: matmul(self, other),
     "__rmatmul__": lambda self, other: matmul(other, self),
     "__getitem__": getitem,
-    "astype": lambda self, dtype, *_, **__: op.cast(self, dtype),
+    "astype": lambda self, dtype, *_, **__: astype(self, dtype),
     "reshape": lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape),
     "transpose": lambda self, *axes: transpose(self, axes[0] if len(axes) == 1 else axes or None),
     "flatten": lambda self: op.reshape(self, (-1,)),

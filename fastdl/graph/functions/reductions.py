@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastdl.graph import operations as op
+from fastdl.graph.functions.elements import astype
 from fastdl.graph.functions.entering import axes_of, axis_of, implements, nothing_else
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import total
@@ -18,11 +19,16 @@ def _reduction(name: str) -> Callable[..., Value]:
     def reduce(
         a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **rest: Any
     ) -> Value:
-        nothing_else(name, {"out": out, **{k: v for k, v in rest.items() if v is not np._NoValue}})
-        value = op.reduce(name, a, axes_of(a, axis), keepdims is True)
-        return value if dtype is None else op.cast(value, dtype)
+        _nothing_else(name, out, rest)
+        value = a if dtype is None else astype(a, dtype)
+        value = op.reduce(name, value, axes_of(a, axis), keepdims is True)
+        return value if dtype is None else astype(value, dtype)
 
     return reduce
+
+
+def _nothing_else(name: str, out: Any, rest: dict[str, Any]) -> None:
+    nothing_else(name, {"out": out, **{option: given for option, given in rest.items() if given is not np._NoValue}})
 
 
 for _function, _ufunc, _name in (
@@ -43,16 +49,18 @@ FUNCTIONS[np.amax], FUNCTIONS[np.amin] = FUNCTIONS[np.max], FUNCTIONS[np.min]
 @implements(np.mean)
 def mean(a: Any, axis: Any = None, dtype: Any = None, out: Any = None, keepdims: Any = False, **rest: Any) -> Value:
     """The sum by the number of elements."""
-    total = FUNCTIONS[np.sum](op.cast(a, a.graph.dtype), axis, dtype, out, keepdims, **rest)
-    return e("divide", total, count(a, axes_of(a, axis)))
+    _nothing_else("mean", out, rest)
+    total = FUNCTIONS[np.sum](op.cast(a, a.graph.dtype), axis, None, None, keepdims)
+    found = e("divide", total, count(a, axes_of(a, axis)))
+    return found if dtype is None else astype(found, dtype)
 
 
-def count(value: Value, axes: Sequence[int], less: int = 0) -> Any:
-    """The number of elements along axes, less some: a value of the graph where it is symbolic."""
+def count(value: Value, axes: Sequence[int], less: Any = 0) -> Any:
+    """The number of elements along axes, less some, but 0 at least: a value of the graph where it is symbolic."""
     found = total(tuple(value.shape[axis] for axis in axes))
-    if less:
-        return e("subtract", op.as_value(value.graph, found), less)
-    return found
+    if isinstance(less, (int, float)) and not less:
+        return found
+    return e("maximum", e("subtract", op.as_value(value.graph, found), less), 0)
 
 
 @implements(np.var)
@@ -60,9 +68,17 @@ def var(
     a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False, **rest: Any
 ) -> Value:
     """The mean of squared deviations."""
-    deviations = e("subtract", a, mean(a, axis, keepdims=True))
-    squares = FUNCTIONS[np.sum](e("square", deviations), axis, dtype, out, keepdims, **rest)
-    return e("divide", squares, count(a, axes_of(a, axis), ddof))
+    return _variance("var", a, axis, dtype, out, ddof, keepdims, rest)
+
+
+def _variance(name: str, a: Any, axis: Any, dtype: Any, out: Any, ddof: Any, keepdims: Any, rest: Any) -> Value:
+    correction = rest.pop("correction", np._NoValue)
+    less = ddof if correction is np._NoValue else correction
+    _nothing_else(name, out, rest)
+    deviations = e("subtract", op.cast(a, a.graph.dtype), mean(a, axis, keepdims=True))
+    squares = FUNCTIONS[np.sum](e("square", deviations), axis, None, None, keepdims)
+    found = e("divide", squares, count(a, axes_of(a, axis), less))
+    return found if dtype is None else astype(found, dtype)
 
 
 @implements(np.std)
@@ -70,7 +86,7 @@ def std(
     a: Any, axis: Any = None, dtype: Any = None, out: Any = None, ddof: Any = 0, keepdims: Any = False, **rest: Any
 ) -> Value:
     """The root of the variance; the gradient at 0 is 0, as in torch."""
-    variance = var(a, axis, dtype, out, ddof, keepdims, **rest)
+    variance = _variance("std", a, axis, dtype, out, ddof, keepdims, rest)
     still = e("equal", variance, 0.0)
     return op.where_of(still, 0.0, e("sqrt", op.where_of(still, 1.0, variance)))
 

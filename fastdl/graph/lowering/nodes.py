@@ -13,6 +13,7 @@ import fastdl._kernels.reduce
 import fastdl._kernels.scan
 import fastdl._kernels.sort  # noqa: F401 - these enter their descriptors
 from fastdl.graph import operations as op
+from fastdl.graph import ufuncs
 from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout, broadcast, cut, dense, merged, reshaped, transposed
 from fastdl.graph.lowering.entries import Entries, lowers
@@ -22,7 +23,7 @@ from fastdl.graph.registered import is_moved
 from fastdl.graph.size import Dimension, Shape, same, same_shape, total
 from fastdl.graph.value import Value
 
-ELEMENTWISE = {*op.FLOATING, *op.NUMERIC, *op.COMPARING, *op.LOGICAL, *op.TESTING, "where", "cast"}
+ELEMENTWISE = {*ufuncs.ALL, "where", "cast"}
 REDUCTIONS = {"sum", "prod", "max", "min", "any", "all", "argmax", "argmin"}
 
 
