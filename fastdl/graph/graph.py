@@ -12,10 +12,14 @@ import numpy as np
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.registered import Registered
 from fastdl.graph.size import Shape
-from fastdl.graph.value import Value, current, mode, trace_into, where
+from fastdl.graph.value import Memory, Value, current, mode, trace_into, where
 
 # The most operations of forward and loss; their gradients come to some times as many.
 MOST_NODES = 20_000
+# What in-place operators say of parameters, buffers and views of them.
+LEAF = "a parameter or buffer, or a view of one"
+# The operations whose results are views of an array in NumPy, or the array itself.
+VIEWS = {"alias", "broadcast_to", "cut", "reshape", "stop_gradient", "transpose"}
 
 
 class Node(NamedTuple):
@@ -82,8 +86,12 @@ class Graph:
         except TypeError:  # an attribute without a hash
             return self._new(operation, numbers, attributes, shape, dtype, deliberate)
         if known is None:
-            known = self._known[key] = self._new(operation, numbers, attributes, shape, dtype, deliberate)
-        return known
+            found = self._known[key] = self._new(operation, numbers, attributes, shape, dtype, deliberate)
+        else:
+            found = known.twin()
+        if operation in VIEWS:
+            found._memory = inputs[0].memory()
+        return found
 
     def _new(
         self,
@@ -106,17 +114,19 @@ class Graph:
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
         """A value that each run is given by this name."""
-        return self._new("input", (), {"name": name}, shape, self.own(dtype), frozenset())
+        value = self._new("input", (), {"name": name}, shape, self.own(dtype), frozenset())
+        value._memory = Memory("an argument or a view of one")
+        return value
 
     def constant(self, array: Any) -> Value:
         """An array or a number as a value; floating ones are cast to the graph's dtype. The array is copied."""
         found = self._constants.get(id(array))
         if found is not None:
-            return found[0]
+            return found[0].twin()
         own = np.array(array, dtype=self.own(np.asarray(array).dtype))
         number = ("constant", own.dtype, own.tobytes()) if own.shape == () else None
         if number in self._known:
-            return self._known[number]
+            return self._known[number].twin()
         ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
         # What was given is compared between traces: a number that differs may not differ when it is cast.
         given = {} if number is None else {"given": array.item() if isinstance(array, np.ndarray) else repr(array)}
@@ -125,7 +135,7 @@ class Graph:
             self._known[number] = value
         if isinstance(array, np.ndarray):
             self._constants[id(array)] = value, array
-        return value
+        return value.twin()
 
     def parameter(self, parameter: Any) -> Value:
         """A parameter's or buffer's values; the same value wherever it stands."""
@@ -137,6 +147,7 @@ class Graph:
                 hint = f"write model.astype(np.{self.dtype}), or make it so"
                 raise InvalidTypeError(where(), f"parameters of {self.dtype}, as the model's first", leaf.dtype, hint)
             found = self._new("parameter", (), {}, parameter.shape, self.own(leaf.dtype), frozenset())
+            found._memory = Memory(LEAF)
             self._of_parameter[id(parameter)] = found
             self.parameters[found.number] = leaf
         return found
@@ -147,7 +158,7 @@ class Graph:
         if array.dtype != self.own(array.dtype) or not (array.flags.c_contiguous and array.flags.aligned):
             return None
         value = self._new("parameter", (), {}, array.shape, array.dtype, frozenset())
-        self.parameters[value.number] = leaf
+        self.parameters[value.number], value._memory = leaf, Memory(LEAF)
         return value
 
     def stand_for(self, model: Any, contents: Any = None) -> None:
@@ -157,7 +168,8 @@ class Graph:
 
     def update(self, buffer: Any, value: Value) -> None:
         """Let a buffer have another value from here on, see operations.update."""
-        self._of_parameter[id(buffer)] = value
+        value = self._of_parameter[id(buffer)] = value.copy()
+        value._memory = Memory(LEAF)
         if self.training:
             self.updates[next(number for number, leaf in self.parameters.items() if leaf is buffer)] = value
 

@@ -195,7 +195,8 @@ def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
     if not isinstance(x, Value) or not x.shape:
         raise InvalidTypeError(f"{where()}: {type(module).__name__}", "a traced array with an axis of samples", str(x))
     value = op.cast(x, x.graph.dtype)
-    return module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
+    found = module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
+    return found.copy() if found is x else found
 
 
 def loss(module: Any, output: Value, target: Any) -> Value:

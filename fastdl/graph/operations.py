@@ -52,7 +52,7 @@ def elementwise(name: str, *inputs: Any) -> Value:
     values = [as_value(graph, each) for each in inputs]
     found = resolved(name, tuple([value.dtype.kind for value in values]))
     if found is None:
-        return values[0]
+        return values[0].copy()
     name, taken, kind = found
     if taken == "b":
         values = [truth(value) for value in values]
@@ -96,9 +96,9 @@ def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[A
     if name == "power" and known[1] == 2:
         return elementwise("square", values[0])
     if name in ("multiply", "divide", "power") and known[-1] == 1 and same_shape(values[0].shape, shape):
-        return values[0]
+        return values[0].copy()
     if name == "multiply" and known[0] == 1 and same_shape(values[1].shape, shape):
-        return values[1]
+        return values[1].copy()
     return None
 
 

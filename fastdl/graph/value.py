@@ -128,6 +128,20 @@ class UnknownAttributeError(NotTraceableError, AttributeError):
     """An attribute that arrays have and values do not."""
 
 
+class Memory:
+    """What a value and its views share, as an array and its views share elements.
+
+    Attributes:
+        given: what it is where traced code has not made it, such as "an argument"; else nothing.
+        changed: the line of an in-place operator after which its values are others; nothing where there was none.
+    """
+
+    __slots__ = ("changed", "given")
+
+    def __init__(self, given: str = "") -> None:
+        self.given, self.changed = given, ""
+
+
 class Value:
     """The result of a node in a graph.
 
@@ -135,13 +149,29 @@ class Value:
     elements (`if`, `float`, `np.asarray`) is refused, unless the graph is computed as it is traced.
     """
 
-    __slots__ = ("__weakref__", "deliberate", "dtype", "graph", "number", "shape")
+    __slots__ = ("__weakref__", "_memory", "_number", "deliberate", "dtype", "graph", "shape")
     __hash__ = object.__hash__
 
     def __init__(self, graph: Any, number: int, shape: Shape, dtype: np.dtype[Any], deliberate: frozenset[int]) -> None:
-        self.graph, self.number, self.shape, self.dtype = graph, number, shape, dtype
+        self.graph, self._number, self.shape, self.dtype = graph, number, shape, dtype
+        self._memory: Memory | None = None
         # Axes of size 1 that None, expand_dims or keepdims made: these broadcast, whatever they meet.
         self.deliberate = deliberate
+
+    @property
+    def number(self) -> int:
+        """The node's number; an error where an in-place operator has changed the array."""
+        memory = self._memory
+        if memory is not None and memory.changed:
+            expected, got = "a value that is as it was", f"one whose array {memory.changed} changes in place"
+            raise NotTraceableError(where(), expected, got, "write y = x + 1 there instead of x += 1")
+        return self._number
+
+    def memory(self) -> Memory:
+        """What it shares with its views."""
+        if self._memory is None:
+            self._memory = Memory()
+        return self._memory
 
     @property
     def ndim(self) -> int:
@@ -250,8 +280,13 @@ class Value:
         raise refused("in", "on a traced value", "write np.any(x == element)")
 
     def copy(self) -> Value:
-        """The value itself, which never changes."""
-        return self
+        """The same elements, which in-place operators on the value leave as they are, and the other way round."""
+        self.number  # noqa: B018 - which may be refused
+        return self.twin()
+
+    def twin(self) -> Value:
+        """The value of the same node as another array."""
+        return Value(self.graph, self._number, self.shape, self.dtype, self.deliberate)
 
 
 def refused(what: str, circumstances: str, hint: str = OTHERWISE) -> TypeError:

@@ -432,6 +432,7 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "TracedOperators",
         "Size",
         "Value",
+        "Memory",
         "Entries",
         "Mode",
         "Pause",

@@ -178,7 +178,7 @@ def _rolled(a: Value, by: int, along: int) -> Value:
     size = a.shape[along].__index__()
     by = by % size if size else 0
     if not by:
-        return a
+        return a.copy()
     first, second = ([(start, stop, 1) if n == along else (None, None, 1) for n in range(a.ndim)]
                      for start, stop in ((size - by, size), (0, size - by)))  # fmt: skip
     return op.concatenate([op.cut(a, first), op.cut(a, second)], along)
@@ -193,7 +193,7 @@ def repeat(a: Any, repeats: int, axis: Any = None) -> Value:
     wide = op.expand(a, along + 1)
     shape = (*a.shape[: along + 1], times, *a.shape[along + 1 :])
     size: Dimension = a.shape[along] * times
-    return op.reshape(op.broadcast_to(wide, shape), (*a.shape[:along], size, *a.shape[along + 1 :]))
+    return op.reshape(op.broadcast_to(wide, shape), (*a.shape[:along], size, *a.shape[along + 1 :])).copy()
 
 
 @implements(np.tile)
@@ -209,7 +209,7 @@ def tile(A: Any, reps: Any) -> Value:
             shape = (*value.shape[:axis], number, *value.shape[axis:])
             size = value.shape[axis] * number
             value = op.reshape(op.broadcast_to(wide, shape), (*value.shape[:axis], size, *value.shape[axis + 1 :]))
-    return value
+    return value.copy()
 
 
 @implements(np.pad)
@@ -237,7 +237,7 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **rest: Any) -> Valu
             for many, one in zip(width, fill, strict=True)
         )
         found = op.concatenate([part for part in (before, found, after) if not is_zero(part.shape[axis])], axis)
-    return found
+    return found.copy()
 
 
 def _of_ends(array: Value, given: Any, name: str) -> list[Any]:

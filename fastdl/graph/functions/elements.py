@@ -20,12 +20,13 @@ UFUNCS[np.divmod] = lambda a, b: (e("floor_divide", a, b), e("remainder", a, b))
 
 
 def astype(value: Value, dtype: Any) -> Value:
-    """The elements in another dtype: floating ones are the graph's, whole ones int64, of which a smaller dtype keeps the last bits."""
+    """The elements in another dtype: floating ones are the graph's, whole ones int64, with the last bits that the dtype has."""
     wanted = np.dtype(dtype)
     if wanted.kind not in "fiub" or wanted == np.uint64:
         expected = "a dtype of floating numbers, of whole ones that int64 holds, or of truth values"
         raise InvalidTypeError(f"{where()}: astype", expected, str(wanted))
     found = op.cast(value, wanted)
+    found = found.copy() if found is value else found
     if wanted.kind not in "iu" or wanted.itemsize == 8 or value.dtype.kind == "b":
         return found
     mask = 2 ** (8 * wanted.itemsize) - 1
@@ -59,7 +60,7 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **rest: 
             )
             y = e(bounded, op.stop_gradient(op.as_value(graph, y)) if not isinstance(bound, Value) else y, bound)
     if inside is None:
-        return x
+        return x.copy()
     if isinstance(low, Value) or isinstance(high, Value):
         return y
     return op.where_of(inside, x, y)
@@ -68,8 +69,10 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, out: Any = None, **rest: 
 @implements(np.nan_to_num)
 def nan_to_num(x: Any, copy: bool = True, nan: float = 0.0, posinf: Any = None, neginf: Any = None) -> Value:
     """Numbers for NaN and infinities."""
+    if not copy:
+        raise refused("np.nan_to_num", "with copy=False", "write y = np.nan_to_num(x)")
     if x.dtype.kind != "f":
-        return x
+        return x.copy()
     largest = float(np.finfo(x.graph.dtype).max)
     high, low = largest if posinf is None else posinf, -largest if neginf is None else neginf
     y = op.where_of(e("isnan", x), nan, x)
@@ -86,7 +89,7 @@ def round_(a: Any, decimals: int = 0, out: Any = None) -> Value:
     if a.dtype.kind == "i":
         if places < 0:
             raise InvalidValueError(f"{where()}: np.round", "decimals of 0 or more for whole numbers", places)
-        return a
+        return a.copy()
     if places < 0:
         return e("multiply", e("rint", e("divide", a, 10.0**-places)), 10.0**-places)
     return e("divide", e("rint", e("multiply", a, 10.0**places)), 10.0**places) if places else e("rint", a)

@@ -10,6 +10,7 @@ import fastdl.graph.functions.reductions  # noqa: F401 - enters its functions
 from fastdl.graph import operations as op
 from fastdl.graph.functions.arrangement import reshape, transpose
 from fastdl.graph.functions.elements import astype, clip, round_
+from fastdl.graph.functions.in_place import in_place
 from fastdl.graph.functions.indexing import getitem
 from fastdl.graph.functions.products import matmul
 from fastdl.graph.operations import elementwise as e
@@ -22,13 +23,22 @@ for _name, _operation in {
 }.items():  # fmt: skip
     setattr(Value, f"__{_name}__", lambda self, other, o=_operation: e(o, self, other))
     setattr(Value, f"__r{_name}__", lambda self, other, o=_operation: e(o, other, self))
+for _name, _symbol in {
+    "add": "+=", "sub": "-=", "mul": "*=", "truediv": "/=", "floordiv": "//=", "mod": "%=", "pow": "**=", "matmul": "@=",
+    "and": "&=", "or": "|=", "xor": "^=", "lshift": "<<=", "rshift": ">>=",
+}.items():  # fmt: skip
+    setattr(
+        Value,
+        f"__i{_name}__",
+        lambda self, other, n=f"__{_name}__", s=_symbol: in_place(self, s, lambda x: getattr(x, n)(other)),
+    )
 for _name, _operation in {
     "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal", "ne": "not_equal",
 }.items():  # fmt: skip
     setattr(Value, f"__{_name}__", lambda self, other, o=_operation: e(o, self, other))
 _METHODS: dict[str, Any] = {
     "__neg__": lambda self: e("negative", self),
-    "__pos__": lambda self: self,
+    "__pos__": lambda self: self.copy(),
     "__abs__": lambda self: e("absolute", self),
     "__invert__": lambda self: e("invert", self),
     "__divmod__": lambda self, other: UFUNCS[np.divmod](self, other),
@@ -40,7 +50,7 @@ _METHODS: dict[str, Any] = {
     "astype": lambda self, dtype, *_, **__: astype(self, dtype),
     "reshape": lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape),
     "transpose": lambda self, *axes: transpose(self, axes[0] if len(axes) == 1 else axes or None),
-    "flatten": lambda self: op.reshape(self, (-1,)),
+    "flatten": lambda self: op.reshape(self, (-1,)).copy(),
     "clip": lambda self, min=None, max=None: clip(self, min, max),
 }
 
