@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl.errors import InvalidTypeError
-from fastdl.graph.value import METHODS, current
+from fastdl.graph.value import METHODS, current, traced_into
 
-OPERATORS = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "lt", "le", "gt", "ge")
-REVERSED = ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul")
+REVERSED = (
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "divmod", "matmul"),
+    *("and", "or", "xor", "lshift", "rshift"),
+)
+IN_PLACE = [name for name in REVERSED if name != "divmod"]
+OPERATORS = (*REVERSED, "lt", "le", "gt", "ge")
 
 
 class TracedOperators:
@@ -44,8 +48,29 @@ class TracedOperators:
     def __getitem__(self, index: Any) -> Any:
         return _value(self)[index]
 
+    def __len__(self) -> int:
+        return len(self._data) if self._data.ndim else len(_value(self))
+
+    def __iter__(self) -> Any:
+        return iter(_value(self))
+
+    def __contains__(self, element: Any) -> bool:
+        return element in _value(self)
+
+    def __bool__(self) -> bool:
+        return traced_into(self) is None or bool(_value(self))
+
     def __neg__(self) -> Any:
         return -_value(self)
+
+    def __pos__(self) -> Any:
+        return +_value(self)
+
+    def __invert__(self) -> Any:
+        return ~_value(self)
+
+    def __round__(self, decimals: int = 0) -> Any:
+        return round(_value(self), decimals)
 
     def __abs__(self) -> Any:
         return abs(_value(self))
@@ -108,5 +133,7 @@ for _name in ("T", "ndim", "copy", *METHODS):
     setattr(TracedOperators, _name, _InTraces(_name))
 for _name in OPERATORS:
     setattr(TracedOperators, f"__{_name}__", _operator(f"__{_name}__"))
+for _name in IN_PLACE:
+    setattr(TracedOperators, f"__i{_name}__", _operator(f"__i{_name}__"))
 for _name in REVERSED:
     setattr(TracedOperators, f"__r{_name}__", _operator(f"__r{_name}__"))
