@@ -224,14 +224,20 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 
 @rule("arctan2")
 def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+    """0 at the origin, as in torch."""
     a, b = inputs
     squares = e("add", e("square", a), e("square", b))
-    return [e("divide", e("multiply", gy, b), squares), e("negative", e("divide", e("multiply", gy, a), squares))]
+    origin = e("equal", squares, 0.0)
+    slope = op.where_of(origin, 0.0, e("divide", gy, op.where_of(origin, 1.0, squares)))
+    return [e("multiply", slope, b), e("negative", e("multiply", slope, a))]
 
 
 @rule("logaddexp")
 def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
-    return [e("multiply", gy, e("exp", e("subtract", each, y))) for each in inputs]
+    """exp(x - y), which is 1 where the other is nothing beside x, though both be infinite."""
+    return [
+        e("multiply", gy, e("exp", op.where_of(e("equal", each, y), 0.0, e("subtract", each, y)))) for each in inputs
+    ]
 
 
 @rule("where")

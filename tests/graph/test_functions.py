@@ -49,6 +49,10 @@ ONE = {
     "var with a correction": lambda x: np.var(x, axis=0, correction=1),
     "std with a correction": lambda x: np.std(x, correction=2),
     "std": lambda x: np.std(x, axis=0),
+    "norm": lambda x: np.linalg.norm(x),
+    "norm of rows": lambda x: x / np.linalg.norm(x, axis=1, keepdims=True),
+    "norm of matrices": lambda x: np.linalg.norm(x[None], axis=(1, 2)) * np.linalg.norm(x, "fro"),
+    "norms of other orders": lambda x: sum(np.linalg.norm(x, p, axis=0) for p in (0, 1, 3, -1, np.inf, -np.inf)),
     "prod": lambda x: np.prod(x, axis=1),
     "max": lambda x: x.max(axis=1),
     "min": lambda x: np.min(x),
@@ -226,6 +230,20 @@ def test_a_power_of_zero_has_the_derivative_that_torch_gives():
     )
     np.testing.assert_allclose(gradient[0], [0, 0, 0])
     np.testing.assert_allclose(gradient[1], [0, 0, np.log(2)])
+
+
+def test_derivatives_at_the_origin_and_at_infinity_are_those_of_torch():
+    a, b = np.array([0.0, 1.0, 0.0, -0.0]), np.array([0.0, 0.0, 2.0, -0.0])
+    of_a, of_b = value_and_grad(lambda a, b: np.sum(np.arctan2(a, b)), (0, 1))(a, b)[1]
+    np.testing.assert_allclose(of_a, [0, 0, 0.5, 0])
+    np.testing.assert_allclose(of_b, [0, -1, 0, 0])
+    a, b = np.array([np.inf, 1.0, -np.inf, 5.0, 1000.0]), np.array([1.0, np.inf, 2.0, 5.0, 0.0])
+    of_a, of_b = value_and_grad(lambda a, b: np.sum(np.logaddexp(a, b)), (0, 1))(a, b)[1]
+    np.testing.assert_allclose(of_a, [1, 0, 0, 0.5, 1])
+    np.testing.assert_allclose(of_b, [0, 1, 1, 0.5, 0])
+    for order in (None, 1, 2, 3, np.inf):
+        _, gradient = value_and_grad(lambda x, p=order: np.sum(np.linalg.norm(x, p, axis=1)))(np.zeros((2, 3)))
+        np.testing.assert_array_equal(gradient, 0)
 
 
 def test_what_is_not_chosen_by_where_sends_no_nan_back():

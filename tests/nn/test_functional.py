@@ -69,6 +69,14 @@ def test_softmax_along_any_axis(shape, dim):
     np.testing.assert_allclose(functional.logsumexp(x, dim), wanted, rtol=1e-12)
 
 
+def test_logarithms_of_sums_of_infinities():
+    x = np.array([[-np.inf, -np.inf], [-np.inf, 1.0], [np.inf, 1.0], [np.nan, 1.0]])
+    np.testing.assert_array_equal(functional.logsumexp(x), [-np.inf, 1, np.inf, np.nan])
+    value, gradient = fastdl.value_and_grad(lambda x: functional.logsumexp(x)[0])(x[1:2])
+    assert value == 1
+    np.testing.assert_array_equal(gradient, [[0, 1]])
+
+
 def test_one_hot():
     np.testing.assert_array_equal(functional.one_hot(CLASSES, 4), np.eye(4, dtype=int)[CLASSES])
 

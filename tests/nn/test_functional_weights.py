@@ -202,6 +202,11 @@ def test_normalize(p):
     wanted = X / np.maximum(np.linalg.norm(X, p, axis=1, keepdims=True), 1e-12)
     np.testing.assert_allclose(functional.normalize(X, p), wanted, rtol=1e-12)
     np.testing.assert_array_equal(functional.normalize(np.zeros((1, 3))), np.zeros((1, 3)))
+    gradient = fastdl.grad(lambda x: np.sum(functional.normalize(x, p, eps=0.5) * [1, 2, 3]))(
+        np.array([[0.0, 0, 0], [3, 0, 4]])
+    )
+    np.testing.assert_allclose(gradient[0], [2, 4, 6])  # that of x / eps, as in torch
+    assert np.isfinite(gradient).all()
 
 
 def test_pooling_and_dropout_are_their_layers():

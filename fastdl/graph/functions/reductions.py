@@ -12,7 +12,7 @@ from fastdl.graph.functions.elements import astype
 from fastdl.graph.functions.entering import axes_of, axis_of, implements, nothing_else
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import total
-from fastdl.graph.value import FUNCTIONS, REDUCTIONS, Value
+from fastdl.graph.value import FUNCTIONS, REDUCTIONS, Value, refused
 
 
 def _reduction(name: str) -> Callable[..., Value]:
@@ -87,8 +87,36 @@ def std(
 ) -> Value:
     """The root of the variance; the gradient at 0 is 0, as in torch."""
     variance = _variance("std", a, axis, dtype, out, ddof, keepdims, rest)
-    still = e("equal", variance, 0.0)
-    return op.where_of(still, 0.0, e("sqrt", op.where_of(still, 1.0, variance)))
+    return _root(variance, 2)
+
+
+def _root(value: Value, degree: float) -> Value:
+    """The root, whose gradient at 0 is 0."""
+    still = e("equal", value, 0.0)
+    above = op.where_of(still, 1.0, value)
+    return op.where_of(still, 0.0, e("sqrt", above) if degree == 2 else e("power", above, 1 / degree))
+
+
+@implements(np.linalg.norm)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: Any = False) -> Value:
+    """Norms of vectors, or Frobenius' of matrices; the gradient at 0 is 0, as in torch."""
+    axes = axes_of(x, axis)
+    of_vectors = len(axes) == 1 or (axis is None and ord is None)
+    if not of_vectors and not (len(axes) == 2 and ord in (None, "fro")):
+        raise refused("np.linalg.norm", f"with ord={ord!r} over {len(axes)} axes", "write axis=, or ord=None")
+    if of_vectors and isinstance(ord, str):
+        raise refused("np.linalg.norm", f"with ord={ord!r} of vectors", "write a number")
+    value, kept = op.cast(x, x.graph.dtype), keepdims is True
+    if ord in (None, "fro", 2):
+        return _root(op.reduce("sum", e("square", value), axes, kept), 2)
+    size = e("absolute", value)
+    if ord in (np.inf, -np.inf):
+        return op.reduce("max" if ord > 0 else "min", size, axes, kept)
+    if ord == 0:
+        return op.cast(op.reduce("sum", e("not_equal", value, 0.0), axes, kept), x.graph.dtype)
+    if ord == 1:
+        return op.reduce("sum", size, axes, kept)
+    return _root(op.reduce("sum", e("power", size, ord), axes, kept), ord)
 
 
 def _position(name: str) -> Callable[..., Value]:

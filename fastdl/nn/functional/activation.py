@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastdl._kernels.quiet import Quiet
 from fastdl.graph import operations as op
 from fastdl.graph.value import Value
 from fastdl.nn.activation import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
@@ -96,7 +97,9 @@ def logsumexp(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
     x = array_or_value(x)
     largest: Any = np.max(x, axis=dim, keepdims=True)
     largest = op.stop_gradient(largest) if isinstance(largest, Value) else largest
-    found = np.log(np.sum(np.exp(x - largest), axis=dim, keepdims=True)) + largest
+    largest = np.where(np.isfinite(largest), largest, 0)
+    with Quiet(divide="ignore"):  # log 0 where all are -inf
+        found = np.log(np.sum(np.exp(x - largest), axis=dim, keepdims=True)) + largest
     return found if keepdim else np.squeeze(found, dim)
 
 

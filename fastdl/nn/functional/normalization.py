@@ -135,12 +135,13 @@ def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Any:
     x = array_or_value(x)
     if p != np.inf:
         p = real_number(p, "p", "normalize", low=1)
-    if p == 2:
-        norm: Any = np.sqrt(np.sum(np.square(x), axis=dim, keepdims=True))
-    elif p == np.inf:
-        norm = np.max(np.abs(x), axis=dim, keepdims=True)
+    if p == np.inf:
+        norm: Any = np.max(np.abs(x), axis=dim, keepdims=True)
     else:
-        norm = np.sum(np.abs(x) ** p, axis=dim, keepdims=True) ** (1 / p)
+        total: Any = np.sum(np.square(x) if p == 2 else np.abs(x) ** p, axis=dim, keepdims=True)
+        nothing = total == 0  # whose root has no derivative
+        above = np.where(nothing, 1, total)
+        norm = np.where(nothing, 0, np.sqrt(above) if p == 2 else above ** (1 / p))
     return x / np.maximum(norm, eps)
 
 
