@@ -195,6 +195,12 @@ def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
     if not isinstance(x, Value) or not x.shape:
         raise InvalidTypeError(f"{where()}: {type(module).__name__}", "a traced array with an axis of samples", str(x))
     value = op.cast(x, x.graph.dtype)
+    last = module._last_axes
+    if last is not None and any(isinstance(size, Size) for size in x.shape[1:]):
+        kept, own = x.shape[: x.ndim - last], x.shape[x.ndim - last :]
+        if not any(isinstance(size, Size) for size in own):  # what is before them is samples
+            y = layer(module, op.reshape(value, (-1, *own)), weights)
+            return op.reshape(y, (*kept, *y.shape[1:])).copy()
     found = module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
     return found.copy() if found is x else found
 

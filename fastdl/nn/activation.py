@@ -117,6 +117,7 @@ class _Elementwise(Layer):
 
     kind: str
     _keeps_shape = True
+    _last_axes = 0
     _keeps_output: ClassVar[bool]
     _alpha: float = 0.0
     _beta: float = 0.0
@@ -306,6 +307,7 @@ class Identity(Layer):
     """
 
     _keeps_shape = True
+    _last_axes = 0
 
     def _forward(self, x: Any) -> tuple[Any, Any]:
         """x."""

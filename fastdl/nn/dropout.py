@@ -46,6 +46,7 @@ class Dropout(Layer):
     """
 
     _keeps_shape = True
+    _last_axes: int | None = 0
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = real_number(p, "p", type(self).__name__, low=0, high=1)
@@ -109,6 +110,8 @@ class Dropout2d(Dropout):
 
     Source: torch.nn.Dropout2d; J. Tompson et al., "Efficient object localization using convolutional networks", 2015.
     """
+
+    _last_axes = None
 
     def _run(self, shape: tuple[int, ...]) -> int:
         if len(shape) < 2:

@@ -38,6 +38,9 @@ class Layer(Module):
     _forward: ClassVar[Callable[..., tuple[Any, Any]]]
     _backward: ClassVar[Callable[..., Any]]
 
+    # How many of an array's last axes it reads together, where those before are all alike; None where they are not.
+    _last_axes: int | None = None
+
     # Whether it computes what its class says, and no function of the user's.
     _pure = True
 

@@ -89,6 +89,10 @@ class LayerNorm(Normalization):
         self._turns.run(layer_norm_forward, x.reshape(N, n), W, b, self.eps, mean, inverse, y)
         return y, (x, mean, inverse)
 
+    @property
+    def _last_axes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return len(self.normalized_shape)
+
     def _plan(self, plan: Any, x: Any) -> Any:
         shape, _, _ = self._arrays()
         if x.shape[-len(shape) :] != shape:

@@ -44,6 +44,7 @@ class Linear(Weighted):
     """
 
     _backward_kernel = staticmethod(linear_backward)
+    _last_axes = 1
 
     def __init__(
         self,

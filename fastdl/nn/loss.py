@@ -14,7 +14,7 @@ from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
-from fastdl.graph.size import same_shape
+from fastdl.graph.size import Size, same_shape
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
@@ -79,7 +79,8 @@ class Loss(Layer):
         output, target = map(traced, inputs)
         graph = operations.graph_of(output, target)
         output: Any = operations.as_value(graph, output)
-        if hasattr(self, "_objective") and self.reduction != "none":
+        fixed = not any(isinstance(size, Size) for size in output.shape[1:])
+        if hasattr(self, "_objective") and self.reduction != "none" and fixed:
             return layers.loss(self, output, target)
         if type(self).derivative is Loss.derivative:
             return self.reduced(self.function(output, target))

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
 from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl.graph.size import Size
+from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 
@@ -27,6 +29,16 @@ class _OverAxis(Layer):
         if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
             raise InvalidTypeError(type(self).__name__, "an integer", shown(dim), argument="dim")
         self.dim = int(dim)
+
+    def _apply(self, *inputs: Any, **named: Any) -> Any:
+        """f of a traced value, by its formula along an axis of samples or of a size that is not fixed."""
+        (x,) = (*inputs, *named.values())
+        if isinstance(x, Value) and x.ndim and (x.ndim == 1 or self._crosses_samples(x)):
+            return self._formula(None, x)
+        return super()._apply(x)
+
+    def _crosses_samples(self, x: Value) -> bool:
+        return self.dim % x.ndim == 0 or any(isinstance(size, Size) for size in x.shape[1:])
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """f(x)."""

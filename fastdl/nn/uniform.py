@@ -20,6 +20,7 @@ class Uniform(Layer):
     """
 
     _keeps_shape = True
+    _last_axes = 0
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """The numbers."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from fastdl.graph.graph import Graph
 from fastdl.graph.registered import is_moved
+from fastdl.graph.size import Dimension, same
 
 
 class Row:
@@ -115,7 +116,7 @@ class Rows:
         row = self.of.get(before)
         if row is None or row.last != before or before in self._alone:
             return False
-        if nodes[before].attributes["record"].samples != self._samples(number):
+        if not same(nodes[before].attributes["record"].samples, self._samples(number)):
             return False
         one, other = self._backwards(before), self._backwards(number)
         if len(one) > 1 or len(other) > 1 or (one and not other):
@@ -155,7 +156,7 @@ class Rows:
         record = self._graph.nodes[number].attributes["record"]
         return record.moves_buffers and uses[id(record.module)] > 1
 
-    def _samples(self, number: int) -> object:
+    def _samples(self, number: int) -> Dimension:
         return self._graph.nodes[number].attributes["record"].samples
 
     def _before(self, number: int) -> Iterator[int]:

@@ -71,19 +71,11 @@ def softmax(x: Any, dim: int = -1) -> Any:
         >>> softmax(np.zeros((1, 2)))
         array([[0.5, 0.5]])
     """
-    x = array_or_value(x)
-    if isinstance(x, Value) and not _is_for_layer(x, dim):
-        value: Any = x
-        e = np.exp(value - op.stop_gradient(np.max(value, axis=dim, keepdims=True)))
-        return e / np.sum(e, axis=dim, keepdims=True)
     return applied(Softmax(dim), x)
 
 
 def log_softmax(x: Any, dim: int = -1) -> Any:
     """x - log(sum(exp(x))) along an axis, without overflow; see nn.LogSoftmax."""
-    x = array_or_value(x)
-    if isinstance(x, Value) and not _is_for_layer(x, dim):
-        return x - logsumexp(x, dim, keepdim=True)
     return applied(LogSoftmax(dim), x)
 
 
@@ -101,7 +93,3 @@ def logsumexp(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
     with Quiet(divide="ignore"):  # log 0 where all are -inf
         found = np.log(np.sum(np.exp(x - largest), axis=dim, keepdims=True)) + largest
     return found if keepdim else np.squeeze(found, dim)
-
-
-def _is_for_layer(x: Value, dim: int) -> bool:
-    return x.ndim > 1 and dim % x.ndim != 0
