@@ -14,10 +14,11 @@ cdef extern from "core/arrays.hpp" namespace "fastdl" nogil:
         WHOLE
         TRUTH
 
-    # What a kernel returns: 0, or that an index is out of range.
+    # What a kernel returns: 0, or that an index is out of range, or that there is no element to find an extreme among.
     enum:
         DONE
         OUT_OF_RANGE
+        NO_ELEMENTS
 
     # How a node goes through an operand in one batch: elements from one to the next along each axis; 0 repeats.
     cdef struct Strided:

@@ -1,6 +1,6 @@
 # A node of a traced graph in a program: the strided arrays that its kernel reads and writes, and how a batch decides their sizes.
 from fastdl._kernels.arrays cimport (
-    DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, OUT_OF_RANGE, TRUTH, WHOLE, Arrays, Strided,
+    DONE, FLOATING, MOST_AXES, MOST_EXTENTS, MOST_OPERANDS, NO_ELEMENTS, OUT_OF_RANGE, TRUTH, WHOLE, Arrays, Strided,
 )
 from fastdl._kernels.descriptor cimport Batch, Operand
 

@@ -6,7 +6,7 @@ from libc.stdint cimport int32_t
 from fastdl._kernels.arrays cimport (
     REDUCE_FIND_LARGEST, REDUCE_FIND_SMALLEST, REDUCE_LARGEST, REDUCE_PRODUCT, REDUCE_SMALLEST, REDUCE_SUM,
 )
-from fastdl._kernels.node cimport DONE, Arrays, NodeDescriptor, NodeKernels, describe_node
+from fastdl._kernels.node cimport DONE, NO_ELEMENTS, TRUTH, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
@@ -33,6 +33,8 @@ cdef int run(const Arrays* a, real* scratch) noexcept nogil:
     cdef int share, shares
     for axis in range(a.axes):
         work *= a.sizes[axis]
+    if work == 0 and lacks_elements(a):
+        return NO_ELEMENTS
     shares = threads_for(work)
     if shares == 1:
         run_share(a, scratch, 0, 1)
@@ -40,6 +42,20 @@ cdef int run(const Arrays* a, real* scratch) noexcept nogil:
     for share in prange(shares, num_threads=shares, schedule="static"):
         run_share(a, scratch, share, shares)
     return DONE
+
+
+cdef bint lacks_elements(const Arrays* a) noexcept nogil:
+    """Whether results are extremes, or their places, of nothing. That of truth values is False or True."""
+    cdef const ReduceAttributes* attributes = <const ReduceAttributes*>a.attributes
+    cdef Py_ssize_t axis
+    cdef bint places = attributes.operation == REDUCE_FIND_LARGEST or attributes.operation == REDUCE_FIND_SMALLEST
+    cdef bint extremes = attributes.operation == REDUCE_LARGEST or attributes.operation == REDUCE_SMALLEST
+    if not places and (not extremes or a.operands[1].kind == TRUTH):
+        return False
+    for axis in range(attributes.kept):
+        if a.sizes[axis] == 0:
+            return False
+    return True
 
 
 cdef void run_share(const Arrays* a, const real* scratch, int share, int shares) noexcept nogil:

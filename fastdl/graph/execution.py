@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdl._kernels.program.passed import Passed
 from fastdl.graph.graph import Graph
-from fastdl.graph.interpreter import index_error, symbols_of
+from fastdl.graph.interpreter import failure, symbols_of
 from fastdl.graph.lowering import Lowering, Origin
 from fastdl.graph.lowering.memory import pair
 from fastdl.graph.lowering.sources import found
@@ -38,6 +38,6 @@ def stored(places: Sequence[Place], values: Sequence[Value]) -> list[Passed]:
 
 
 def refuse_failed(failed: int, entries: Sequence[Origin]) -> None:
-    """An error where an entry failed: an index is out of range."""
+    """An error where an entry failed."""
     if failed >= 0:
-        raise index_error(entries[failed].line)
+        raise failure(entries[failed].operation, entries[failed].line)

@@ -12,7 +12,7 @@ from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.size import factors, numbers
-from fastdl.graph.ufuncs import ALL, SPECIAL
+from fastdl.graph.ufuncs import ALL, EXTREMES, SPECIAL
 from fastdl.graph.value import Value
 
 # What computes an operation: a function of the node, the numbers of symbols and the inputs' arrays.
@@ -53,8 +53,10 @@ def run(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> li
     return [arrays[value.number] for value in outputs]
 
 
-def index_error(line: str) -> IndexError:
-    """The error where an index is out of range, with the user's line."""
+def failure(operation: str, line: str) -> Exception:
+    """The error where an operation failed: an index is out of range, or there is no element to find an extreme among."""
+    if operation in EXTREMES:
+        return InvalidValueError(f"{line}: np.{operation}", "at least one element", "none")
     return IndexError(f"{line}: expected indices within the axis that they index, got others")
 
 
@@ -65,7 +67,11 @@ def computed(node: Node, values: Symbols, inputs: Sequence[Any]) -> Any:
     except IndexError:
         if node.operation == "python":
             raise
-        raise index_error(node.line) from None
+        raise failure(node.operation, node.line) from None
+    except ValueError:
+        if node.operation not in EXTREMES or inputs[0].size:
+            raise
+        raise failure(node.operation, node.line) from None
 
 
 def first_not_finite(graph: Graph, outputs: Sequence[Value], inputs: Mapping[str, Any]) -> tuple[str, str] | None:

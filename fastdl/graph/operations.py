@@ -13,8 +13,8 @@ import numpy as np
 from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph
-from fastdl.graph.size import Dimension, Shape, Size, divided, same, same_shape, sized, total
-from fastdl.graph.ufuncs import SPECIAL, resolved
+from fastdl.graph.size import Dimension, Shape, Size, divided, is_zero, same, same_shape, sized, spelled, total
+from fastdl.graph.ufuncs import EXTREMES, SPECIAL, resolved
 from fastdl.graph.value import Value, where
 
 _WHOLE, _TRUTH = np.dtype(np.int64), np.dtype(np.bool_)
@@ -200,7 +200,7 @@ def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]
             elif isinstance(size, int) and size == 1:
                 size = own
             elif not same(size, own):
-                shapes = " and ".join(_spelled(each.shape) for each in values)
+                shapes = " and ".join(spelled(each.shape) for each in values)
                 raise InvalidValueError(f"{where()}: np.{name}", "shapes that broadcast", shapes)
         if isinstance(size, int) and size == 1 and deliberate:
             ones.add(ndim + axis)
@@ -223,13 +223,9 @@ def _refuse_outer(values: Sequence[Value], name: str) -> None:
                     raise InvalidValueError(
                         f"{where()}: np.{name}",
                         "one shape of both",
-                        f"{_spelled(one.shape)} and {_spelled(other.shape)}",
+                        f"{spelled(one.shape)} and {spelled(other.shape)}",
                         "write x[:, 0] for the second, or x[:, None] for the first where the outer product is meant",
                     )
-
-
-def _spelled(shape: Shape) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 def broadcast_to(value: Value, shape: Shape) -> Value:
@@ -239,7 +235,7 @@ def broadcast_to(value: Value, shape: Shape) -> Value:
     for own, wanted in zip(value.shape[::-1], tuple(shape)[::-1], strict=False):
         if not (same(own, wanted) or same(own, 1)):
             raise InvalidValueError(
-                f"{where()}: np.broadcast_to", f"a shape that {_spelled(value.shape)} fits", _spelled(shape)
+                f"{where()}: np.broadcast_to", f"a shape that {spelled(value.shape)} fits", spelled(shape)
             )
     return value.graph.add("broadcast_to", (value,), tuple(shape), value.dtype, to=tuple(shape))
 
@@ -255,7 +251,7 @@ def reshape(value: Value, shape: Sequence[Any]) -> Value:
         sizes = [missing if same(each, -1) else each for each in sizes] if missing is not None else sizes
     if not same(total(tuple(sizes)), total(value.shape)):
         raise InvalidValueError(
-            f"{where()}: reshape", f"a shape of as many elements as {_spelled(value.shape)}", str(tuple(shape))
+            f"{where()}: reshape", f"a shape of as many elements as {spelled(value.shape)}", str(tuple(shape))
         )
     made = tuple(sizes)
     return value if same_shape(value.shape, made) else value.graph.add("reshape", (value,), made, value.dtype, to=made)
@@ -283,12 +279,12 @@ def concatenate(values: Sequence[Value], axis: int) -> Value:
     first = values[0]
     for each in values[1:]:
         if len(each.shape) != len(first.shape):
-            shapes = " and ".join(_spelled(value.shape) for value in values)
+            shapes = " and ".join(spelled(value.shape) for value in values)
             raise InvalidValueError(f"{where()}: np.concatenate", "arrays with as many axes as the first", shapes)
         rest = [size for number, size in enumerate(each.shape) if number != axis]
         wanted = [size for number, size in enumerate(first.shape) if number != axis]
         if not same_shape(tuple(rest), tuple(wanted)):
-            shapes = " and ".join(_spelled(value.shape) for value in values)
+            shapes = " and ".join(spelled(value.shape) for value in values)
             raise InvalidValueError(f"{where()}: np.concatenate", f"shapes that agree in every axis but {axis}", shapes)
     size = added([value.shape[axis] for value in values])
     shape = (*first.shape[:axis], size, *first.shape[axis + 1 :])
@@ -324,6 +320,8 @@ def reduce(name: str, value: Value, axes: Sequence[int], keepdims: bool) -> Valu
                 return reduce("any" if name == "max" else "all", value, axes, keepdims)
             value = cast(value, _WHOLE)
         dtype = value.dtype
+    if name in EXTREMES and any(is_zero(value.shape[axis]) for axis in over):
+        raise InvalidValueError(f"{where()}: np.{name}", "at least one element", "none")
     kept = tuple(1 if axis in over else size for axis, size in enumerate(value.shape))
     ones = frozenset(over) | value.deliberate
     found = graph.add(name, (value,), kept, dtype, ones, axes=over)
@@ -348,7 +346,7 @@ def matmul(one: Value, other: Value) -> Value:
         raise InvalidValueError(
             f"{where()}: np.matmul",
             "columns of the first as rows of the second",
-            f"{_spelled(one.shape)} and {_spelled(other.shape)}",
+            f"{spelled(one.shape)} and {spelled(other.shape)}",
         )
     lead: Shape = ()
     if one.ndim > 2 or other.ndim > 2:
@@ -402,7 +400,7 @@ def take_along(value: Value, index: Value, axis: int) -> Value:
         raise InvalidValueError(
             f"{where()}: np.take_along_axis",
             "an index with as many axes as the array",
-            f"{_spelled(index.shape)} for {_spelled(value.shape)}",
+            f"{spelled(index.shape)} for {spelled(value.shape)}",
         )
     refuse_outside("np.take_along_axis", value, index, axis)
     shape, _ = broadcast(

@@ -124,6 +124,11 @@ def total(shape: Shape) -> Dimension:
     return sized(prod(count for count, _ in found), tuple(symbol for _, symbols in found for symbol in symbols))
 
 
+def spelled(shape: Shape) -> str:
+    """A shape as a tuple is spelled, with the symbols of open sizes."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
 def numbers(shape: Shape, values: dict[str, int]) -> tuple[int, ...]:
     """A shape with numbers for its symbols."""
     return tuple([size if type(size) is int else _number(*factors(size), values) for size in shape])

@@ -17,7 +17,7 @@ from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
 from fastdl.graph.graph import Graph
 from fastdl.graph.purity import traced_alike
-from fastdl.graph.size import Shape, Size, same
+from fastdl.graph.size import Size, same, spelled
 from fastdl.graph.surroundings import Surroundings
 from fastdl.graph.value import Value
 
@@ -84,7 +84,7 @@ def _mean(name: str, found: Any, samples: Any) -> Value:
         return found
     if len(found.shape) != 1 or not same(found.shape[0], samples):
         raise InvalidValueError(
-            name, "one number, or one loss for each sample", f"shape {_spelled(found.shape)}", "write np.mean(...)"
+            name, "one number, or one loss for each sample", f"shape {spelled(found.shape)}", "write np.mean(...)"
         )
     return op.elementwise("divide", op.reduce("sum", found, (0,), False), found.size)
 
@@ -103,10 +103,6 @@ def takes_model(criterion: Any, given: int) -> bool:
     positional = [a for a in arguments if a.kind in (Argument.POSITIONAL_ONLY, Argument.POSITIONAL_OR_KEYWORD)]
     behind = positional[given:]
     return bool(behind) and (behind[0].default is Argument.empty or behind[0].name == "model")
-
-
-def _spelled(shape: Shape) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
 
 
 SAMPLES = Size(1, ("N",))

@@ -40,6 +40,9 @@ LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
 BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "invert", "left_shift", "right_shift")
 ALL = (*FLOATING, *SPECIAL, *NUMERIC, *COMPARING, *TESTING, *LOGICAL, *BITWISE)
 
+# Reductions that find one of the elements, and need some.
+EXTREMES = {"max", "min", "argmax", "argmin"}
+
 # What is the same number where it is a whole one already, or a truth value.
 UNCHANGED = {"i": {"floor", "ceil", "trunc"}, "b": {"floor", "ceil", "trunc", "absolute"}}
 # What is logic of truth values, and what is not there for them with what is written instead.

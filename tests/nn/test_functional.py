@@ -85,6 +85,14 @@ def test_one_hot():
             return x * functional.one_hot(which, 4)
 
     np.testing.assert_allclose(Chosen()(X, CLASSES), X * np.eye(4)[CLASSES])
+    for wrong in (4, -1):
+        beyond = np.where(CLASSES == 3, wrong, CLASSES)
+        with pytest.raises(ValueError, match=rf"^one_hot: expected whole numbers from 0 to 3, got {wrong}$"):
+            functional.one_hot(beyond, 4)
+        with pytest.raises(IndexError, match=r"^test_functional\.py:\d+: expected indices within the axis"):
+            Chosen()(X, beyond)
+    with pytest.raises(TypeError, match=r"expected whole numbers for x, got dtype float64; write x\.astype\(int\)"):
+        functional.one_hot(X, 4)
 
 
 def test_dropout_is_off_in_evaluation_and_scales_in_training():

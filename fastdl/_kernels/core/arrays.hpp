@@ -10,8 +10,8 @@ typedef ptrdiff_t Size;
 enum { MOST_AXES = 6, MOST_OPERANDS = 10, MOST_EXTENTS = 2 };
 // The kinds of elements: the program's floating type, int64, and one byte of 0 or 1.
 enum { FLOATING, WHOLE, TRUTH };
-// What a node's kernel returns: 0, or that an index is out of range.
-enum { DONE, OUT_OF_RANGE };
+// What a node's kernel returns: 0, or that an index is out of range, or that there is no element to find an extreme among.
+enum { DONE, OUT_OF_RANGE, NO_ELEMENTS };
 
 // An operand: its strides are in elements along each axis; 0 repeats.
 struct Strided {
