@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from fastdl.data.nested import leaves, mapped
 from fastdl.errors import InvalidStateError
 from fastdl.graph.operations import as_value
-from fastdl.graph.value import NotTraceableError, Value, apart, traced_into, warn_of_constant
+from fastdl.graph.value import NotTraceableError, Value, apart, traced_into, warn_of_constant, where
 from fastdl.messages import shown
 from fastdl.nn import eager
 from fastdl.nn.grad_mode import mode
@@ -90,8 +91,12 @@ def _apply(module: Module, inputs: tuple[Any, ...], named: dict[str, Any], value
     at_once = values[0].graph.array_of(values[0]) is not None
     if not in_python(module) or (at_once and module._forward_only):
         return module._apply(*inputs, **named)
-    if len(values) != len(inputs) or named:
-        raise NotTracedError(f"{type(module).__name__} runs in Python and takes others than values by place")
+    if named:
+        bound = signature(module.forward).bind(*inputs, **named)
+        inputs, named = bound.args, bound.kwargs
+    if named or any(type(each) is not Value for each in inputs):
+        name, hint = type(module).__name__, "let what is no value be an attribute of the module"
+        raise NotTracedError(f"{where()}: expected traced values for {name}, which runs in Python, got others; {hint}")
     return call_in_python(module, inputs)
 
 

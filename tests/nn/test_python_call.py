@@ -381,3 +381,42 @@ def test_versions_grow_with_each_step_and_not_amid_one():
     steps = list(zip(latest[::2], latest[1::2], strict=True))
     assert all(forward == backward for forward, backward in steps)
     assert len({forward for forward, _ in steps}) == 4
+
+
+class Scaled(nn.Module):
+    """A product in Python, of arguments by name, too."""
+
+    traced = False
+
+    def __init__(self):
+        self.calls = []
+
+    def forward(self, x, by, times=None):
+        return x * by if times is None else x * by * times
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda m, x, y: m(x, by=y), lambda m, x, y: m(by=y, x=x), lambda m, x, y: m(x, times=y, by=np.ones_like(x))],
+    ids=["by name", "in another order", "all three"],
+)
+def test_values_may_be_given_by_name(call):
+    class Around(nn.Module):
+        def __init__(self):
+            self.layer, self.scaled = nn.Linear(4, 4, rng=0, dtype=np.float64), Scaled()
+
+        def forward(self, x):
+            return call(self.scaled, self.layer(x), np.tanh(x))
+
+    model = Around()
+    y, pull = model.vjp(X)
+    np.testing.assert_allclose(y, model.layer(X) * np.tanh(X))
+    gradients = []
+    for each in (model, Around()):
+        with nullcontext() if each is model else fastdl.eager():
+            y, pull = each.vjp(X)
+            gradients.append((pull(np.ones_like(y)), each.layer.weight.grad))
+    for got, want in zip(*gradients, strict=True):
+        np.testing.assert_allclose(got, want)
+    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01))
+    assert trainer.fit(X, X, epochs=1, batch_size=10).engine.startswith("native")
