@@ -23,6 +23,10 @@ PACKAGE, NUMPY = os.path.dirname(os.path.dirname(os.path.abspath(__file__))), f"
 UFUNCS: dict[Any, Callable[..., Any]] = {}
 REDUCTIONS: dict[Any, Callable[..., Any]] = {}
 FUNCTIONS: dict[Any, Callable[..., Any]] = {}
+# Those ufuncs of scipy.special that can be traced, by name, for it may not be there.
+SPECIALS: dict[str, Callable[..., Any]] = {}
+# What is written in the place of a function that cannot be traced.
+INSTEAD: dict[Any, str] = {}
 # ndarray's methods that a value has, defined in functions/methods.py: those of functions of the same names, and some more.
 OF_FUNCTIONS = (
     *(
@@ -221,10 +225,13 @@ class Value:
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "reduce" and ufunc in REDUCTIONS:
             return REDUCTIONS[ufunc](*inputs, **options)
-        name = f"np.{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
+        home = _home_of(ufunc)
+        name = f"{home}{ufunc.__name__}" + ("" if method == "__call__" else f".{method}")
         known = UFUNCS.get(ufunc) if method == "__call__" else None
+        if known is None and method == "__call__" and home == SCIPY:
+            known = SPECIALS.get(ufunc.__name__)
         if known is None:
-            raise refused(name, "which traced code cannot use")
+            raise refused(name, "which traced code cannot use", INSTEAD.get(ufunc, OTHERWISE))
         for option, value in options.items():
             if option in ("out", "where") and value is not None and value is not True:
                 hint = "write np.where(condition, ..., ...)" if option == "where" else "write y = f(x)"
@@ -236,7 +243,7 @@ class Value:
         if known is None:
             module = function.__module__.removeprefix("numpy").lstrip(".")
             name = f"np.{module}.{function.__name__}" if module else f"np.{function.__name__}"
-            raise refused(name, "which traced code cannot use")
+            raise refused(name, "which traced code cannot use", INSTEAD.get(function, OTHERWISE))
         return known(*args, **kwargs)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
@@ -248,9 +255,12 @@ class Value:
         hint = "write np.where, or set traced = False on the module"
         return bool(self._array("if, and, or or not", "on a traced value", hint))
 
-    def item(self) -> Any:
-        """The element of a value that has one, as a Python number."""
-        return self._array("a number", "of a traced value", "keep it an array").item()
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if spec else str(self)
+
+    def item(self, *place: Any) -> Any:
+        """The element at a place, or that of a value that has one, as a Python number."""
+        return self._array("a number", "of a traced value", "keep it an array").item(*place)
 
     def tolist(self) -> Any:
         """The elements as Python numbers, in lists."""
@@ -294,6 +304,17 @@ def refused(what: str, circumstances: str, hint: str = OTHERWISE) -> TypeError:
     return NotTraceableError(where(), "NumPy functions that can be traced", f"{what}, {circumstances}", hint)
 
 
+SCIPY = "scipy.special."
+
+
+def _home_of(ufunc: Any) -> str:
+    """The module of a ufunc, as it is mostly spelled."""
+    if getattr(np, ufunc.__name__, None) is ufunc:
+        return "np."
+    special: Any = sys.modules.get("scipy.special")
+    return SCIPY if getattr(special, ufunc.__name__, None) is ufunc else ""
+
+
 def where() -> str:
     """The latest line outside of fastdl and NumPy: file:line."""
     frame: Any = sys._getframe(1)
@@ -303,6 +324,16 @@ def where() -> str:
             return f"{name}:{frame.f_lineno}"
         frame = frame.f_back
     return "traced code"
+
+
+def where_in_trace() -> str | None:
+    """The latest such line within traced code; None where fastdl's own modules call one another there."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_globals.get("__name__") not in ("fastdl.graph.trace", "fastdl.nn.eager"):
+        if name := _users_file(frame.f_code.co_filename):
+            return f"{name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
 
 
 def last_line(error: BaseException) -> str:

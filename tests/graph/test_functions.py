@@ -2,14 +2,17 @@
 
 import inspect
 import sys
+import warnings
 
 import numpy as np
 import pytest
 
+from fastdl.graph import execution
 from fastdl.graph.differentiate import value_and_grad
 from fastdl.graph.gradient import missing
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import run
+from fastdl.graph.size import Size
 from fastdl.graph.value import FUNCTIONS, UFUNCS
 from tests.graph import test_whole_numbers
 
@@ -116,6 +119,8 @@ ONE = {
     "rows by a list": lambda x: x[[2, 0, 2]] ** 2,
     "pairs": lambda x: x[np.arange(3), np.array([3, 0, 3])] ** 2,
     "take": lambda x: np.take(x, I, axis=1) ** 2,
+    "take clipped": lambda x: np.take(x, np.array([-2, 1, 9]), axis=1, mode="clip") ** 2,
+    "take around": lambda x: np.take(x, np.array([-2, 1, 9]), axis=1, mode="wrap") ** 2,
     "take of all": lambda x: np.take(x, np.array([11, 0, 0])) ** 2,
     "take_along_axis": lambda x: np.take_along_axis(x, I, axis=1) ** 2,
     "astype": lambda x: x.astype(np.float64) * x.astype(int),
@@ -147,6 +152,8 @@ TWO = {
     "einsum": lambda x, y: np.einsum("ij,kj->ik", x, y),
     "einsum of three": lambda x, y: np.einsum("ij,kj,jl->ikl", x, y, M),
     "einsum without an arrow": lambda x, y: np.einsum("ij,ij", x, y),
+    "einsum by numbers": lambda x, y: np.einsum(x, [0, 1], y, [2, 1], [2, 0]),
+    "einsum by numbers without a result": lambda x, y: np.einsum(x, [0, 1], y, [2, 1]),
     "where of a condition": lambda x, y: np.where(x > y - 1, x, y),
 }
 
@@ -244,6 +251,48 @@ def test_derivatives_at_the_origin_and_at_infinity_are_those_of_torch():
     for order in (None, 1, 2, 3, np.inf):
         _, gradient = value_and_grad(lambda x, p=order: np.sum(np.linalg.norm(x, p, axis=1)))(np.zeros((2, 3)))
         np.testing.assert_array_equal(gradient, 0)
+
+
+def test_variances_without_degrees_of_freedom_are_those_of_numpy():
+    for ddof in (0, 1, 2, 3):
+        for shape in ((0, 3), (1, 3), (2, 3), (3, 3)):
+            x = np.random.default_rng(0).standard_normal(shape)
+            graph = Graph(np.float64)
+            values = [graph.input("x", shape, x.dtype), graph.input("n", (Size(1, ("N",)), 3), x.dtype)]
+            for function in (np.var, np.std):
+                given = {"x": x, "n": x}
+                for value in values:
+                    for got in (run, execution.run):
+                        (found,) = got(graph, [function(value, axis=0, ddof=ddof)], given)
+                        with np.errstate(all="ignore"), warnings.catch_warnings():
+                            warnings.simplefilter("ignore")
+                            np.testing.assert_allclose(found, function(x, axis=0, ddof=ddof), atol=1e-15)
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_no_element_has_no_extreme(name):
+    function, message = (
+        getattr(np, name),
+        rf"^test_functions\.py:\d+: np\.{name}: expected at least one element, got none$",
+    )
+    graph = Graph(np.float32)
+    with pytest.raises(ValueError, match=message):
+        function(graph.input("x", (3, 0), np.float32), axis=1)
+    value = function(graph.input("n", (Size(1, ("N",)), 3), np.float32), axis=0)
+    for each in (run, execution.run):
+        with pytest.raises(ValueError, match=message):
+            each(graph, [value], {"x": np.zeros((3, 0)), "n": np.zeros((0, 3), np.float32)})
+    of_rows = function(graph.input("m", (Size(1, ("N",)), 3), np.float32), axis=1)
+    truths = np.max(graph.input("b", (Size(1, ("N",)), 3), bool), axis=0)
+    given = {
+        "x": np.zeros((3, 0)),
+        "n": np.zeros((0, 3)),
+        "m": np.zeros((0, 3), np.float32),
+        "b": np.zeros((0, 3), bool),
+    }
+    for each in (run, execution.run):
+        assert each(graph, [of_rows], given)[0].shape == (0,)
+        np.testing.assert_array_equal(each(graph, [truths], given)[0], False)
 
 
 def test_what_is_not_chosen_by_where_sends_no_nan_back():

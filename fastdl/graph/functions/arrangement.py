@@ -218,10 +218,10 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", **rest: Any) -> Valu
     if mode != "constant" or rest.keys() - {"constant_values"}:
         raise refused("np.pad", f"with mode={mode!r}", 'use mode="constant"')
     widths = _of_ends(array, pad_width, "pad_width")
-    if any(each.dtype.kind not in "iu" or (each < 0).any() for each in widths):
-        raise InvalidTypeError(
-            f"{where()}: np.pad", "whole numbers of 0 or more", shown(pad_width), argument="pad_width"
-        )
+    if any(each.dtype.kind not in "iu" for each in widths):
+        raise InvalidTypeError(f"{where()}: np.pad", "whole numbers", shown(pad_width), argument="pad_width")
+    if any((each < 0).any() for each in widths):
+        raise InvalidValueError(f"{where()}: np.pad", "numbers of 0 or more", shown(pad_width), argument="pad_width")
     fills = _of_ends(array, rest.get("constant_values", 0), "constant_values")
     if not any(each.any() for each in fills):
         shape, slices = [], []

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.functions.entering import axis_of, implements
+from fastdl.graph.functions.entering import axis_of, implements, nothing_else
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.size import Size, same
 from fastdl.graph.value import Value, refused, where
@@ -33,7 +33,16 @@ def take(a: Any, indices: Any, axis: int | None = None, out: Any = None, mode: s
     value = op.as_value(graph, a)
     if axis is None:
         value, axis = op.reshape(value, (-1,)), 0
-    return op.take(value, _index(op.as_value(graph, indices)), axis_of(value, axis))
+    nothing_else("take", {"out": out})
+    along, index = axis_of(value, axis), _index(op.as_value(graph, indices))
+    size = value.shape[along]
+    if mode == "clip":
+        index = e("maximum", e("minimum", index, e("subtract", op.as_value(graph, size), 1)), 0)
+    elif mode == "wrap":
+        index = e("remainder", index, size)
+    elif mode != "raise":
+        raise refused("np.take", f"with mode={mode!r}", 'write "raise", "clip" or "wrap"')
+    return op.take(value, index, along)
 
 
 def _index(value: Value) -> Value:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
 from fastdl.errors import InvalidValueError
 from fastdl.graph import operations as op
-from fastdl.graph.functions.entering import implements, nothing_else
+from fastdl.graph.functions.entering import implements, nothing_else, whole_number
 from fastdl.graph.operations import elementwise as e
 from fastdl.graph.value import FUNCTIONS, Value, refused, where
 
@@ -48,9 +49,11 @@ def outer(a: Any, b: Any) -> Value:
 
 
 @implements(np.einsum)
-def einsum(subscripts: str, *operands: Any, **rest: Any) -> Value:
+def einsum(subscripts: Any, *operands: Any, **rest: Any) -> Value:
     """Products summed over the letters that the result lacks."""
     nothing_else("einsum", {name: each for name, each in rest.items() if name != "optimize"})
+    if not isinstance(subscripts, str):
+        subscripts, operands = _by_letters(subscripts, *operands)
     text = subscripts.replace(" ", "")
     left, _, right = text.partition("->")
     terms = left.split(",")
@@ -60,7 +63,7 @@ def einsum(subscripts: str, *operands: Any, **rest: Any) -> Value:
         right = "".join(sorted(each for each in set(left) - {","} if left.count(each) == 1))
     graph = op.graph_of(*operands)
     letters = right + "".join(sorted(set(left) - {","} - set(right)))
-    product = None
+    product: Any = None
     for term, operand in zip(terms, operands, strict=True):
         value = op.as_value(graph, operand)
         if len(set(term)) < len(term) or len(term) != value.ndim:
@@ -71,5 +74,14 @@ def einsum(subscripts: str, *operands: Any, **rest: Any) -> Value:
             if each not in term:
                 value = op.expand(value, n)
         product = value if product is None else e("multiply", product, value)
-    assert product is not None
     return op.reduce("sum", product, range(len(right), len(letters)), False)
+
+
+def _by_letters(*given: Any) -> tuple[str, tuple[Any, ...]]:
+    """The subscripts and operands of einsum(a, [0, 1], b, [1, 2], [0, 2])."""
+    operands, axes = given[0 : len(given) // 2 * 2 : 2], given[1::2]
+    if Ellipsis in [each for one in (*axes, *given[len(operands) * 2 :]) for each in one]:
+        raise refused("np.einsum", "with an Ellipsis", "name every axis by a letter")
+    terms = ["".join(ascii_letters[whole_number(each, "axes", low=0)] for each in one) for one in axes]
+    result = "->" + "".join(ascii_letters[each] for each in given[-1]) if len(given) % 2 else ""
+    return ",".join(terms) + result, operands

@@ -1,5 +1,6 @@
 """Functions of arrays and of traced values that NumPy lacks, by the names of torch.nn.functional."""
 
+import fastdl.nn.functional.special  # noqa: F401 - lets scipy.special's functions take values
 from fastdl.nn.functional.activation import elu as elu
 from fastdl.nn.functional.activation import gelu as gelu
 from fastdl.nn.functional.activation import leaky_relu as leaky_relu
