@@ -16,8 +16,8 @@ from fastdl.graph import operations as op
 from fastdl.graph.gradient import gradient, ones_like, rule
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import Symbols, computes
-from fastdl.graph.size import Dimension, Size, numbers
-from fastdl.graph.value import Value, mode, where
+from fastdl.graph.size import Dimension, Size, numbers, spelled
+from fastdl.graph.value import Value, mode, where, where_in_trace
 
 
 class LayerRefusedError(InvalidValueError):
@@ -185,6 +185,10 @@ class LayerTrace:
         if samples > self.graph.least_samples:
             self.graph.least_samples, self.graph.demanding = samples, module
 
+    def refused_shape(self, owner: str, expected: str, x: Sample) -> Exception:
+        """The error by which a layer refuses samples of this shape."""
+        return LayerRefusedError(f"{where()}: {owner}", expected, spelled(x.value.shape))
+
     def refusal(self, why: str) -> Exception:
         """The error by which a layer says that it cannot be traced."""
         return LayerRefusedError(where(), "a layer that can be traced", why)
@@ -201,7 +205,15 @@ def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
         if not any(isinstance(size, Size) for size in own):  # what is before them is samples
             y = layer(module, op.reshape(value, (-1, *own)), weights)
             return op.reshape(y, (*kept, *y.shape[1:])).copy()
-    found = module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
+    try:
+        found = module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
+    except LayerRefusedError:
+        raise
+    except InvalidValueError as error:
+        error.context = where_in_trace()
+        if error.got == str((1, *x.shape[1:])):
+            error.got = spelled(x.shape)
+        raise
     return found.copy() if found is x else found
 
 

@@ -100,13 +100,15 @@ class _BatchNorm(Normalization):
             self._fit(channels, W, b, *buffers)
         return channels, W, b, running_mean, running_var, batches
 
+    def _wanted(self) -> str:
+        return f"input of shape {' or '.join(shape.format(C=self.num_features) for shape in self._shapes.values())}"
+
     def _forward(self, x: Any) -> tuple[Array, Any]:
         """x normalized by its own statistics in training, which move the running ones, else by the running ones."""
         channels, W, b, running_mean, running_var, batches = self._arrays()
         x = ready(x, self._dtype, self)
         if x.ndim not in self._shapes or x.shape[1] != channels:
-            wanted = " or ".join(shape.format(C=channels) for shape in self._shapes.values())
-            raise InvalidShapeError(shown(self), f"input of shape {wanted}", x.shape)
+            raise InvalidShapeError(shown(self), self._wanted(), x.shape)
         mean, inverse, y = empty((channels,), x.dtype), empty((channels,), x.dtype), empty_like(x)
         by_batch = self.training or batches is None
         if by_batch:
@@ -131,7 +133,7 @@ class _BatchNorm(Normalization):
         C, _, _, running_mean, running_var, batches = self._arrays()
         D = prod(x.shape[1:])
         if len(x.shape) + 1 not in self._shapes or x.shape[0] != C:
-            raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
+            raise plan.refused_shape(shown(self), self._wanted(), x)
         by_batch = self.training or batches is None
         if by_batch and D == 1:
             plan.at_least(2, self)

@@ -56,8 +56,9 @@ class Flatten(Layer):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         axes = len(x.shape) + 1
-        if not all(-axes <= dim < axes for dim in (self.start_dim, self.end_dim)):
-            raise plan.refusal(f"a Flatten was given samples of shape {x.shape}")
+        for dim in (self.start_dim, self.end_dim):
+            if not -axes <= dim < axes:
+                raise plan.refused_shape(shown(self), f"an input with an axis {dim}", x)
         first, last = self.start_dim % axes, self.end_dim % axes
         if first == 0 < last or first > last:
             raise plan.refusal(f"{shown(self)} joins samples")

@@ -96,7 +96,9 @@ class LayerNorm(Normalization):
     def _plan(self, plan: Any, x: Any) -> Any:
         shape, _, _ = self._arrays()
         if x.shape[-len(shape) :] != shape:
-            raise plan.refusal(f"a {type(self).__name__} was given samples of shape {x.shape}")
+            if x.shape == shape[1:]:
+                raise plan.refusal(f"{shown(self)} runs over the samples")
+            raise plan.refused_shape(shown(self), f"input of shape (..., {', '.join(map(str, shape))})", x)
         n = prod(shape)
         rows = x.size // n
         size = rows * plan.batch_size * plan.dtype.itemsize

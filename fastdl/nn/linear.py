@@ -78,7 +78,9 @@ class Linear(Weighted):
 
     def _plan(self, plan: Any, x: Any) -> Any:
         lead, (O, I) = x.shape[:-1], self._weight_shape()
-        if x.shape[-1:] != (I,):
+        if x.shape and x.shape[-1] != I:
+            raise plan.refused_shape(shown(self), f"input of shape (..., {I})", x)
+        if not x.shape:
             raise plan.refusal(f"{shown(self)} runs over the samples")
         parameters = self._parameters_of_plan()
         return plan.add("linear", self, x, (*lead, O), parameters=parameters, rows=prod(lead), I=I, O=O)

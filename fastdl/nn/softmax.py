@@ -31,14 +31,10 @@ class _OverAxis(Layer):
         self.dim = int(dim)
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
-        """f of a traced value, by its formula along an axis of samples or of a size that is not fixed."""
+        """f of a traced value: by its formula where sizes are open behind the first axis."""
         (x,) = (*inputs, *named.values())
-        if isinstance(x, Value) and x.ndim and (x.ndim == 1 or self._crosses_samples(x)):
-            return self._formula(None, x)
-        return super()._apply(x)
-
-    def _crosses_samples(self, x: Value) -> bool:
-        return self.dim % x.ndim == 0 or any(isinstance(size, Size) for size in x.shape[1:])
+        is_open = isinstance(x, Value) and any(isinstance(size, Size) for size in x.shape[1:])
+        return self._formula(None, x) if is_open else super()._apply(x)
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """f(x)."""

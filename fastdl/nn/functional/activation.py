@@ -71,12 +71,12 @@ def softmax(x: Any, dim: int = -1) -> Any:
         >>> softmax(np.zeros((1, 2)))
         array([[0.5, 0.5]])
     """
-    return applied(Softmax(dim), x)
+    return _over_axis(Softmax(dim), x)
 
 
 def log_softmax(x: Any, dim: int = -1) -> Any:
     """x - log(sum(exp(x))) along an axis, without overflow; see nn.LogSoftmax."""
-    return applied(LogSoftmax(dim), x)
+    return _over_axis(LogSoftmax(dim), x)
 
 
 def logsumexp(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
@@ -93,3 +93,10 @@ def logsumexp(x: Any, dim: int = -1, keepdim: bool = False) -> Any:
     with Quiet(divide="ignore"):  # log 0 where all are -inf
         found = np.log(np.sum(np.exp(x - largest), axis=dim, keepdims=True)) + largest
     return found if keepdim else np.squeeze(found, dim)
+
+
+def _over_axis(layer: Any, x: Any) -> Any:
+    """A layer over one axis, by its formula where that is the samples'."""
+    x = array_or_value(x)
+    over_samples = isinstance(x, Value) and (x.ndim < 2 or layer.dim in (0, -x.ndim))
+    return layer._formula(None, x) if over_samples else applied(layer, x)
