@@ -24,7 +24,7 @@ from fastdl.graph.lowering.sources import found
 from fastdl.graph.python import python_calls
 from fastdl.graph.size import ObservedSizeError, Size, numbers, same
 from fastdl.graph.trace import SAMPLES, surroundings, trace_loss
-from fastdl.graph.value import Value
+from fastdl.graph.value import Value, last_line
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
 from fastdl.nn.loss import Loss
@@ -84,9 +84,10 @@ class NativeEngine:
         self._of_lengths: dict[int, NativeEngine] = {}
         try:
             self._plan_for(x, y, dtype, SAMPLES)
-        except ObservedSizeError:
-            self.exact, self.in_a_row = True, False
+        except ObservedSizeError as error:
+            self.exact, self.in_a_row, line = True, False, last_line(error)
             self._plan_for(x, y, dtype, self.most)
+            self.name += f", one for each length of a batch, which is asked for at {line}"
         except NotTracedError as error:
             raise NotPlannedError(str(error)) from None
 

@@ -157,3 +157,14 @@ def test_a_target_of_another_shape_is_what_the_loss_says():
     same.step(A, Y)
     with pytest.raises(ValueError, match="MSELoss"):
         same.step(A, Y[:, :2].copy())
+
+
+class AsksForLength(Weighed):
+    def forward(self, x):
+        return x * self.w + np.arange(len(x))[:, None]
+
+
+def test_the_engine_names_the_line_that_asks_for_the_length_of_a_batch():
+    line = AsksForLength.forward.__code__.co_firstlineno + 1
+    history = trainer(AsksForLength()).fit(A, Y, epochs=1, batch_size=4)
+    assert history.engine.endswith(f"one for each length of a batch, which is asked for at test_kinds_of_rows.py:{line}")
