@@ -57,6 +57,10 @@ class EagerGraph(Graph):
         """See Graph."""
         return self._arrays[value.number]
 
+    def computed(self, number: int) -> Any:
+        """The array of a node."""
+        return self._arrays[number]
+
     def saved(self, record: Any) -> Any:
         """What the latest forward of a layer or loss, by its record, has left for its backward."""
         return self._symbols.kept.get(id(record))

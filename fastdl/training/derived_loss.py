@@ -8,8 +8,10 @@ import numpy as np
 
 import fastdl.graph.functions  # noqa: F401 - lets NumPy's functions take values
 from fastdl.data.nested import leaves, mapped
+from fastdl.errors import InvalidValueError
 from fastdl.graph.eager import EagerGraph
 from fastdl.graph.gradient import gradient
+from fastdl.graph.interpreter import needed
 from fastdl.graph.trace import Terms, loss_of
 from fastdl.graph.value import Value
 
@@ -28,6 +30,9 @@ class DerivedLoss:
         # What named terms are multiplied with, where batches of a step count differently; see WeightedLosses.shares.
         self.shares: dict[str, float] | None = None
         self._count: float = 0
+        # The graph of the latest loss, and whether it depends on outputs or parameters, and on the targets where there are any.
+        self.graph: Any = None
+        self.learns = self.uses_targets = True
         self._gradients: Any = None
         # The named terms of the latest loss.
         self.terms: dict[str, float] = {}
@@ -36,6 +41,7 @@ class DerivedLoss:
         """Return the loss; backward gives its gradients."""
         graph, outputs, (loss, terms) = self._computed(output, target)
         self._count = self.samples if terms else self._count_of(graph, loss)
+        self._look_at(graph, outputs, loss)
         self.terms = {name: float(value) for name, value in terms.items()}
         if self.shares is not None:
             self.terms = {name: self.terms[name] * share if share else 0.0 for name, share in self.shares.items()}
@@ -61,7 +67,9 @@ class DerivedLoss:
         targets = None if target is None else mapped(target, graph.given)
         with graph.traced():
             function = self.function if self.shares is None else self._shared
-            return graph, outputs, loss_of(function, outputs, targets, self.model, self.samples)
+            found = loss_of(function, outputs, targets, self.model, self.samples)
+        self._refuse_outer(graph)
+        return graph, outputs, found
 
     def _shared(self, output: Any, target: Any, model: Any) -> Terms:
         """The terms with their shares; those that nothing of the batch counts in are left out."""
@@ -69,6 +77,32 @@ class DerivedLoss:
         losses, weights = self.function(output, target, model)
         shares = {name: share for name, share in self.shares.items() if share} or self.shares
         return Terms({name: losses[name] for name in shares}, {name: weights[name] * shares[name] for name in shares})
+
+    def _look_at(self, graph: EagerGraph, outputs: Any, loss: Value) -> None:
+        """Find out what the loss depends on."""
+        self.graph, reached = graph, needed(graph, [loss.number])
+        own = {value.number for _, value in leaves(outputs)}
+        given = {number for number, node in enumerate(graph.nodes) if node.operation == "input"}
+        self.learns = bool(reached & (own | graph.parameters.keys()))
+        self.uses_targets = given <= own or bool(reached & (given - own))
+
+    def _refuse_outer(self, graph: EagerGraph) -> None:
+        """(N,) with (N, 1) makes (N, N), hardly meant where outputs and targets have these shapes; a trace refuses it too."""
+        n, one, other = self.samples, (self.samples,), (self.samples, 1)
+        as_given: set[int] = set()
+        for number, node in enumerate(graph.nodes):
+            if node.operation == "input" and n > 1 and node.shape in (one, other):
+                as_given.add(number)
+            operands = {graph.nodes[each].shape for each in node.inputs if each in as_given}
+            if node.shape == (n, n) and operands >= {one, other}:
+                raise InvalidValueError(
+                    f"{node.line}: np.{node.operation}",
+                    "one shape of both",
+                    "(N,) and (N, 1)",
+                    "write x[:, 0] for the second, or x[:, None] for the first where the outer product is meant",
+                )
+            if node.shape in operands:
+                as_given.add(number)
 
     def _counted(self, rows: int) -> float:
         """How much the latest loss counts among those of batches, as that of a Loss."""

@@ -16,6 +16,7 @@ from fastdl.nn.loss import Loss, has_backward
 from fastdl.nn.module import Module
 from fastdl.nn.parameter import Parameter
 from fastdl.training.derived_loss import DerivedLoss
+from fastdl.training.non_finite import place_in
 from fastdl.training.weighted_losses import WeightedLosses
 
 Array = NDArray[Any]
@@ -79,6 +80,12 @@ class NotPlannedError(ValueError):
 
 class NothingLearnsError(InvalidValueError):
     """A loss that depends on no parameter."""
+
+
+def unused_targets() -> InvalidValueError:
+    """The error of a criterion that takes targets and uses none of them."""
+    hint = "write fit(x) without targets"
+    return InvalidValueError("Trainer.fit", "a criterion that uses the targets", "one that uses none of them", hint)
 
 
 class NotFiniteError(Exception):
@@ -190,7 +197,11 @@ class PlainEngine:
             factor = 1 if sums else len(of_step) if shares else counted
             # The mean over nothing, where all targets are ignored, is NaN, but its gradient is 0.
             if not math.isfinite(loss) and not (math.isnan(loss) and counted == 0):
-                raise NotFiniteError(f"the loss is {loss}", step)
+                raise NotFiniteError(f"the loss is {loss}", step, self._non_finite_place(derived))
+            if derived is not None and not derived.uses_targets:
+                raise unused_targets()
+            if derived is not None and not derived.learns:
+                raise NothingLearnsError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
             model.backward_parameters(criterion.backward())
             if outputs is not None:
                 outputs.append(output)
@@ -217,6 +228,12 @@ class PlainEngine:
             if not finite and (name := not_finite_gradient(self.task)):
                 raise NotFiniteError(f"the gradient of {name} is not finite", step)
         return Losses(total, count, rows, tuple(terms))
+
+    def _non_finite_place(self, derived: DerivedLoss | None) -> str:
+        """Words for the layer or the line that has yielded the first value that is not finite, where that is known."""
+        model = self.task.model
+        graphs = [getattr(vars(model).get("_kept"), "_graph", None), derived and derived.graph]
+        return next((place for graph in graphs if graph is not None if (place := place_in(graph, model))), "")
 
 
 def _sums(one: list[float], other: list[float]) -> list[float]:

@@ -42,9 +42,11 @@ from fastdl.training.engine import (
     Task,
     keep,
     not_finite_gradient,
+    unused_targets,
 )
 from fastdl.training.measuring import loss_value
 from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
+from fastdl.training.non_finite import place_of
 
 Array = NDArray[Any]
 # Called after an epoch with its losses and its seconds; returns whether to go on.
@@ -108,10 +110,7 @@ class NativeEngine:
         inputs = {n: node.attributes["name"] for n, node in enumerate(graph.nodes) if node.operation == "input"}
         targets = {n for n, name in inputs.items() if name.startswith("y")}
         if targets and not reached & targets:
-            hint = "write fit(x) without targets"
-            raise InvalidValueError(
-                "Trainer.fit", "a criterion that uses the targets", "one that uses none of them", hint
-            )
+            raise unused_targets()
         if not (read or in_python):
             raise NothingLearnsError("Trainer.fit", "a loss that depends on parameters", "one that depends on none")
         # The inputs and targets by their names, and what the program reads them as.
@@ -414,16 +413,7 @@ class NativeEngine:
             buffer[...] = values
         if number < 0:
             return ""
-        node = self._graph.nodes[self._lowered.entries[number].number]
-        if node.operation == "loss":
-            return ""
-        if node.operation == "layer":
-            names = {id(module): name for name, module in self.task.model.named_modules()}
-            record = node.attributes["record"]
-            return f", first in the output of layer {names.get(id(record.module), '')} {record.name}"
-        if node.operation == "python":
-            return f", first in {type(node.attributes['call'].module).__name__}, in Python, at {node.line}"
-        return f", first in {node.operation} at {node.line}"
+        return place_of(self._graph.nodes[self._lowered.entries[number].number], self.task.model)
 
 
 def _named(value: Any, prefix: str) -> Iterable[tuple[str, Any]]:

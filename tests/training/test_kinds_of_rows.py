@@ -167,4 +167,6 @@ class AsksForLength(Weighed):
 def test_the_engine_names_the_line_that_asks_for_the_length_of_a_batch():
     line = AsksForLength.forward.__code__.co_firstlineno + 1
     history = trainer(AsksForLength()).fit(A, Y, epochs=1, batch_size=4)
-    assert history.engine.endswith(f"one for each length of a batch, which is asked for at test_kinds_of_rows.py:{line}")
+    assert history.engine.endswith(
+        f"one for each length of a batch, which is asked for at test_kinds_of_rows.py:{line}"
+    )

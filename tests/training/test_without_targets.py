@@ -1,4 +1,4 @@
-"""Losses of outputs alone."""
+"""Losses of outputs alone, and losses that leave out what they are given."""
 
 from contextlib import nullcontext
 
@@ -127,3 +127,88 @@ def test_batches_of_dictionaries_alone():
 def test_a_loss_of_outputs_and_targets_wants_them(call, message, criterion):
     with pytest.raises(TypeError, match=message):
         call(made(criterion))
+
+
+def logarithm(output):
+    return np.mean(np.log(output - 100))
+
+
+class Logarithm(nn.Module):
+    def __init__(self):
+        self.linear = nn.Linear(3, 2, rng=0, dtype=np.float64)
+
+    def forward(self, x):
+        h = self.linear(x)
+        return np.log(h - 100)
+
+
+@ENGINES
+@pytest.mark.parametrize("where", ["model", "loss"])
+def test_the_line_of_the_first_value_that_is_not_finite_is_named(where, eager):
+    model = Logarithm() if where == "model" else nn.Sequential(nn.Linear(3, 2, rng=0, dtype=np.float64))
+    trainer = Trainer(model, squares if where == "model" else logarithm, optim.SGD(model.parameters(), lr=0.1))
+    line = (Logarithm.forward if where == "model" else logarithm).__code__.co_firstlineno + 1 + (where == "model")
+    for train in (lambda: trainer.fit(X, epochs=1, batch_size=4), lambda: trainer.step(X)):
+        with (
+            mode(eager),
+            pytest.raises(FloatingPointError, match=rf", first in log at test_without_targets.py:{line};"),
+        ):
+            train()
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        (lambda o, t: np.mean(o**2), "expected a criterion that uses the targets, got one that uses none of them"),
+        (lambda o, t: np.mean(t**2), "expected a loss that depends on parameters, got one that depends on none"),
+    ],
+    ids=["targets", "outputs"],
+)
+def test_what_a_loss_leaves_out_is_refused(criterion, message, eager):
+    trainer = made(criterion)
+    before = trainer.model[0].weight.data.copy()
+    for train in (lambda: trainer.fit(X, X[:, :2], epochs=1, batch_size=4), lambda: trainer.step(X, X[:, :2])):
+        with mode(eager), pytest.raises(ValueError, match=message):
+            train()
+    np.testing.assert_array_equal(trainer.model[0].weight.data, before)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "criterion",
+    [
+        lambda o, t: np.mean((o - t) ** 2),
+        lambda o, t: np.mean(np.abs(2 * o - t / 3)),
+        lambda o, t: np.mean(np.where(o > t, o, t)),
+    ],
+)
+@pytest.mark.parametrize("flat", ["outputs", "targets"])
+def test_one_number_for_each_sample_with_a_column_is_refused(flat, criterion, eager):
+    class Flat(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(3, 1, rng=0, dtype=np.float64)
+
+        def forward(self, x):
+            return self.linear(x)[:, 0] if flat == "outputs" else self.linear(x)
+
+    model = Flat()
+    trainer = Trainer(model, criterion, optim.SGD(model.parameters(), lr=0.1))
+    y = X[:, :1] if flat == "outputs" else X[:, 0]
+    for call in (
+        lambda: trainer.fit(X, y, epochs=1, batch_size=4),
+        lambda: trainer.step(X, y),
+        lambda: trainer.evaluate(X, y),
+    ):
+        with mode(eager), pytest.raises(ValueError, match=r"expected one shape of both, got \(N,\) and \(N, 1\)"):
+            call()
+
+
+@ENGINES
+def test_columns_that_are_written_may_be_spread(eager):
+    model = nn.Sequential(nn.Linear(3, 1, rng=0, dtype=np.float64))
+    criterion = lambda o, t: np.mean((o[:, 0][None, :] - t[:, None]) ** 2)  # noqa: E731
+    trainer = Trainer(model, criterion, optim.SGD(model.parameters(), lr=0.1))
+    with mode(eager):
+        wanted = np.mean((trainer.predict(X)[:, 0][None, :] - X[:, :1]) ** 2)
+        assert trainer.step(X, X[:, 0]) == pytest.approx(wanted, rel=1e-12)
