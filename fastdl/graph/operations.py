@@ -6,6 +6,7 @@ Elementwise ones broadcast; what else NumPy knows is composed of these in functi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from fastdl.graph.graph import Graph
 from fastdl.graph.size import Dimension, Shape, Size, divided, is_zero, same, same_shape, sized, spelled, total
 from fastdl.graph.ufuncs import EXTREMES, SPECIAL, resolved
 from fastdl.graph.value import Value, where
+from fastdl.messages import shown
 
 _WHOLE, _TRUTH = np.dtype(np.int64), np.dtype(np.bool_)
 
@@ -242,7 +244,7 @@ def broadcast_to(value: Value, shape: Shape) -> Value:
 
 def reshape(value: Value, shape: Sequence[Any]) -> Value:
     """The elements, in their order, in another shape; one size may be -1."""
-    sizes = [each if isinstance(each, Size) else int(each) for each in shape]
+    sizes = [each if isinstance(each, Size) else _size(each) for each in shape]
     if sum(same(each, -1) for each in sizes) > 1:
         raise InvalidValueError(f"{where()}: reshape", "at most one -1", str(tuple(sizes)))
     if any(same(each, -1) for each in sizes):
@@ -255,6 +257,13 @@ def reshape(value: Value, shape: Sequence[Any]) -> Value:
         )
     made = tuple(sizes)
     return value if same_shape(value.shape, made) else value.graph.add("reshape", (value,), made, value.dtype, to=made)
+
+
+def _size(given: Any) -> int:
+    try:
+        return index(given)
+    except TypeError:
+        raise InvalidTypeError(f"{where()}: reshape", "whole numbers as sizes", shown(given)) from None
 
 
 def expand(value: Value, axis: int) -> Value:

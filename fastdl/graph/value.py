@@ -289,7 +289,7 @@ class Value:
     def __contains__(self, element: Any) -> bool:
         raise refused("in", "on a traced value", "write np.any(x == element)")
 
-    def copy(self) -> Value:
+    def copy(self, order: Any = "C") -> Value:
         """The same elements, which in-place operators on the value leave as they are, and the other way round."""
         self.number  # noqa: B018 - which may be refused
         return self.twin()

@@ -36,6 +36,13 @@ REFUSED = {
     "an element as a number": (lambda x: x.item(0), "keep it an array"),
     "a mode of take": (lambda x: np.take(x, [0], mode="buffered"), '"clip" or "wrap"'),
     "nan_to_num in place": (lambda x: np.nan_to_num(x, copy=False), "y = np.nan_to_num(x)"),
+    "einsum to a diagonal": (lambda x: np.einsum("ij->ii", x), "each letter of the operands once"),
+    "einsum to a new axis": (lambda x: np.einsum("ij->ijk", x), "each letter of the operands once"),
+    "einsum with a sign": (lambda x: np.einsum("i$->i", x), "every axis by a letter"),
+    "ravel in another order": (lambda x: x.ravel("F"), "np.ravel, with order='F'; leave it out"),
+    "flatten in another order": (lambda x: x.flatten(order="F"), "np.ravel, with order='F'; leave it out"),
+    "reshape in another order": (lambda x: x.reshape(4, 3, order="F"), "np.reshape, with order='F'; leave it out"),
+    "a slice to a value": (lambda x: x[: x[0, 0]], "keep it an array"),
     "einsum with an Ellipsis": (lambda x: np.einsum(x, [..., 0], [0]), "every axis by a letter"),
     "var where": (lambda x: np.var(x, where=X > 0), "np.var, with where=; leave it out"),
     "mean where": (lambda x: np.mean(x, where=X > 0), "np.mean, with where=; leave it out"),
@@ -85,8 +92,18 @@ def test_shapes_that_do_not_fit_are_value_errors_that_name_the_line():
         lambda x: np.pad(x, -1),
         lambda x: np.roll(x, (1, 2, 3), axis=(0, 1)),
         lambda x: np.tril(x[0, 0]),
+        lambda x: x[::0],
     ):
         with pytest.raises(ValueError, match=r"^test_refused\.py:\d+.*expected .*, got "):
+            grad(lambda x, f=function: np.sum(f(x)))(X)
+
+
+def test_sizes_and_slices_are_whole_numbers():
+    for function, message in (
+        (lambda x: x.reshape("a"), "reshape: expected whole numbers as sizes, got 'a'"),
+        (lambda x: x[:, "a":], "x[...]: expected whole numbers in a slice, got slice('a', None, None)"),
+    ):
+        with pytest.raises(TypeError, match=rf"^test_refused\.py:\d+: {re.escape(message)}$"):
             grad(lambda x, f=function: np.sum(f(x)))(X)
 
 

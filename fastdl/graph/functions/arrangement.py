@@ -25,13 +25,22 @@ FUNCTIONS[np.size] = lambda a, axis=None: a.size if axis is None else a.shape[ax
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any = None, order: Any = "C", *, newshape: Any = None, copy: Any = None) -> Value:
     """The elements in another shape."""
-    if order != "C":
-        raise refused("np.reshape", f"with order={order!r}", "leave it out")
+    in_c_order("reshape", order)
     wanted = newshape if shape is None else shape
     return op.reshape(a, wanted if isinstance(wanted, (tuple, list)) else (wanted,))
 
 
-FUNCTIONS[np.ravel] = lambda a, order="C": op.reshape(a, (-1,))
+@implements(np.ravel)
+def ravel(a: Any, order: Any = "C") -> Value:
+    """The elements in one axis."""
+    in_c_order("ravel", order)
+    return op.reshape(a, (-1,))
+
+
+def in_c_order(name: str, order: Any) -> None:
+    """Refuse another order of elements than C's."""
+    if order != "C":
+        raise refused(f"np.{name}", f"with order={order!r}", "leave it out")
 
 
 @implements(np.transpose)

@@ -169,12 +169,19 @@ def _from_the_front(index: Value, size: Value) -> Value:
 
 
 def _slice(value: Value, axis: int, given: slice) -> tuple[Any, Any, int]:
-    step = 1 if given.step is None else given.step.__index__()
     size = value.shape[axis]
-    ends = [
-        end if end is None or (isinstance(end, Size) and same(end, size)) else end.__index__()
-        for end in (given.start, given.stop)
-    ]
+    try:
+        step = 1 if given.step is None else index_of(given.step)
+        ends = [
+            end if end is None or (isinstance(end, Size) and same(end, size)) else index_of(end)
+            for end in (given.start, given.stop)
+        ]
+    except TypeError as error:
+        if isinstance(error, InvalidTypeError):
+            raise
+        raise InvalidTypeError(f"{where()}: x[...]", "whole numbers in a slice", str(given)) from None
+    if not step:
+        raise InvalidValueError(f"{where()}: x[...]", "a step that is not 0", str(given))
     start, stop = ends
     if isinstance(stop, Size) and same(stop, size):
         stop = None

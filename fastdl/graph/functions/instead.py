@@ -32,6 +32,8 @@ for _names, _hint in {
     "apply_along_axis apply_over_axes": "write functions of the whole array with axis=",
     "gradient ediff1d": "write np.diff",
     "linspace arange": "make it of numbers outside of forward, in an nn.Buffer",
+    "fabs": "write np.abs",
+    "positive": "write x",
     "hypot": "write np.sqrt(x**2 + y**2)",
     "float_power": "write x**y",
     "fmod": "write x - y * np.trunc(x / y)",

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 import fastdl.graph.functions.reductions  # noqa: F401 - enters its functions
-from fastdl.graph import operations as op
-from fastdl.graph.functions.arrangement import reshape, transpose
+from fastdl.graph.functions.arrangement import ravel, reshape, transpose
 from fastdl.graph.functions.elements import astype, clip, round_
 from fastdl.graph.functions.in_place import in_place
 from fastdl.graph.functions.indexing import getitem
@@ -48,9 +47,9 @@ _METHODS: dict[str, Any] = {
     "__rmatmul__": lambda self, other: matmul(other, self),
     "__getitem__": getitem,
     "astype": lambda self, dtype, *_, **__: astype(self, dtype),
-    "reshape": lambda self, *shape: reshape(self, shape[0] if len(shape) == 1 else shape),
+    "reshape": lambda self, *shape, order="C", copy=None: reshape(self, shape[0] if len(shape) == 1 else shape, order),
     "transpose": lambda self, *axes: transpose(self, axes[0] if len(axes) == 1 else axes or None),
-    "flatten": lambda self: op.reshape(self, (-1,)).copy(),
+    "flatten": lambda self, order="C": ravel(self, order).copy(),
     "clip": lambda self, min=None, max=None: clip(self, min, max),
 }
 

@@ -57,10 +57,12 @@ def einsum(subscripts: Any, *operands: Any, **rest: Any) -> Value:
     text = subscripts.replace(" ", "")
     left, _, right = text.partition("->")
     terms = left.split(",")
-    if "." in text or len(terms) != len(operands):
+    if not all(each.isalpha() or each == "," for each in left + right) or len(terms) != len(operands):
         raise refused("np.einsum", f"with {subscripts!r}", "name every axis by a letter")
     if "->" not in text:
         right = "".join(sorted(each for each in set(left) - {","} if left.count(each) == 1))
+    if len(set(right)) < len(right) or not set(right) <= set(left):
+        raise refused("np.einsum", f"with {subscripts!r}", "use each letter of the operands once in the result")
     graph = op.graph_of(*operands)
     letters = right + "".join(sorted(set(left) - {","} - set(right)))
     product: Any = None

@@ -34,7 +34,8 @@ def one_hot(x: Any, num_classes: int) -> Any:
     classes: Any = np.arange(positive_integer(num_classes, "num_classes", "one_hot"))
     if isinstance(values, Value):
         # The numbers are looked up, which refuses what is not there; negative ones would count from the end.
-        values = op.take(values.graph.constant(classes), np.where(values < 0, num_classes, values), 0)
+        place = op.where_of(op.elementwise("less", values, 0), num_classes, values)
+        values = op.take(values.graph.constant(classes), place, 0)
     elif ((values < 0) | (values >= num_classes)).any():
         wrong = values[(values < 0) | (values >= num_classes)][0]
         raise InvalidValueError("one_hot", f"whole numbers from 0 to {num_classes - 1}", wrong)
