@@ -123,7 +123,8 @@ def first_parameter(root: Parts) -> Parameter | None:
     for value in dict(vars(root)).values():
         if isinstance(value, Parameter):
             return value
-    return next(filter(None, map(first_parameter, (child for _, child in root.named_children()))), None)
+    found = map(first_parameter, (child for _, child in root.named_children()))
+    return next((each for each in found if each is not None), None)
 
 
 def weights_dtype(model: Parts) -> np.dtype[Any]:
