@@ -78,6 +78,7 @@ TRUTHS = {
     "max": lambda i, j: np.max(i > 0, axis=1),
     "min": lambda i, j: np.min(i > 0, axis=0),
     "matmul": lambda i, j: (i > 0) @ (j > 1).T,
+    "einsum": lambda i, j: np.einsum("ij,kj->ik", i > 0, j > 1),
     "counts": lambda i, j: np.sum(i > 0, axis=1) + np.cumsum(j[:, 0] > 1),
     "a sum with a whole number": lambda i, j: (i > 0) + 1,
     "power": lambda i, j: (i > 0) ** (j > 1),

@@ -76,7 +76,7 @@ def einsum(subscripts: Any, *operands: Any, **rest: Any) -> Value:
             if each not in term:
                 value = op.expand(value, n)
         product = value if product is None else e("multiply", product, value)
-    return op.reduce("sum", product, range(len(right), len(letters)), False)
+    return op.reduce("any" if product.dtype.kind == "b" else "sum", product, range(len(right), len(letters)), False)
 
 
 def _by_letters(*given: Any) -> tuple[str, tuple[Any, ...]]:
