@@ -204,9 +204,9 @@ def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
         kept, own = x.shape[: x.ndim - last], x.shape[x.ndim - last :]
         if not any(isinstance(size, Size) for size in own):  # what is before them is samples
             y = layer(module, op.reshape(value, (-1, *own)), weights)
-            return op.reshape(y, (*kept, *y.shape[1:])).copy()
+            return op.reshape(y, (*kept, *y.shape[1:]))
     try:
-        found = module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
+        return module._plan(LayerTrace(x.graph, x.shape[0], module, weights), Sample(value)).value
     except LayerRefusedError:
         raise
     except InvalidValueError as error:
@@ -214,7 +214,6 @@ def layer(module: Any, x: Any, weights: Sequence[Value] = ()) -> Value:
         if error.got == str((1, *x.shape[1:])):
             error.got = spelled(x.shape)
         raise
-    return found.copy() if found is x else found
 
 
 def loss(module: Any, output: Value, target: Any) -> Value:

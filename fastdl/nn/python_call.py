@@ -60,7 +60,10 @@ class Outputs:
         found, first = [], 0
         for shape in self._shapes:
             size = prod(shape)
-            found.append(np.reshape(packed[:, first : first + size], (packed.shape[0], *shape)))
+            part = np.reshape(packed[:, first : first + size], (packed.shape[0], *shape))
+            found.append(
+                part.copy() if isinstance(part, Value) else part
+            )  # which shares nothing with the other outputs
             first += size
         each = iter(found)
         return mapped(self._example, lambda _: next(each))

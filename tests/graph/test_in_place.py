@@ -15,6 +15,7 @@ class Of(nn.Module):
 
     def __init__(self, function):
         self.layer, self.row, self.function = nn.Linear(3, 3, rng=0), nn.Parameter(np.ones(3, np.float32)), function
+        self.identity, self.drop = nn.Identity(), nn.Dropout(0.5).eval()
         self.mean = nn.Buffer(np.zeros(3, np.float32))
 
     def forward(self, x):
@@ -152,6 +153,8 @@ STALE = [
     "c = h[:, :1]; h += 100; return c",
     "c = h.T; h += 100; return h.T + c",
     "a, b = h[:, 0], h[:, 1]; a += 1; return b",
+    "v = self.identity(h); v += 1; return h",
+    "v = self.drop(h); v += 1; return h",
     "v = fastdl.stop_gradient(h); v += 1; return h",
     "add = lambda q: q.__iadd__(1); add(h); return h",
     "add = lambda q: q.__iadd__(1); v = add(h.T); return self.layer(h)",
@@ -238,6 +241,27 @@ def test_outputs_and_targets_stay_as_they_are_in_losses():
         TypeError, match=r"test_in_place\.py:\d+: expected in-place operators on .*, got -= on an argument"
     ):
         trainer.fit(X, X, epochs=1, batch_size=5)
+
+
+def test_outputs_of_a_module_in_python_share_nothing():
+    class Two(nn.Module):
+        traced = False
+
+        def forward(self, x):
+            return x * 2, x * 3
+
+    two = Two()
+
+    def first_changed(model, x):
+        a, b = two(model.layer(x))
+        a += 1
+        return a * b
+
+    model = Of(first_changed)
+    y, pull = model.vjp(X)
+    h = model.layer(X)
+    np.testing.assert_allclose(y, (2 * h + 1) * 3 * h, rtol=1e-5)
+    np.testing.assert_allclose(pull(np.ones_like(y)), (12 * h + 3) @ model.layer.weight.data, rtol=1e-4)
 
 
 def test_a_module_may_change_an_argument_that_nobody_reads_afterwards():
