@@ -134,8 +134,11 @@ class CalledWithDefault:
         return with_default(output, target, model)
 
 
+CRITERIA = {"function": with_default, "object": CalledWithDefault(), "module": as_module(with_model)}
+
+
 @pytest.mark.parametrize("eager", [False, True], ids=["native", "node by node"])
-@pytest.mark.parametrize("criterion", [with_default, CalledWithDefault(), as_module(with_model)], ids=["function", "object", "module"])
+@pytest.mark.parametrize("criterion", CRITERIA.values(), ids=CRITERIA)
 def test_an_argument_named_model_is_given_the_model(criterion, eager):
     wanted = fit(lambda output, target, model: with_default(output, target, model), eager)
     if isinstance(criterion, nn.Module):

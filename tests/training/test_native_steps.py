@@ -212,7 +212,9 @@ def test_a_loss_of_its_own_and_lambdas_made_in_each_step():
     assert len(engines) == 3
     assert is_native(trainer, X[0], Y[0])
     assert trainer._step_engines == engines
-    first = [in_python(trainer, X[0], Y[0], loss=lambda o, t: weight * np.mean(0.0 * (o - t)) + weight) for _ in range(3)]
+    first = [
+        in_python(trainer, X[0], Y[0], loss=lambda o, t: weight * np.mean(0.0 * (o - t)) + weight) for _ in range(3)
+    ]
     weight = 5.0
     assert trainer.step(X[0], Y[0], loss=lambda o, t: weight * np.mean(0.0 * (o - t)) + weight) == 5 * first[0]
     agent = Weighted()
