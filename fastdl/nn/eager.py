@@ -18,7 +18,7 @@ from fastdl.graph.gradient import gradient
 from fastdl.graph.python import python_calls
 from fastdl.graph.value import Value, mode
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import ThreadLock, check_versions, gradients_of_outputs, not_computed
+from fastdl.nn.records import ThreadLock, check_versions, gradients_of_outputs, in_form, not_computed
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -104,7 +104,7 @@ class EagerRecord:
                 parameter.grad += array
         of_inputs = iter(zip(inputs, arrays, strict=False))
         positional, named = mapped(self._given, lambda _: _of_input(*next(of_inputs)))
-        return named if named else positional[0] if len(positional) == 1 else positional
+        return in_form(module, positional, named)
 
     def _gradients(self, inputs: list[Value], learning: list[Parameter], seeds: list[Any], adds: bool) -> list[Array]:
         """The gradients with respect to inputs and parameters, computed in a copy of the graph."""

@@ -88,7 +88,7 @@ class Module(Copying):
         """Return the gradient with respect to the latest forward's input; defined by the subclass, or derived from forward alone.
 
         A derived one takes a gradient for each output, in a tuple or dictionary as forward returns them, and gives one for each
-        input.
+        input; of inputs by place and by name, all by name.
         """
         if self._forward_only:
             from fastdl.nn.forward_only import backward

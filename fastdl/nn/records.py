@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from threading import RLock
 from typing import Any
 
@@ -66,6 +67,13 @@ def changed_since(module: Any) -> InvalidStateError:
     """The error where parameters have other values than in the forward."""
     expected, got = "the parameters' values of the forward", "others: they were changed since"
     return InvalidStateError(shown(module), expected, got, "call again")
+
+
+def in_form(module: Any, inputs: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """Gradients with respect to inputs by place and by name as backward returns them; where there are both, all by name."""
+    if not named:
+        return inputs[0] if len(inputs) == 1 else inputs
+    return dict(zip(signature(module.forward).parameters, inputs, strict=False)) | named
 
 
 def gradients_of_outputs(

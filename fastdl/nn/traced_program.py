@@ -28,7 +28,7 @@ from fastdl.graph.trace import SAMPLES, trace
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.records import ThreadLock, changed_since, gradients_of_outputs, not_computed
+from fastdl.nn.records import ThreadLock, changed_since, gradients_of_outputs, in_form, not_computed
 from fastdl.nn.watching import PASSING
 from fastdl.random import stream
 
@@ -244,13 +244,13 @@ class TracedProgram:
         given = gradients_of_outputs(module, grad_output, shapes, self.graph.dtype)
         return [given[number] for number in self.seeds]
 
-    def _gradients(self, found: list[Array]) -> Any:
+    def _gradients(self, module: Module, found: list[Array]) -> Any:
         """The gradients with respect to inputs in the form of these."""
         if self.takes_one:
             return found[0] if found else None
         gradients, kinds = iter(found), iter(self.inputs)
         inputs, named = mapped(self.given, lambda _: next(gradients) if next(kinds).dtype.kind == "f" else None)
-        return named if named else inputs[0] if len(inputs) == 1 else inputs
+        return in_form(module, inputs, named)
 
     def _structured(self, values: list[Array]) -> Any:
         """Outputs as forward returns them."""

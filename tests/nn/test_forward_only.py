@@ -243,6 +243,12 @@ def test_inputs_by_place_and_by_name_and_outputs_in_a_dictionary():
     net(image=image, state=state)
     named = net.backward({"y": np.ones((5, 1), F32), "h": np.zeros((5, 4), F32)})
     np.testing.assert_array_equal(named["state"], gradients[1])
+    for eager in (False, True):
+        with fastdl.eager() if eager else nullcontext():
+            net(image, state=state)
+            both = net.backward({"y": np.ones((5, 1), F32), "h": np.zeros((5, 4), F32)})
+        for name, gradient in zip(("image", "state"), gradients, strict=True):
+            np.testing.assert_allclose(both[name], gradient, rtol=1e-5)
     net(image, state)
     with pytest.raises(ValueError, match="a gradient for each of 2 outputs, got 1"):
         net.backward({"y": np.ones((5, 1), F32)})

@@ -46,7 +46,7 @@ cdef class Run:
         inputs, seeds, results: the bases of inputs and of gradients with respect to outputs that the program reads, and of those
             with respect to inputs that it writes, each with the number of the input or output.
         outputs: Passed; `structure` makes of them what forward returns, None where that is the only one.
-        gradients: makes of the gradients with respect to inputs what backward returns, None where that is the only one.
+        gradients: makes of the gradients with respect to a module's inputs what backward returns, None where that is the only one.
         differentiating: the numbers of operations that add or store gradients, in their order, with the parameters of each.
         added: the parameters whose gradients are added to what is there.
         checked: what a backward must find as its forward has.
@@ -67,7 +67,7 @@ cdef class Run:
     def __init__(
         self, Frames frames not None, *, traced, kind, dict kinds not None, stream: Callable[[], Any], list inputs not None,
         list seeds not None, list results not None, list outputs not None, structure: Callable[[list[Any]], Any] | None,
-        gradients: Callable[[list[Any]], Any] | None, list differentiating not None, list added not None, list checked not None,
+        gradients: Callable[[Any, list[Any]], Any] | None, list differentiating not None, list added not None, list checked not None,
         Access forward not None, Access backward not None, bint keeps, bint in_python,
     ):
         self.frames, self.program, self.traced, self.kind, self.kinds = frames, frames.program, traced, kind, kinds
@@ -201,7 +201,7 @@ cdef class Run:
                 self.traced.refuse(failed)
         if found is None:
             return None
-        return found[0] if self.gradients is None else self.gradients(found)
+        return found[0] if self.gradients is None else self.gradients(module, found)
 
     def go_on_backward(
         self, module, Record record not None, Frame frame not None, list seeds not None, list found, bint parameters,
