@@ -16,8 +16,8 @@ from fastdl.graph.value import Memory, Value, current, mode, trace_into, where
 
 # The most operations of forward and loss; their gradients come to some times as many.
 MOST_NODES = 20_000
-# What in-place operators say of parameters, buffers and views of them.
-LEAF = "a parameter or buffer, or a view of one"
+# Of arrays that are not the traced code's, which no in-place operator may change.
+LEAF, ARGUMENT = Memory("a parameter or buffer, or a view of one"), Memory("an argument or a view of one")
 # The operations whose results are views of an array in NumPy, or the array itself.
 VIEWS = {"alias", "broadcast_to", "cut", "reshape", "stop_gradient", "transpose"}
 
@@ -108,14 +108,16 @@ class Graph:
             raise InvalidValueError(f"{where()}: traced code", f"at most {MOST_NODES:,} operations", "more", hint)
         if self._differentiates and not mode.enabled:
             self.cut.add(number)
-        shape, dtype = tuple(shape), np.dtype(dtype)
+        shape = tuple(shape)
+        if not isinstance(dtype, np.dtype):
+            dtype = np.dtype(dtype)
         self.nodes.append(Node(operation, inputs, attributes, shape, dtype, self.at or where()))
         return Value(self, number, shape, dtype, deliberate)
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
         """A value that each run is given by this name."""
         value = self._new("input", (), {"name": name}, shape, self.own(dtype), frozenset())
-        value._memory = Memory("an argument or a view of one")
+        value._memory = ARGUMENT
         return value
 
     def constant(self, array: Any) -> Value:
@@ -147,7 +149,7 @@ class Graph:
                 hint = f"write model.astype(np.{self.dtype}), or make it so"
                 raise InvalidTypeError(where(), f"parameters of {self.dtype}, as the model's first", leaf.dtype, hint)
             found = self._new("parameter", (), {}, parameter.shape, self.own(leaf.dtype), frozenset())
-            found._memory = Memory(LEAF)
+            found._memory = LEAF
             self._of_parameter[id(parameter)] = found
             self.parameters[found.number] = leaf
         return found
@@ -158,7 +160,7 @@ class Graph:
         if array.dtype != self.own(array.dtype) or not (array.flags.c_contiguous and array.flags.aligned):
             return None
         value = self._new("parameter", (), {}, array.shape, array.dtype, frozenset())
-        self.parameters[value.number], value._memory = leaf, Memory(LEAF)
+        self.parameters[value.number], value._memory = leaf, LEAF
         return value
 
     def stand_for(self, model: Any, contents: Any = None) -> None:
@@ -169,7 +171,7 @@ class Graph:
     def update(self, buffer: Any, value: Value) -> None:
         """Let a buffer have another value from here on, see operations.update."""
         value = self._of_parameter[id(buffer)] = value.copy()
-        value._memory = Memory(LEAF)
+        value._memory = LEAF
         if self.training:
             self.updates[next(number for number, leaf in self.parameters.items() if leaf is buffer)] = value
 
