@@ -20,7 +20,7 @@ sys.modules["tests"].__path__ = [str(ROOT / "tests")]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let containers run as programs from their first call on; otherwise they run layer by layer at first."""
     parser.addoption(
-        "--flat-at-once", action="store_true", help="let containers run as programs from their first call on"
+        "--programs-at-once", action="store_true", help="let containers run as programs from their first call on"
     )
 
 
@@ -28,10 +28,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run each benchmark body once, as a test, unless --benchmark-only asks for times; let Ctrl-C come through."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs are born
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    if config.getoption("--flat-at-once"):
-        from fastdl.nn import flat
+    if config.getoption("--programs-at-once"):
+        from fastdl.nn import container_calls
 
-        flat.PATIENCE = 1
+        container_calls.PATIENCE = 1
     if not config.getoption("--benchmark-only", default=False):
         config.option.benchmark_disable = True
 
