@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.program.passed import Passed
+from fastdl._kernels.program.frame import Passed
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import failure, symbols_of
 from fastdl.graph.lowering import Lowering, Origin

@@ -17,7 +17,7 @@ from fastdl import Trainer, data, nn, optim
 from fastdl._kernels.access import Access
 from fastdl._kernels.descriptor import DESCRIPTORS, LOSSES, OPTIMIZERS
 from fastdl._kernels.layer_call import LatestCalls
-from fastdl._kernels.program.passed import Passed
+from fastdl._kernels.program.frame import Passed
 from fastdl._kernels.program.program import TrainOptions
 from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import EntryList

@@ -5,7 +5,7 @@ import pytest
 
 from fastdl import nn
 from fastdl._kernels.descriptor import BASE_ARENA, BASE_ARRAYS
-from fastdl._kernels.program.passed import Passed
+from fastdl._kernels.program.frame import Passed
 
 RNG = np.random.default_rng(0)
 BATCHES = [RNG.standard_normal((n, 6)) for n in (9, 4, 7, 1, 9)]

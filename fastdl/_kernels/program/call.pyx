@@ -10,11 +10,10 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memset
 
 from fastdl._kernels.access cimport Access, enter, leave
-from fastdl._kernels.array cimport contiguous
+from fastdl._kernels.array cimport contiguous, is_plain
 from fastdl._kernels.descriptor cimport Batch
-from fastdl._kernels.program.form cimport Form
 from fastdl._kernels.program.frame cimport Frame, give_back
-from fastdl._kernels.program.passed cimport Passed
+from fastdl._kernels.program.frame cimport Passed
 from fastdl._kernels.program.program cimport Frames, Program
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.turns cimport accumulates
@@ -275,6 +274,27 @@ cdef class Record:
             return self.run.backward(module, self, self.frame, seeds, parameters, with_inputs)
         finally:
             self.busy = False
+
+
+@cython.final
+cdef class Form:
+    """The dtype and the shape of the samples of an array."""
+
+    def __init__(self, cnp.ndarray array not None):
+        self.kind, self.shape = cnp.PyArray_TYPE(array), (<object>array).shape[1:]
+
+    cdef cnp.ndarray read(self, x, Py_ssize_t least, Py_ssize_t most):
+        cdef cnp.ndarray array
+        cdef int axis
+        if not is_plain(x) or cnp.PyArray_TYPE(x) != self.kind:
+            return None
+        array = contiguous(x)  # another thread may run meanwhile: what it does to the model and to x is found out next
+        if cnp.PyArray_NDIM(array) != len(self.shape) + 1 or not least <= cnp.PyArray_DIM(array, 0) <= most:
+            return None
+        for axis in range(len(self.shape)):
+            if cnp.PyArray_DIM(array, axis + 1) != <Py_ssize_t>self.shape[axis]:
+                return None
+        return array
 
 
 @cython.final

@@ -2,7 +2,8 @@
 cimport numpy as cnp
 from libc.stdint cimport uint64_t
 
-from fastdl._kernels.descriptor cimport Batch
+from fastdl._kernels.descriptor cimport Batch, Operand
+from fastdl._kernels.node cimport Extent
 
 # Seconds a sample by one thread and by all, 0 where not known yet; calls so far, and when the slower is tried again.
 cdef struct Pace:
@@ -12,6 +13,20 @@ cdef struct Pace:
 # Whether the next steps of so many samples are for one thread alone; take down the seconds a sample of the latest.
 cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil
 cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil
+
+# An array of a program's memory that Python code takes or gives.
+cdef enum:
+    MOST_AXES_PASSED = 32
+
+cdef class Passed:
+    cdef Operand operand
+    cdef int dtype, ndim
+    cdef Extent shape[MOST_AXES_PASSED]
+    # Its bytes for a batch, and a copy of it.
+    cdef Py_ssize_t nbytes(self, const Batch* batch)
+    cdef cnp.ndarray of(self, const Batch* batch)
+    # Let a batch have an array; `name` is whose it is, for errors.
+    cdef int give(self, const Batch* batch, object given, object name) except -1
 
 cdef class Frame:
     cdef readonly cnp.ndarray arena

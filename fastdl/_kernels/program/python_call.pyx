@@ -6,7 +6,7 @@ import numpy as np
 
 from fastdl._kernels.descriptor cimport Batch
 from fastdl._kernels.program.frame cimport Frame
-from fastdl._kernels.program.passed cimport Passed
+from fastdl._kernels.program.frame cimport Passed
 
 cnp.import_array()
 

@@ -8,7 +8,7 @@ from libc.stdint cimport uint64_t
 from posix.unistd cimport getpid
 
 from fastdl._kernels.grad_mode cimport runs_eagerly, traces
-from fastdl._kernels.program.form cimport Form
+from fastdl._kernels.program.call cimport Form
 from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.program cimport Program, TrainOptions
 from fastdl._kernels.watch cimport Watch, holds

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.program.passed import Passed
+from fastdl._kernels.program.frame import Passed
 from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import RUN_PYTHON
 from fastdl.graph.graph import Node

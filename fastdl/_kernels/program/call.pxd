@@ -1,4 +1,4 @@
-# The dtype and the shape of arrays' samples; see form.pyx.
+# Forms of the arrays of calls; see call.pyx.
 cimport numpy as cnp
 
 cdef class Form:
