@@ -30,16 +30,24 @@ cdef extern from "Python.h":
     PyObject* PyCell_GET(object cell)
 
 
-def attributes_of(type kind not None) -> dict[str, Any]:
+# Stands for what a dictionary does not have.
+ABSENT = object()  # type: object
+
+
+def attributes_of(kind) -> dict[str, Any]:
     """Return the dictionary of a class's own attributes, to be read alone."""
+    if not isinstance(kind, type):
+        raise TypeError(f"attributes_of: expected a class, got {kind!r}")
     return <dict>(<PyTypeObject*>kind).tp_dict
 
 
 cdef bint holds(list entries) except -1:
     """Whether (dictionary, name, value) still hold the same objects."""
     cdef tuple entry
+    cdef PyObject* value
     for entry in entries:
-        if PyDict_GetItem(entry[0], entry[1]) != <PyObject*>entry[2]:
+        value = PyDict_GetItem(entry[0], entry[1])
+        if value != <PyObject*>entry[2] and (value != NULL or entry[2] is not ABSENT):
             return False
     return True
 

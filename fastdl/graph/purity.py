@@ -10,12 +10,14 @@ import numpy as np
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.graph import Graph, Node
 from fastdl.graph.size import Size, same_shape
-from fastdl.graph.surroundings import PLAIN
+from fastdl.graph.surroundings import unchanged
 from fastdl.graph.value import Value, last_line
 
 _ABSENT: Any = object()
 # A trace is made so often at most, until two in a row agree.
 MOST_TRACES = 3
+# The most bytes of an array in an attribute that is looked at for changes.
+MOST_BYTES = 2**16
 
 
 def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any], passing: frozenset[str]) -> Any:
@@ -62,7 +64,7 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any],
 
 
 class _Attributes:
-    """What the attributes of modules hold, and lists, dictionaries and sets in these.
+    """What the attributes of modules hold, and lists, dictionaries, sets and small arrays in these.
 
     Modules, parameters and modes may be changed by others than a trace: what a trace alone does, it does each time.
     """
@@ -74,7 +76,8 @@ class _Attributes:
             (module, name, value, value.copy())
             for module, own in zip(modules, self._before, strict=True)
             for name, value in own.items()
-            if type(value) in (list, dict, set) and name not in self._passing
+            if (type(value) in (list, dict, set) or (type(value) is np.ndarray and value.nbytes <= MOST_BYTES))
+            and name not in self._passing
         ]
         # The parts that the trace before has put in attributes, and those that were there then.
         self._parts: set[tuple[int, str]] = set()
@@ -101,7 +104,7 @@ class _Attributes:
         self._parts, self._latest = parts, now
         for module, name, value, content in self._contents:
             if not _holds(value, content):
-                more = [each for each in _inside(value) if type(each) is Value]
+                more = [each for each in _inside(value) if type(each) is Value] if type(value) is not np.ndarray else []
                 return module, name, _spelled(more[0]) if more else "other contents"
         return None
 
@@ -121,7 +124,11 @@ class _Attributes:
                 if not _is_part(before[name]):
                     own[name] = before[name]
         for _, _, value, content in self._contents:
-            if not _holds(value, content):
+            if _holds(value, content):
+                continue
+            if isinstance(value, np.ndarray):
+                value[...] = content
+            else:
                 value.clear()
                 value.extend(content) if type(value) is list else value.update(content)
 
@@ -140,7 +147,9 @@ def _inside(container: Any) -> list[Any]:
 
 
 def _holds(container: Any, content: Any) -> bool:
-    """Whether a list, dictionary or set holds what it held."""
+    """Whether a list, dictionary, set or array holds what it held."""
+    if type(container) is np.ndarray:
+        return same(container, content)
     inside, before = [*map(id, _inside(container))], [*map(id, _inside(content))]
     return set(inside) == set(before) if type(container) is set else inside == before
 
@@ -210,4 +219,4 @@ def same(one: Any, other: Any) -> bool:
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
     if isinstance(one, (tuple, list)):
         return len(one) == len(other) and all(map(same, one, other))
-    return isinstance(one, PLAIN) and (one == other or one != one)
+    return unchanged(one, other)

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.watch import as_read, attributes_of
+from fastdl._kernels.watch import ABSENT, as_read, attributes_of
 
 # Kinds whose objects are compared by value: a number that is computed anew may be the same.
-PLAIN = (int, float, complex, str, bytes, bool, type(None), np.generic)
+NUMBERS = (float, complex, np.floating, np.complexfloating)
+PLAIN = (int, str, bytes, bool, type(None), np.generic, *NUMBERS)
 # What is read of these is no user's.
 LIBRARIES = ("fastdl", "numpy", "scipy", "builtins")
 # The most functions that are looked into, one called by another.
@@ -22,7 +23,6 @@ MOST_FUNCTIONS = 1000
 CALLED = FunctionType, MethodType, partial, property, staticmethod, classmethod
 # The methods of modules and criteria that are called.
 METHODS = "__call__", "forward", "function", "derivative"
-_ABSENT: Any = object()
 
 
 class Surroundings:
@@ -30,12 +30,19 @@ class Surroundings:
 
     Args:
         called: functions, methods, modules, and other objects that are called.
+
+    Attributes:
+        modules: those that they read, which may be others than the traced model's.
     """
 
     def __init__(self, called: Iterable[Any]) -> None:
         self._entries: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
         self._contents: dict[int, tuple[Any, Any]] = {}
+        self.modules: list[Any] = []
         self._waiting = [pair for each in called for pair in _functions_of(each)]
+        for kind in {kind for _, kind in self._waiting if kind is not None}:
+            for name in METHODS:
+                self._enter_attribute(kind, name)
         seen = set[tuple[int, int]]()
         while self._waiting and len(seen) < MOST_FUNCTIONS:
             called, owner = self._waiting.pop()
@@ -55,10 +62,10 @@ class Surroundings:
         if as_read(self._read, self._cells):
             return True
         for place, name, value in self._read:
-            now = place.get(name, _ABSENT)
-            if now is not value and not _unchanged(value, now):
+            now = place.get(name, ABSENT)
+            if now is not value and not unchanged(value, now):
                 return False
-        return not self._cells or all(_unchanged(value, _content(cell)) for cell, value in self._cells)
+        return not self._cells or all(unchanged(value, _content(cell)) for cell, value in self._cells)
 
     def _look_into(self, function: FunctionType, owner: Any) -> None:
         """Enter what a function reads; `owner` is the class or the object that it is a method of, or None."""
@@ -81,6 +88,9 @@ class Surroundings:
         if isinstance(value, ModuleType) and not _is_library(value.__name__):
             for inside in names:
                 self._enter(vars(value), inside, [])
+        elif isinstance(value, type):
+            for inside in names:
+                self._enter_attribute(value, inside)
         else:
             self._follow(value)
 
@@ -92,19 +102,21 @@ class Surroundings:
             self._entries[id(own), name] = own, name, own[name]
             self._follow(own[name])
             return
-        for base in kind.__mro__:
-            if name in vars(base):
-                if not _is_library(base.__module__):
-                    value = vars(base)[name]
-                    place = attributes_of(base)
-                    self._entries[id(place), name] = place, name, value
-                    self._follow(value, owner)
-                return
+        bases = [base for base in kind.__mro__ if not _is_library(base.__module__)]
+        if not any(name in vars(base) for base in bases):
+            return
+        for base in bases:  # also those behind the first, which super() reads, and those that do not have it yet
+            place = attributes_of(base)
+            value = place.get(name, ABSENT)
+            self._entries[id(place), name] = place, name, value
+            self._follow(value, owner)
 
     def _follow(self, value: Any, owner: Any = None) -> None:
-        """Look into a function that is called, later."""
+        """Look into a function that is called, later, and remember a module."""
         if isinstance(value, CALLED):
             self._waiting.append((value, owner))
+        elif hasattr(value, "_contents") and not isinstance(value, type):
+            self.modules.append(value)
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -117,7 +129,7 @@ def alike(one: Any, other: Any) -> bool:
         return False
     pairs = [(_held_by(each), each.__globals__) for each in (one, other)]
     (held, of_one), (now, of_other) = pairs
-    return of_one is of_other and len(held) == len(now) and all(map(_unchanged, held, now))
+    return of_one is of_other and len(held) == len(now) and all(map(unchanged, held, now))
 
 
 def _held_by(function: FunctionType) -> list[Any]:
@@ -172,10 +184,13 @@ def _is_library(name: str | None) -> bool:
     return (name or "").partition(".")[0] in LIBRARIES
 
 
-def _unchanged(before: Any, now: Any) -> bool:
-    return before is now or (
-        type(before) is type(now) and isinstance(before, PLAIN) and (before == now or before != before)
-    )
+def unchanged(before: Any, now: Any) -> bool:
+    if before is now:
+        return True
+    if type(before) is not type(now) or not isinstance(before, PLAIN):
+        return False
+    # NaN is one number, and 0.0 and -0.0 are two.
+    return repr(before) == repr(now) if isinstance(before, NUMBERS) else before == now
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -190,4 +205,4 @@ def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not yet set
-        return _ABSENT
+        return ABSENT

@@ -47,9 +47,15 @@ class Programs(LatestCalls):
         super().__init__()
         self._checks = checks
         self._programs: dict[Any, TracedProgram] = {}
-        self._unchanged = watch(module, passing={"training"}, traced=True)
-        self._modules, self._parameters, _ = module._contents()
+        found = module._contents()
+        self._modules, self._parameters = found.modules, found.parameters
         self._surroundings = surroundings(self._modules)
+        # Modules that forward reads from elsewhere, whose modes count, too.
+        others = [each for read in self._surroundings.modules for each in read.modules()]
+        inside = set(map(id, self._modules))
+        self._others = [each for each in others if id(each) not in inside]
+        self._unchanged = watch(module, passing={"training"}, traced=True, contents=found)
+        self._of_others = watch(self._others[0], *self._others[1:]) if self._others else None
         # Whether a module in it cannot be traced, or uses what a trace cannot follow.
         self.refused = self.untraceable = False
 
@@ -63,7 +69,8 @@ class Programs(LatestCalls):
 
     def stands(self) -> bool:
         """Whether the module is as it was, but for modes and what is frozen."""
-        return self._unchanged.stands() and self._surroundings.stand()
+        others = self._of_others is None or self._of_others.stands()
+        return self._unchanged.stands() and others and self._surroundings.stand()
 
     def forward(self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any], keeps: bool) -> Any:
         """The output, or if it `keeps` the record of the forward."""
@@ -76,7 +83,7 @@ class Programs(LatestCalls):
         """The program for these inputs, made where there is none, and their arrays as it reads them."""
         own = [*inputs, *named.values()]
         plain = all(type(each) is np.ndarray for each in own)
-        unchanged = watch(module, as_frozen=True, traced=True) if plain else None
+        unchanged = watch(module, *self._others, as_frozen=True, traced=True) if plain else None
         dtype = dtype_of(module, (inputs, named))
         given = mapped((inputs, named), lambda value: _ready(value, dtype, module))
         arrays = [array for _, array in leaves(given)]

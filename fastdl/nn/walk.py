@@ -217,9 +217,10 @@ def held(container: Any) -> Iterator[tuple[str, Parts | Parameter | Buffer]]:
 
 
 def dictionaries(modules: Iterable[Parts]) -> list[dict[str, Any]]:
-    """The dictionaries that say what a model's modules are and hold."""
+    """The dictionaries that say what modules and losses are and hold."""
     own = [vars(each) for each in modules]
-    return own + [each["_layers"] for each in own if "_layers" in each]
+    inside = [each.get(name) for each in own for name in ("_layers", "losses", "weights")]
+    return own + [each for each in inside if isinstance(each, dict)]
 
 
 @cache

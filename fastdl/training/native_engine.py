@@ -68,10 +68,11 @@ class NativeEngine:
             raise NotPlannedError(f"{type(optimizer).__name__} is an optimizer in Python")
         optimizer.forget_gradients()
         own = task.parameters()
-        watched = [criterion] if hasattr(criterion, "__dict__") else []
         # First: another thread may change the model while it is planned.
         found = model._contents()
-        self.watch = watch(model, *watched, in_place=own, traced=True, contents=found)
+        self.surroundings = surroundings(found.modules, criterion)
+        objects, outside = beside(criterion, self.surroundings.modules, found.modules)
+        self.watch = watch(model, *objects, in_place=[*own, *outside], traced=True, contents=found)
         self._modules, parameters, self._arrays_of_criterion = found.modules, found.parameters, arrays_of(criterion)
         self.most = min(batch_size, len(x))
         dtype = weights_dtype(model)
@@ -79,7 +80,6 @@ class NativeEngine:
             raise NotPlannedError(f"the optimizer's parameters are of another dtype than the first one's {dtype}")
         ids = {id(parameter) for parameter in own}
         self._foreign = [parameter for parameter in parameters if id(parameter) not in ids]
-        self.surroundings = surroundings(self._modules, criterion)
         self._forms = form_of(x), form_of(y)
         # Whether the trace has asked for the number of samples, and engines for shorter batches then.
         self.exact = False
@@ -428,10 +428,28 @@ def _as_read(array: Array) -> Array:
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
 
 
+def beside(criterion: Any, read: Iterable[Any], modules: Iterable[Any]) -> tuple[list[Any], list[Any]]:
+    """What a loss is made of beside the model: its objects and modules, those that functions read, and all their parameters."""
+    parts = [*losses_in(criterion), *read]
+    found = {id(each): each for each in parts if hasattr(each, "__dict__")}
+    contents = [each._contents() for each in parts if hasattr(each, "_contents") and not isinstance(each, type)]
+    found |= {id(module): module for each in contents for module in each.modules}
+    for module in modules:
+        found.pop(id(module), None)
+    return list(found.values()), [leaf for each in contents for leaf in (*each.parameters, *each.buffers)]
+
+
+def losses_in(criterion: Any) -> list[Any]:
+    """A criterion, and the losses that it is a dictionary of."""
+    inside = getattr(criterion, "__dict__", {}).get("losses")
+    return [criterion, *(inside.values() if isinstance(inside, dict) else ())]
+
+
 def arrays_of(criterion: Any) -> list[bytes]:
-    """A loss' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
+    """Losses' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
     return [
         value.tobytes()
-        for name, value in dict(getattr(criterion, "__dict__", {})).items()  # which another thread's call may write
+        for each in losses_in(criterion)
+        for name, value in dict(getattr(each, "__dict__", {})).items()  # which another thread's call may write
         if name != "_kept" and isinstance(value, np.ndarray)
     ]

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What of a trainer an engine is made for, but for the criterion.
 PARTS = "model", "optimizer", "clip_value", "clip_norm"
+# Options that are others only where another object is in their place.
+UNCHANGING = (int, float, str, type(None), np.generic)
 
 
 def step_calls(trainer: Trainer, engine: NativeEngine, x: Any, y: Any) -> Iterator[StepCall]:
@@ -31,6 +33,8 @@ def step_calls(trainer: Trainer, engine: NativeEngine, x: Any, y: Any) -> Iterat
     own, of_x, of_y, step = vars(trainer), _batches(x), _batches(y), _Step(engine)
     found = step.optimizer_now()
     if not engine.steps_alone() or of_x is None or of_y is None or found is None:
+        return
+    if not type(trainer).task.__module__.startswith("fastdl.") or not all(name in own for name in PARTS):
         return
     options = engine.options(
         inputs=[],
@@ -86,6 +90,8 @@ class _Step:
         if STEPPING & vars(optimizer).keys() or optimizer._steps is not self._counts:
             return None
         updates = self._engine.updates.current()
+        if not all(isinstance(each, UNCHANGING) for group in optimizer.param_groups for each in _options(group)):
+            return None
         return updates, Watch([vars(optimizer), *optimizer.param_groups], frozenset(), (), Parameter)
 
     def finish_step(self, result: tuple[Any, ...], x: Any, y: Any, seed: int) -> None:
@@ -94,6 +100,13 @@ class _Step:
             self._engine.refuse(result, _rows(x), _rows(y), seed)
         except NotFiniteError as error:
             raise error.of_step() from None
+
+
+def _options(group: dict[str, Any]) -> Iterator[Any]:
+    """A group's options, which are numbers as a rule."""
+    for name, value in dict(group).items():
+        if name != "params":
+            yield from value if isinstance(value, tuple) else (value,)
 
 
 def _batches(batch: Any) -> Batches | None:

@@ -8,6 +8,7 @@ import pytest
 
 from fastdl import Trainer, eager, nn, optim
 from fastdl.nn import functional
+from fastdl.random import Stream, drawing_from
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
 FACTOR = 2.0
@@ -289,3 +290,121 @@ def test_activations_and_losses_of_ones_own_are_traced():
     history = trainer.fit(X, y, epochs=3, batch_size=3, seed=0)
     assert history.engine.startswith("native")
     assert history["loss"][-1] < history["loss"][0]
+
+
+class Config:
+    rate = 2.0
+
+
+class Base(nn.Module):
+    scale = 1.0
+
+    def forward(self, x):
+        return x * Config.rate * self.scale * FACTOR
+
+
+class Derived(Base):
+    def forward(self, x):
+        return super().forward(x)
+
+
+def test_so_is_what_classes_and_those_behind_super_hold(monkeypatch):
+    monkeypatch.setitem(globals(), "FACTOR", 1.0)
+    model = Derived()
+    np.testing.assert_allclose(model(X), 2 * X, rtol=1e-6)
+    monkeypatch.setattr(Config, "rate", 3.0)
+    np.testing.assert_allclose(model(X), 3 * X, rtol=1e-6)
+    monkeypatch.setattr(Derived, "scale", 2.0, raising=False)
+    np.testing.assert_allclose(model(X), 6 * X, rtol=1e-6)
+    monkeypatch.setitem(globals(), "FACTOR", 5.0)
+    np.testing.assert_allclose(model(X), 30 * X, rtol=1e-6)
+    monkeypatch.setattr(Base, "forward", lambda self, x: x)
+    np.testing.assert_allclose(model(X), X, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(np.nan, 1.0), (1.0, np.nan), (0.0, -0.0), (np.float32(np.nan), np.float32(2.0))]
+)
+def test_numbers_are_compared_by_what_they_are(monkeypatch, before, after):
+    monkeypatch.setitem(globals(), "FACTOR", before)
+    model = module(lambda self, x: np.arctan2(FACTOR * np.abs(x), -1.0))
+    model(X)
+    monkeypatch.setitem(globals(), "FACTOR", after)
+    np.testing.assert_allclose(model(X), np.arctan2(after * np.abs(X), -1.0), rtol=1e-5)
+
+
+def test_arrays_in_attributes_stay_as_they_are():
+    def counting(self, x):
+        self.count += 1
+        return x
+
+    model = module(counting, count=np.zeros(2))
+    with pytest.raises(TypeError, match="got other contents in count"):
+        model(X)
+    np.testing.assert_array_equal(model.count, np.zeros(2))
+
+
+OUTSIDE = nn.Sequential(nn.Linear(3, 3, rng=5), nn.Dropout(0.5).eval())
+
+
+def through(self, x):
+    return OUTSIDE(self.layer(x))
+
+
+CHANGES_OUTSIDE = {
+    "another layer": lambda net: net.append(nn.ReLU()),
+    "another weight": lambda net: setattr(net[0], "weight", nn.Parameter(np.ones((3, 3), np.float32))),
+    "weights that have moved": lambda net: optim.SGD(net.parameters(), lr=0.5) and setattr(net[0].weight, "data", np.eye(3)),
+    "a mode": lambda net: net[1].train(),
+    "a rate": lambda net: (net[1].train(), setattr(net[1], "p", 0.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES_OUTSIDE)
+@pytest.mark.parametrize("where", ["forward", "loss", "module"])
+def test_models_that_a_forward_or_a_loss_reads_from_elsewhere_count(monkeypatch, change, where):
+    net = copy.deepcopy(OUTSIDE)
+    monkeypatch.setitem(globals(), "OUTSIDE", net)
+
+    class Criterion(nn.Module):
+        def __init__(self):
+            self.net = net
+
+        def forward(self, output, target):
+            return np.mean((self.net(output) - target) ** 2)
+
+    model = module(through, layer=nn.Linear(3, 3, rng=0)) if where == "forward" else nn.Linear(3, 3, rng=0)
+    criterion = {"forward": nn.MSELoss(), "loss": lambda o, t: np.mean((net(o) - t) ** 2), "module": Criterion()}[where]
+    trainer = Trainer(model, criterion, optim.SGD(model.parameters(), lr=0.0))
+    with drawing_from(Stream(np.random.default_rng(0))):
+        for _ in range(4):
+            trainer.step(X, X)
+    CHANGES_OUTSIDE[change](net)
+    other = Trainer(model, criterion, trainer.optimizer)
+    found = []
+    for each in (trainer, other):
+        with drawing_from(Stream(np.random.default_rng(1))):
+            found.append(each.step(X, X))
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+
+def test_losses_in_a_dictionary_are_looked_at():
+    def both(self, x):
+        return {"a": self.layer(x), "b": self.layer(x)}
+
+    loss = nn.CrossEntropyLoss()
+    model = module(both, layer=nn.Linear(3, 3, rng=0))
+    trainer = Trainer(model, {"a": loss, "b": (nn.MSELoss(), 1.0)}, optim.SGD(model.parameters(), lr=0.0))
+    y = {"a": np.arange(6) % 3, "b": X}
+    for change in (
+        lambda: setattr(loss, "label_smoothing", 0.5),
+        lambda: setattr(loss, "weight", np.array([1.0, 2.0, 3.0])),
+        lambda: loss.weight.__setitem__(0, 9.0),
+        lambda: trainer.criterion.weights.update(b=5.0),
+        lambda: trainer.criterion.losses.update(b=nn.L1Loss()),
+    ):
+        before = [trainer.step(X, y) for _ in range(3)][-1]
+        change()
+        found = trainer.step(X, y)
+        assert found == pytest.approx(trainer.evaluate(X, y)["loss"], rel=1e-5)
+        assert found != before

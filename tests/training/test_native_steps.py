@@ -314,3 +314,37 @@ def test_eager_code_and_traces_are_no_native_steps():
         before = trainer.model.head.weight.data.copy()
         assert is_native(trainer, X[0], Y[0])
         assert (trainer.model.head.weight.data != before).any()
+
+
+def test_options_that_change_in_place_and_trainers_of_ones_own():
+    found = []
+    for step in (Trainer.step, in_python):
+        trainer = make(nn.MSELoss())
+        trainer.model.body[3].p = 0.0
+        trainer.optimizer.param_groups[0]["betas"] = betas = [0.9, 0.99]
+        losses = []
+        for number in range(6):
+            if number == 4:
+                betas[0] = 0.0
+            losses.append(step(trainer, X[0], Y[0]))
+        found.append(losses)
+    assert found[0] == found[1]
+
+    class Limited(Trainer):
+        limit = 1.0
+
+        @property
+        def clip_norm(self):
+            return self.limit
+
+        @clip_norm.setter
+        def clip_norm(self, value):
+            pass
+
+    model = Net()
+    limited = Limited(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.1))
+    for _ in range(4):
+        limited.step(X[0], Y[0])
+    limited.limit, before = 1e-9, model.head.weight.data.copy()
+    limited.step(X[0], Y[0])
+    np.testing.assert_allclose(model.head.weight.data, before, atol=1e-7)
