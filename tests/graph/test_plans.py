@@ -27,8 +27,8 @@ def anew():
     plans.forget()
 
 
-def planned(*runs):
-    """How many programs some runs make."""
+def planned(*runs, trained=False):
+    """How many programs some runs make, or how many of these are trained."""
     made = []
     own = Lowering.lowered
 
@@ -39,7 +39,7 @@ def planned(*runs):
     with mock.patch.object(Lowering, "lowered", watched):
         for run in runs:
             run()
-    return len(made)
+    return sum(each.loss is not None for each in made) if trained else len(made)
 
 
 def stack(seed=0, activation=nn.Tanh, features=5):
@@ -137,6 +137,48 @@ class Masked(nn.Module):
         return self.linear(x) * self.mask
 
 
+class Updating(nn.Module):
+    """Lets one of two buffers, or none, be the mean of what it is given."""
+
+    def __init__(self, which):
+        self.linear, self.which = nn.Linear(6, 6, rng=0, dtype=np.float64), which
+        self.one, self.two = nn.Buffer(np.zeros(6)), nn.Buffer(np.zeros(6))
+
+    def forward(self, x):
+        h = self.linear(x) + 0.5 * self.one + 0.25 * self.two
+        mean = np.mean(x, axis=0)
+        if self.which:
+            getattr(self, self.which).update(mean)
+        return h + mean
+
+
+class Reading(nn.Module):
+    """Reads a buffer, an array that it has registered, or the running mean of one of two layers."""
+
+    def __init__(self, which):
+        self.one, self.two = (nn.BatchNorm1d(6, dtype=np.float64, affine=False) for _ in range(2))
+        self.linear, self.which = nn.Linear(6, 6, rng=0, dtype=np.float64), which
+        if which == "buffer":
+            self.mean = nn.Buffer(np.ones(6))
+        elif which == "registered":
+            self.register_buffer("mean", np.ones(6))
+
+    def forward(self, x):
+        h = self.one(self.linear(x)) + self.two(x)
+        return h + (getattr(self, self.which).running_mean if self.which in ("one", "two") else self.mean)
+
+
+class Cut(nn.Module):
+    def __init__(self, stops):
+        self.one, self.two = (nn.Linear(6, 6, rng=seed, dtype=np.float64) for seed in range(2))
+        self.stops = stops
+
+    def forward(self, x):
+        with fastdl.no_grad() if self.stops else nullcontext():
+            h = np.tanh(self.one(x))
+        return self.two(h)
+
+
 DIFFERENT = {
     "a number in forward": (lambda: Gated(factor=0.5), lambda: Gated(factor=0.25)),
     "its sign where it is zero": (lambda: Gated(factor=0.0), lambda: Gated(factor=-0.0)),
@@ -150,6 +192,15 @@ DIFFERENT = {
     "what is frozen": (lambda: frozen(stack(), "0.weight"), lambda: frozen(stack(), "0.bias")),
     "momentum": (normalized, lambda: normalized(momentum=0.3)),
     "epsilon": (normalized, lambda: normalized(eps=0.1)),
+    "the sign of a slope of zero": (
+        lambda: stack(activation=lambda: nn.LeakyReLU(0.0)),
+        lambda: stack(activation=lambda: nn.LeakyReLU(-0.0)),
+    ),
+    "the buffer that is updated": (lambda: Updating("one"), lambda: Updating("two")),
+    "whether a buffer is updated": (lambda: Updating("one"), lambda: Updating("")),
+    "the kind of an array": (lambda: Reading("buffer"), lambda: Reading("registered")),
+    "whose statistics are read": (lambda: Reading("one"), lambda: Reading("two")),
+    "what no_grad cuts": (lambda: Cut(True), lambda: Cut(False)),
     "a layer that stands twice": (lambda: twice(True), lambda: twice(False)),
 }  # fmt: skip
 
@@ -157,12 +208,12 @@ DIFFERENT = {
 @pytest.mark.parametrize("pair", DIFFERENT.values(), ids=DIFFERENT)
 def test_what_differs_is_planned_anew(pair):
     alone, together = [], []
-    count = 0
     for make in pair:
         plans.forget()
-        count += planned(lambda make=make: alone.append(fitted(make()).model.state_dict()))
+        alone.append(fitted(make()).model.state_dict())
     plans.forget()
-    assert planned(*(lambda make=make: together.append(fitted(make()).model.state_dict()) for make in pair)) == count
+    runs = [lambda make=make: together.append(fitted(make()).model.state_dict()) for make in pair]
+    assert planned(*runs, trained=True) == 2
     for one, other in zip(alone, together, strict=True):
         for name, array in one.items():
             np.testing.assert_array_equal(array, other[name], err_msg=name)

@@ -181,6 +181,8 @@ def test_so_is_what_functions_that_it_calls_and_its_class_read(monkeypatch):
     np.testing.assert_allclose(model(X), 15 * X, rtol=1e-6)
     monkeypatch.setattr(Scaled, "scaled", lambda self, x: x)
     np.testing.assert_allclose(model(X), 5 * X, rtol=1e-6)
+    monkeypatch.setattr(Scaled, "forward", lambda self, x: 9 * x)
+    np.testing.assert_allclose(model(X), 9 * X, rtol=1e-6)
     called = module(lambda self, x: doubled(x))
     np.testing.assert_allclose(called(X), 3 * X, rtol=1e-6)
     monkeypatch.setitem(globals(), "FACTOR", 7.0)
@@ -320,6 +322,8 @@ def test_so_is_what_classes_and_those_behind_super_hold(monkeypatch):
     np.testing.assert_allclose(model(X), 30 * X, rtol=1e-6)
     monkeypatch.setattr(Base, "forward", lambda self, x: x)
     np.testing.assert_allclose(model(X), X, rtol=1e-6)
+    monkeypatch.setattr(Derived, "forward", lambda self, x: 7 * x)
+    np.testing.assert_allclose(model(X), 7 * X, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -200,6 +200,10 @@ def test_arrays_in_any_layout_and_others_from_python():
                 one = trainer.step(x, Y[0])
             with drawing_from(Stream(np.random.default_rng(0))):
                 assert one == in_python(other, np.ascontiguousarray(x, np.float32), Y[0])
+    calls = trainer._step_calls
+    for _ in range(3):
+        trainer.step(X[0].tolist(), Y[0])
+    assert trainer._step_calls[: len(calls)] == calls  # none that no batch would be like
 
 
 def test_a_loss_of_its_own_and_lambdas_made_in_each_step():
@@ -212,11 +216,17 @@ def test_a_loss_of_its_own_and_lambdas_made_in_each_step():
     assert len(engines) == 3
     assert is_native(trainer, X[0], Y[0])
     assert trainer._step_engines == engines
-    first = [
-        in_python(trainer, X[0], Y[0], loss=lambda o, t: weight * np.mean(0.0 * (o - t)) + weight) for _ in range(3)
-    ]
-    weight = 5.0
-    assert trainer.step(X[0], Y[0], loss=lambda o, t: weight * np.mean(0.0 * (o - t)) + weight) == 5 * first[0]
+
+    def made(weight, power=2):
+        return lambda o, t, least=weight: weight * np.mean((o - t) ** power) + 0.0 * least
+
+    first = [trainer.step(X[0], Y[0], loss=made(0.0)) for _ in range(3)]
+    assert is_native(trainer, X[0], Y[0], loss=made(0.0))
+    assert first[-1] == 0.0
+    for other in (made(5.0), made(0.0, 4), made(5.0, 4)):
+        for _ in range(3):
+            assert trainer.step(X[0], Y[0], loss=made(0.0)) == 0.0
+        assert (trainer.step(X[0], Y[0], loss=other) > 0.0) == (other.__defaults__ == (5.0,))
     agent = Weighted()
     calls = [trainer.step(X[0], Y[0], loss=agent.loss) for _ in range(3)]
     assert is_native(trainer, X[0], Y[0], loss=agent.loss)
@@ -245,6 +255,15 @@ def test_errors_are_those_of_other_steps():
     assert is_native(trainer, X[0], labels)
     with pytest.raises(TypeError, match="y beside x"):
         trainer.step(X[0])
+    shares = nn.Sequential(nn.Linear(6, 3, rng=0), nn.Sigmoid())
+    of_shares = Trainer(shares, nn.BCELoss(), optim.SGD(shares.parameters(), lr=0.1))
+    for _ in range(3):
+        of_shares.step(X[0], np.full((8, 3), 0.5, np.float32))
+    assert is_native(of_shares, X[0], np.full((8, 3), 0.25, np.float32))
+    before = shares[0].weight.data.copy()
+    with pytest.raises(ValueError, match="targets from 0 to 1"):
+        of_shares.step(X[0], np.full((8, 3), 1.5, np.float32))
+    np.testing.assert_array_equal(shares[0].weight.data, before)
     norm = nn.Sequential(nn.Linear(6, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
     of_several = Trainer(norm, nn.MSELoss(), optim.SGD(norm.parameters(), lr=0.1))
     for _ in range(3):
