@@ -57,7 +57,7 @@ class ContainerCalls(LatestCalls):
         try:
             self.latest = self._planned(module, x, keeps)
         except (ImportError, ValueError, TypeError, IndexError, ObservedSizeError):
-            self._patience *= 10  # layer by layer tells what is wrong, if anything is
+            self._patience *= 10  # a forward layer by layer raises the error, if there is one
             return None
         return self.latest[0].forward_of_one(module, x, keeps) if self.latest else None
 

@@ -47,14 +47,13 @@ class Programs(LatestCalls):
         super().__init__()
         self._checks = checks
         self._programs: dict[Any, TracedProgram] = {}
-        found = module._contents()
-        self._modules, self._parameters = found.modules, found.parameters
+        self._unchanged = watch(module, passing={"training"}, traced=True)
+        self._modules, self._parameters, _ = module._contents()
         self._surroundings = surroundings(self._modules)
         # Modules that forward reads from elsewhere, whose modes count, too.
         others = [each for read in self._surroundings.modules for each in read.modules()]
         inside = set(map(id, self._modules))
         self._others = [each for each in others if id(each) not in inside]
-        self._unchanged = watch(module, passing={"training"}, traced=True, contents=found)
         self._of_others = watch(self._others[0], *self._others[1:]) if self._others else None
         # Whether a module in it cannot be traced, or uses what a trace cannot follow.
         self.refused = self.untraceable = False

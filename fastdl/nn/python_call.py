@@ -61,9 +61,8 @@ class Outputs:
         for shape in self._shapes:
             size = prod(shape)
             part = np.reshape(packed[:, first : first + size], (packed.shape[0], *shape))
-            found.append(
-                part.copy() if isinstance(part, Value) else part
-            )  # which shares nothing with the other outputs
+            # Unlike a view of one array, an output shares nothing with the others.
+            found.append(part.copy() if isinstance(part, Value) else part)
             first += size
         each = iter(found)
         return mapped(self._example, lambda _: next(each))

@@ -44,6 +44,7 @@ from fastdl.training.engine import (
     not_finite_gradient,
     unused_targets,
 )
+from fastdl.training.loss_parts import arrays_of, beside
 from fastdl.training.measuring import loss_value
 from fastdl.training.native_updates import STEPPING, NativeUpdates, is_native
 from fastdl.training.non_finite import place_of
@@ -426,30 +427,3 @@ def _as_read(array: Array) -> Array:
     """The array as a program reads it."""
     flags = array.flags
     return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=["C", "A"])
-
-
-def beside(criterion: Any, read: Iterable[Any], modules: Iterable[Any]) -> tuple[list[Any], list[Any]]:
-    """What a loss is made of beside the model: its objects and modules, those that functions read, and all their parameters."""
-    parts = [*losses_in(criterion), *read]
-    found = {id(each): each for each in parts if hasattr(each, "__dict__")}
-    contents = [each._contents() for each in parts if hasattr(each, "_contents") and not isinstance(each, type)]
-    found |= {id(module): module for each in contents for module in each.modules}
-    for module in modules:
-        found.pop(id(module), None)
-    return list(found.values()), [leaf for each in contents for leaf in (*each.parameters, *each.buffers)]
-
-
-def losses_in(criterion: Any) -> list[Any]:
-    """A criterion, and the losses that it is a dictionary of."""
-    inside = getattr(criterion, "__dict__", {}).get("losses")
-    return [criterion, *(inside.values() if isinstance(inside, dict) else ())]
-
-
-def arrays_of(criterion: Any) -> list[bytes]:
-    """Losses' arrays, such as the weights of classes, to be compared: a program reads copies of them."""
-    return [
-        value.tobytes()
-        for each in losses_in(criterion)
-        for name, value in dict(getattr(each, "__dict__", {})).items()  # which another thread's call may write
-        if name != "_kept" and isinstance(value, np.ndarray)
-    ]

@@ -85,7 +85,7 @@ class _Step:
         self._engine.begin()
 
     def optimizer_now(self) -> tuple[Updates, Watch] | None:
-        """The optimizer's updates with its options as they are, and what tells whether these stay; None where it is another."""
+        """The optimizer's updates with its options as they are, and the watch on these; None where the optimizer is another."""
         optimizer = self._engine.task.optimizer
         if STEPPING & vars(optimizer).keys() or optimizer._steps is not self._counts:
             return None
@@ -125,7 +125,7 @@ def _rows(batch: Any) -> Any:
 
 
 def _takes(engine: NativeEngine, y: Any) -> Any:
-    """Tells whether the loss may read targets; None where it may read all that are like these."""
+    """Whether the loss may read targets, as a function; None where it may read all that are like these."""
     criterion: Any = engine.task.criterion
     shape = engine.sample_shape(y)
     if shape is None or type(criterion)._takes is Loss._takes:

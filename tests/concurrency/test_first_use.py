@@ -12,7 +12,7 @@ import fastdl
 from fastdl import Trainer, nn, optim
 from fastdl.callbacks import Callback
 from fastdl.training.inference import predict
-from fastdl.training.native_engine import arrays_of
+from fastdl.training.loss_parts import arrays_of
 from tests.nn.python_layer import Scale, Untraced
 from tests.nn.traced_layer import Gate
 

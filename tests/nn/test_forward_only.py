@@ -624,3 +624,42 @@ def test_programs_are_bounded_by_their_memory():
     model(large)
     assert len(model._flat._programs) == 1  # the latest stays, however large it is
     np.testing.assert_array_equal(model(large), model(large))
+
+
+@pytest.mark.parametrize("forget", [optim.SGD.forget_gradients, optim.SGD.zero_grad, lambda optimizer: None])
+def test_gradients_are_stored_or_added_in_layers_and_in_functions(forget):
+    class Scaled(nn.Module):
+        def __init__(self):
+            self.linear, self.scale = nn.Linear(3, 3, rng=0), nn.Parameter(np.ones(3, F32))
+
+        def forward(self, x):
+            return self.linear(x) * self.scale + self.linear.bias
+
+    x, model, other = np.ones((4, 3), F32), Scaled(), Scaled()
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(4):
+        forget(optimizer)
+        model.backward(np.ones_like(model(x)))
+    with fastdl.eager():
+        for _ in range(1 if forget in (optim.SGD.forget_gradients, optim.SGD.zero_grad) else 4):
+            other.backward(np.ones_like(other(x)))
+    for one, wanted in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_allclose(one.grad, wanted.grad, rtol=1e-5)
+
+
+def test_gradients_beside_outputs_that_have_none():
+    class Places(nn.Module):
+        def __init__(self):
+            self.linear = nn.Linear(3, 3, rng=0, dtype=np.float64)
+
+        def forward(self, x):
+            y = self.linear(x)
+            return np.argmax(y, axis=1), y, fastdl.stop_gradient(y), 2 * y
+
+    x, model = np.random.default_rng(0).standard_normal((4, 3)), Places()
+    place, y, *_ = model(x)
+    expected = np.ones_like(y) @ model.linear.weight.data
+    for nothing in (None, place, np.zeros_like(place)):
+        model(x)
+        found = model.backward((nothing, np.ones_like(y), np.ones_like(y), np.zeros_like(y)))
+        np.testing.assert_allclose(found, expected, rtol=1e-12)

@@ -152,3 +152,23 @@ def test_a_frame_is_read_within_its_memory():
         frame.read([value(0, ((2, 1),), BASE_ARRAYS)], 1)
     with pytest.raises(ValueError, match=r"Passed: expected at most 32 axes, got 33"):
         value(0, ((1, 0),) * 33)
+
+
+@pytest.mark.parametrize("first", ["layer", "both ways"])
+def test_parameters_gradients_alone_leave_the_input_as_it_is(first):
+    def make():
+        layer = nn.Linear(6, 6, rng=0, dtype=np.float64)
+        return nn.Sequential(
+            layer if first == "layer" else nn.Residual(layer), nn.Tanh(), nn.Linear(6, 2, rng=1, dtype=np.float64)
+        )
+
+    model, other, x = make(), make(), BATCHES[0].copy()
+    for _ in range(4):
+        y = model(x)
+        model.zero_grad()
+        assert model.backward_parameters(np.ones_like(y)) is None
+    other.backward(np.ones_like(other(x)))
+    same(gradients(model), gradients(other))
+    np.testing.assert_array_equal(x, BATCHES[0])
+    model(x)
+    np.testing.assert_allclose(model.backward(np.ones_like(y)), other.backward(np.ones_like(other(x))), rtol=1e-12)

@@ -99,6 +99,7 @@ CHANGES = {
     "a step of one's own": lambda t: explicit(t),
     "gradients": lambda t: [p.grad.fill(3.0) for p in t.model.parameters()],
     "no gradients": lambda t: t.model.zero_grad(),
+    "forgotten gradients": lambda t: t.optimizer.forget_gradients(),
     "a fit": lambda t: t.fit(X[0], Y[0], epochs=1, batch_size=4, seed=0, progress=False),
     "an evaluation": lambda t: (t.evaluate(X[0], Y[0]), t.predict(X[1])),
     "a global of the loss": lambda t: globals().__setitem__("FACTOR", 3.0),
@@ -134,7 +135,8 @@ def compare(changes, make=make):
                     CHANGES[change](trainer)
                 for x, y in zip(X, Y, strict=True):
                     losses.append(step(trainer, x, y))
-        sides.append((losses, trainer.model.state_dict(), trainer.optimizer.state_dict()["state"]))
+        left = trainer.model.state_dict() | {f"{n}'s gradient": p.grad for n, p in trainer.model.named_parameters()}
+        sides.append((losses, left, trainer.optimizer.state_dict()["state"]))
     FACTOR = 1.0
     (one, weights, state), (other, others, its) = sides
     assert one == other
@@ -367,3 +369,16 @@ def test_options_that_change_in_place_and_trainers_of_ones_own():
     limited.limit, before = 1e-9, model.head.weight.data.copy()
     limited.step(X[0], Y[0])
     np.testing.assert_allclose(model.head.weight.data, before, atol=1e-7)
+
+
+def test_versions_of_parameters_grow_with_native_steps_whoever_else_has_stepped():
+    trainer = make(nn.MSELoss())
+    other = Trainer(trainer.model, nn.MSELoss(), trainer.optimizer)
+    for each in (trainer, other, trainer, other):
+        for _ in range(3):
+            each.step(X[0], Y[0])
+        y, pullback = trainer.model.head.vjp(np.ones((2, 7), np.float32))
+        pullback(np.ones_like(y))
+        assert is_native(each, X[0], Y[0])
+        with pytest.raises(RuntimeError, match="changed since"):
+            pullback(np.ones_like(y))

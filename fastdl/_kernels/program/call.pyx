@@ -303,8 +303,8 @@ cdef class Call:
 
     Args:
         run: the program's.
-        watch: tells whether it still stands for the module.
-        surroundings: tells whether what forward reads of globals and closures stands; None where that is nothing.
+        watch: whether it still stands for the module.
+        surroundings: whether what forward reads of globals and closures is as it was; None where that is nothing.
         least, most: the samples of a batch.
         arrays: those of a call, by place and then by name.
         names: the names.

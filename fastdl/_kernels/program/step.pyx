@@ -76,18 +76,18 @@ cdef class StepCall:
         engine: does what takes Python: `begin_step`, `optimizer_now`, and `finish_step` where a step has failed.
         trainer: the trainer's attributes; "_runner" among them says that a fit runs.
         held: (dictionary, name, value) of what is to be as it was, such as the trainer's optimizer.
-        watch: tells whether the model is as it was.
-        surroundings: tells whether what forward and loss read beside that stands; None where that is nothing.
-        optimizer: tells whether the optimizer and its options are as they were.
+        watch: whether the model is as it was.
+        surroundings: whether what forward and loss read beside that is as it was; None where that is nothing.
+        optimizer: whether the optimizer and its options are as they were.
         parameters: all that the optimizer changes.
         kind: their class, which counts how often they were bound to other turns.
-        takes: tells whether the loss may read such targets; None where it may read all.
+        takes: whether the loss may read such targets; None where it may read all.
         stream: gives the stream that dropout draws from.
         least, most: the samples of a batch.
         x, y: Batches.
         inputs: which of their arrays the program reads, in its order.
         criterion: the loss.
-        alike: tells whether another criterion computes the same.
+        alike: whether another criterion computes the same.
     """
 
     cdef Program program

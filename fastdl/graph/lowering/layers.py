@@ -245,12 +245,8 @@ def _(low: Entries, number: int, node: Node) -> None:
     of = node.inputs[0]
     loss = low.graph.nodes[of]
     which, own = low.losses[of]
-    for storage in (
-        own["gx"],
-        own["saved"],
-        own["losses"],
-        own["exact"],
-    ):  # a backward may write where the losses stood
+    # A backward may write where the losses stood.
+    for storage in (own["gx"], own["saved"], own["losses"], own["exact"]):
         storage.used(low.time)
     for each in loss.inputs:
         low.use(low.layouts[each])

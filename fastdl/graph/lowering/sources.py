@@ -1,4 +1,4 @@
-"""Sources: what a program reads and writes outside of its arena, told without the arrays of one model."""
+"""Sources: what a program reads and writes outside of its arena, whichever model's arrays these are."""
 
 from __future__ import annotations
 
