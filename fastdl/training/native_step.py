@@ -57,7 +57,6 @@ def step_calls(trainer: Trainer, engine: NativeEngine, x: Any, y: Any) -> Iterat
         engine=step,
         trainer=own,
         held=[(own, name, own[name]) for name in PARTS],
-        watch=engine.watch,
         surroundings=None if engine.surroundings.empty else engine.surroundings,
         optimizer=found[1],
         parameters=engine.own,

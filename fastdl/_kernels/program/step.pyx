@@ -72,11 +72,10 @@ cdef class StepCall:
     """A trainer's step on batches like one, of `least` up to `most` samples.
 
     Args:
-        program, frame, options: of the engine whose steps these are; the options are for one batch.
+        program, frame, options: of the engine whose steps these are; the options are for one batch, and watch the model.
         engine: does what takes Python: `begin_step`, `optimizer_now`, and `finish_step` where a step has failed.
         trainer: the trainer's attributes; "_runner" among them says that a fit runs.
         held: (dictionary, name, value) of what is to be as it was, such as the trainer's optimizer.
-        watch: whether the model is as it was.
         surroundings: whether what forward and loss read beside that is as it was; None where that is nothing.
         optimizer: whether the optimizer and its options are as they were.
         parameters: all that the optimizer changes.
@@ -93,7 +92,7 @@ cdef class StepCall:
     cdef Program program
     cdef Frame frame
     cdef TrainOptions options
-    cdef Watch watch, optimizer
+    cdef Watch optimizer
     cdef object engine, surroundings, kind, takes, stream, criterion, alike, refits
     cdef dict trainer
     cdef list held, parameters, inputs
@@ -102,12 +101,12 @@ cdef class StepCall:
 
     def __init__(
         self, Program program not None, Frame frame not None, TrainOptions options not None, *, engine, dict trainer not None,
-        list held not None, Watch watch not None, surroundings, Watch optimizer not None, list parameters not None, kind,
+        list held not None, surroundings, Watch optimizer not None, list parameters not None, kind,
         takes: Callable[[Any], bool] | None, stream: Callable[[], Any], Py_ssize_t least, Py_ssize_t most, Batches x not None,
         Batches y not None, list inputs not None, criterion, alike: Callable[[Any, Any], bool],
     ):
         self.program, self.frame, self.options, self.engine, self.trainer = program, frame, options, engine, trainer
-        self.held, self.watch, self.surroundings, self.optimizer = held, watch, surroundings, optimizer
+        self.held, self.surroundings, self.optimizer = held, surroundings, optimizer
         self.parameters, self.kind, self.takes, self.stream, self.least, self.most = parameters, kind, takes, stream, least, most
         self.x, self.y, self.inputs, self.criterion, self.alike, self.refits = x, y, inputs, criterion, alike, None
 
@@ -160,8 +159,6 @@ cdef class StepCall:
             if now is None:
                 return None
             options.updates, self.optimizer = now
-        if not self.watch.unchanged():
-            return None
         self.begin()
         if self.program.draws:
             seed, draw = self.stream().take(self.program.draws)
