@@ -25,7 +25,7 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any],
 
     Args:
         trace: makes a trace, and returns its graph and anything else.
-        modules: those that it may run.
+        modules: those that it goes through; a part that runs in Python may change in another thread meanwhile.
         passing: names of attributes that may change.
 
     Raises:
@@ -78,6 +78,7 @@ class _Attributes:
             for name, value in own.items()
             if (type(value) in (list, dict, set) or (type(value) is np.ndarray and value.nbytes <= MOST_BYTES))
             and name not in self._passing
+            and name not in module._buffer_names  # values in a trace, which others may write to
         ]
         # The parts that the trace before has put in attributes, and those that were there then.
         self._parts: set[tuple[int, str]] = set()

@@ -167,7 +167,7 @@ def _traced(once: Any, model: Any, criteria: Sequence[Any], passing: frozenset[s
         return once(contents)[1]
     # Where two traces differ, another thread may have changed the model.
     known = iter([contents, contents])
-    return traced_alike(lambda: once(next(known, None)), contents.modules, passing)
+    return traced_alike(lambda: once(next(known, None)), model._traced_modules(), passing)
 
 
 def surroundings(modules: Sequence[Any], *criteria: Any) -> Surroundings:

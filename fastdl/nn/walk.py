@@ -69,6 +69,20 @@ class Parts(WithDictionary):
         for _, module in walked(self, once=True):
             yield module
 
+    def _traced_modules(self) -> list[Any]:
+        """The modules, this one among them, that a trace goes through: those that run in Python are not, nor those inside."""
+        found, waiting, seen = [], [self], {id(self)}
+        while waiting:
+            module = waiting.pop()
+            if in_python(module):
+                continue
+            found.append(module)
+            for child in module.children():
+                if id(child) not in seen:
+                    seen.add(id(child))
+                    waiting.append(child)
+        return found
+
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """Yield the parameters with dotted names; a tied one once, under its first name. Errors as named_modules."""
         seen: set[int] = set()
@@ -177,20 +191,6 @@ def in_python(module: Any) -> bool:
     if not module._is_called or "forward" in vars(module):
         return module._is_called
     return module._stateful or not module._has_trace
-
-
-def traced_modules(model: Any) -> list[Any]:
-    """A model and the modules in it, but those inside others that run in Python, and these."""
-    found, waiting = [], [model]
-    seen = {id(model)}
-    while waiting:
-        module = waiting.pop()
-        found.append(module)
-        for child in module.children():
-            if id(child) not in seen and not in_python(child):
-                seen.add(id(child))
-                waiting.append(child)
-    return found
 
 
 def held(container: Any) -> Iterator[tuple[str, Parts | Parameter | Buffer]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastdl._kernels.watch import Watch
 from fastdl.nn.parameter import Parameter
-from fastdl.nn.walk import TRANSIENT, Contents, dictionaries, traced_modules
+from fastdl.nn.walk import TRANSIENT, Contents, dictionaries
 
 if TYPE_CHECKING:
     from fastdl.nn.module import Module
@@ -37,6 +37,6 @@ def watch(
     module's must. `contents` are the module's, where they have just been found.
     """
     contents = contents or module._contents()
-    held: Any = [*(traced_modules(module) if traced else contents.modules), *others]
+    held: Any = [*(module._traced_modules() if traced else contents.modules), *others]
     parameters = [*contents.parameters, *(in_place or ()), *contents.buffers]
     return Watch(dictionaries(held), PASSING | passing, parameters, Parameter, in_place is not None, as_frozen)

@@ -127,6 +127,58 @@ def test_a_child_calls_a_pullback_that_another_thread_was_calling(around):
         other.join()
 
 
+class Counting(nn.Module):
+    """A part in Python that changes attributes in each forward."""
+
+    def __init__(self):
+        self.calls, self.log = 0, []
+        self.register_buffer("seen", np.zeros(1))
+
+    def forward(self, x):
+        self.calls += 1
+        self.log.append(len(x))
+        self.seen += 1
+        return x
+
+    def backward(self, grad_output):
+        return grad_output
+
+
+class Around(Acting):
+    """A traced model around such a part."""
+
+    def __init__(self, act):
+        super().__init__(act)
+        self.part = Counting()
+
+    def forward(self, x):
+        self.act()
+        return self.part(self.linear(x))
+
+
+def elsewhere(call, *arguments):
+    """Run something in another thread."""
+    other = threading.Thread(target=call, args=arguments)
+    other.start()
+    other.join()
+
+
+def test_a_trace_leaves_alone_what_another_thread_changes_in_parts_in_python():
+    model = Around(lambda: elsewhere(model.part.forward, ROWS[:1]))
+    part = model.part
+    model(ROWS)
+    assert part.log.count(1) > 1
+    assert part.calls == part.seen[0] == len(part.log)
+
+
+def test_a_trace_leaves_alone_what_another_thread_writes_to_a_buffer():
+    model = Acting(Once(lambda: elsewhere(scale.fill, 3.0))).eval()
+    model.register_buffer("scale", np.ones(6))
+    scale = model.scale
+    model(ROWS)
+    np.testing.assert_array_equal(model.scale, 3.0)
+
+
 def ended(call):
     """Whether a forked child ends in time, with finite results of a call."""
     child = os.fork()
