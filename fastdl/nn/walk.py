@@ -71,7 +71,8 @@ class Parts(WithDictionary):
 
     def _traced_modules(self) -> list[Any]:
         """The modules, this one among them, that a trace goes through: those that run in Python are not, nor those inside."""
-        found, waiting, seen = [], [self], {id(self)}
+        found = list[Any]()
+        waiting, seen = list[Any]([self]), {id(self)}
         while waiting:
             module = waiting.pop()
             if in_python(module):
