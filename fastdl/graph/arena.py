@@ -12,7 +12,7 @@ from fastdl._kernels.program.placement import place
 LINE = 64
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Storage:
     """An array in the arena: so many bytes, from its first use to its last."""
 

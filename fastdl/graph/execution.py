@@ -10,7 +10,7 @@ import numpy as np
 from fastdl._kernels.program.frame import Passed
 from fastdl.graph.graph import Graph
 from fastdl.graph.interpreter import failure, symbols_of
-from fastdl.graph.lowering import Lowering, Origin
+from fastdl.graph.lowering import Lowering, Origins
 from fastdl.graph.lowering.memory import pair
 from fastdl.graph.lowering.sources import found
 from fastdl.graph.records import Place
@@ -37,7 +37,7 @@ def stored(places: Sequence[Place], values: Sequence[Value]) -> list[Passed]:
     ]
 
 
-def refuse_failed(failed: int, entries: Sequence[Origin]) -> None:
+def refuse_failed(failed: int, entries: Origins) -> None:
     """An error where an entry failed."""
     if failed >= 0:
         raise failure(entries[failed].operation, entries[failed].line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
 from math import log, pi, sqrt
 from typing import Any
 
@@ -81,7 +82,12 @@ def _depending(graph: Graph, wanted: set[int], last: int) -> set[int]:
 
 def _value(graph: Graph, number: int) -> Value:
     node = graph.nodes[number]
-    return Value(graph, number, node.shape, node.dtype, frozenset(range(len(node.shape))))
+    return Value(graph, number, node.shape, node.dtype, _all_axes(len(node.shape)))
+
+
+@cache
+def _all_axes(count: int) -> frozenset[int]:
+    return frozenset(range(count))
 
 
 def zeros_like(value: Value) -> Value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -42,11 +42,13 @@ class Graph:
     Args:
         dtype: that of all floating values, float32 or float64.
         capacity: the most samples that the symbol N may stand for.
+        earlier: the graph of an earlier trace of the same code, whose nodes tell where the same ones come from.
     """
 
     at_once = False
 
-    def __init__(self, dtype: Any, capacity: int = 1) -> None:
+    def __init__(self, dtype: Any, capacity: int = 1, earlier: Graph | None = None) -> None:
+        self._earlier: Sequence[Node] = () if earlier is None else earlier.nodes
         self.capacity = capacity
         # The draws that layers take in a run, the fewest samples of a batch, and the layer that asks for them.
         self.draws, self.least_samples, self.demanding = 0, 1, None
@@ -111,7 +113,11 @@ class Graph:
         shape = tuple(shape)
         if not isinstance(dtype, np.dtype):
             dtype = np.dtype(dtype)
-        self.nodes.append(Node(operation, inputs, attributes, shape, dtype, self.at or where()))
+        line = self.at
+        if line is None and number < len(self._earlier):
+            earlier = self._earlier[number]
+            line = earlier.line if earlier.operation == operation and earlier.inputs == inputs else None
+        self.nodes.append(Node(operation, inputs, attributes, shape, dtype, line or where(3)))
         return Value(self, number, shape, dtype, deliberate)
 
     def input(self, name: str, shape: Shape, dtype: Any) -> Value:
@@ -184,10 +190,16 @@ class Graph:
             yield
         finally:
             trace_into(before)
-            self._differentiates = differentiates
+            self._differentiates, self._earlier = differentiates, ()
+
+    def end(self) -> None:
+        """Nothing is added from here on: let go of what only that needs, so that a graph without users is freed at once."""
+        self._known, self._constants, self._of_parameter, self._earlier = {}, {}, {}, ()
 
     def own(self, dtype: Any) -> np.dtype[Any]:
         """The dtype that values of this kind have in the graph."""
+        if dtype is self.dtype:
+            return self.dtype
         kind = np.dtype(dtype).kind
         if kind == "f":
             return self.dtype

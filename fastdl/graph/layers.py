@@ -95,10 +95,11 @@ class Sample:
     """A traced value as a layer sees it: its shape without the axis of samples."""
 
     def __init__(self, value: Value) -> None:
-        shape = value.shape[1:]
-        if any(isinstance(size, Size) for size in shape):
-            raise InvalidValueError(where(), "samples of fixed sizes for a layer", str(value))
-        self.value, self.shape = value, tuple(int(size) for size in shape)
+        shape: Any = value.shape[1:]
+        for size in shape:
+            if isinstance(size, Size):
+                raise InvalidValueError(where(), "samples of fixed sizes for a layer", str(value))
+        self.value, self.shape = value, shape
 
     @property
     def size(self) -> int:

@@ -51,7 +51,7 @@ def as_value(graph: Graph, value: Any) -> Value:
 def elementwise(name: str, *inputs: Any) -> Value:
     """A ufunc of broadcast values."""
     graph = graph_of(*inputs)
-    values = [as_value(graph, each) for each in inputs]
+    values = [each if type(each) is Value and each.graph is graph else as_value(graph, each) for each in inputs]
     found = resolved(name, tuple([value.dtype.kind for value in values]))
     if found is None:
         return values[0].copy()
@@ -60,7 +60,7 @@ def elementwise(name: str, *inputs: Any) -> Value:
         values = [truth(value) for value in values]
     else:
         given = graph.dtype if taken == "f" else _WHOLE
-        values = [cast(value, given) for value in values]
+        values = [value if value.dtype is given else cast(value, given) for value in values]
     dtype = graph.dtype if kind == "f" else _WHOLE if kind == "i" else _TRUTH
     shape, deliberate = broadcast(values, name)
     simpler = _simpler(name, values, shape, dtype)
@@ -78,12 +78,16 @@ def number_of(value: Value) -> Any:
 
 # The operations whose values may be one number in each element.
 _NUMBERS = {"constant", "broadcast_to"}
+_NO_AXES = frozenset[int]()
 
 
 def _simpler(name: str, values: Sequence[Value], shape: Shape, dtype: np.dtype[Any]) -> Value | None:
     """What a ufunc of numbers is, or one with a number that changes nothing; None where it is what it is."""
     nodes = values[0].graph.nodes
-    if _NUMBERS.isdisjoint([nodes[value.number].operation for value in values]):
+    for value in values:
+        if nodes[value.number].operation in _NUMBERS:
+            break
+    else:
         return None
     known = [number_of(value) for value in values]
     if not [number for number in known if number is not None]:
@@ -171,24 +175,24 @@ def given_slope(
 
 def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]]:
     """The shape that these broadcast to, and its axes of size 1 that are deliberate."""
-    widest, axes = values[0].shape, frozenset[int]()
+    widest, axes = values[0].shape, _NO_AXES
     for value in values:
         if len(value.shape) > len(widest):
             widest = value.shape
     for value in values:
-        if value.shape and not same_shape(value.shape, widest):
+        shape = value.shape
+        if not shape:
+            continue
+        if shape is not widest and not same_shape(shape, widest):
             break
-        if value.shape and value.deliberate:
+        if value.deliberate:
             axes |= value.deliberate
     else:  # all of one shape, and numbers
-        ones = (
-            [axis for axis, size in enumerate(widest) if axis in axes and type(size) is int and size == 1]
-            if axes
-            else ()
-        )
-        return widest, frozenset(ones)
+        if axes:
+            axes = frozenset([n for n, size in enumerate(widest) if n in axes and type(size) is int and size == 1])
+        return widest, axes
     ndim = len(widest)
-    shape: list[Dimension] = []
+    found: list[Dimension] = []
     ones = set()
     for axis in range(-ndim, 0):
         size: Dimension = 1
@@ -206,9 +210,9 @@ def broadcast(values: Sequence[Value], name: str) -> tuple[Shape, frozenset[int]
                 raise InvalidValueError(f"{where()}: np.{name}", "shapes that broadcast", shapes)
         if isinstance(size, int) and size == 1 and deliberate:
             ones.add(ndim + axis)
-        shape.append(size)
+        found.append(size)
     _refuse_outer(values, name)
-    return tuple(shape), frozenset(ones)
+    return tuple(found), frozenset(ones)
 
 
 def _refuse_outer(values: Sequence[Value], name: str) -> None:

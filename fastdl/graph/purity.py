@@ -20,11 +20,13 @@ MOST_TRACES = 3
 MOST_BYTES = 2**16
 
 
-def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any], passing: frozenset[str]) -> Any:
+def traced_alike(
+    trace: Callable[[Graph | None], tuple[Graph, Any]], modules: Sequence[Any], passing: frozenset[str]
+) -> Any:
     """What a trace gives, which is made twice and compared; attributes of modules are as they were.
 
     Args:
-        trace: makes a trace, and returns its graph and anything else.
+        trace: makes a trace, given the graph of the one before, and returns its graph and anything else.
         modules: those that it goes through; a part that runs in Python may change in another thread meanwhile.
         passing: names of attributes that may change.
 
@@ -38,12 +40,14 @@ def traced_alike(trace: Callable[[], tuple[Graph, Any]], modules: Sequence[Any],
     # Once more, where another thread or a signal handler may have changed the model between the first two.
     for _ in range(MOST_TRACES):
         try:
-            latest.append(trace())
+            latest.append(trace(latest[-1][0] if latest else None))
         except RecursionError as error:
             expected = "calls in modules that come to an end"
             line = last_line(error)
             raise InvalidValueError(line, expected, "more of them one in another than Python allows") from None
         finally:
+            for graph, _ in latest[:-1]:
+                graph.end()
             change = held.first_change()
             held.put_back()
         if change is not None:

@@ -127,8 +127,8 @@ def trace(
 ) -> Trace:
     """A model's forward as a graph, for arguments by place and by name like these; attributes named in `passing` may change."""
 
-    def once(contents: Any = None) -> tuple[Graph, Trace]:
-        graph = Graph(dtype, capacity)
+    def once(earlier: Graph | None, contents: Any = None) -> tuple[Graph, Trace]:
+        graph = Graph(dtype, capacity, earlier)
         graph.stand_for(model, contents)
         with graph.traced():
             inputs, named = inputs_of(graph, "x", given, samples)
@@ -149,8 +149,8 @@ def trace_loss(
 ) -> Trace:
     """A model's forward and its loss as a graph; y is None where the criterion takes outputs alone."""
 
-    def once(contents: Any = None) -> tuple[Graph, Trace]:
-        graph = Graph(dtype, capacity)
+    def once(earlier: Graph | None, contents: Any = None) -> tuple[Graph, Trace]:
+        graph = Graph(dtype, capacity, earlier)
         graph.stand_for(model, contents)
         with Replaced(Mode(), "enabled", True), graph.traced():  # a fit within no_grad() is no other
             output = call(model, inputs_of(graph, "x", x, samples))
@@ -164,10 +164,10 @@ def _traced(once: Any, model: Any, criteria: Sequence[Any], passing: frozenset[s
     """A trace, made once where all that is traced is fastdl's own."""
     contents = model._contents()
     if all(map(is_pure, (*contents.modules, *criteria))):
-        return once(contents)[1]
+        return once(None, contents)[1]
     # Where two traces differ, another thread may have changed the model.
     known = iter([contents, contents])
-    return traced_alike(lambda: once(next(known, None)), model._traced_modules(), passing)
+    return traced_alike(lambda earlier: once(earlier, next(known, None)), model._traced_modules(), passing)
 
 
 def surroundings(modules: Sequence[Any], *criteria: Any) -> Surroundings:

@@ -315,9 +315,9 @@ def _home_of(ufunc: Any) -> str:
     return SCIPY if getattr(special, ufunc.__name__, None) is ufunc else ""
 
 
-def where() -> str:
-    """The latest line outside of fastdl and NumPy: file:line."""
-    frame: Any = sys._getframe(1)
+def where(within: int = 1) -> str:
+    """The latest line outside of fastdl and NumPy: file:line; the latest so many calls are known to be within."""
+    frame: Any = sys._getframe(within)
     while frame is not None:
         file = frame.f_code.co_filename
         if file not in _INSIDE and (name := _users_file(file)):

@@ -393,7 +393,7 @@ def in_a_process():
         Updates([]),
         options,
     ]
-    found.append(EntryList([], [], [], [], [], 0, 0, None, -1, []))
+    found.append(EntryList([], [], [], [], [], [], 0, 0, None, -1, []))
     idle = call.run.frames.idle
     frame = idle[0] if idle else another(model, idle)
     passed = Passed((0, 0, 0), np.dtype(np.float32), ())
@@ -434,6 +434,8 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Value",
         "Memory",
         "Entries",
+        "NodeEntry",
+        "Storage",
         "Mode",
         "Pause",
         "Quiet",

@@ -2,7 +2,7 @@
 from libc.stdint cimport uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Objective, Operand, Operation
-from fastdl._kernels.node cimport Extent, Node
+from fastdl._kernels.node cimport Extent, Node, View
 from fastdl._kernels.program.blocks cimport Blocks
 from fastdl._kernels.table cimport real
 
@@ -57,7 +57,7 @@ cdef class EntryList:
     cdef list calls
     # What the records' addresses point into.
     cdef object records
-    cdef void* views
+    cdef View* views
 
 # Entries from `first` to below `last`; the number of one that fails or is in Python, which ends the run, or -1.
 cdef Py_ssize_t run_sequence(

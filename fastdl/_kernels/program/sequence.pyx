@@ -30,11 +30,6 @@ RUN_BLOCKS_THROUGH = BLOCKS_THROUGH  # type: int
 RUN_BLOCK_GRADIENTS = BLOCK_GRADIENTS  # type: int
 
 
-cdef int load_extent(Extent* to, tuple given) except -1:
-    to.count, to.power = given
-    return 0
-
-
 cdef int load_blocks(Blocks* blocks, tuple given) except -1:
     (blocks.count, blocks.first, blocks.size, blocks.lone, blocks.criterion, blocks.sums, blocks.memory, gradients,
      losses) = given
@@ -43,12 +38,66 @@ cdef int load_blocks(Blocks* blocks, tuple given) except -1:
     return 0
 
 
+cdef inline Py_ssize_t following(list numbers, Py_ssize_t* read) except? -1:
+    """The first number that has not been read."""
+    read[0] += 1
+    return numbers[read[0] - 1]
+
+
+cdef inline int load_following(Extent* to, list numbers, Py_ssize_t* read) except -1:
+    to.count = following(numbers, read)
+    to.power = following(numbers, read)
+    return 0
+
+
+cdef Py_ssize_t count_views(list numbers, Py_ssize_t nodes) except -1:
+    """The operands of so many nodes."""
+    cdef Py_ssize_t found = 0, read = 0, axes, extents, count, _
+    for _ in range(nodes):
+        axes = following(numbers, &read)
+        extents = following(numbers, &read)
+        count = following(numbers, &read)
+        found += count
+        read += 2 * (axes + extents) + count * (7 + 2 * axes)
+    return found
+
+
+cdef int load_node(
+    Node* node, NodeDescriptor descriptor, bytes attributes, View* view, list numbers, Py_ssize_t* read) except -1:
+    """Fill in a node and its views."""
+    cdef Py_ssize_t extents, i, axis, _
+    node.kernels, node.attributes, node.views = &descriptor.kernels, <const void*><const char*>attributes, view
+    node.axes = following(numbers, read)
+    extents = following(numbers, read)
+    node.count = following(numbers, read)
+    if node.axes > MOST_AXES or node.count > MOST_OPERANDS or extents > MOST_EXTENTS:
+        raise ValueError(f"EntryList: expected at most {MOST_AXES} axes and {MOST_OPERANDS} operands, got more")
+    for i in range(node.axes):
+        load_following(node.sizes + i, numbers, read)
+    for i in range(extents):
+        load_following(node.extents + i, numbers, read)
+    for _ in range(node.count):
+        view.operand.base = following(numbers, read)
+        view.operand.offset = following(numbers, read)
+        view.operand.stride = following(numbers, read)
+        view.kind = following(numbers, read)
+        view.itemsize = following(numbers, read)
+        load_following(&view.offset, numbers, read)
+        for axis in range(node.axes):
+            load_following(view.strides + axis, numbers, read)
+        view += 1
+    return 0
+
+
 cdef class EntryList:
     """The entries of a program.
 
     Args:
-        entries: (what, number, covers, samples) of each; sizes such as samples are pairs, (count, power) for count N^power.
-        nodes: (descriptor, attributes, sizes, extents, views) of each; a view is (place, kind, offset, strides).
+        entries: of each what it runs, its number, how many it covers, and its samples, all one behind the other. Sizes such as
+            samples are two numbers, count and power for count N^power.
+        nodes: of each its descriptor and its attributes, all one behind the other.
+        views: of each node the numbers of its sizes, extents and operands; the sizes; the extents; of each operand its place, kind,
+            bytes of an element, first element and strides, all one behind the other.
         criteria: (record of the loss, place of its value, that of the sum of losses and of what it is divided by as doubles) of each.
         calls: the PythonCalls.
         blocks: how a batch is cut for some rows of operations: the fields of Blocks.
@@ -60,27 +109,27 @@ cdef class EntryList:
     """
 
     def __init__(
-        self, list entries not None, list nodes not None, list criteria not None, list calls not None, list blocks not None,
-        Py_ssize_t backward, Py_ssize_t of_input, tuple loss, Py_ssize_t criterion, list terms not None,
+        self, list entries not None, list nodes not None, list views not None, list criteria not None, list calls not None,
+        list blocks not None, Py_ssize_t backward, Py_ssize_t of_input, tuple loss, Py_ssize_t criterion, list terms not None,
     ):
         cdef Sequence* s = &self.sequence
-        cdef Py_ssize_t number, i
-        cdef NodeDescriptor descriptor
-        cdef bytes attributes
+        cdef Py_ssize_t number, node_count = len(nodes) // 2
+        cdef Py_ssize_t view_count = count_views(views, node_count), read = 0
+        cdef Entry* entry
         cdef View* view
         if s.entries != NULL:
             raise TypeError("EntryList: expected to be made once; make another")
-        self.records, self.calls = (entries, nodes, criteria), calls
-        s.entries = <Entry*>PyMem_Calloc(max(1, len(entries)), sizeof(Entry))
-        s.nodes = <Node*>PyMem_Calloc(max(1, len(nodes)), sizeof(Node))
+        self.records, self.calls = (nodes, criteria), calls
+        s.entries = <Entry*>PyMem_Calloc(max(1, len(entries) // 5), sizeof(Entry))
+        s.nodes = <Node*>PyMem_Calloc(max(1, node_count), sizeof(Node))
         s.criteria = <Criterion*>PyMem_Calloc(max(1, len(criteria)), sizeof(Criterion))
-        self.views = view = <View*>PyMem_Calloc(max(1, sum([len(record[4]) for record in nodes])), sizeof(View))
+        self.views = <View*>PyMem_Calloc(max(1, view_count), sizeof(View))
         s.terms = <Operand*>PyMem_Calloc(max(1, len(terms)), sizeof(Operand))
         s.blocks = <Blocks*>PyMem_Calloc(max(1, len(blocks)), sizeof(Blocks))
         if (s.entries == NULL or s.nodes == NULL or s.criteria == NULL or self.views == NULL or s.terms == NULL
                 or s.blocks == NULL):
             raise MemoryError()
-        s.count, s.backward, s.of_input, s.criterion = len(entries), backward, of_input, criterion
+        s.count, s.backward, s.of_input, s.criterion = len(entries) // 5, backward, of_input, criterion
         s.block_count = len(blocks)
         for number in range(s.block_count):
             load_blocks(s.blocks + number, blocks[number])
@@ -90,27 +139,18 @@ cdef class EntryList:
         for number in range(s.term_count):
             load_operand(s.terms + number, terms[number])
         for number in range(s.count):
-            s.entries[number].what, s.entries[number].number, s.entries[number].covers, samples = entries[number]
-            load_extent(&s.entries[number].samples, samples)
-            s.entries[number].whole = s.entries[number].what == NODE or samples == (1, 1)
-            if number >= backward and s.entries[number].what == PYTHON:
+            entry = s.entries + number
+            entry.what = following(entries, &read)
+            entry.number = following(entries, &read)
+            entry.covers = following(entries, &read)
+            load_following(&entry.samples, entries, &read)
+            entry.whole = entry.what == NODE or (entry.samples.count == 1 and entry.samples.power == 1)
+            if number >= backward and entry.what == PYTHON:
                 s.backward_in_python = True
-        for number, (descriptor, attributes, sizes, extents, views) in enumerate(nodes):
-            if len(sizes) > MOST_AXES or len(views) > MOST_OPERANDS or len(extents) > MOST_EXTENTS:
-                raise ValueError(f"EntryList: expected at most {MOST_AXES} axes and {MOST_OPERANDS} operands, got more")
-            s.nodes[number].kernels, s.nodes[number].attributes = &descriptor.kernels, <const void*><const char*>attributes
-            s.nodes[number].axes, s.nodes[number].count, s.nodes[number].views = len(sizes), len(views), view
-            for i in range(len(sizes)):
-                load_extent(s.nodes[number].sizes + i, sizes[i])
-            for i in range(len(extents)):
-                load_extent(s.nodes[number].extents + i, extents[i])
-            for where, kind, offset, strides in views:
-                load_operand(&view.operand, where)
-                load_extent(&view.offset, offset)
-                view.kind, view.itemsize = kind
-                for i in range(len(strides)):
-                    load_extent(view.strides + i, strides[i])
-                view += 1
+        view, read = self.views, 0
+        for number in range(node_count):
+            load_node(s.nodes + number, nodes[2 * number], nodes[2 * number + 1], view, views, &read)
+            view += s.nodes[number].count
         for number, (record, where, exact) in enumerate(criteria):
             load_objective(&s.criteria[number].objective, record)
             load_operand(&s.criteria[number].y, where)

@@ -2,4 +2,4 @@
 
 from fastdl.graph.lowering.program import Lowered as Lowered
 from fastdl.graph.lowering.program import Lowering as Lowering
-from fastdl.graph.lowering.program import Origin as Origin
+from fastdl.graph.lowering.program import Origins as Origins

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from fastdl._kernels.node import NODES
+from fastdl._kernels.node import NODES, NodeDescriptor
 from fastdl._kernels.program.sequence import RUN_NODE
 from fastdl.errors import InvalidValueError
 from fastdl.graph.arena import Storage
@@ -48,6 +48,35 @@ def _one_instruction(name: str, inputs: int, registers: str) -> bytes:
     return NODES["elementwise"].attributes({"registers": registers, "instructions": [(name, inputs, *sources)]})
 
 
+class NodeEntry:
+    """What runs a node: its descriptor, its packed attributes, sizes and further ones, and its operands, the result first."""
+
+    __slots__ = ("attributes", "descriptor", "extents", "operands", "sizes")
+
+    def __init__(
+        self,
+        descriptor: NodeDescriptor,
+        attributes: bytes,
+        sizes: Sequence[Dimension],
+        extents: Sequence[Dimension],
+        operands: Sequence[Operand],
+    ) -> None:
+        self.descriptor, self.attributes, self.sizes = descriptor, attributes, sizes
+        self.extents, self.operands = extents, operands
+
+    def write(self, memory: Memory, to: list[int]) -> None:
+        """Append the numbers that a program has of it, see EntryList, once places are known."""
+        to += len(self.sizes), len(self.extents), len(self.operands)
+        for size in (*self.sizes, *self.extents):
+            to += pair(size)
+        for layout, dtype, strides in self.operands:
+            kind, itemsize = memory.kinds[dtype.kind]
+            to += memory.place(layout.home, 0, layout.constant * itemsize)
+            to += kind, itemsize, *pair(layout.offset)
+            for step in strides:
+                to += pair(step)
+
+
 class Entries(Memory):
     """The entries as they are made.
 
@@ -75,8 +104,8 @@ class Entries(Memory):
     ) -> None:
         super().__init__(graph)
         self.readers, self.rows, self.direct, self.gathered, self.begin = readers, rows, direct, gathered, begin
-        # What runs: its kind, its samples, an operation or what makes its record once places are known, the number of its node,
-        # how many of the next entries it stands for.
+        # What runs: its kind, its samples, an operation, a node's entry or what makes a record once places are known, the number
+        # of its node, how many of the next entries it stands for.
         self.entries: list[tuple[int, Dimension, Any, int, int]] = []
         self.losses: dict[int, tuple[int, dict[str, Any]]] = {}
         self.trained = trained
@@ -95,9 +124,9 @@ class Entries(Memory):
         self.number = -1
 
     def enter(
-        self, kind: int, samples: Dimension, record: Operation | Blocks | Callable[[], Any], covers: int = 0
+        self, kind: int, samples: Dimension, record: Operation | Blocks | NodeEntry | Callable[[], Any], covers: int = 0
     ) -> None:
-        """Add an entry: an operation, blocks, or what makes its record."""
+        """Add an entry: an operation, blocks, a node, or what makes its record."""
         self.entries.append((kind, samples, record, self.number, covers))
         self.time += 1
 
@@ -191,19 +220,7 @@ class Entries(Memory):
             raise InvalidValueError(
                 self.graph.nodes[self.number].line, "at most 6 axes that cannot be joined", len(sizes)
             )
-        descriptor = NODES[name]
-        pairs = [(size, 0) if type(size) is int else pair(size) for size in sizes]
         for layout, _, _ in operands:
             self.use(layout)
-        self.work += self.count(tuple(sizes)) // max(1, self.graph.capacity)
-
-        def record() -> Any:
-            views = []
-            for layout, dtype, strides in operands:
-                kind, offset = self.kinds[dtype.kind], layout.offset
-                place = self.place(layout.home, 0, layout.constant * kind[1])
-                steps = [(step, 0) if type(step) is int else pair(step) for step in strides]
-                views.append((place, kind, (offset, 0) if type(offset) is int else pair(offset), tuple(steps)))
-            return descriptor, attributes, tuple(pairs), tuple(map(pair, extents)), views
-
-        self.enter(RUN_NODE, EACH_SAMPLE, record)
+        self.work += self.known(tuple(sizes)).elements // max(1, self.graph.capacity)
+        self.enter(RUN_NODE, EACH_SAMPLE, NodeEntry(NODES[name], attributes, sizes, extents, operands))

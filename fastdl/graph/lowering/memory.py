@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from fastdl.graph.graph import Graph
 from fastdl.graph.layout import Layout, dense_strides
 from fastdl.graph.lowering.sources import Source
 from fastdl.graph.records import NOWHERE, Place
-from fastdl.graph.size import Dimension, Shape, factors
+from fastdl.graph.size import Dimension, Shape, factors, total
 from fastdl.graph.value import Value
 
 # The kinds of elements to a node.
@@ -26,6 +26,14 @@ class Given:
         self.number, self.gathered = number, gathered
 
 
+class Known(NamedTuple):
+    """Of a shape: elements for the largest batch, strides of elements one behind the other, sizes where all axes are joined."""
+
+    elements: int
+    strides: tuple[Dimension, ...]
+    sizes: tuple[Dimension, ...]
+
+
 class Memory:
     """The places of a graph's values, which are known once all of them are there.
 
@@ -37,8 +45,7 @@ class Memory:
         self.graph, self.itemsize = graph, graph.dtype.itemsize
         self.kinds = {"f": (FLOATING, self.itemsize), "i": (WHOLE, 8), "b": (TRUTH, 1)}
         self.layouts: dict[int, Layout] = {}
-        # Elements of the largest batch, and the strides of elements that lie one behind the other, by shape.
-        self.shapes: dict[Shape, tuple[int, tuple[Dimension, ...]]] = {}
+        self._known: dict[Shape, Known] = {}
         self.sources: list[Source] = []
         self.numbers: dict[Any, int] = {}
         self.inputs: dict[str, Given] = {}
@@ -74,12 +81,19 @@ class Memory:
             count *= number * self.graph.capacity ** len(symbols)
         return count
 
+    def known(self, shape: Shape) -> Known:
+        """What there is to know of a shape."""
+        found = self._known.get(shape)
+        if found is None:
+            size = total(shape)
+            sizes = () if type(size) is int and size == 1 else (size,)
+            found = self._known[shape] = Known(self.count(shape), dense_strides(shape), sizes)
+        return found
+
     def fresh(self, shape: Shape, dtype: np.dtype[Any]) -> Layout:
         """Room for a value, its elements one behind the other."""
-        known = self.shapes.get(shape)
-        if known is None:
-            known = self.shapes[shape] = self.count(shape), dense_strides(shape)
-        return Layout(self.storage(known[0] * self.kinds[dtype.kind][1]), 0, 0, known[1], True)
+        known = self._known.get(shape) or self.known(shape)
+        return Layout(self.storage(known.elements * self.kinds[dtype.kind][1]), 0, 0, known.strides, True)
 
     def room(self, size: int, samples: int, base: int | None = None) -> Layout:
         """Room for so many floating elements of each sample, outside of the arena if a base is given."""

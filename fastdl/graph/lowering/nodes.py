@@ -16,11 +16,11 @@ from fastdl.graph import operations as op
 from fastdl.graph import ufuncs
 from fastdl.graph.graph import Node
 from fastdl.graph.layout import Layout, broadcast, cut, dense, merged, reshaped, transposed
-from fastdl.graph.lowering.entries import Entries, lowers
+from fastdl.graph.lowering.entries import Entries, Operand, lowers
 from fastdl.graph.lowering.memory import Given
 from fastdl.graph.lowering.sources import Leaf
 from fastdl.graph.registered import is_moved
-from fastdl.graph.size import Dimension, Shape, same, same_shape, total
+from fastdl.graph.size import Dimension, Shape, same, same_shape
 from fastdl.graph.value import Value
 
 ELEMENTWISE = {*ufuncs.ALL, "where", "cast"}
@@ -96,18 +96,19 @@ def _(low: Entries, number: int, node: Node) -> None:
 
 @lowers(*ELEMENTWISE)
 def _elementwise(low: Entries, number: int, node: Node) -> None:
-    made = low.fresh(node.shape, node.dtype)
-    inputs = [(low.graph.nodes[each], low.layouts[each]) for each in node.inputs]
-    low.layouts[number] = made
+    shape, nodes, layouts = node.shape, low.graph.nodes, low.layouts
+    inputs = [(nodes[each], layouts[each]) for each in node.inputs]
+    made = layouts[number] = low.fresh(shape, node.dtype)
+    sizes = low.known(shape).sizes
+    one = (1,) * len(sizes)
+    operands: list[Operand] = [(made, node.dtype, one)]
     for each, layout in inputs:
-        if each.shape and not (layout.whole and same_shape(each.shape, node.shape)):
+        own = each.shape
+        if own and not (layout.whole and (own is shape or same_shape(own, shape))):
             break
+        operands.append((layout, each.dtype, one if own else (0,) * len(sizes)))
     else:  # mostly, all of an array and numbers
-        size = total(node.shape)
-        many = [] if type(size) is int and size == 1 else [size]
-        operands: list[Any] = [(made, node.dtype, [1] * len(many))]
-        operands += [(layout, each.dtype, [1 if each.shape else 0] * len(many)) for each, layout in inputs]
-        low.run_ufunc(node.operation, many, operands)
+        low.run_ufunc(node.operation, sizes, operands)
         return
     views = [(broadcast(layout, each.shape, node.shape), each.dtype) for each, layout in inputs]
     low.run_elementwise(node.operation, node.dtype, node.shape, made, views)

@@ -19,15 +19,16 @@ def planned(graph: Graph, how: tuple[Any, ...], plan: Callable[[], Lowered]) -> 
     """A graph's program: one that was made for a graph of the same content, or a new one.
 
     Args:
-        graph: the graph as it was traced.
+        graph: the graph as it was traced, to which nothing is added behind.
         how: what else the program depends on: numbers of its values, and options.
         plan: differentiates and lowers the graph.
     """
     known = content(graph)
-    if known is None:
-        return plan()
     key = known, how
-    found = _PLANS.pop(key, None) or plan()
+    found = (None if known is None else _PLANS.pop(key, None)) or plan()
+    graph.end()
+    if known is None:
+        return found
     _PLANS[key] = found
     entries = sum(len(each.entries) for each in list(_PLANS.values()))
     for each in list(_PLANS)[:-1]:

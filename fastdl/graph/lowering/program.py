@@ -20,7 +20,7 @@ from fastdl._kernels.program.sequence import (
     EntryList,
 )
 from fastdl.graph.arena import LINE, placed
-from fastdl.graph.graph import Graph
+from fastdl.graph.graph import Graph, Node
 from fastdl.graph.interpreter import needed
 from fastdl.graph.layout import dense
 from fastdl.graph.lowering.blocks import Blocks, live_in_blocks
@@ -42,6 +42,20 @@ class Origin(NamedTuple):
     operation: str
     line: str
     number: int
+
+
+class Origins:
+    """Where the entries come from, by their numbers."""
+
+    def __init__(self, nodes: Sequence[Node], numbers: list[int]) -> None:
+        self._operations, self._lines = [nodes[n].operation for n in numbers], [nodes[n].line for n in numbers]
+        self._numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, entry: int) -> Origin:
+        return Origin(self._operations[entry], self._lines[entry], self._numbers[entry])
 
 
 class Lowered(NamedTuple):
@@ -68,7 +82,7 @@ class Lowered(NamedTuple):
     inputs: dict[str, int]
     outputs: list[Place]
     results: list[int]
-    entries: list[Origin]
+    entries: Origins
     split: int
     nbytes: int
     kept: list[tuple[int, int]]
@@ -173,10 +187,11 @@ class Lowering(Entries):
         self.storages += [storage for each in blocks for storage in (each.gradients, each.losses)]
         live_in_blocks(blocks, self.graph.capacity, self.storages)
         nbytes = placed(storage for storage in self.storages if not storage.own)
-        entries: list[tuple[int, int, int, tuple[int, int]]] = []
+        entries: list[int] = []
         operations: dict[Operation, int] = {}
         nodes = self.graph.nodes
         records: list[Any] = []
+        views: list[int] = []
         criteria: list[Any] = []
         calls: list[PythonCall] = []
         first: dict[Blocks, int] = {}
@@ -184,8 +199,9 @@ class Lowering(Entries):
             if what in (RUN_FORWARD, RUN_BACKWARD):
                 number = operations.setdefault(made, len(operations))
             elif what == RUN_NODE:
-                number = len(records)
-                records.append(made())
+                number = len(records) // 2
+                records += made.descriptor, made.attributes
+                made.write(self, views)
             elif what == RUN_LOSS:
                 number = len(criteria)
                 criteria.append(made())
@@ -197,7 +213,7 @@ class Lowering(Entries):
                 first.setdefault(made, len(operations))
             else:
                 number = made()
-            entries.append((what, number, covers, pair(samples)))
+            entries += what, number, covers, *pair(samples)
         loss = None if self.loss is None else self.place_of(self.loss)
         which = self.losses[criterion][0] if criterion >= 0 else -1
         program = Program(
@@ -211,6 +227,7 @@ class Lowering(Entries):
             EntryList(
                 entries,
                 records,
+                views,
                 criteria,
                 calls,
                 [self.blocks_record(each, first[each]) for each in blocks],
@@ -221,13 +238,13 @@ class Lowering(Entries):
                 [*map(self.place_of, self.terms)],
             ),
         )
-        return Lowered(
+        found = Lowered(
             program=program,
             sources=self.sources,
             inputs={name: given.number for name, given in self.inputs.items()},
             outputs=[self.place_of(layout) for layout in self.outputs],
             results=self.results,
-            entries=[Origin(nodes[n].operation, nodes[n].line, n) for _, _, _, n, _ in self.entries],
+            entries=Origins(nodes, [number for _, _, _, number, _ in self.entries]),
             split=self.split,
             nbytes=nbytes,
             kept=self.kept() if self.repeats else [],
@@ -243,6 +260,8 @@ class Lowering(Entries):
                 if (weight := self.stepped_alone(operation)) is not None
             ],
         )
+        self.entries.clear()  # what makes records holds the lowering
+        return found
 
     def kept(self) -> list[tuple[int, int]]:
         """See Lowered."""
