@@ -128,13 +128,21 @@ class Graph:
 
     def constant(self, array: Any) -> Value:
         """An array or a number as a value; floating ones are cast to the graph's dtype. The array is copied."""
+        if type(array) in (float, int):
+            key = type(array), array or repr(array)  # 0.0 and -0.0 are two numbers
+            value = self._known.get(key)
+            if value is None:
+                value = self._known[key] = self._constant(array)
+            return value.twin()
         found = self._constants.get(id(array))
-        if found is not None:
-            return found[0].twin()
+        return (self._constant(array) if found is None else found[0]).twin()
+
+    def _constant(self, array: Any) -> Value:
+        """The value of a constant that has none under its id."""
         own = np.array(array, dtype=self.own(np.asarray(array).dtype))
         number = ("constant", own.dtype, own.tobytes()) if own.shape == () else None
         if number in self._known:
-            return self._known[number].twin()
+            return self._known[number]
         ones = frozenset(range(own.ndim)) if own.size == 1 else frozenset[int]()
         # What was given is compared between traces: a number that differs may not differ when it is cast.
         given = {} if number is None else {"given": array.item() if isinstance(array, np.ndarray) else repr(array)}
@@ -143,7 +151,7 @@ class Graph:
             self._known[number] = value
         if isinstance(array, np.ndarray):
             self._constants[id(array)] = value, array
-        return value.twin()
+        return value
 
     def parameter(self, parameter: Any) -> Value:
         """A parameter's or buffer's values; the same value wherever it stands."""

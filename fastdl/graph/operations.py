@@ -40,6 +40,8 @@ def as_value(graph: Graph, value: Any) -> Value:
         return value
     if isinstance(value, Size):
         return graph.add("size", (), (), np.int64, of=value)
+    if type(value) in (float, int):
+        return graph.constant(value)
     if hasattr(value, "_requires_grad"):
         return graph.parameter(value)
     array = np.asarray(value)

@@ -95,6 +95,8 @@ def takes_model(criterion: Any, given: int) -> bool:
         code = criterion.__code__
         required = code.co_argcount - len(criterion.__defaults__ or ())
         return given < required or (given < code.co_argcount and code.co_varnames[given] == "model")
+    if is_pure(criterion):
+        return False
     try:
         of: Any = getattr(criterion, "forward", None) if getattr(criterion, "_forward_only", False) else criterion
         arguments = list(signature(of).parameters.values())
