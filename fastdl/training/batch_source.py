@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, islice
 from types import FunctionType
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -23,6 +23,9 @@ from fastdl.training import dry_run
 from fastdl.training.history import Metric
 from fastdl.training.weighted_losses import WeightedLosses
 from fastdl.validation import positive_integer, refuse_special, true_or_false
+
+if TYPE_CHECKING:
+    from fastdl.training.native_engine import NativeEngine
 
 Array = NDArray[Any]
 Pair: TypeAlias = tuple[Any, Any]
@@ -47,6 +50,10 @@ class Feed(Protocol):
 
     def try_out(self, model: Module, criterion: Any, metrics: Mapping[str, Metric]) -> list[str]:
         """Find out before the first step whether data, model and criterion fit together; the names of the loss's terms."""
+        ...
+
+    def suits(self, engine: NativeEngine) -> bool:
+        """Whether an engine runs on all of it, whatever its values are, so that nothing is left to find out."""
         ...
 
     def row(self) -> Array | None:
@@ -130,6 +137,11 @@ class Samples:
             add_context(error, f"Trainer.fit: of {n} samples one is left for the last batch; write {hint}")
             raise
 
+    def suits(self, engine: NativeEngine) -> bool:
+        """See Feed."""
+        n, size = len(self._x), min(self._batch_size, len(self._x))
+        return engine.takes(self._x, self._y, size if self._drop_last else n % size or size)
+
     def row(self) -> Array | None:
         """See Feed."""
         return self._x[:1].copy()
@@ -206,6 +218,10 @@ class Batches:
             if len(x) == 1:
                 dry_run.try_row_alone(model, x)
         return terms
+
+    def suits(self, engine: NativeEngine) -> bool:
+        """See Feed. Batches may differ."""
+        return False
 
     def row(self) -> Array | None:
         """See Feed."""

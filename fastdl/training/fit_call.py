@@ -16,9 +16,9 @@ from fastdl.nn.container import takes_integers
 from fastdl.nn.loss import Loss
 from fastdl.nn.walk import weights_dtype
 from fastdl.random import as_generator
-from fastdl.training.batch_source import feed_of, targets_of
+from fastdl.training.batch_source import Feed, feed_of, targets_of
 from fastdl.training.dry_run import try_rows
-from fastdl.training.fit_loop import Fitting
+from fastdl.training.fit_loop import Fitting, standing
 from fastdl.training.history import History, refuse_taken
 from fastdl.training.resume_state import Position
 from fastdl.training.weighted_losses import WeightedLosses
@@ -73,7 +73,9 @@ def fit_of(
         owner = "Trainer.fit, validation_data"
         truth = targets_of(validation_data[1], trainer.criterion, owner, "write validation_data=(x, y)")
         validation = input_validation.pair(validation_data[0], truth, dtype, owner, indices)
-    terms = feed.try_out(trainer.model, trainer.criterion, trainer.metrics)
+    terms = _terms_known(trainer, feed, accumulate)
+    if terms is None:
+        terms = feed.try_out(trainer.model, trainer.criterion, trainer.metrics)
     refuse_taken(terms, trainer.metrics)
     row = feed.row()
     if augment is not None and row is not None:
@@ -101,3 +103,14 @@ def fit_of(
     with Replaced(trainer, "_accumulate", accumulate):
         Fitting(trainer, feed, position, validation, augment, callbacks).run(epochs, resumed)
     return trainer.history
+
+
+def _terms_known(trainer: Trainer, feed: Feed, accumulate: int) -> list[str] | None:
+    """The names of the loss's terms, where a fit before has run on such samples and nothing has changed since; else None."""
+    if trainer.metrics:  # which may refuse what they are given
+        return None
+    task = trainer.task()._replace(accumulate=accumulate)
+    for engine in [*(trainer._fit_engines or {}).values()]:
+        if feed.suits(engine) and standing(engine, task):
+            return engine.terms
+    return None

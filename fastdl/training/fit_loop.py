@@ -268,20 +268,14 @@ class Fitting:
     def _current_engine(self) -> Engine | None:
         """The engine of this fit, where it is made and the model still what it was made for."""
         self._task: Task = self.trainer.task()
-        return self._standing(self._latest_engine)
-
-    def _standing(self, engine: Engine | None) -> Engine | None:
-        """An engine that was made for the task and the model as they are now; else None."""
-        if engine is None or engine.task != self._task or (engine.native and mode.eager):
-            return None
-        return engine if engine.current() else None
+        return standing(self._latest_engine, self._task)
 
     def _engine(self, x: Array, y: Array, rows: int) -> Engine:
         """The engine for rows such as these, made anew for larger batches or when the model is not what it was."""
         engine = self._current_engine()
         if engine is None or engine.most < rows or not engine.suits(x, y):
             key = form_of(x), form_of(y)
-            engine = self._standing(self._engines.get(key))
+            engine = standing(self._engines.get(key), self._task)
             if engine is None or engine.most < rows:
                 engine = engine_for(self._task, x, y, rows)
             if engine.lasts:
@@ -295,6 +289,13 @@ class Fitting:
         got = f"{error.what} in epoch {len(trainer.history) + 1}, step {error.step}{error.where}"
         hint = f"write a smaller lr than {trainer.optimizer.param_groups[0]['lr']:g}, or clip_norm=1.0"
         return DivergenceError("Trainer.fit", got, hint)
+
+
+def standing(engine: Engine | None, task: Task) -> Engine | None:
+    """An engine that was made for the task and the model as they are now; else None."""
+    if engine is None or engine.task != task or (engine.native and mode.eager):
+        return None
+    return engine if engine.current() else None
 
 
 def _joined(batches: list[Any]) -> Any:

@@ -102,6 +102,8 @@ class NativeEngine:
         assert loss is not None
         self._graph, self._structure = graph, output
         self._values = [each for _, each in leaves(output) if isinstance(each, Value)]
+        # The names of the loss's terms.
+        self.terms = [*terms]
         reached = needed(graph, [loss.number])
         read = [(n, p) for n, p in graph.parameters.items() if n in reached and isinstance(p, Parameter)]
         learning = [(n, p) for n, p in read if p._requires_grad]
@@ -173,6 +175,18 @@ class NativeEngine:
     def suits(self, x: Any, y: Any) -> bool:
         """See Engine."""
         return form_of(x) == self._forms[0] and form_of(y) == self._forms[1]
+
+    def takes(self, x: Any, y: Any, fewest: int) -> bool:
+        """Whether all that it runs takes these rows with their values, in batches of at least so many."""
+        if not self.suits(x, y) or self.exact or fewest < self.least:
+            return False
+        inputs, targets = ([each for _, each in leaves(bare(rows))] for rows in (x, y))
+        if not all(type(each) is np.ndarray and each.dtype.kind == "f" for each in inputs):
+            return False  # integers may be indices
+        if isinstance(self.task.criterion, Loss):
+            shape = self.sample_shape(bare(y))
+            return shape is not None and self.task.criterion._takes(bare(y), shape)
+        return all(type(each) is np.ndarray and each.dtype.kind == "f" for each in targets)
 
     def gives_outputs(self) -> bool:
         """See Engine."""

@@ -1,0 +1,121 @@
+"""What a fit finds out about its rows before the first step, and what it knows from the fits before."""
+
+import numpy as np
+import pytest
+
+from fastdl import Trainer, nn, optim
+from fastdl.metrics import accuracy
+from fastdl.training import dry_run
+
+rng = np.random.default_rng(0)
+X, Y = rng.standard_normal((20, 4)).astype(np.float32), rng.standard_normal((20, 3)).astype(np.float32)
+LABELS = rng.integers(0, 3, 20)
+
+
+@pytest.fixture
+def trials(monkeypatch):
+    """The trials so far, by their rows."""
+    found, before = [], dry_run.try_rows
+    monkeypatch.setattr(dry_run, "try_rows", lambda *given: (found.append(len(given[3])), before(*given))[1])
+    return found
+
+
+def trainer_of(criterion, *layers, **options):
+    model = nn.Sequential(nn.Linear(4, 8, rng=0), *layers, nn.Linear(8, 3, rng=1))
+    return Trainer(model, criterion, optim.SGD(model.parameters(), lr=0.01), **options)
+
+
+def fit(trainer, x=X, y=Y, **options):
+    return trainer.fit(x, y, epochs=1, **({"batch_size": 5, "seed": 0, "progress": False} | options))
+
+
+def squares(output, target):
+    return np.mean((output - target) ** 2)
+
+
+def parts(output, target):
+    return {"one": np.mean((output - target) ** 2), "two": np.mean(np.abs(output))}
+
+
+CRITERIA = [(nn.MSELoss(), Y), (nn.CrossEntropyLoss(), LABELS), (squares, Y), (parts, Y)]
+
+
+@pytest.mark.parametrize(("criterion", "y"), CRITERIA)
+def test_a_fit_like_one_before_tries_nothing_and_is_the_same(trials, criterion, y):
+    trainer, other = trainer_of(criterion), trainer_of(criterion)
+    first, again = fit(trainer, y=y), fit(trainer, y=y)
+    assert trials == [20]
+    fit(other, y=y)
+    other._fit_engines = None
+    assert again.names == first.names
+    assert again.names == fit(other, y=y).names
+    for one, two in zip(trainer.model.parameters(), other.model.parameters(), strict=True):
+        np.testing.assert_array_equal(one.data, two.data)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trainer: trainer.model.append(nn.Tanh()),
+        lambda trainer: setattr(trainer, "criterion", nn.L1Loss()),
+        lambda trainer: setattr(trainer, "criterion", nn.HuberLoss(reduction="sum")),
+        lambda trainer: setattr(trainer, "clip_norm", 1.0),
+        lambda trainer: setattr(trainer, "metrics", {"error": lambda output, target: 1.0}),
+        lambda trainer: trainer.model.astype(np.float64),
+    ],
+)
+def test_what_has_changed_is_tried(trials, change):
+    trainer = trainer_of(nn.MSELoss())
+    fit(trainer)
+    change(trainer)
+    fit(trainer)
+    assert len(trials) == 2
+
+
+@pytest.mark.parametrize("other", [{"x": X[:7], "y": Y[:7]}, {"batch_size": 4}, {"drop_last": True}])
+def test_other_rows_of_the_same_kind_are_not_tried(trials, other):
+    trainer = trainer_of(nn.MSELoss())
+    fit(trainer)
+    fit(trainer, **other)
+    assert len(trials) == 1
+
+
+def test_values_that_the_loss_refuses_change_nothing(trials):
+    trainer = trainer_of(nn.CrossEntropyLoss())
+    fit(trainer, y=LABELS)
+    history, before = trainer.history, [p.data.copy() for p in trainer.model.parameters()]
+    wrong = LABELS.copy()
+    wrong[7] = 3
+    with pytest.raises(ValueError, match=r"row.*7"):
+        fit(trainer, y=wrong)
+    assert trainer.history is history
+    assert all(np.array_equal(p.data, old) for p, old in zip(trainer.model.parameters(), before, strict=True))
+
+
+def test_a_last_batch_of_one_is_refused_before_anything_changes():
+    trainer = trainer_of(nn.MSELoss(), nn.BatchNorm1d(8))
+    fit(trainer)
+    before = [p.data.copy() for p in trainer.model.parameters()]
+    with pytest.raises(ValueError, match="one is left"):
+        fit(trainer, X[:16], Y[:16])
+    assert all(np.array_equal(p.data, old) for p, old in zip(trainer.model.parameters(), before, strict=True))
+
+
+def test_metrics_and_integers_are_tried_each_time(trials):
+    trainer = trainer_of(nn.CrossEntropyLoss(), metrics=[accuracy])
+    fit(trainer, y=LABELS)
+    fit(trainer, y=LABELS)
+    assert len(trials) == 2
+
+    class Picks(nn.Module):
+        def __init__(self):
+            self.table = nn.Parameter(rng.standard_normal((3, 3)).astype(np.float32))
+
+        def forward(self, x):
+            return self.table[x]
+
+    model = Picks()
+    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01))
+    fit(trainer, LABELS, Y)
+    with pytest.raises((IndexError, ValueError)):
+        fit(trainer, LABELS + 5, Y)
