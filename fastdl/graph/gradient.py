@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from math import log, pi, sqrt
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from fastdl.graph.value import Value
 
 # A rule takes the node, the gradient of its result, its result and its inputs, and returns the gradient of each input, or None
 # where there is none, or a function that returns it, called where it is asked for.
-Rule = Callable[[Node, Value, Value, Sequence[Value]], Sequence[Value | Callable[[], Value] | None]]
+Asked: TypeAlias = "Value | Callable[[], Value] | None"
+Rule = Callable[[Node, Value, Value, Sequence[Value]], Sequence[Asked]]
 RULES: dict[str, Rule] = {}
 # Operations whose results do not change with their inputs, or whose gradients are cut.
 FLAT = {
@@ -154,7 +155,7 @@ simple(
 
 
 @rule("given_slope")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | Callable[[], Value] | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     shape = (*gy.shape, *([1] * (inputs[1].ndim - gy.ndim)))
     gx = e("multiply", _value(y.graph, node.attributes["slope"]), op.reshape(gy, shape))
     if "stands_for" not in node.attributes:
@@ -174,8 +175,8 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 
 
 @rule("subtract")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
-    return [gy, e("negative", gy)]
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
+    return [gy, lambda: e("negative", gy)]
 
 
 @rule("negative")
@@ -184,72 +185,80 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 
 
 @rule("multiply")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     a, b = inputs
-    return [e("multiply", gy, b), e("multiply", gy, a)]
+    return [lambda: e("multiply", gy, b), lambda: e("multiply", gy, a)]
 
 
 @rule("divide")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     _, b = inputs
     ga = e("divide", gy, b)
-    return [ga, e("negative", e("multiply", ga, y))]
+    return [ga, lambda: e("negative", e("multiply", ga, y))]
 
 
 @rule("power")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     """x^p: p x^(p - 1), 0 where p is 0; log(x) x^p, 0 where x is 0 and p is not negative, as in torch."""
     x, p = inputs
     exponent = op.number_of(p)
     if exponent is not None:
         return [e("multiply", gy, e("multiply", p, e("power", x, exponent - 1))) if exponent else None, None]
-    to_x = op.where_of(e("equal", p, 0.0), 0.0, e("multiply", p, e("power", x, e("subtract", p, 1.0))))
-    still = e("logical_and", e("equal", x, 0.0), e("greater_equal", p, 0.0))
-    to_p = op.where_of(still, 0.0, e("multiply", y, e("log", op.where_of(still, 1.0, x))))
-    return [e("multiply", gy, to_x), e("multiply", gy, to_p)]
+
+    def to_x() -> Value:
+        slope = e("multiply", p, e("power", x, e("subtract", p, 1.0)))
+        return e("multiply", gy, op.where_of(e("equal", p, 0.0), 0.0, slope))
+
+    def to_p() -> Value:
+        still = e("logical_and", e("equal", x, 0.0), e("greater_equal", p, 0.0))
+        return e("multiply", gy, op.where_of(still, 0.0, e("multiply", y, e("log", op.where_of(still, 1.0, x)))))
+
+    return [to_x, to_p]
 
 
 @rule("maximum", "minimum")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     """To the one that was taken, half to each of equal ones, as in torch."""
     a, b = inputs
     better = "greater" if node.operation == "maximum" else "less"
     half = e("multiply", gy, 0.5)
     ties = e("equal", a, b)
     return [
-        op.where_of(ties, half, op.where_of(e(better, a, b), gy, 0.0)),
-        op.where_of(ties, half, op.where_of(e(better, b, a), gy, 0.0)),
+        lambda: op.where_of(ties, half, op.where_of(e(better, a, b), gy, 0.0)),
+        lambda: op.where_of(ties, half, op.where_of(e(better, b, a), gy, 0.0)),
     ]
 
 
 @rule("remainder")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     a, b = inputs
-    return [gy, e("negative", e("multiply", gy, e("floor", e("divide", a, b))))]
+    return [gy, lambda: e("negative", e("multiply", gy, e("floor", e("divide", a, b))))]
 
 
 @rule("arctan2")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     """0 at the origin, as in torch."""
     a, b = inputs
     squares = e("add", e("square", a), e("square", b))
     origin = e("equal", squares, 0.0)
     slope = op.where_of(origin, 0.0, e("divide", gy, op.where_of(origin, 1.0, squares)))
-    return [e("multiply", slope, b), e("negative", e("multiply", slope, a))]
+    return [lambda: e("multiply", slope, b), lambda: e("negative", e("multiply", slope, a))]
 
 
 @rule("logaddexp")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     """exp(x - y), which is 1 where the other is nothing beside x, though both be infinite."""
-    return [
-        e("multiply", gy, e("exp", op.where_of(e("equal", each, y), 0.0, e("subtract", each, y)))) for each in inputs
-    ]
+
+    def share(x: Value) -> Value:
+        return e("multiply", gy, e("exp", op.where_of(e("equal", x, y), 0.0, e("subtract", x, y))))
+
+    return [partial(share, each) for each in inputs]
 
 
 @rule("where")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     condition, _, _ = inputs
-    return [None, op.where_of(condition, gy, 0.0), op.where_of(condition, 0.0, gy)]
+    return [None, lambda: op.where_of(condition, gy, 0.0), lambda: op.where_of(condition, 0.0, gy)]
 
 
 @rule("cast")
@@ -328,9 +337,9 @@ def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Valu
 
 
 @rule("matmul")
-def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Value | None]:
+def _(node: Node, gy: Value, y: Value, inputs: Sequence[Value]) -> Sequence[Asked]:
     a, b = inputs
-    return [op.matmul(gy, swapped(b)), op.matmul(swapped(a), gy)]
+    return [lambda: op.matmul(gy, swapped(b)), lambda: op.matmul(swapped(a), gy)]
 
 
 def swapped(value: Value) -> Value:
