@@ -101,6 +101,20 @@ def test_a_last_batch_of_one_is_refused_before_anything_changes():
     assert all(np.array_equal(p.data, old) for p, old in zip(trainer.model.parameters(), before, strict=True))
 
 
+def test_what_runs_in_python_is_tried_each_time(trials):
+    class Own(nn.Module):
+        def forward(self, x):
+            return x
+
+        def backward(self, grad_output):
+            return grad_output
+
+    trainer = trainer_of(nn.MSELoss(), Own())
+    fit(trainer)
+    assert fit(trainer).engine.startswith("native")
+    assert len(trials) == 2
+
+
 def test_metrics_and_integers_are_tried_each_time(trials):
     trainer = trainer_of(nn.CrossEntropyLoss(), metrics=[accuracy])
     fit(trainer, y=LABELS)
