@@ -1,6 +1,7 @@
 """The rows of the comparison; importing them enters them."""
 
 from benchmarks.rows import activations as activations
+from benchmarks.rows import fixed_costs as fixed_costs
 from benchmarks.rows import images as images
 from benchmarks.rows import loops as loops
 from benchmarks.rows import networks as networks

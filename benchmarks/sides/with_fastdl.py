@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CDLL
 from itertools import cycle, pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,11 @@ from benchmarks.row import Reading, Timed, repeated
 from benchmarks.stack import LayerCall, Stack
 from fastdl import Trainer, nn, no_grad, optim
 from fastdl._kernels.gemm import gemm
+from fastdl.callbacks import Callback
+from fastdl.estimators import MLPRegressor
 
+# So many times a reading is taken, and epochs of a fit that one is taken of.
+SOME, EPOCHS = 15, 50
 VERSION = f"fastdl {fastdl.__version__}, CPU level {fastdl.cpu_level()}, {fastdl.build_info()['compiler']}"
 
 
@@ -49,6 +56,104 @@ def fit(network: Network, threads: int) -> Timed:
     return Timed(
         lambda n: trainer.fit(x, t, epochs=n, batch_size=network.batch, seed=0, progress=False), network.batches
     )
+
+
+def one_batch(network: Network) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The rows of one step."""
+    x, t = network.data()
+    return x[: network.batch], t[: network.batch]
+
+
+def fit_again(network: Network, threads: int) -> Timed:
+    """A fit of one step, of a trainer that has fitted before."""
+    fastdl.set_num_threads(threads)
+    trainer, (x, t) = Trainer(*parts(network)), one_batch(network)
+    return repeated(lambda: trainer.fit(x, t, epochs=1, batch_size=network.batch, progress=False))
+
+
+def first_fit(network: Network, threads: int) -> Reading:
+    """The first fit, of one step, of a new trainer: the median of some, in microseconds."""
+    fastdl.set_num_threads(threads)
+    x, t = one_batch(network)
+
+    def first() -> float:
+        trainer = Trainer(*parts(network))
+        start = time.perf_counter()
+        trainer.fit(x, t, epochs=1, batch_size=network.batch, progress=False)
+        return 1e6 * (time.perf_counter() - start)
+
+    return Reading(lambda: median(first() for _ in range(SOME)))
+
+
+def making(network: Network, threads: int) -> Timed:
+    """Model, optimizer and trainer, their weights drawn."""
+    fastdl.set_num_threads(threads)
+
+    def make() -> None:
+        layers = [(nn.Linear(*pair), nn.ReLU()) for pair in pairwise(network.sizes)]
+        model = nn.Sequential(*[each for pair in layers for each in pair][:-1])
+        Trainer(model, nn.MSELoss(), optim.SGD(model.parameters(), lr=0.01))
+
+    return repeated(make)
+
+
+def steps(network: Network, threads: int) -> Timed:
+    """`Trainer.step` on one batch."""
+    fastdl.set_num_threads(threads)
+    trainer, (x, t) = Trainer(*parts(network)), one_batch(network)
+    return repeated(lambda: trainer.step(x, t))
+
+
+def fit_batches(network: Network, threads: int) -> Timed:
+    """A fit over an iterable of batches; a unit is a step."""
+    fastdl.set_num_threads(threads)
+    trainer = Trainer(*parts(network))
+    x, t = (np.split(array, network.batches) for array in network.data())
+    batches = list(zip(x, t, strict=True))
+    return Timed(lambda n: trainer.fit(batches, epochs=n, progress=False), network.batches)
+
+
+class Watches(Callback):
+    """Looks at each step."""
+
+    def on_step_end(self, trainer: Trainer, step: int, loss: float) -> None:
+        """Nothing more."""
+
+
+def fit_watched(network: Network, threads: int) -> Timed:
+    """A fit with a callback on steps; a unit is a step."""
+    fastdl.set_num_threads(threads)
+    trainer, (x, t) = Trainer(*parts(network)), network.data()
+    options: dict[str, Any] = {"batch_size": network.batch, "progress": False, "callbacks": [Watches()]}
+    return Timed(lambda n: trainer.fit(x, t, epochs=n, **options), network.batches)
+
+
+def validation_overhead(network: Network, threads: int) -> Reading:
+    """What a validation adds to an epoch of one step beyond its evaluation: the median of some, in microseconds."""
+    fastdl.set_num_threads(threads)
+    trainer, (x, t) = Trainer(*parts(network)), one_batch(network)
+    options: dict[str, Any] = {"epochs": EPOCHS, "batch_size": network.batch, "progress": False}
+
+    def taken(call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        return time.perf_counter() - start
+
+    def overhead() -> float:
+        with_one = taken(lambda: trainer.fit(x, t, validation_data=(x, t), **options))
+        without = taken(lambda: trainer.fit(x, t, **options))
+        evaluations = taken(lambda: [trainer.evaluate(x, t) for _ in range(EPOCHS)])
+        return 1e6 * (with_one - without - evaluations) / EPOCHS
+
+    return Reading(lambda: median(overhead() for _ in range(SOME)))
+
+
+def partial_fit(network: Network, threads: int) -> Timed:
+    """An estimator's `partial_fit` of some rows."""
+    fastdl.set_num_threads(threads)
+    x, t = one_batch(network)
+    model = MLPRegressor(hidden_layer_sizes=network.sizes[1:-1], solver="sgd", batch_size=network.batch, random_state=0)
+    return repeated(lambda: model.partial_fit(x, t))
 
 
 def loop(network: Network, threads: int) -> Timed:

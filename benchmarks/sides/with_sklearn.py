@@ -39,6 +39,12 @@ def fit(network: Network, threads: int) -> Timed:
     return Timed(lambda n: trained.set_params(max_iter=n).fit(x, t), network.batches)
 
 
+def partial_fit(network: Network, threads: int) -> Timed:
+    """`partial_fit` of some rows."""
+    trained, (x, t) = model(network), network.data()
+    return repeated(lambda: trained.partial_fit(x[: network.batch], t[: network.batch]))
+
+
 def predict(network: Network, threads: int) -> Timed:
     """The prediction of one sample."""
     x, t = network.data()

@@ -24,6 +24,7 @@ from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
 from fastdl.estimators.stochastic import fit_stochastic, optimizer_of
 from fastdl.messages import shown
+from fastdl.nn.parameter import Parameter
 from fastdl.nn.walk import weights_dtype
 from fastdl.training.inference import outputs, predict
 from fastdl.validation import refuse_masked
@@ -167,12 +168,14 @@ class Estimator(BaseEstimator):
             fit_lbfgs(self, x, target, criterion, decay=self.alpha / (len(x) * mean), scale=self._loss_scale())
         else:
             self._fit_in_batches(x, truth, weights, by_class, mean, random_state, incremental)
-        if not all(np.isfinite(array).all() for array in self.model_.state_dict().values()):
+        parts = [part for _, part in self.model_._entries(once=True)]
+        if not all(np.isfinite(part if isinstance(part, np.ndarray) else part._data).all() for part in parts):
             raise InvalidValueError(
                 owner, "weights that stay finite", "others", "write a smaller learning_rate_init, or scale X"
             )
-        for parameter in self.model_.parameters():
-            parameter._forgotten = True  # what is left of the latest step: a pickle need not hold it
+        for parameter in parts:
+            if isinstance(parameter, Parameter):
+                parameter._forgotten = True  # what is left of the latest step: a pickle need not hold it
         self.model_.eval()  # so that predictions in many threads touch nothing of it
         return self
 
@@ -181,7 +184,7 @@ class Estimator(BaseEstimator):
         self.model_ = self._make_model(x, random_state)
         self.n_iter_ = self.t_ = 0
         self._no_improvement_count = 0
-        for name in ("_optimizer", "_best_state", "_rng", "loss_", "history_"):
+        for name in ("_optimizer", "_trainer", "_best_state", "_rng", "loss_", "history_"):
             vars(self).pop(name, None)
         for name in ("loss_curve_", "validation_scores_", "best_validation_score_", "best_loss_"):
             vars(self).pop(name, None)
@@ -312,6 +315,11 @@ class Estimator(BaseEstimator):
         options |= {"accept_sparse": ["csr", "csc"], "dtype": np.float32, "allow_nd": self._takes_images}
         with Quiet(over="ignore", invalid="ignore"):  # what float32 cannot hold is an error of one sentence
             return validate_data(self, X, *y, **options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: Any = super().__getstate__()
+        # Another one is made where it is wanted.
+        return {name: value for name, value in state.items() if name != "_trainer"}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -13,6 +13,7 @@ from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.grad_mode import no_grad
+from fastdl.nn.walk import TRANSIENT
 
 Array = NDArray[Any]
 
@@ -118,6 +119,22 @@ def binary_loss(class_weight: Array | None) -> nn.Loss:
         return nn.BCEWithLogitsLoss(reduction="batchmean")
     negative, positive = class_weight
     return nn.BCEWithLogitsLoss([negative], "batchmean", [positive / negative])
+
+
+def alike(one: Any, other: Any) -> bool:
+    """Whether two losses are known to compute the same: of one class, with the same numbers and words as options.
+
+    Example:
+        >>> alike(nn.HuberLoss("batchmean"), nn.HuberLoss("batchmean")), alike(nn.HuberLoss(), nn.HuberLoss("sum"))
+        (True, False)
+    """
+    if type(one) is not type(other) or not isinstance(one, nn.Loss):
+        return False
+    options, others = ({n: v for n, v in vars(each).items() if n not in TRANSIENT} for each in (one, other))
+    if options.keys() != others.keys():
+        return False
+    plain = all(isinstance(value, (int, float, str, type(None))) for value in (*options.values(), *others.values()))
+    return plain and options == others
 
 
 def value_of(criterion: Any, output: Array, target: Array) -> float:

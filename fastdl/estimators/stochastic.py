@@ -14,6 +14,7 @@ from fastdl import nn, optim
 from fastdl._kernels.optim import norm
 from fastdl.callbacks import Callback
 from fastdl.errors import DivergenceError, InvalidValueError
+from fastdl.estimators.criterion import alike
 from fastdl.nn.parameter import Parameter
 from fastdl.training import Trainer
 
@@ -89,7 +90,8 @@ class Convergence(Callback):
     ) -> None:
         self._estimator, self._scale, self._decay, self._score = estimator, scale, decay, score
         self._samples = samples
-        self._weights = weights_of(estimator.model_) if decay else []
+        groups = estimator._optimizer.param_groups if decay else []
+        self._weights = [parameter for group in groups if group["weight_decay"] for parameter in group["params"]]
         self.converged = False
 
     def on_fit_begin(self, trainer: Trainer, epochs: int) -> None:
@@ -152,6 +154,13 @@ class Convergence(Callback):
             print(message)
 
 
+def _trainer_of(estimator: Any, criterion: Any) -> Trainer:
+    """That of the fit before, which knows its programs, where it trains the same; else a new one."""
+    model, optimizer, before = estimator.model_, estimator._optimizer, vars(estimator).get("_trainer")
+    same = before is not None and before.model is model and before.optimizer is optimizer
+    return before if same and alike(before.criterion, criterion) else Trainer(model, criterion, optimizer)
+
+
 def fit_stochastic(
     estimator: Any,
     x: Array,
@@ -168,9 +177,10 @@ def fit_stochastic(
 ) -> None:
     """Run the epochs with the estimator's optimizer; warn when they did not suffice, or Ctrl-C ended them."""
     owner, model = type(estimator).__name__, estimator.model_
-    normalized = any(isinstance(each, (nn.BatchNorm1d, nn.BatchNorm2d)) for each in model.modules())
+    left = len(x) > batch_size and len(x) % batch_size == 1
+    normalized = left and any(isinstance(each, (nn.BatchNorm1d, nn.BatchNorm2d)) for each in model.modules())
     convergence = Convergence(estimator, scale, decay, score, len(x))
-    trainer = Trainer(model, criterion, estimator._optimizer)
+    trainer = estimator._trainer = _trainer_of(estimator, criterion)
     try:
         estimator.history_ = history = trainer.fit(
             x,
@@ -182,7 +192,7 @@ def fit_stochastic(
             validation_data=validation,
             callbacks=[convergence, *(estimator.callbacks or ())],
             progress=False,
-            drop_last=normalized and len(x) > batch_size and len(x) % batch_size == 1,
+            drop_last=normalized,
         )
     except FloatingPointError as error:
         found = error.got if isinstance(error, DivergenceError) else error

@@ -21,6 +21,7 @@ from fastdl.nn.buffer import Buffer
 from fastdl.nn.copying import Copying
 from fastdl.nn.parameter import Parameter
 from fastdl.nn.traced_operators import traced
+from fastdl.nn.walk import entries, walked
 from fastdl.validation import as_array, as_float_dtype
 
 if TYPE_CHECKING:
@@ -206,8 +207,10 @@ class Module(Copying):
     @contextmanager
     def _state(self) -> Iterator[dict[str, NDArray[Any]]]:
         """Parameters and buffers themselves, as the state_dict names them; the model's calls change none in the block."""
-        with Access(reads=[*self.parameters(), *self.modules(), *self._buffer_objects()]):
-            yield {name: _array_of(part) for name, part in self._entries()}
+        found = walked(self)
+        parts = [part for _, part in entries(found) if not isinstance(part, np.ndarray)]
+        with Access(reads=[*{id(each): each for each in (*parts, *(module for _, module in found))}.values()]):
+            yield {name: _array_of(part) for name, part in entries(found)}
 
     def load_state_dict(self, state: Mapping[str, ArrayLike], strict: bool = True) -> IncompatibleKeys:
         """Copy values in by name.

@@ -124,13 +124,18 @@ class Parts(WithDictionary):
 
     def _entries(self, once: bool = False) -> Iterator[tuple[str, Parameter | Buffer | NDArray[Any]]]:
         """Yield every entry of the state_dict: parameters and buffers under each of their names, or the first (`once`)."""
-        for prefix, module in walked(self, once=once):
-            own = dict(vars(module))  # another thread may let the module run, which adds attributes
-            for name, value in own.items():
-                if isinstance(value, (Parameter, Buffer)):
-                    yield (f"{prefix}.{name}" if prefix else name), value
-            for name in module._buffer_names:
-                yield (f"{prefix}.{name}" if prefix else name), own[name]
+        yield from entries(walked(self, once=once))
+
+
+def entries(found: Iterable[tuple[str, Parts]]) -> Iterator[tuple[str, Parameter | Buffer | NDArray[Any]]]:
+    """Yield the parameters and buffers of modules that `walked` has found."""
+    for prefix, module in found:
+        own = dict(vars(module))  # another thread may let the module run, which adds attributes
+        for name, value in own.items():
+            if isinstance(value, (Parameter, Buffer)):
+                yield (f"{prefix}.{name}" if prefix else name), value
+        for name in module._buffer_names:
+            yield (f"{prefix}.{name}" if prefix else name), own[name]
 
 
 def first_parameter(root: Parts) -> Parameter | None:
