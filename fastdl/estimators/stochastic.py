@@ -156,9 +156,11 @@ class Convergence(Callback):
 
 def _trainer_of(estimator: Any, criterion: Any) -> Trainer:
     """That of the fit before, which knows its programs, where it trains the same; else a new one."""
-    model, optimizer, before = estimator.model_, estimator._optimizer, vars(estimator).get("_trainer")
-    same = before is not None and before.model is model and before.optimizer is optimizer
-    return before if same and alike(before.criterion, criterion) else Trainer(model, criterion, optimizer)
+    model, optimizer = estimator.model_, estimator._optimizer
+    before: Trainer | None = vars(estimator).get("_trainer")
+    if before is None or before.model is not model or before.optimizer is not optimizer:
+        return Trainer(model, criterion, optimizer)
+    return before if alike(before.criterion, criterion) else Trainer(model, criterion, optimizer)
 
 
 def fit_stochastic(

@@ -230,7 +230,7 @@ class NativeEngine:
         """Arrays for the model's outputs of so many rows."""
         return [np.empty((rows, *numbers(value.shape[1:], {})), value.dtype) for value in self._values]
 
-    def _arrays(self, x: Any, y: Any) -> list[Array]:
+    def arrays(self, x: Any, y: Any) -> list[Array]:
         """All inputs and targets, as the program numbers and reads them."""
         given = dict(_named(x, "x")) | dict(_named(y, "y"))
         # The model may have been cast to another dtype than that of the rows.
@@ -299,7 +299,7 @@ class NativeEngine:
             return goes
 
         options = self.options(
-            inputs=self._arrays(x, y),
+            inputs=self.arrays(x, y),
             rows=rows,
             batch_size=batch_size,
             epochs=epochs,
@@ -421,7 +421,7 @@ class NativeEngine:
 
     def _non_finite_place(self, x: Any, y: Any, seed: int, call: int) -> str:
         """Words for the layer or the line that has yielded the first value that is not finite."""
-        bases = list(zip(self._lowered.inputs.values(), self._arrays(x, y), strict=True))
+        bases = list(zip(self._lowered.inputs.values(), self.arrays(x, y), strict=True))
         before = [(buffer, buffer.copy()) for buffer in self.task.model.buffers()]
         number = self.program.first_not_finite_entry(self.frame, len(x), bases, seed, call)
         for buffer, values in before:

@@ -34,6 +34,10 @@ def step_calls(trainer: Trainer, engine: NativeEngine, x: Any, y: Any) -> Iterat
     found = step.optimizer_now()
     if not engine.steps_alone() or of_x is None or of_y is None or found is None:
         return
+    given = [each for batch in (x, y) for _, each in leaves(bare(batch))]
+    inputs = engine.places_of_inputs(sum(1 for _ in leaves(bare(x))))
+    if any(array is not given[place] for array, place in zip(engine.arrays(x, y), inputs, strict=True)):
+        return  # they are converted for each call
     if not type(trainer).task.__module__.startswith("fastdl.") or not all(name in own for name in PARTS):
         return
     options = engine.options(
@@ -67,7 +71,7 @@ def step_calls(trainer: Trainer, engine: NativeEngine, x: Any, y: Any) -> Iterat
         most=engine.most,
         x=of_x,
         y=of_y,
-        inputs=engine.places_of_inputs(sum(1 for _ in leaves(bare(x)))),
+        inputs=inputs,
         criterion=engine.task.criterion,
         alike=alike,
     )
@@ -93,11 +97,13 @@ class _Step:
             return None
         return updates, Watch([vars(optimizer), *optimizer.param_groups], frozenset(), (), Parameter)
 
-    def finish_step(self, result: tuple[Any, ...], x: Any, y: Any, seed: int) -> None:
+    def refuse(self, result: tuple[Any, ...], x: Any, y: Any, seed: int, in_fit: bool) -> None:
         """The error of a step that has failed."""
         try:
             self._engine.refuse(result, _rows(x), _rows(y), seed)
         except NotFiniteError as error:
+            if in_fit:
+                raise
             raise error.of_step() from None
 
 

@@ -73,7 +73,7 @@ cdef class StepCall:
 
     Args:
         program, frame, options: of the engine whose steps these are; the options are for one batch, and watch the model.
-        engine: does what takes Python: `begin_step`, `optimizer_now`, and `finish_step` where a step has failed.
+        engine: does what takes Python: `begin_step`, `optimizer_now`, and `refuse` where a step has failed.
         trainer: the trainer's attributes; "_runner" among them says that a fit runs.
         held: (dictionary, name, value) of what is to be as it was, such as the trainer's optimizer.
         surroundings: whether what forward and loss read beside that is as it was; None where that is nothing.
@@ -118,14 +118,14 @@ cdef class StepCall:
         cdef list arrays = []
         return self.x.read(x, arrays, self.least, self.most) and self.y.read(y, arrays, self.least, self.most)
 
-    cdef bint suits(self, criterion) except -1:
-        """Whether the trainer, its model and this criterion are those that this was made for, and no fit runs."""
+    cdef bint suits(self, criterion, bint in_fit) except -1:
+        """Whether the trainer, its model and this criterion are those that this was made for, and no fit but this one runs."""
         cdef PyObject* own = PyDict_GetItem(self.trainer, "criterion")
         if criterion is None and own != NULL:
             criterion = <object>own
         if criterion is not self.criterion and not self.alike(self.criterion, criterion):
             return False
-        if traces() or runs_eagerly() or PyDict_Contains(self.trainer, "_runner") or not holds(self.held):
+        if traces() or runs_eagerly() or (not in_fit and PyDict_Contains(self.trainer, "_runner")) or not holds(self.held):
             return False
         return self.surroundings is None or self.surroundings.stand()
 
@@ -139,45 +139,74 @@ cdef class StepCall:
                 if parameter._forgotten:
                     parameter._forgotten = False
 
-    def step(self, x, y, criterion) -> float | None:
-        """Take a step and return its loss; None, and nothing is done, where the call is not like those that this is for."""
-        cdef list arrays = []
+    cdef bint prepare(self, x, y, criterion, bint in_fit, list arrays) except -1:
+        """Let all be ready for a step, with the batch's arrays; False where the call is not like those that this is for."""
+        if not self.suits(criterion, in_fit):
+            return False
+        if not (self.x.read(x, arrays, self.least, self.most) and self.y.read(y, arrays, self.least, self.most)):
+            return False
+        if self.takes is not None and not self.takes(arrays[len(self.x.forms)]):
+            return False
+        if not self.optimizer.unchanged():
+            now = self.engine.optimizer_now()
+            if now is None:
+                return False
+            self.options.updates, self.optimizer = now
+        self.begin()
+        return True
+
+    cdef tuple take(self, x, y, list arrays, bint in_fit):
+        """Take a step, and return the loss's sum, what its mean divides that by, and the terms' sums.
+
+        None where another thread has changed the model, and nothing is done; the error where the step has failed.
+        """
         cdef TrainOptions options = self.options
         cdef uint64_t seed = 0, draw = 0
         cdef tuple result
         cdef double total, count
         cdef Py_ssize_t done, failed
         cdef bint fine
-        if not self.suits(criterion):
-            return None
-        if not (self.x.read(x, arrays, self.least, self.most) and self.y.read(y, arrays, self.least, self.most)):
-            return None
-        if self.takes is not None and not self.takes(arrays[len(self.x.forms)]):
-            return None
-        if not self.optimizer.unchanged():
-            now = self.engine.optimizer_now()
-            if now is None:
-                return None
-            options.updates, self.optimizer = now
-        self.begin()
         if self.program.draws:
             seed, draw = self.stream().take(self.program.draws)
         options.inputs = [arrays[number] for number in self.inputs]
         options.rows = options.batch_size = cnp.PyArray_DIM(<cnp.ndarray>arrays[0], 0)
         options.seed, options.call = seed, draw
-        runner = getpid(), PyThread_get_thread_ident()
-        self.trainer["_runner"] = runner
         try:
             result = self.program.train(self.frame, options)
         finally:
             options.inputs = []
+        fine, done, _, total, count, terms, _, _, failed = result
+        if not fine or failed >= 0:
+            self.engine.refuse(result, x, y, seed, in_fit)
+        if done == options.rows:
+            return total, count, terms
+        if self.program.draws:
+            self.stream().put_back(draw, draw + self.program.draws)
+        return None
+
+    def step(self, x, y, criterion) -> float | None:
+        """Take a step and return its loss; None, and nothing is done, where the call is not like those that this is for."""
+        cdef list arrays = []
+        cdef tuple found
+        cdef double total, count
+        if not self.prepare(x, y, criterion, False, arrays):
+            return None
+        runner = getpid(), PyThread_get_thread_ident()
+        self.trainer["_runner"] = runner
+        try:
+            found = self.take(x, y, arrays, False)
+        finally:
             if self.trainer.get("_runner") is runner:
                 del self.trainer["_runner"]
-        fine, done, _, total, count, _, _, _, failed = result
-        if fine and failed < 0 and done == options.rows:
-            return total if options.sums else total / count if count else float("nan")
-        if fine and failed < 0:  # another thread has changed the model
-            if self.program.draws:
-                self.stream().put_back(draw, draw + self.program.draws)
+        if found is None:
             return None
-        return self.engine.finish_step(result, x, y, seed)
+        total, count, _ = found
+        return total if self.options.sums else total / count if count else float("nan")
+
+    def step_in_fit(self, x, y) -> tuple[float, float, list[float]] | None:
+        """Take a step of the trainer's fit that runs.
+
+        Returns the sum of the losses, what their mean divides it by, and the terms' sums; None where `step` does.
+        """
+        cdef list arrays = []
+        return self.take(x, y, arrays, True) if self.prepare(x, y, None, True, arrays) else None
