@@ -59,8 +59,10 @@ class Losses(NamedTuple):
 
     def plus(self, other: Losses) -> Losses:
         """These and others together."""
-        terms = self.terms or (0.0,) * len(other.terms), other.terms or (0.0,) * len(self.terms)
-        sums = tuple([one + more for one, more in zip(*terms, strict=True)])
+        sums = self.terms
+        if sums or other.terms:
+            terms = sums or (0.0,) * len(other.terms), other.terms or (0.0,) * len(sums)
+            sums = tuple([one + more for one, more in zip(*terms, strict=True)])
         return Losses(self.total + other.total, self.counted + other.counted, self.rows + other.rows, sums)
 
     def means(self) -> list[float]:
