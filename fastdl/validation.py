@@ -132,6 +132,21 @@ def real_number(value: Any, name: str, owner: str, low: float = -np.inf, high: f
     return number
 
 
+def positive_number(value: Any, name: str, owner: str) -> float:
+    """The value as a float when it is a finite number above 0; else an error that names the argument."""
+    number = real_number(value, name, owner)
+    if number <= 0:
+        raise InvalidValueError(owner, "a positive number", value, argument=name)
+    return number
+
+
+def integer(value: Any, name: str, owner: str) -> int:
+    """The value as an int when it is a whole number; else an error that names the argument."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise InvalidTypeError(owner, "an integer", shown(value), argument=name)
+    return int(value)
+
+
 def limit(value: float | None, name: str, owner: str) -> float | None:
     """A number above 0, or None."""
     if value is None:

@@ -115,7 +115,7 @@ def functions(text: str, indent: str) -> Iterator[str]:
         re.M,
     )
     for before, name, arguments, result, body in found.findall(text):
-        special = name.startswith("__") and name not in ("__init__", "__enter__", "__exit__")
+        special = name.startswith("__") and name not in ("__init__", "__enter__", "__exit__", "__get__", "__set__")
         if (
             "@property" in before
             or ".setter" in before

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.activation import activation_backward, activation_forward, activation_kinds, keeps_output
 from fastdl._kernels.array import empty_like, ready
+from fastdl._kernels.option import Option
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.size import same_shape
 from fastdl.graph.value import NotTraceableError, Value
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
-from fastdl.validation import one_of, real_number
+from fastdl.validation import one_of, positive_number, real_number
 
 
 class Activation(Layer):
@@ -173,9 +174,10 @@ class LeakyReLU(_Elementwise):
     """
 
     kind = "leaky_relu"
+    negative_slope = Option(real_number, stored="_alpha")
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = self._alpha = real_number(negative_slope, "negative_slope", "LeakyReLU")
+        self.negative_slope = negative_slope
 
     def _formula(self, node: Any, x: Any) -> Any:
         return np.where(x > 0, x, self._alpha * x)
@@ -192,9 +194,10 @@ class ELU(_Elementwise):
     """
 
     kind = "elu"
+    alpha = Option(real_number, stored="_alpha")
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = self._alpha = real_number(alpha, "alpha", "ELU")
+        self.alpha = alpha
 
     def _formula(self, node: Any, x: Any) -> Any:
         return np.where(x > 0, x, self._alpha * np.expm1(np.minimum(x, 0.0)))
@@ -248,9 +251,17 @@ class GELU(_Elementwise):
     kind = "gelu"
 
     def __init__(self, approximate: str = "none") -> None:
-        self.approximate = one_of(("none", "tanh"), approximate, "approximate", "GELU")
-        if approximate == "tanh":
-            self.kind = "gelu_tanh"
+        self.approximate = approximate
+
+    @property
+    def approximate(self) -> str:
+        """Which formula is computed."""
+        return "tanh" if self.kind == "gelu_tanh" else "none"
+
+    @approximate.setter
+    def approximate(self, approximate: str) -> None:
+        tanh = one_of(("none", "tanh"), approximate, "approximate", type(self).__name__) == "tanh"
+        self.kind = "gelu_tanh" if tanh else "gelu"
 
     def _formula(self, node: Any, x: Any) -> Any:
         if self.kind == "gelu_tanh":
@@ -288,12 +299,11 @@ class Softplus(_Elementwise):
     """
 
     kind = "softplus"
+    beta = Option(positive_number, stored="_alpha")
+    threshold = Option(real_number, stored="_beta")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = self._alpha = real_number(beta, "beta", "Softplus")
-        self.threshold = self._beta = real_number(threshold, "threshold", "Softplus")
-        if self.beta <= 0:
-            raise InvalidValueError("Softplus", "a positive number", beta, argument="beta")
+        self.beta, self.threshold = beta, threshold
 
     def _formula(self, node: Any, x: Any) -> Any:
         scaled = self.beta * x

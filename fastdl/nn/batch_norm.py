@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike, NDArray
 from fastdl._kernels.access import Access
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.batch_norm import batch_norm_backward, batch_norm_evaluate, batch_norm_forward
+from fastdl._kernels.option import Option
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import BUFFERS, Normalization
@@ -19,7 +20,14 @@ from fastdl.validation import as_float_dtype, positive_integer, real_number, tru
 Array = NDArray[Any]
 
 
+def _share(value: float | None, name: str, owner: str) -> float | None:
+    return None if value is None else real_number(value, name, owner, low=0, high=1)
+
+
 class _BatchNorm(Normalization):
+    momentum = Option(_share)
+    affine = Option(true_or_false, fixed="whether there are weights")
+    track_running_stats = Option(true_or_false)
     _shapes: ClassVar[dict[int, str]]
     running_mean: Array | None
     running_var: Array | None
@@ -38,10 +46,7 @@ class _BatchNorm(Normalization):
     ) -> None:
         name = type(self).__name__
         self.num_features = positive_integer(num_features, "num_features", name)
-        self.eps = real_number(eps, "eps", name, low=0)
-        self.momentum = None if momentum is None else real_number(momentum, "momentum", name, low=0, high=1)
-        self.affine = true_or_false(affine, "affine", name)
-        self.track_running_stats = true_or_false(track_running_stats, "track_running_stats", name)
+        self.eps, self.momentum, self.affine, self.track_running_stats = eps, momentum, affine, track_running_stats
         bias = true_or_false(bias, "bias", name)
         dtype = as_float_dtype(dtype, name)
         shapes = self._state_shapes(self.num_features, self.affine, self.track_running_stats, bias)
@@ -180,6 +185,8 @@ class _BatchNorm(Normalization):
         return y if b is None else y + np.reshape(b, along)
 
     def _argument(self, name: str) -> Any:
+        if name == "track_running_stats":
+            return self.running_mean is not None
         return not self.affine or self.bias is not None if name == "bias" else getattr(self, name)
 
 
@@ -194,7 +201,8 @@ class BatchNorm1d(_BatchNorm):
         eps: added to the variance.
         momentum: the batch's share in the running statistics; None for the average over all batches so far.
         affine: whether W and b are there; they begin as ones and zeros.
-        track_running_stats: False keeps no running statistics, and evaluation computes with the batch's too.
+        track_running_stats: False keeps no running statistics, and evaluation computes with the batch's too. Assigned
+            later, False lets those that there are stand still; specs and files tell which there are, not whether they move.
         bias: whether b is there, beside W.
         dtype: float32 or float64.
 
@@ -227,7 +235,8 @@ class BatchNorm2d(_BatchNorm):
         eps: added to the variance.
         momentum: the batch's share in the running statistics; None for the average over all batches so far.
         affine: whether W and b are there; they begin as ones and zeros.
-        track_running_stats: False keeps no running statistics, and evaluation computes with the batch's too.
+        track_running_stats: False keeps no running statistics, and evaluation computes with the batch's too. Assigned
+            later, False lets those that there are stand still; specs and files tell which there are, not whether they move.
         bias: whether b is there, beside W.
         dtype: float32 or float64.
 

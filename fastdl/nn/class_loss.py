@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import copysign, inf, isnan, nan, prod
 from typing import Any
 
@@ -10,28 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastdl._kernels import cross_entropy as kernels
 from fastdl._kernels.array import count_targets, empty, empty_like, ready
+from fastdl._kernels.option import Option
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.loss import Loss, as_weight
 from fastdl.nn.softmax import LogSoftmax
-from fastdl.validation import as_array, real_number
+from fastdl.validation import as_array, integer, real_number
+
+
+def _class_weights(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
+    weights = as_weight(value, name, owner)
+    if weights is not None and weights.ndim != 1:
+        raise InvalidValueError(owner, "one weight for each class", f"shape {weights.shape}")
+    return weights
+
+
+def _index(value: Any, name: str, owner: str) -> int:
+    if not -(2**63) <= integer(value, name, owner) < 2**63:
+        raise InvalidValueError(owner, "an integer of 64 bits", shown(value), argument=name)
+    return int(value)
 
 
 class _ClassLoss(Loss):
     """What both have in common: class weights, ignored targets, scores (N, C, d1, ...) seen as (N, C, D)."""
 
+    weight: Any = Option(_class_weights)
+    ignore_index = Option(_index)
+
     def __init__(self, weight: ArrayLike | None, ignore_index: int, reduction: str) -> None:
         super().__init__(reduction)
-        owner = type(self).__name__
-        self.weight = as_weight(weight, "weight", owner)
-        if self.weight is not None and self.weight.ndim != 1:
-            raise InvalidValueError(owner, "one weight for each class", f"shape {self.weight.shape}")
-        if isinstance(ignore_index, (bool, np.bool_)) or not isinstance(ignore_index, (int, np.integer)):
-            raise InvalidTypeError(owner, "an integer", shown(ignore_index), argument="ignore_index")
-        if not -(2**63) <= ignore_index < 2**63:
-            raise InvalidValueError(owner, "an integer of 64 bits", shown(ignore_index), argument="ignore_index")
-        self.ignore_index = int(ignore_index)
+        self.weight, self.ignore_index = weight, ignore_index
 
     def _scores(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
         """The output as (N, C, D); scores (C,) are those of one sample where the target is, too."""
@@ -41,8 +51,9 @@ class _ClassLoss(Loss):
         )
         if (not one and x.ndim < 2) or x.shape[not one] == 0:
             raise InvalidValueError(shown(self), "scores of shape (N, C) or (N, C, d1, ...)", x.shape)
-        if self.weight is not None and len(self.weight) != x.shape[not one]:
-            raise InvalidValueError(shown(self), f"scores of {len(self.weight)} classes, one a weight", x.shape)
+        weight = self.weight
+        if weight is not None and len(weight) != x.shape[not one]:
+            raise InvalidValueError(shown(self), f"scores of {len(weight)} classes, one a weight", x.shape)
         return x.reshape(1, -1, 1) if one else x.reshape(x.shape[0], x.shape[1], prod(x.shape[2:]))
 
     def _indices(self, target: Any, shape: tuple[int, ...]) -> tuple[NDArray[np.int64], int]:
@@ -122,7 +133,8 @@ class _ClassLoss(Loss):
         return plan.loss(name, attributes, losses=places, weight=weight, **self._reduction_options())
 
     def _weight_like(self, x: NDArray[Any]) -> NDArray[Any] | None:
-        return None if self.weight is None else cast(self.weight, x.dtype)
+        weight = self.weight
+        return None if weight is None else cast(weight, x.dtype)
 
     def _divisor(self, indices: NDArray[np.int64], count: int, weight: NDArray[Any] | None) -> float:
         """What "mean" divides by: the number of targets that count, or the sum of their weights."""
@@ -132,10 +144,11 @@ class _ClassLoss(Loss):
 
     def _reduced(self, losses: NDArray[Any], divisor: float, shape: tuple[int, ...]) -> Any:
         """The losses (N, D) in the reduction asked for; shape is the target's."""
-        if self.reduction == "none":
+        reduction = self.reduction
+        if reduction == "none":
             return losses.reshape(shape)
         total = float(losses.sum(dtype=np.float64))
-        if self.reduction == "mean":
+        if reduction == "mean":
             if divisor or not losses.size:
                 return total / (divisor or 1.0)
             return nan if total == 0 or isnan(total) else copysign(inf, total)
@@ -229,6 +242,8 @@ class CrossEntropyLoss(_ClassLoss):
     Source: torch.nn.CrossEntropyLoss.
     """
 
+    label_smoothing = Option(partial(real_number, low=0.0, high=1.0))
+
     def __init__(
         self,
         weight: ArrayLike | None = None,
@@ -237,7 +252,7 @@ class CrossEntropyLoss(_ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.label_smoothing = real_number(label_smoothing, "label_smoothing", "CrossEntropyLoss", 0.0, 1.0)
+        self.label_smoothing = label_smoothing
 
     def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         x, shape = self._scores(output, target), np.shape(output)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.dropout import dropout_backward, dropout_forward
+from fastdl._kernels.option import Option
 from fastdl.errors import InvalidShapeError
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
@@ -47,15 +49,17 @@ class Dropout(Layer):
 
     _keeps_shape = True
     _last_axes: int | None = 0
+    p = Option(partial(real_number, low=0, high=1))
 
     def __init__(self, p: float = 0.5) -> None:
-        self.p = real_number(p, "p", type(self).__name__, low=0, high=1)
+        self.p = p
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """x mask / (1 - p) in training, x in evaluation."""
         x = ready(x, None, self)
         run = self._run(x.shape)
-        drawn = (self.p, *stream().next(), run) if self.training and self.p > 0 else None
+        p = self.p
+        drawn = (p, *stream().next(), run) if self.training and p > 0 else None
         saved = x.shape, x.dtype, drawn
         if drawn is None:
             return x, saved

@@ -5,13 +5,14 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import ready
-from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl._kernels.option import Option
+from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
+from fastdl.validation import integer
 
 
 class Flatten(Layer):
@@ -34,11 +35,11 @@ class Flatten(Layer):
     Source: torch.nn.Flatten.
     """
 
+    start_dim = Option(integer)
+    end_dim = Option(integer)
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
-            if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-                raise InvalidTypeError("Flatten", "an integer", shown(dim), argument=name)
-        self.start_dim, self.end_dim = int(start_dim), int(end_dim)
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def _forward(self, x: Any) -> tuple[NDArray[Any], Any]:
         """x in its new shape."""

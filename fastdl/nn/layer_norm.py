@@ -10,10 +10,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastdl._kernels.array import empty, empty_like, ready
 from fastdl._kernels.layer_norm import layer_norm_backward, layer_norm_forward
+from fastdl._kernels.option import Option
 from fastdl.errors import InvalidShapeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.normalization import Normalization
-from fastdl.validation import as_float_dtype, positive_integer, real_number, true_or_false
+from fastdl.validation import as_float_dtype, positive_integer, true_or_false
 
 Array = NDArray[Any]
 
@@ -42,6 +43,8 @@ class LayerNorm(Normalization):
     Source: torch.nn.LayerNorm; J. Ba et al., "Layer normalization", 2016.
     """
 
+    elementwise_affine = Option(true_or_false, fixed="whether there are weights")
+
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...] | list[int],
@@ -55,8 +58,7 @@ class LayerNorm(Normalization):
         if not sizes:
             raise InvalidValueError("LayerNorm", "at least one size", "none", argument="normalized_shape")
         self.normalized_shape = tuple(positive_integer(size, "normalized_shape", "LayerNorm") for size in sizes)
-        self.eps = real_number(eps, "eps", "LayerNorm", low=0)
-        self.elementwise_affine = true_or_false(elementwise_affine, "elementwise_affine", "LayerNorm")
+        self.eps, self.elementwise_affine = eps, elementwise_affine
         bias = true_or_false(bias, "bias", "LayerNorm")
         shapes = self._state_shapes(self.normalized_shape, self.elementwise_affine, bias)
         self._make(self.normalized_shape, shapes, as_float_dtype(dtype, "LayerNorm"))

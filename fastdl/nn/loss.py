@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from fastdl._kernels import layer_call
 from fastdl._kernels.array import empty_like, ready
 from fastdl._kernels.loss import loss_backward, loss_forward, loss_kinds, loss_sum
+from fastdl._kernels.option import Option
 from fastdl.casting import cast
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.size import Size, same_shape
@@ -20,7 +22,7 @@ from fastdl.messages import shown
 from fastdl.nn.grad_mode import mode
 from fastdl.nn.layer import Layer
 from fastdl.nn.traced_operators import traced
-from fastdl.validation import as_array, one_of, real_number
+from fastdl.validation import as_array, one_of, positive_number
 
 REDUCTIONS = ("mean", "sum", "batchmean", "none")
 
@@ -28,6 +30,18 @@ REDUCTIONS = ("mean", "sum", "batchmean", "none")
 def has_backward(criterion: Any) -> bool:
     """Whether a criterion computes its gradient itself; that of a function, or of a module with forward alone, is derived."""
     return hasattr(criterion, "backward") and not getattr(criterion, "_forward_only", False)
+
+
+def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
+    """The value as an array of finite numbers, or None."""
+    if value is None:
+        return None
+    array = as_array(value, name, owner)
+    if array.dtype.kind not in "fiu":
+        raise InvalidTypeError(owner, "an array of numbers", shown(value), argument=name)
+    if not np.all(np.isfinite(array)):
+        raise InvalidValueError(owner, "finite numbers", shown(value), argument=name)
+    return cast(array, np.float64)
 
 
 class Loss(Layer):
@@ -53,10 +67,10 @@ class Loss(Layer):
                [0.]]))
     """
 
-    reduction: str = "mean"
+    reduction = Option(partial(one_of, REDUCTIONS), default="mean")
 
     def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = one_of(REDUCTIONS, reduction, "reduction", type(self).__name__)
+        self.reduction = reduction
 
     def function(self, output: NDArray[Any], target: Any) -> NDArray[Any]:
         """Return the loss of each element or sample; defined by the subclass."""
@@ -153,11 +167,12 @@ class Loss(Layer):
     def _reduction_options(self) -> dict[str, bool]:
         return {"mean": self.reduction == "mean", "batchmean": self.reduction == "batchmean"}
 
-    def _factor(self, shape: tuple[int, ...]) -> float:
+    def _factor(self, shape: tuple[int, ...], reduction: str | None = None) -> float:
         """What the sum of losses of this shape is multiplied with. The mean of nothing is 0."""
-        if self.reduction == "sum":
+        reduction = reduction or self.reduction
+        if reduction == "sum":
             return 1.0
-        count = prod(shape) if self.reduction == "mean" else (shape[0] if shape else 1)
+        count = prod(shape) if reduction == "mean" else (shape[0] if shape else 1)
         return 1.0 / count if count else 0.0
 
     def _weight_of_each(self, grad_output: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -182,8 +197,8 @@ class _Elementwise(Loss):
     _delta: float = 0.0
     # Outputs outside of this range have no loss, where the first bound is below the second.
     _range: ClassVar[tuple[float, float]] = (0.0, 0.0)
-    weight: NDArray[Any] | None = None
-    pos_weight: NDArray[Any] | None = None
+    weight: Any = None
+    pos_weight: Any = None
 
     def _forward(self, output: NDArray[Any], target: Any) -> tuple[Any, Any]:
         x = ready(output, None, self, "output")
@@ -192,11 +207,12 @@ class _Elementwise(Loss):
             raise InvalidValueError(shown(self), "output and target of one shape", f"{x.shape} and {t.shape}")
         weight = None if self.weight is None else self._like(self.weight, "weight", x)
         pos_weight = None if self.pos_weight is None else self._like(self.pos_weight, "pos_weight", x)
-        if self.reduction == "none":
+        reduction = self.reduction
+        if reduction == "none":
             y = empty_like(x)
             loss_forward(x, t, weight, pos_weight, self.kind, self._delta, y)
             return y, (x, t, weight, pos_weight, 1.0)
-        factor = self._factor(x.shape)
+        factor = self._factor(x.shape, reduction)
         loss = loss_sum(x, t, weight, pos_weight, self.kind, self._delta) * factor
         return loss, (x, t, weight, pos_weight, factor)
 
@@ -290,12 +306,11 @@ class HuberLoss(_Elementwise):
     """
 
     kind = "huber"
+    delta = Option(positive_number, stored="_delta")
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
-        self.delta = self._delta = real_number(delta, "delta", "HuberLoss")
-        if self.delta <= 0:
-            raise InvalidValueError("HuberLoss", "a positive number", delta, argument="delta")
+        self.delta = delta
 
     def function(self, output: Any, target: Any) -> Any:
         """Return the loss of each element."""
@@ -325,10 +340,11 @@ class BCELoss(_Elementwise):
 
     kind = "bce"
     _range = (0.0, 1.0)
+    weight: Any = Option(as_weight)
 
     def __init__(self, weight: ArrayLike | None = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.weight = as_weight(weight, "weight", "BCELoss")
+        self.weight = weight
 
     def function(self, output: Any, target: Any) -> Any:
         """Return the loss of each element."""
@@ -367,28 +383,17 @@ class BCEWithLogitsLoss(_Elementwise):
     """
 
     kind = "bce_with_logits"
+    weight: Any = Option(as_weight)
+    pos_weight: Any = Option(as_weight)
 
     def __init__(
         self, weight: ArrayLike | None = None, reduction: str = "mean", pos_weight: ArrayLike | None = None
     ) -> None:
         super().__init__(reduction)
-        self.weight = as_weight(weight, "weight", "BCEWithLogitsLoss")
-        self.pos_weight = as_weight(pos_weight, "pos_weight", "BCEWithLogitsLoss")
+        self.weight, self.pos_weight = weight, pos_weight
 
     def function(self, output: Any, target: Any) -> Any:
         """Return the loss of each element."""
         factor = 1.0 if self.pos_weight is None else 1 + (self.pos_weight - 1) * target
         softplus = np.log1p(np.exp(-np.abs(output))) + np.maximum(-output, 0.0)
         return self._weighed((1 - target) * output + factor * softplus)
-
-
-def as_weight(value: ArrayLike | None, name: str, owner: str) -> NDArray[Any] | None:
-    """The value as an array of finite numbers, or None."""
-    if value is None:
-        return None
-    array = as_array(value, name, owner)
-    if array.dtype.kind not in "fiu":
-        raise InvalidTypeError(owner, "an array of numbers", shown(value), argument=name)
-    if not np.all(np.isfinite(array)):
-        raise InvalidValueError(owner, "finite numbers", shown(value), argument=name)
-    return cast(array, np.float64)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from math import prod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl._kernels.option import Option
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
 from fastdl.nn.parameter import Parameter
+from fastdl.validation import real_number
 
 Array = NDArray[Any]
 BUFFERS = "running_mean", "running_var", "num_batches_tracked"
@@ -23,6 +26,7 @@ class Normalization(Layer):
 
     _keeps_shape = True
     _held = "weight", "bias"
+    eps = Option(partial(real_number, low=0))
     weight: Parameter | None
     bias: Parameter | None
     # The size and arrays that the kernels have last been given, and their dtype (None for none): a user may assign others.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl._kernels.array import empty, ready
+from fastdl._kernels.option import Option
 from fastdl._kernels.pool import (
     adaptive_avg_pool_backward,
     adaptive_avg_pool_forward,
@@ -90,6 +91,16 @@ class _Windows(_Pool):
 
     # kernel_size, stride, padding and dilation along H and W; one row has 1, 1, 0 and 1.
     _pairs: tuple[Pair, Pair, Pair, Pair]
+    kernel_size = Option(method="_change")
+    stride = Option(method="_change")
+    padding = Option(method="_change")
+    dilation = Option(method="_change")
+    ceil_mode = Option(method="_change")
+
+    def _change(self, **options: Any) -> None:
+        """Take these options beside the others as they are."""
+        names = "kernel_size", "stride", "padding", "dilation", "ceil_mode"
+        self._take(**({name: getattr(self, name) for name in names} | options))
 
     def _take(self, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: Any) -> None:
         owner = type(self).__name__
@@ -104,12 +115,18 @@ class _Windows(_Pool):
             raise InvalidValueError(
                 owner, f"padding of at most half the kernel_size {shown(kernel_size)}", shown(padding)
             )
-        self.kernel_size, self.padding = as_given(kernel_size, kernel), as_given(padding, around)
-        self.stride, self.dilation = None if stride is None else as_given(stride, steps), as_given(dilation, gaps)
-        self.ceil_mode = true_or_false(ceil_mode, "ceil_mode", owner)
-        self._pairs = kernel, steps, around, gaps
-        self._least = tuple(
-            max(1, d * (k - 1) + 1 - 2 * p - (s - 1) * self.ceil_mode) for k, s, p, d in self._along_axes()
+        ceil_mode, pairs = true_or_false(ceil_mode, "ceil_mode", owner), (kernel, steps, around, gaps)
+        along = list(zip(*pairs, strict=True))[-len(self._axes) :]
+        least = [max(1, d * (k - 1) + 1 - 2 * p - (s - 1) * ceil_mode) for k, s, p, d in along]
+        vars(self).update(
+            kernel_size=as_given(kernel_size, kernel),
+            stride=None if stride is None else as_given(stride, steps),
+            padding=as_given(padding, around),
+            dilation=as_given(dilation, gaps),
+            ceil_mode=ceil_mode,
+            _pairs=pairs,
+            _least=tuple(least),
+            _shapes=_Pool._shapes,
         )
 
     def _along_axes(self) -> list[tuple[int, ...]]:
@@ -174,11 +191,15 @@ class _MaxPool(_Windows):
         return np.take_along_axis(windows, np.expand_dims(np.argmax(windows, axis=0), 0), axis=0)[0]
 
 
+def _divisor(value: int | None, name: str, owner: str) -> int | None:
+    return None if value is None else size(value, name, owner, 1)
+
+
 class _AvgPool(_Windows):
     """Windows whose mean counts."""
 
-    count_include_pad: bool
-    divisor_override: int | None = None
+    count_include_pad = Option(true_or_false)
+    divisor_override: Any = None
 
     def _forward(self, x: Any) -> tuple[Array, Any]:
         """The mean of each window."""
@@ -308,6 +329,8 @@ class AvgPool2d(_AvgPool):
     Source: torch.nn.AvgPool2d.
     """
 
+    divisor_override = Option(_divisor)
+
     def __init__(
         self,
         kernel_size: int | Pair,
@@ -318,9 +341,7 @@ class AvgPool2d(_AvgPool):
         divisor_override: int | None = None,
     ) -> None:
         self._take(kernel_size, stride, padding, 1, ceil_mode)
-        self.count_include_pad = true_or_false(count_include_pad, "count_include_pad", "AvgPool2d")
-        if divisor_override is not None:
-            self.divisor_override = size(divisor_override, "divisor_override", "AvgPool2d", 1)
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
 
 class AvgPool1d(_AvgPool):
@@ -357,7 +378,7 @@ class AvgPool1d(_AvgPool):
         count_include_pad: bool = True,
     ) -> None:
         self._take(kernel_size, stride, padding, 1, ceil_mode)
-        self.count_include_pad = true_or_false(count_include_pad, "count_include_pad", "AvgPool1d")
+        self.count_include_pad = count_include_pad
 
 
 class AdaptiveAvgPool2d(_Pool):
@@ -379,17 +400,21 @@ class AdaptiveAvgPool2d(_Pool):
     Source: torch.nn.AdaptiveAvgPool2d.
     """
 
+    output_size = Option(method="_take")
+    _wanted: tuple[int | None, ...]
+
     def __init__(self, output_size: int | tuple[int | None, int | None]) -> None:
+        self.output_size = output_size
+
+    def _take(self, output_size: Any) -> None:
         several = isinstance(output_size, (tuple, list))
         parts = tuple(output_size) if several else (output_size,) * 2
         if len(parts) != 2:
             raise InvalidValueError(
                 "AdaptiveAvgPool2d", "an integer or a pair", shown(output_size), argument="output_size"
             )
-        self._wanted = tuple(
-            None if n is None and several else size(n, "output_size", "AdaptiveAvgPool2d", 1) for n in parts
-        )
-        self.output_size = self._wanted if several else self._wanted[0]
+        wanted = tuple(None if n is None and several else size(n, "output_size", "AdaptiveAvgPool2d", 1) for n in parts)
+        vars(self).update(output_size=wanted if several else wanted[0], _wanted=wanted, _shapes=_Pool._shapes)
 
     def _outputs(self, sizes: Shape) -> Shape:
         return tuple(n if m is None else m for n, m in zip(sizes, self._wanted, strict=True))

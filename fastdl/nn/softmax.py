@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from fastdl._kernels import softmax as kernels
 from fastdl._kernels.array import empty_like, ready
-from fastdl.errors import InvalidTypeError, InvalidValueError
+from fastdl._kernels.option import Option
+from fastdl.errors import InvalidValueError
 from fastdl.graph.size import Size
 from fastdl.graph.value import Value
 from fastdl.messages import shown
 from fastdl.nn.layer import Layer
+from fastdl.validation import integer
 
 
 class _OverAxis(Layer):
@@ -25,10 +27,10 @@ class _OverAxis(Layer):
     _kernels: ClassVar[tuple[Callable[..., None], Callable[..., None]]]
     _operation: ClassVar[str]
 
+    dim = Option(integer)
+
     def __init__(self, dim: int = -1) -> None:
-        if isinstance(dim, (bool, np.bool_)) or not isinstance(dim, (int, np.integer)):
-            raise InvalidTypeError(type(self).__name__, "an integer", shown(dim), argument="dim")
-        self.dim = int(dim)
+        self.dim = dim
 
     def _apply(self, *inputs: Any, **named: Any) -> Any:
         """f of a traced value: by its formula where sizes are open behind the first axis."""
@@ -69,9 +71,10 @@ class _OverAxis(Layer):
 
     def _split(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The shape as (outer, n, inner) around axis dim."""
-        if not -len(shape) <= self.dim < len(shape):
-            raise InvalidValueError(shown(self), f"an input with an axis {self.dim}", f"shape {shape}")
-        axis = self.dim % len(shape)
+        dim = self.dim
+        if not -len(shape) <= dim < len(shape):
+            raise InvalidValueError(shown(self), f"an input with an axis {dim}", f"shape {shape}")
+        axis = dim % len(shape)
         return prod(shape[:axis]), shape[axis], prod(shape[axis + 1 :])
 
 

@@ -27,6 +27,7 @@ NO_KERNELS = {
     "watch",
     "quiet",
     "instance",
+    "option",
     "replaced",
     "declarations",
     "descriptor",

@@ -440,6 +440,7 @@ def test_every_extension_type_and_class_with_slots_is_looked_at_here():
         "Pause",
         "Quiet",
         "Replaced",
+        "Option",
         "no_grad",
     }
     assert copy.deepcopy(mode).enabled
