@@ -9,5 +9,6 @@ from benchmarks.rows import package as package
 from benchmarks.rows import policies as policies
 from benchmarks.rows import products as products
 from benchmarks.rows import slices as slices
+from benchmarks.rows import slow_kernels as slow_kernels
 from benchmarks.rows import stacks as stacks
 from benchmarks.rows import threads as threads
