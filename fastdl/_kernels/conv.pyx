@@ -25,7 +25,8 @@ from fastdl._kernels.patches cimport (
     Product, correlation_of_patches, operations, patches_correlation_scratch, patches_scratch, product_of_patches,
     scattered_product_of_patches, slice_channels, weights_size)
 from fastdl._kernels.planes cimport (
-    correlation_of_planes, correlation_suits, planes_correlation_scratch, planes_scratch, planes_suit, product_of_planes, rows_of_panel)
+    correlation_of_planes, correlation_suits, planes_correlation_scratch, planes_scratch, planes_suit, product_of_planes, rows_of_panel,
+    scattered_product_of_planes)
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
 from fastdl._kernels.threads cimport FlushDenormals, threads_for
@@ -160,7 +161,8 @@ cdef void conv_backward_input_kernel(
     cdef Product p
     cdef PatchGrid grid
     cdef PatchTap phase
-    cdef Py_ssize_t height = entries(table, gx).tile_rows, panels = (s.C // s.G + height - 1) // height, task, step
+    cdef Py_ssize_t tile_rows = entries(table, gx).tile_rows, height, task, step
+    cdef Py_ssize_t panels = (s.C // s.G + tile_rows - 1) // tile_rows
     cdef bint in_phases = s.SH > 1 or s.SW > 1
     cdef Form form
     cdef const real* no_bias = NULL
@@ -174,17 +176,20 @@ cdef void conv_backward_input_kernel(
             p = backward_product(s, phase, taps, elements)
             if p.taps == 0 or s.O * s.OH * s.OW == 0:
                 continue
-            form = Form.PATCHES if in_phases else form_of(p, gy)
+            form = form_of(p, gy) if not in_phases else Form.PLANES if planes_suit(p) else Form.PATCHES
             if form == Form.WINOGRAD:
                 product_of_winograd(p, gy, W, p.taps, p.rows * p.taps, no_bias, gx, a)
                 return
             step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
-            height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
+            height = tile_rows if form == Form.PATCHES else rows_of_panel(p.rows, tile_rows)
             for task in prange(s.G * panels, num_threads=threads_for(operations(p)), schedule="static"):
                 pack_backward_weights(task, panels, height, step, form == Form.INTERLEAVED, s.KH * s.KW, elements, p, W, a)
             if in_phases:
                 grid.columns = p.grid.columns
-                scattered_product_of_patches(p, gy, a, grid, phase, gx, a + weights_size(p))
+                if form == Form.PLANES:
+                    scattered_product_of_planes(p, gy, a, grid, phase, gx, a + weights_size(p))
+                else:
+                    scattered_product_of_patches(p, gy, a, grid, phase, gx, a + weights_size(p))
             else:
                 product(p, form, gy, a, no_bias, gx, a + weights_size(p))
 

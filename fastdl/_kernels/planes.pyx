@@ -3,6 +3,9 @@
 The planes of an image are copied with zeros around them, rows of one pitch. What a tap reads for all pixels of several rows is
 then one contiguous run that starts at an offset; the pixels beyond the end of a row are computed too, and left out. (In a
 gradient they count zero times what is read there: a NaN of x may so reach taps that do not see it.)
+
+For strides S_H and S_W a plane is copied as its S_H x S_W phases, each a plane of its own: the elements whose row and column
+leave the same remainders. A tap reads one of them, and neighbouring pixels again read neighbouring elements.
 """
 
 from cython.parallel cimport prange, threadid
@@ -30,54 +33,63 @@ cdef enum:
     IMAGES_OF_PART = 16
     SUMS = 524288
     LANES = 16
+    # Phases of a plane, at most.
+    PHASES = 16
 
 
 cdef struct Planes:
-    # Padded planes for `rows` rows of pixels: `first` is what the top left element reads.
-    Py_ssize_t rows, pitch, size, blocks, k
-    PatchTap first
+    # Padded planes for `rows` rows of pixels, each in `phases`: what the top left element of each of these reads. `image` is the
+    # elements of all channels.
+    Py_ssize_t rows, pitch, size, blocks, k, phases, image
+    PatchTap first[PHASES]
 
 
 cdef Planes planes_of(const Product& p) noexcept nogil:
     cdef Planes planes
-    cdef Py_ssize_t t, bottom, right, all_rows = p.pixels // p.grid.columns if p.pixels else 0
-    planes.first = p.tap[0]
-    bottom, right = p.tap[0].row, p.tap[0].column
+    cdef PatchTap first = p.tap[0]
+    cdef Py_ssize_t t, i, bottom, right, all_rows = p.pixels // p.grid.columns if p.pixels else 0
+    bottom, right = first.row, first.column
     for t in range(p.taps):
-        planes.first.row = min(planes.first.row, p.tap[t].row)
-        planes.first.column = min(planes.first.column, p.tap[t].column)
+        first.row, first.column = min(first.row, p.tap[t].row), min(first.column, p.tap[t].column)
         bottom, right = max(bottom, p.tap[t].row), max(right, p.tap[t].column)
-    planes.pitch = p.grid.columns + right - planes.first.column
-    planes.rows = max(BLOCK // (p.channels * planes.pitch) - (bottom - planes.first.row), 1)
+    bottom, right = (bottom - first.row) // p.grid.row_step, (right - first.column) // p.grid.column_step
+    planes.phases = p.grid.row_step * p.grid.column_step
+    for i in range(min(planes.phases, <Py_ssize_t>PHASES)):
+        planes.first[i].row = first.row + i // p.grid.column_step
+        planes.first[i].column = first.column + i % p.grid.column_step
+    planes.pitch = p.grid.columns + right
+    planes.rows = max(BLOCK // (p.channels * planes.phases * planes.pitch) - bottom, 1)
     if p.N * p.G < PARTS:  # several pieces of an image, for several threads
         planes.rows = min(planes.rows, (all_rows + PARTS - 1) // PARTS)
     planes.rows = max(min(planes.rows, all_rows), 1)
     planes.blocks = (all_rows + planes.rows - 1) // planes.rows
-    planes.size = (planes.rows + bottom - planes.first.row) * planes.pitch
-    planes.k = p.channels * p.taps
+    planes.size = (planes.rows + bottom) * planes.pitch
+    planes.k, planes.image = p.channels * p.taps, p.channels * planes.phases * planes.size
     return planes
 
 
 cdef void find_offsets(const Product& p, const Planes& planes, Size* offset) noexcept nogil:
     """Where each line starts in the planes."""
-    cdef Py_ssize_t c, t
+    cdef Py_ssize_t c, t, row, column, phase
     for c in range(p.channels):
         for t in range(p.taps):
-            offset[c * p.taps + t] = (c * planes.size + (p.tap[t].row - planes.first.row) * planes.pitch
-                                      + p.tap[t].column - planes.first.column)
+            row, column = p.tap[t].row - planes.first[0].row, p.tap[t].column - planes.first[0].column
+            phase = row % p.grid.row_step * p.grid.column_step + column % p.grid.column_step
+            offset[c * p.taps + t] = ((c * planes.phases + phase) * planes.size
+                                      + row // p.grid.row_step * planes.pitch + column // p.grid.column_step)
 
 
 cdef void fill_planes(
-    const real* image, Py_ssize_t channels, PatchGrid grid, PatchTap first, Py_ssize_t pitch, Py_ssize_t row, Py_ssize_t size,
-    Py_ssize_t distance, real* planes) noexcept nogil:
-    """Copy `size` elements of each channel, from row `row` on; zeros up to `distance`, where the next plane begins."""
+    const real* image, Py_ssize_t channels, PatchGrid grid, const PatchTap* first, Py_ssize_t phases, Py_ssize_t pitch,
+    Py_ssize_t row, Py_ssize_t size, Py_ssize_t distance, real* planes) noexcept nogil:
+    """Copy `size` elements of each phase, from row `row` on; zeros up to `distance`, where the next plane begins."""
     cdef Py_ssize_t done = 0, count, width
     grid.columns = pitch
     while done < size:
         count = min(<Py_ssize_t>patch_pixels, size - done)
         width = distance - done if done + count == size else count
         entries(table, image).pack_patches(
-            image, grid, &first, 1, channels, row * pitch + done, count, width, planes + done, distance)
+            image, grid, first, phases, channels, row * pitch + done, count, width, planes + done, distance)
         done += count
 
 
@@ -87,8 +99,8 @@ cdef bint planes_fit(const Product& p) noexcept nogil:
     for t in range(p.taps):
         if not (-FAR <= p.tap[t].row <= FAR and -FAR <= p.tap[t].column <= FAR):
             return False
-    return (p.grid.row_step == 1 and p.grid.column_step == 1
-            and p.channels * planes_of(p).size <= max(<Py_ssize_t>BLOCK, 4 * p.channels * p.grid.height * p.grid.width))
+    return (p.grid.row_step <= PHASES and p.grid.row_step * p.grid.column_step <= PHASES
+            and planes_of(p).image <= max(<Py_ssize_t>BLOCK, 4 * p.channels * p.grid.height * p.grid.width))
 
 
 cdef bint planes_suit(const Product& p) noexcept nogil:
@@ -104,7 +116,7 @@ cdef Py_ssize_t rows_of_panel(Py_ssize_t rows, Py_ssize_t tile_rows) noexcept no
 
 
 cdef Py_ssize_t product_size(const Product& p, const Planes& planes) noexcept nogil:
-    return p.channels * planes.size + BEYOND + LANES * (planes.rows * planes.pitch + BEYOND)
+    return planes.image + BEYOND + LANES * (planes.rows * planes.pitch + BEYOND)
 
 
 cdef Py_ssize_t offsets_size(const Planes& planes) noexcept nogil:
@@ -125,15 +137,28 @@ cdef void product_of_planes(
     cdef real* own = scratch + offsets_size(planes)
     find_offsets(p, planes, offset)
     for task in prange(p.N * p.G * planes.blocks, num_threads=threads, schedule="static"):
-        rows_of_pixels(task, p, planes, offset, x, a, b, y, own + threadid() * product_size(p, planes))
+        rows_of_pixels(task, p, planes, offset, x, a, b, NULL, planes.first[0], y, own + threadid() * product_size(p, planes))
+
+
+cdef void scattered_product_of_planes(
+    const Product& p, const real* x, const real* a, const PatchGrid& grid, PatchTap tap, real* y, real* scratch) noexcept nogil:
+    cdef Planes planes = planes_of(p)
+    cdef Size* offset = <Size*>scratch
+    cdef Py_ssize_t task
+    cdef int threads = threads_for(operations(p))
+    cdef const real* no_bias = NULL
+    cdef real* own = scratch + offsets_size(planes)
+    find_offsets(p, planes, offset)
+    for task in prange(p.N * p.G * planes.blocks, num_threads=threads, schedule="static"):
+        rows_of_pixels(task, p, planes, offset, x, a, no_bias, &grid, tap, y, own + threadid() * product_size(p, planes))
 
 
 cdef void rows_of_pixels(
     Py_ssize_t task, const Product& p, const Planes& planes, const Size* offset, const real* x, const real* a, const real* b,
-    real* y, real* scratch) noexcept nogil:
-    """All outputs of one image and group for some rows of pixels."""
+    const PatchGrid* scattered, PatchTap tap, real* y, real* scratch) noexcept nogil:
+    """All outputs of one image and group for some rows of pixels; where a tap says in a `scattered` plane, or side by side."""
     cdef FlushDenormals flush
-    cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, count
+    cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, r, count
     cdef Py_ssize_t rows = min(planes.rows, p.pixels // p.grid.columns - row), columns = p.grid.columns, k = planes.k
     cdef Py_ssize_t lanes = entries(table, y).lanes
     cdef Py_ssize_t height = rows_of_panel(p.rows, entries(table, y).tile_rows), panels = (p.rows + height - 1) // height
@@ -141,14 +166,23 @@ cdef void rows_of_pixels(
     cdef const real* panel
     cdef const real* bias
     cdef real* to
-    cdef real* out = scratch + p.channels * planes.size + BEYOND
+    cdef real* out = scratch + planes.image + BEYOND
     flush.on()
-    fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first, planes.pitch, row,
-                planes.size, planes.size, scratch)
+    fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first, planes.phases,
+                planes.pitch, row, planes.size, planes.size, scratch)
     while i < p.rows:
         count = min(height, p.rows - i)
         panel = a + (g * panels + i // height) * entries(table, y).tile_rows * k
         bias = b + g * p.rows + i if b != NULL else NULL
+        if scattered != NULL:
+            entries(table, y).multiply_lines(count, run, k, panel, scratch, offset, bias, out, out_row)
+            for j in range(count):
+                to = y + (image * p.rows + i + j) * scattered.height * scattered.width
+                for r in range(rows):
+                    entries(table, y).unpack_line(
+                        out + j * out_row + r * planes.pitch, scattered[0], tap, (row + r) * columns, columns, to)
+            i += count
+            continue
         to = y + (image * p.rows + i) * p.pixels + row * columns
         if columns % lanes == 0 and columns // lanes * count >= FEWEST_SUMS:  # each row of pixels is whole registers
             for j in range(rows):
@@ -177,11 +211,11 @@ cdef Py_ssize_t run_of(const Planes& planes) noexcept nogil:
 
 cdef Py_ssize_t images_at_once(const Product& p, const Planes& planes) noexcept nogil:
     """Small images go several at a time: sums are then fetched and put back less often."""
-    return min(max(BLOCK // (p.channels * planes.size + p.rows * run_of(planes)), 1), (p.N + PARTS - 1) // PARTS)
+    return min(max(BLOCK // (planes.image + p.rows * run_of(planes)), 1), (p.N + PARTS - 1) // PARTS)
 
 
 cdef Py_ssize_t correlation_size(const Product& p, const Planes& planes) noexcept nogil:
-    return images_at_once(p, planes) * (p.channels * planes.size + p.rows * run_of(planes)) + BEYOND
+    return images_at_once(p, planes) * (planes.image + p.rows * run_of(planes)) + BEYOND
 
 
 cdef Py_ssize_t planes_correlation_scratch(const Product& p) noexcept nogil:
@@ -215,7 +249,7 @@ cdef void part_of_correlation(
     """One group's images of one part."""
     cdef FlushDenormals flush
     cdef Py_ssize_t g = task // parts, part = task % parts, n, image, row, rows, run, columns = p.grid.columns
-    cdef Py_ssize_t at_once = images_at_once(p, planes), count, i, x_size = p.channels * planes.size
+    cdef Py_ssize_t at_once = images_at_once(p, planes), count, i, x_size = planes.image
     cdef Py_ssize_t lanes = entries(table, x).lanes, end = p.N * (part + 1) // parts
     cdef bint whole_registers = columns % lanes == 0
     cdef PatchGrid outputs
@@ -239,10 +273,10 @@ cdef void part_of_correlation(
             for i in range(count):
                 image = (n + i) * p.G + g
                 fill_planes(x + image * p.channels * p.grid.height * p.grid.width, p.channels, p.grid, planes.first,
-                            planes.pitch, row, planes.size, planes.size, own_x + i * x_size)
+                            planes.phases, planes.pitch, row, planes.size, planes.size, own_x + i * x_size)
                 if not whole_registers:
-                    fill_planes(gy + image * p.rows * p.pixels, p.rows, outputs, origin, planes.pitch, row, rows * planes.pitch,
-                                run, own_gy + i * p.rows * run)
+                    fill_planes(gy + image * p.rows * p.pixels, p.rows, outputs, &origin, 1, planes.pitch, row,
+                                rows * planes.pitch, run, own_gy + i * p.rows * run)
             runs.images, runs.b_image, runs.b_pitch = count, x_size, planes.pitch
             if whole_registers:
                 runs.a_image, runs.rows, runs.a_pitch, runs.pixels = p.G * p.rows * p.pixels, rows, columns, columns
