@@ -22,7 +22,6 @@ from benchmarks.stack import LayerCall, Stack
 from fastdl import Trainer, nn, no_grad, optim
 from fastdl._kernels.gemm import gemm
 from fastdl.callbacks import Callback
-from fastdl.estimators import MLPRegressor
 
 # So many times a reading is taken, and epochs of a fit that one is taken of.
 SOME, EPOCHS = 15, 50
@@ -150,6 +149,8 @@ def validation_overhead(network: Network, threads: int) -> Reading:
 
 def partial_fit(network: Network, threads: int) -> Timed:
     """An estimator's `partial_fit` of some rows."""
+    from fastdl.estimators import MLPRegressor  # which needs scikit-learn
+
     fastdl.set_num_threads(threads)
     x, t = one_batch(network)
     model = MLPRegressor(hidden_layer_sizes=network.sizes[1:-1], solver="sgd", batch_size=network.batch, random_state=0)

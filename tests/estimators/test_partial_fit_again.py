@@ -5,6 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed (the sklearn extra)")
+
 from sklearn.base import clone
 
 from fastdl import nn
