@@ -1,81 +1,114 @@
 """softmax and log-softmax over the middle axis of (outer, n, inner): one run a row, gathered where it is not contiguous."""
 
 cimport numpy as cnp
+from cython.parallel cimport prange
 
 from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals
+from fastdl._kernels.threads cimport FlushDenormals, threads_for
 
 cnp.import_array()
+
+cdef enum:
+    # Elements that a thread takes at a time, and what one of them costs, in multiply-adds.
+    CHUNK = 4096
+    WORK_PER_ELEMENT = 16
 
 
 cdef Py_ssize_t softmax_scratch(Py_ssize_t n, Py_ssize_t inner) noexcept nogil:
     return 3 * n if inner > 1 else 0
 
 
+cdef Py_ssize_t rows_at_once(Py_ssize_t n) noexcept nogil:
+    return max(CHUNK // max(n, 1), 1)
+
+
+cdef int threads_of(Py_ssize_t outer, Py_ssize_t n) noexcept nogil:
+    return threads_for(<double>outer * n * WORK_PER_ELEMENT)
+
+
 cdef void softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
-    cdef Py_ssize_t i, j
-    cdef real top, log_sum
-    flush.on()
-    for i in range(outer):
-        for j in range(inner):
-            if inner == 1:
-                entries(table, x).softmax(x + i * n, y + i * n, &top, &log_sum, 1, n)
-            else:
-                gather(x + i * n * inner + j, n, inner, scratch)
-                entries(table, x).softmax(scratch, scratch, &top, &log_sum, 1, n)
-                scatter(scratch, n, inner, y + i * n * inner + j)
-
-
-cdef void softmax_backward_kernel(
-    const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
-    cdef Py_ssize_t i, j
-    flush.on()
-    for i in range(outer):
-        for j in range(inner):
-            if inner == 1:
-                entries(table, y).softmax_backward(gy + i * n, y + i * n, gx + i * n, n)
-            else:
-                gather(gy + i * n * inner + j, n, inner, scratch)
-                gather(y + i * n * inner + j, n, inner, scratch + n)
-                entries(table, y).softmax_backward(scratch, scratch + n, scratch + 2 * n, n)
-                scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
-
-
-cdef void log_softmax_forward_kernel(
-    const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
-    cdef Py_ssize_t i, j
-    flush.on()
+    cdef Py_ssize_t i, j, step = rows_at_once(n)
     if inner == 1:
-        entries(table, x).log_softmax(x, y, outer, n)
+        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+            forward_rows(x + i * step * n, min(step, outer - i * step), n, y + i * step * n)
         return
     for i in range(outer):
         for j in range(inner):
             gather(x + i * n * inner + j, n, inner, scratch)
-            entries(table, x).log_softmax(scratch, scratch, 1, n)
+            forward_rows(scratch, 1, n, scratch)
             scatter(scratch, n, inner, y + i * n * inner + j)
+
+
+cdef void forward_rows(const real* x, Py_ssize_t rows, Py_ssize_t n, real* y) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, x).softmax(x, y, NULL, NULL, rows, n)
+
+
+cdef void softmax_backward_kernel(
+    const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i, j, step = rows_at_once(n)
+    if inner == 1:
+        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+            backward_rows(gy + i * step * n, y + i * step * n, min(step, outer - i * step), n, gx + i * step * n)
+        return
+    for i in range(outer):
+        for j in range(inner):
+            gather(gy + i * n * inner + j, n, inner, scratch)
+            gather(y + i * n * inner + j, n, inner, scratch + n)
+            backward_rows(scratch, scratch + n, 1, n, scratch + 2 * n)
+            scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
+
+
+cdef void backward_rows(const real* gy, const real* y, Py_ssize_t rows, Py_ssize_t n, real* gx) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, y).softmax_backward(gy, y, gx, rows, n)
+
+
+cdef void log_softmax_forward_kernel(
+    const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
+    cdef Py_ssize_t i, j, step = rows_at_once(n)
+    if inner == 1:
+        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+            log_forward_rows(x + i * step * n, min(step, outer - i * step), n, y + i * step * n)
+        return
+    for i in range(outer):
+        for j in range(inner):
+            gather(x + i * n * inner + j, n, inner, scratch)
+            log_forward_rows(scratch, 1, n, scratch)
+            scatter(scratch, n, inner, y + i * n * inner + j)
+
+
+cdef void log_forward_rows(const real* x, Py_ssize_t rows, Py_ssize_t n, real* y) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, x).log_softmax(x, y, rows, n)
 
 
 cdef void log_softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
-    cdef FlushDenormals flush
-    cdef Py_ssize_t i, j
-    flush.on()
+    cdef Py_ssize_t i, j, step = rows_at_once(n)
+    if inner == 1:
+        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+            log_backward_rows(gy + i * step * n, y + i * step * n, min(step, outer - i * step), n, gx + i * step * n)
+        return
     for i in range(outer):
         for j in range(inner):
-            if inner == 1:
-                entries(table, y).log_softmax_backward(gy + i * n, y + i * n, gx + i * n, n)
-            else:
-                gather(gy + i * n * inner + j, n, inner, scratch)
-                gather(y + i * n * inner + j, n, inner, scratch + n)
-                entries(table, y).log_softmax_backward(scratch, scratch + n, scratch + 2 * n, n)
-                scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
+            gather(gy + i * n * inner + j, n, inner, scratch)
+            gather(y + i * n * inner + j, n, inner, scratch + n)
+            log_backward_rows(scratch, scratch + n, 1, n, scratch + 2 * n)
+            scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
+
+
+cdef void log_backward_rows(const real* gy, const real* y, Py_ssize_t rows, Py_ssize_t n, real* gx) noexcept nogil:
+    cdef FlushDenormals flush
+    flush.on()
+    entries(table, y).log_softmax_backward(gy, y, gx, rows, n)
 
 
 def softmax_forward(cnp.ndarray x not None, cnp.ndarray y not None):

@@ -101,37 +101,114 @@ template <class T> T maximum(const T* x, Size n) {
 // Of exponentials of x - max: those that are not of the maximum.
 template <class V> inline V below_one(V e) { return e == 1 ? V{} : e; }
 
-// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow. Where one score
-// is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
+// Rows of few elements n <= lanes go by columns, as many at a time as there are lanes: register j holds element j of each.
+template <class T> struct Columns {
+    static constexpr int W = lanes<T>;
+    Vec<T> of[W];
+    int n, rows;
+
+    Columns(const T* x, Size left, Size n_) : n(int(n_)), rows(int(left < W ? left : W)) {
+#pragma GCC unroll 16
+        for (int p = 0; p < W; ++p)
+            of[p] = p >= rows ? Vec<T>{} : p * n + W <= rows * n ? load(x + p * n) : load_partial(x + p * n, n);
+        transpose<T>(of);
+    }
+    // What lies behind a row is the next one's, which is stored then.
+    void store(T* y) {
+        transpose<T>(of);
+#pragma GCC unroll 16
+        for (int p = 0; p < W; ++p)
+            if (p < rows) {
+                if (p * n + W <= rows * n) FASTDL_LEVEL::store(y + p * n, of[p]);
+                else store_partial(y + p * n, of[p], n);
+            }
+    }
+    template <class Body> void each(Body body) {
+#pragma GCC unroll 16
+        for (int j = 0; j < W; ++j)
+            if (j < n) body(j, of[j]);
+    }
+    Vec<T> largest() {
+        Vec<T> best = of[0];
+        each([&](int, Vec<T>& v) { best = v > best ? v : best; });
+        return best;
+    }
+    void put(Vec<T> values, T* to) const { store_partial(to, values, rows); }
+};
+// Replaces the elements by exp(x - top); returns their sum, and what log1p is to be taken of for its logarithm.
+template <class T> inline Vec<T> exponentials(Columns<T>& c, Vec<T> top, Vec<T>& beyond_one) {
+    Vec<T> total{}, others{};
+    c.each([&](int, Vec<T>& v) {
+        v = exp(v - top);
+        total += v, others += below_one(v);
+    });
+    beyond_one = total < T(1.5) ? others : total - 1;
+    return total;
+}
+
+// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow, unless `log_sum`
+// is NULL. Where one score is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
 template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size rows, Size n) {
-    for (Size row = 0; row < rows; ++row, x += n, y += n) {
-        const T m = top[row] = maximum(x, n);
-        auto exponential = [&](Size i, auto lanes) { return lanes.template zero_rest<T>(exp(lanes.load(x + i) - m)); };
-        if (n <= lanes<T>) {  // the same, without waiting for a part of a register to be stored and read again
-            const Part all{int(n)};
-            const Vec<T> e = exponential(0, all);
-            const T total = sum(e);
-            log_sum[row] = total < T(1.5) ? sum(below_one(e)) : total - 1;
-            all.store(y, e * (1 / total));
-            continue;
+    if (n <= lanes<T> && n > 0) {
+        for (Size row = 0; row < rows; row += lanes<T>) {
+            Columns<T> c(x + row * n, rows - row, n);
+            const Vec<T> m = c.largest();
+            Vec<T> beyond_one;
+            const Vec<T> factor = 1 / exponentials(c, m, beyond_one);
+            c.each([&](int, Vec<T>& v) { v *= factor; });
+            c.store(y + row * n);
+            if (log_sum) c.put(m, top + row), c.put(log1p(beyond_one), log_sum + row);
         }
+        return;
+    }
+    for (Size row = 0; row < rows; ++row, x += n, y += n) {
+        const T m = maximum(x, n);
+        if (log_sum) top[row] = m;
+        auto exponential = [&](Size i, auto lanes) { return lanes.template zero_rest<T>(exp(lanes.load(x + i) - m)); };
         const T total = sum_of<T>(n, [&](Size i, auto lanes) {
             const Vec<T> e = exponential(i, lanes);
             lanes.store(y + i, e);
             return e;
         });
-        log_sum[row] = total < T(1.5) ? sum_of<T>(n, [&](Size i, auto lanes) { return below_one(lanes.load(y + i)); }) : total - 1;
+        if (log_sum)
+            log_sum[row] =
+                total < T(1.5) ? sum_of<T>(n, [&](Size i, auto lanes) { return below_one(lanes.load(y + i)); }) : total - 1;
         scale(1 / total, y, n);
     }
-    each_register<T>(rows, [&](Size i, auto lanes) { lanes.store(log_sum + i, log1p(lanes.load(log_sum + i))); });
+    if (log_sum)
+        each_register<T>(rows, [&](Size i, auto lanes) { lanes.store(log_sum + i, log1p(lanes.load(log_sum + i))); });
 }
-// gx = y (gy - <gy, y>)
-template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size n) {
-    const T mean = dot(gy, y, n);
-    each_register<T>(n, [&](Size i, auto lanes) { lanes.store(gx + i, lanes.load(y + i) * (lanes.load(gy + i) - mean)); });
+// gx = y (gy - <gy, y>) in each row
+template <class T> void softmax_backward(const T* gy, const T* y, T* gx, Size rows, Size n) {
+    if (n <= lanes<T> && n > 0) {
+        for (Size row = 0; row < rows; row += lanes<T>) {
+            Columns<T> g(gy + row * n, rows - row, n), c(y + row * n, rows - row, n);
+            Vec<T> mean{};
+            c.each([&](int j, Vec<T>& v) { mean += g.of[j] * v; });
+            c.each([&](int j, Vec<T>& v) { v *= g.of[j] - mean; });
+            c.store(gx + row * n);
+        }
+        return;
+    }
+    for (; rows > 0; --rows, gy += n, y += n, gx += n) {
+        const T mean = dot(gy, y, n);
+        each_register<T>(n, [&](Size i, auto lanes) { lanes.store(gx + i, lanes.load(y + i) * (lanes.load(gy + i) - mean)); });
+    }
 }
 // y = (x - max) - log sum exp(x - max) in each row. The logarithms of a block of rows are taken together, a register at a time.
 template <class T> void log_softmax(const T* x, T* y, Size rows, Size n) {
+    if (n <= lanes<T> && n > 0) {
+        for (Size row = 0; row < rows; row += lanes<T>) {
+            Columns<T> c(x + row * n, rows - row, n), e = c;
+            const Vec<T> m = c.largest();
+            Vec<T> beyond_one;
+            exponentials(e, m, beyond_one);
+            const Vec<T> log_sum = log1p(beyond_one);
+            c.each([&](int, Vec<T>& v) { v = (v - m) - log_sum; });
+            c.store(y + row * n);
+        }
+        return;
+    }
     constexpr Size block = 64;
     T top[block], log_sum[block];
     for (; rows > 0; rows -= block, x += block * n, y += block * n) {
@@ -154,11 +231,23 @@ template <class T> void log_softmax(const T* x, T* y, Size rows, Size n) {
             });
     }
 }
-// gx = gy - exp(y) sum(gy)
-template <class T> void log_softmax_backward(const T* gy, const T* y, T* gx, Size n) {
-    const T total = sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(gy + i); });
-    each_register<T>(n, [&](Size i, auto lanes) {
-        lanes.store(gx + i, lanes.load(gy + i) - exp(lanes.load(y + i)) * total);
-    });
+// gx = gy - exp(y) sum(gy) in each row
+template <class T> void log_softmax_backward(const T* gy, const T* y, T* gx, Size rows, Size n) {
+    if (n <= lanes<T> && n > 0) {
+        for (Size row = 0; row < rows; row += lanes<T>) {
+            Columns<T> g(gy + row * n, rows - row, n), c(y + row * n, rows - row, n);
+            Vec<T> total{};
+            g.each([&](int, Vec<T>& v) { total += v; });
+            c.each([&](int j, Vec<T>& v) { v = g.of[j] - exp(v) * total; });
+            c.store(gx + row * n);
+        }
+        return;
+    }
+    for (; rows > 0; --rows, gy += n, y += n, gx += n) {
+        const T total = sum_of<T>(n, [&](Size i, auto lanes) { return lanes.load(gy + i); });
+        each_register<T>(n, [&](Size i, auto lanes) {
+            lanes.store(gx + i, lanes.load(gy + i) - exp(lanes.load(y + i)) * total);
+        });
+    }
 }
 }  // namespace

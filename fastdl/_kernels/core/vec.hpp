@@ -383,4 +383,33 @@ template <int S, class V> inline V largest_lanes(V v) {
     } else return v;
 }
 template <class V> inline Element<V> largest(V v) { return largest_lanes<lanes<Element<V>> / 2>(v)[0]; }
+// A square of registers turned over its diagonal: log2(lanes) rounds of block swaps.
+template <class T, int S, int... I> inline void swap_blocks(Vec<T>& low, Vec<T>& high, Lanes<I...>) {
+    constexpr int W = lanes<T>;
+    Vec<T> a = __builtin_shufflevector(low, high, ((I & S) ? W + I - S : I)...);
+    Vec<T> b = __builtin_shufflevector(low, high, ((I & S) ? W + I : I + S)...);
+    low = a;
+    high = b;
+}
+template <class T, int S = lanes<T> / 2> inline void transpose(Vec<T> (&r)[lanes<T>]) {
+    if constexpr (S > 0) {
+#pragma GCC unroll 16
+        for (int i = 0; i < lanes<T>; ++i)
+            if (!(i & S)) swap_blocks<T, S>(r[i], r[i + S], AllLanes<Vec<T>>{});
+        transpose<T, S / 2>(r);
+    }
+}
+
+// r[0] = the sum of each register, in the lane of its number.
+template <class T, int S = lanes<T> / 2> inline void sum_each(Vec<T> (&r)[lanes<T>]) {
+    if constexpr (S > 0) {
+#pragma GCC unroll 8
+        for (int i = 0; i < S; ++i) {
+            swap_blocks<T, S>(r[i], r[i + S], AllLanes<Vec<T>>{});
+            r[i] += r[i + S];
+        }
+        sum_each<T, S / 2>(r);
+    }
+}
+
 }  // namespace
