@@ -29,7 +29,7 @@ PYTHON = {
 }
 STUB = '''"""Written by setup.py from {source}."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np

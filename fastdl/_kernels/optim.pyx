@@ -206,7 +206,7 @@ cdef int take_one(
 
 
 def sgd_step(
-    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray momentum_buffer,
+    cnp.ndarray g not None, options: Mapping[str, Any], Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray momentum_buffer,
 ):
     """One step of SGD, with the options of a group; see optim.SGD."""
     cdef SGDOptions o = options
@@ -214,7 +214,7 @@ def sgd_step(
 
 
 def rmsprop_step(
-    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray square_avg not None,
+    cnp.ndarray g not None, options: Mapping[str, Any], Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray square_avg not None,
     cnp.ndarray grad_avg, cnp.ndarray momentum_buffer,
 ):
     """One step of RMSprop, with the options of a group; see optim.RMSprop."""
@@ -223,7 +223,7 @@ def rmsprop_step(
 
 
 def adam_step(
-    cnp.ndarray g not None, dict options not None, Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray exp_avg not None,
+    cnp.ndarray g not None, options: Mapping[str, Any], Py_ssize_t step, cnp.ndarray p not None, cnp.ndarray exp_avg not None,
     cnp.ndarray exp_avg_sq not None, cnp.ndarray max_exp_avg_sq,
 ):
     """One step of Adam or, with decoupled decay, AdamW, with the options of a group; see optim.Adam."""
@@ -289,17 +289,17 @@ cdef void take_part(Update* u, Py_ssize_t start, Py_ssize_t n, const real* g) no
         done += run
 
 
-def _sgd_options(dict options):
+def _sgd_options(options: Mapping[str, Any]):
     cdef SGDOptions o = options
     return (<char*>&o)[:sizeof(o)]
 
 
-def _rmsprop_options(dict options):
+def _rmsprop_options(options: Mapping[str, Any]):
     cdef RMSpropOptions o = options
     return (<char*>&o)[:sizeof(o)]
 
 
-def _adam_options(dict options):
+def _adam_options(options: Mapping[str, Any]):
     cdef AdamOptions o = options
     return (<char*>&o)[:sizeof(o)]
 

@@ -17,6 +17,7 @@ from fastdl.instance import WithDictionary
 from fastdl.messages import listed, shown
 from fastdl.nn.parameter import Parameter
 from fastdl.optim import torch_state
+from fastdl.optim.groups import HINT, Fixed, Group
 from fastdl.validation import as_array, real_number, true_or_false
 
 _Self = TypeVar("_Self", bound="Optimizer")
@@ -46,6 +47,9 @@ class Optimizer(WithDictionary):
     A subclass names its arrays in `state_names`, checks its options in `check_group` and defines
     `update(data, grad, state, group, step)`, which changes `data` in place, given flat arrays, the arrays of its state of
     the same length, the group's options, and the number of the step, from 1.
+
+    `optimizer.param_groups[0]["lr"] = 0.1` sets an option of a group, which is checked as by the constructor and counts from the
+    next step on. The groups, their parameters and the names of their options stay as they are.
 
     Args:
         params: parameters, or dictionaries with an entry "params" and options of that group's own.
@@ -90,9 +94,8 @@ class Optimizer(WithDictionary):
             ) from None
         given = list(iterator)
         groups = given if given and all(isinstance(each, Mapping) for each in given) else [{"params": given}]
-        self.param_groups: list[dict[str, Any]] = []
-        for group in groups:
-            self.param_groups.append(self._new_group(group))  # pyright: ignore[reportArgumentType]
+        made = [Group(self, self._new_group(group)) for group in groups]  # pyright: ignore[reportArgumentType]
+        self.param_groups: list[dict[str, Any]] = Fixed(made)
         parameters = [parameter for group in self.param_groups for parameter in group["params"]]
         if not parameters:
             raise InvalidValueError(self._name(), "at least one parameter", "none")
@@ -104,6 +107,15 @@ class Optimizer(WithDictionary):
         self._offsets: list[int] = []
         self._runs: list[Run] = []
         self._lay_out()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        own = vars(self)
+        if name == "param_groups" and name in own:
+            raise InvalidTypeError(self._name(), "its groups of parameters to stay", "others", HINT)
+        if name in own.get("defaults", ()) and type(self).__module__.startswith("fastdl."):
+            hint = f"write optimizer.param_groups[0]['{name}'] = {shown(value)}"
+            raise InvalidTypeError(self._name(), f"{name} to be set in a group of parameters", "an attribute", hint)
+        super().__setattr__(name, value)
 
     def _new_group(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """A group with every option, checked."""
@@ -399,7 +411,8 @@ class Optimizer(WithDictionary):
         return twin
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        groups = Fixed([Group(self, group) for group in state["param_groups"]])
+        vars(self).update({**state, "param_groups": groups})
         self._runs = []
         self._lay_out()
 

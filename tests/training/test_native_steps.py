@@ -79,7 +79,7 @@ def test_steps_are_native_from_the_third_on():
 
 CHANGES = {
     "the rate": lambda t: t.optimizer.param_groups[0].update(lr=t.optimizer.param_groups[0]["lr"] * 0.7),
-    "the rate's attribute": lambda t: setattr(t.optimizer, "lr", 0.02),
+    "an attribute of the optimizer": lambda t: setattr(t.optimizer, "note", 0.02),
     "a limit of the norm": lambda t: setattr(t, "clip_norm", 0.1),
     "a limit of values": lambda t: setattr(t, "clip_value", 0.01),
     "the criterion": lambda t: setattr(t, "criterion", nn.MSELoss()),
