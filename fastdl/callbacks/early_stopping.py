@@ -11,8 +11,6 @@ from fastdl.messages import shown
 from fastdl.validation import positive_integer
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from fastdl.training import Trainer
 
 
@@ -20,7 +18,8 @@ class EarlyStopping(Callback):
     """Stop when a quantity has not improved for a number of epochs, and go back to the weights of the best one.
 
     An epoch is better when its value is below best - min_delta (mode "min") or above best + min_delta ("max"); a NaN
-    never is. Parameters and buffers are restored, the optimizer's state is not.
+    never is. Parameters and buffers of the model and of the criterion are restored, and the optimizer's other parameters; the
+    optimizer's state is not.
 
     Args:
         monitor: a name of the history, as "val_loss" or "accuracy".
@@ -57,7 +56,7 @@ class EarlyStopping(Callback):
         self.patience = positive_integer(patience, "patience", "EarlyStopping")
         self.restore_best = restore_best
         self._waited = 0
-        self._weights: dict[str, NDArray[Any]] | None = None
+        self._weights: dict[str, dict[str, Any]] | None = None
 
     @property
     def best(self) -> float | None:
@@ -79,7 +78,7 @@ class EarlyStopping(Callback):
         if self._monitor.improves(record[self.monitor], len(trainer.history)):
             self._waited = 0
             if self.restore_best:
-                self._weights = trainer.model.state_dict()
+                self._weights = trainer.weights()
         else:
             self._waited += 1
             if self._waited >= self.patience:
@@ -88,14 +87,15 @@ class EarlyStopping(Callback):
     def on_fit_end(self, trainer: Trainer) -> None:
         """Go back to the best epoch's weights."""
         if self._weights is not None:
-            trainer.model.load_state_dict(self._weights)
+            trainer.restore(self._weights)
             if self.best_epoch != len(trainer.history):
                 trainer.cannot_resume(f"EarlyStopping went back to the weights of epoch {self.best_epoch}")
             self._weights = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value, its epoch and weights, and how long it has been the best."""
-        return {**self._monitor.state_dict(), "waited": self._waited, "weights": self._weights}
+        weights, beside = (self._weights or {}).get("model"), (self._weights or {}).get("beside")
+        return {**self._monitor.state_dict(), "waited": self._waited, "weights": weights, "beside": beside}
 
     def on_resume(self, trainer: Trainer, state: dict[str, Any]) -> None:
         """Go on from there: a fit that was to stop stops."""
@@ -103,12 +103,23 @@ class EarlyStopping(Callback):
         if type(waited) is not int or not 0 <= waited <= len(trainer.history):
             raise InvalidValueError("EarlyStopping", "a number of epochs without improvement", shown(waited))
         if weights is not None:
-            own = {name: (array.shape, array.dtype) for name, array in trainer.model.state_dict().items()}
-            if not isinstance(weights, dict) or own != {
-                name: (getattr(array, "shape", None), getattr(array, "dtype", None)) for name, array in weights.items()
-            }:
+            own = trainer.weights()
+            if _forms(weights) != _forms(own["model"]):
                 raise InvalidValueError("EarlyStopping", "the best epoch's weights to be the model's", "others")
+            beside = state.get("beside") or {}
+            if not isinstance(beside, dict) or {n: _forms(v) for n, v in beside.items()} != {
+                n: _forms(v) for n, v in own["beside"].items()
+            }:
+                raise InvalidValueError("EarlyStopping", "the best epoch's values of the criterion", "others")
+            weights = {"model": weights, "beside": beside}
         self._monitor.load_state_dict(state, len(trainer.history))
         self._waited, self._weights = waited, weights if self.restore_best else None
         if self._waited >= self.patience:
             trainer.stop()
+
+
+def _forms(values: Any) -> Any:
+    """The shapes and dtypes of arrays by name."""
+    if not isinstance(values, dict):
+        return values
+    return {name: (getattr(array, "shape", None), getattr(array, "dtype", None)) for name, array in values.items()}

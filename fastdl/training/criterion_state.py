@@ -49,20 +49,30 @@ class CriterionState:
         for name, part in self._parts.items():
             yield name, {"data": np.array(part.data)}
 
+    def refuse_others(self, state: Any) -> None:
+        """Raise a ValueError for values of other names, shapes or dtypes."""
+        own = self.state_dict()
+        if not isinstance(state, dict) or state.keys() != own.keys():
+            got = listed(map(str, state)) if isinstance(state, dict) else type(state).__name__
+            raise InvalidValueError(None, f"values of {listed(own) or 'no criterion'}", got or "none")
+        for name, values in own.items():
+            if not isinstance(state[name], dict) or _forms(state[name]) != _forms(values):
+                raise InvalidValueError(None, f"the values of {name}", "others")
+
     def load_state_dict(self, state: Any) -> None:
         """Copy values in.
 
         Raises:
             TypeError, ValueError: if they are not of these names and shapes.
         """
-        own = self.state_dict()
-        if not isinstance(state, dict) or state.keys() != own.keys():
-            got = listed(map(str, state)) if isinstance(state, dict) else type(state).__name__
-            raise InvalidValueError(None, f"values of {listed(own) or 'no criterion'}", got or "none")
+        self.refuse_others(state)
         for name, values in state.items():
             if name in self._modules:
                 self._modules[name].load_state_dict(values)
                 continue
-            if not isinstance(values, dict) or values.keys() != {"data"}:
-                raise InvalidValueError(None, f"the values of {name}", "others")
             self._parts[name].data = values["data"]
+
+
+def _forms(values: dict[str, Any]) -> dict[str, Any]:
+    """The shapes and dtypes of arrays by name."""
+    return {name: (getattr(value, "shape", None), getattr(value, "dtype", None)) for name, value in values.items()}

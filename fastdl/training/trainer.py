@@ -319,6 +319,32 @@ class Trainer(Running):
         """Whether the current fit ends after its current epoch, or the latest one did."""
         return self._stopping
 
+    def weights(self) -> dict[str, Any]:
+        """Return copies of the values that a fit changes: the model's, and those beside it, of the criterion (for callbacks).
+
+        The optimizer's state is none of them.
+        """
+        from fastdl.training.criterion_state import CriterionState
+
+        return {"model": self.model.state_dict(), "beside": CriterionState(self).state_dict()}
+
+    def restore(self, weights: Mapping[str, Any]) -> None:
+        """Take over what `weights` gave (for callbacks).
+
+        Raises:
+            TypeError, ValueError: if the values are not of this model and criterion; nothing is changed then.
+        """
+        from fastdl.training.criterion_state import CriterionState
+
+        beside, before = CriterionState(self), self.model.state_dict()
+        beside.refuse_others(weights["beside"])
+        self.model.load_state_dict(weights["model"])
+        try:
+            beside.load_state_dict(weights["beside"])
+        except BaseException:
+            self.model.load_state_dict(before)
+            raise
+
     def cannot_resume(self, why: str) -> None:
         """Say why the latest fit cannot go on as if it had never stopped (for callbacks that change weights at its end)."""
         if self._position is not None:
