@@ -138,6 +138,11 @@ def changed(code):
 
 
 STALE = [
+    "v = np.einsum('ij->ij', h); v += 1; return h",
+    "v = np.einsum('ij->ji', h); h += 1; return v",
+    "v = np.einsum(h, [0, 1]); v += 1; return h",
+    "v = h.astype(h.dtype, copy=False); v += 1; return h",
+    "v = h.astype(np.float32, 'K', 'unsafe', True, False); h += 1; return v",
     "c = h[:, :1]; c += 100; return h",
     "v = h; v += 1; return h",
     "v = h; v += 1; return v + h",

@@ -19,12 +19,17 @@ for _name in ALL:
 UFUNCS[np.divmod] = lambda a, b: (e("floor_divide", a, b), e("remainder", a, b))
 
 
-def astype(value: Value, dtype: Any) -> Value:
-    """The elements in another dtype: floating ones are the graph's, whole ones int64, with the last bits that the dtype has."""
+def astype(value: Value, dtype: Any, copy: bool = True) -> Value:
+    """The elements in another dtype: floating ones are the graph's, whole ones int64, with the last bits that the dtype has.
+
+    Without `copy` a value of this dtype is given itself, as NumPy gives the array.
+    """
     wanted = np.dtype(dtype)
     if wanted.kind not in "fiub" or wanted == np.uint64:
         expected = "a dtype of floating numbers, of whole ones that int64 holds, or of truth values"
         raise InvalidTypeError(f"{where()}: astype", expected, str(wanted))
+    if not copy and wanted == value.dtype:
+        return value
     found = op.cast(value, wanted)
     found = found.copy() if found is value else found
     if wanted.kind not in "iu" or wanted.itemsize == 8 or value.dtype.kind == "b":

@@ -46,7 +46,7 @@ _METHODS: dict[str, Any] = {
     "__matmul__": lambda self, other: matmul(self, other),
     "__rmatmul__": lambda self, other: matmul(other, self),
     "__getitem__": getitem,
-    "astype": lambda self, dtype, *_, **__: astype(self, dtype),
+    "astype": lambda self, dtype, order="K", casting="unsafe", subok=True, copy=True: astype(self, dtype, copy),
     "reshape": lambda self, *shape, order="C", copy=None: reshape(self, shape[0] if len(shape) == 1 else shape, order),
     "transpose": lambda self, *axes: transpose(self, axes[0] if len(axes) == 1 else axes or None),
     "flatten": lambda self, order="C": ravel(self, order).copy(),

@@ -76,6 +76,8 @@ def einsum(subscripts: Any, *operands: Any, **rest: Any) -> Value:
             if each not in term:
                 value = op.expand(value, n)
         product = value if product is None else e("multiply", product, value)
+    if len(operands) == 1 and len(right) == len(letters):
+        return product  # a view, as in NumPy
     return op.reduce("any" if product.dtype.kind == "b" else "sum", product, range(len(right), len(letters)), False)
 
 
