@@ -28,6 +28,9 @@ cdef extern from "Python.h":
     ctypedef struct PyTypeObject:
         PyObject* tp_dict
     PyObject* PyCell_GET(object cell)
+    PyObject* PyFunction_GetCode(object function)
+    PyObject* PyFunction_GetDefaults(object function)
+    PyObject* PyFunction_GetKwDefaults(object function)
 
 
 # Stands for what a dictionary does not have.
@@ -52,9 +55,17 @@ cdef bint holds(list entries) except -1:
     return True
 
 
-def as_read(list entries not None, list cells not None) -> bool:
-    """Tell whether (dictionary, name, value) and (cell, value) still hold the same objects."""
+cdef inline bint still(PyObject* now, object before) noexcept:
+    return now == <PyObject*>before or (now == NULL and before is None)
+
+
+def as_read(list entries not None, list cells not None, list functions not None) -> bool:
+    """Tell whether (dictionary, name, value), (cell, value) and (function, code, defaults, defaults by name) still belong together."""
     cdef tuple entry
+    for entry in functions:
+        if (PyFunction_GetCode(entry[0]) != <PyObject*>entry[1] or not still(PyFunction_GetDefaults(entry[0]), entry[2])
+                or not still(PyFunction_GetKwDefaults(entry[0]), entry[3])):
+            return False
     if not holds(entries):
         return False
     for entry in cells:

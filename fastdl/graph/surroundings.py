@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import partial
 from inspect import getattr_static
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,14 @@ class Surroundings:
     def __init__(self, called: Iterable[Any]) -> None:
         self._entries: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
         self._contents: dict[int, tuple[Any, Any]] = {}
+        # Functions with their code and defaults, and attributes that are in no dictionary.
+        self._functions: list[tuple[Any, ...]] = []
+        self._attributes: list[tuple[Any, str, Any]] = []
         self.modules: list[Any] = []
+        called = list(called)
+        for each in called:
+            if not hasattr(each, "_contents"):
+                self._enter_slots(each)
         self._waiting = [pair for each in called for pair in _functions_of(each)]
         for kind in {kind for _, kind in self._waiting if kind is not None}:
             for name in METHODS:
@@ -46,7 +53,7 @@ class Surroundings:
         seen = set[tuple[int, int]]()
         while self._waiting and len(seen) < MOST_FUNCTIONS:
             called, owner = self._waiting.pop()
-            function, owner = _function_of(called, owner)
+            function, owner = self._function_of(called, owner)
             if function is not None and (id(function), id(owner)) not in seen:
                 seen.add((id(function), id(owner)))
                 self._look_into(function, owner)
@@ -55,20 +62,29 @@ class Surroundings:
     @property
     def empty(self) -> bool:
         """Whether they read nothing."""
-        return not (self._read or self._cells)
+        return not (self._read or self._cells or self._functions or self._attributes)
 
     def stand(self) -> bool:
         """Whether all is as it was."""
-        if as_read(self._read, self._cells):
+        if self._attributes and not all(unchanged(v, getattr(one, n, ABSENT)) for one, n, v in self._attributes):
+            return False
+        if as_read(self._read, self._cells, self._functions):
             return True
         for place, name, value in self._read:
             now = place.get(name, ABSENT)
             if now is not value and not unchanged(value, now):
                 return False
+        if not as_read([], [], self._functions):
+            return False
         return not self._cells or all(unchanged(value, _content(cell)) for cell, value in self._cells)
 
     def _look_into(self, function: FunctionType, owner: Any) -> None:
         """Enter what a function reads; `owner` is the class or the object that it is a method of, or None."""
+        defaults, named = function.__defaults__, function.__kwdefaults__
+        self._functions.append((function, function.__code__, defaults, named))
+        self._enter_all(named or {})
+        for value in defaults or ():
+            self._follow(value)
         names = [*dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)]
         for name in names:
             self._enter(function.__globals__, name, names)
@@ -93,6 +109,38 @@ class Surroundings:
                 self._enter_attribute(value, inside)
         else:
             self._follow(value)
+
+    def _enter_all(self, place: dict[str, Any]) -> None:
+        """Enter what a dictionary of arguments holds."""
+        for name, value in dict(place).items():
+            self._entries[id(place), name] = place, name, value
+            self._follow(value)
+
+    def _enter_slots(self, one: Any) -> None:
+        """Enter the attributes of an object that are in slots."""
+        for base in type(one).__mro__:
+            for name, entry in vars(base).items():
+                if isinstance(entry, MemberDescriptorType) and not _is_library(base.__module__):
+                    self._attributes.append((one, name, getattr(one, name, ABSENT)))
+
+    def _function_of(self, called: Any, owner: Any) -> tuple[FunctionType | None, Any]:
+        """The user's function that a call of something runs, None where that is not known, and what it is a method of."""
+        while not isinstance(called, FunctionType):
+            if isinstance(called, MethodType):
+                called, owner = called.__func__, called.__self__
+            elif isinstance(called, partial):
+                self._attributes += [(called, name, getattr(called, name)) for name in ("func", "args", "keywords")]
+                self._enter_all(called.keywords)
+                for value in called.args:
+                    self._follow(value)
+                called, owner = called.func, None
+            elif isinstance(called, property):
+                called = called.fget
+            elif isinstance(called, (staticmethod, classmethod)):
+                called = called.__func__
+            else:
+                return None, None
+        return (None, None) if _is_library(called.__module__) else (called, owner)
 
     def _enter_attribute(self, owner: Any, name: str) -> None:
         """Enter an attribute that a method may read of its class, and of its object where that is no module."""
@@ -162,22 +210,6 @@ def _functions_of(called: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(losses := own.get("losses"), dict):
         for each in losses.values():
             yield from _functions_of(each)
-
-
-def _function_of(called: Any, owner: Any) -> tuple[FunctionType | None, Any]:
-    """The user's function that a call of something runs, None where that is not known, and what it is a method of."""
-    while not isinstance(called, FunctionType):
-        if isinstance(called, MethodType):
-            called, owner = called.__func__, called.__self__
-        elif isinstance(called, partial):
-            called, owner = called.func, None
-        elif isinstance(called, property):
-            called = called.fget
-        elif isinstance(called, (staticmethod, classmethod)):
-            called = called.__func__
-        else:
-            return None, None
-    return (None, None) if _is_library(called.__module__) else (called, owner)
 
 
 def _is_library(name: str | None) -> bool:
