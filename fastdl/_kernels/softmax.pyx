@@ -32,8 +32,12 @@ cdef int threads_of(Py_ssize_t outer, Py_ssize_t n) noexcept nogil:
 cdef void softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
     cdef Py_ssize_t i, j, step = rows_at_once(n)
+    cdef int threads = threads_of(outer, n)
+    if inner == 1 and threads == 1:
+        forward_rows(x, outer, n, y)
+        return
     if inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
             forward_rows(x + i * step * n, min(step, outer - i * step), n, y + i * step * n)
         return
     for i in range(outer):
@@ -52,8 +56,12 @@ cdef void forward_rows(const real* x, Py_ssize_t rows, Py_ssize_t n, real* y) no
 cdef void softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
     cdef Py_ssize_t i, j, step = rows_at_once(n)
+    cdef int threads = threads_of(outer, n)
+    if inner == 1 and threads == 1:
+        backward_rows(gy, y, outer, n, gx)
+        return
     if inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
             backward_rows(gy + i * step * n, y + i * step * n, min(step, outer - i * step), n, gx + i * step * n)
         return
     for i in range(outer):
@@ -73,8 +81,12 @@ cdef void backward_rows(const real* gy, const real* y, Py_ssize_t rows, Py_ssize
 cdef void log_softmax_forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* y, real* scratch) noexcept nogil:
     cdef Py_ssize_t i, j, step = rows_at_once(n)
+    cdef int threads = threads_of(outer, n)
+    if inner == 1 and threads == 1:
+        log_forward_rows(x, outer, n, y)
+        return
     if inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
             log_forward_rows(x + i * step * n, min(step, outer - i * step), n, y + i * step * n)
         return
     for i in range(outer):
@@ -93,8 +105,12 @@ cdef void log_forward_rows(const real* x, Py_ssize_t rows, Py_ssize_t n, real* y
 cdef void log_softmax_backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, real* gx, real* scratch) noexcept nogil:
     cdef Py_ssize_t i, j, step = rows_at_once(n)
+    cdef int threads = threads_of(outer, n)
+    if inner == 1 and threads == 1:
+        log_backward_rows(gy, y, outer, n, gx)
+        return
     if inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads_of(outer, n), schedule="static"):
+        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
             log_backward_rows(gy + i * step * n, y + i * step * n, min(step, outer - i * step), n, gx + i * step * n)
         return
     for i in range(outer):

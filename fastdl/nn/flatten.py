@@ -29,6 +29,7 @@ class Flatten(Layer):
         TypeError, ValueError: for axes that are no integers, that x does not have, or where start_dim comes after end_dim.
 
     Example:
+        >>> import numpy as np
         >>> Flatten()(np.zeros((5, 2, 3, 4))).shape
         (5, 24)
 
