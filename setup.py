@@ -34,6 +34,9 @@ FLAGS = [
 ]
 # The level of few processors: a third smaller, for some per cent of its speed.
 SMALLER = {} if DEBUG else {"v2": ["-O2"]}
+# Most of Cython's code calls the core, where the loops are: -O3 makes it larger, and no faster, but for these.
+CALLS = [] if DEBUG else ["-O2"]
+LOOPS = {"fastdl._kernels.program.epoch", "fastdl._kernels.shuffle"}
 # Cython's code rounds every operation, also where the lowest level has fused ones; the core writes those that it fuses.
 ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
@@ -72,7 +75,8 @@ class BuildKernels(build_ext):
     def build_extensions(self) -> None:
         openmp = self.openmp_flags()
         for extension in self.extensions:
-            extension.extra_compile_args = [*FLAGS, *ROUNDED, *openmp]
+            calls = [] if extension.name in LOOPS else CALLS
+            extension.extra_compile_args = [*FLAGS, *calls, *ROUNDED, *openmp]
             extension.extra_link_args = [*SANITIZE, *openmp, *LINK, *([] if NAMES else ["-Wl,-s"])]
             extension.define_macros += [("FASTDL_OPENMP", "1" if openmp else "0")]
             if extension.name.endswith(".table"):
