@@ -36,7 +36,9 @@ FLAGS = [
 SMALLER = {} if DEBUG else {"v2": ["-O2"]}
 # Most of Cython's code calls the core, where the loops are: -O3 makes it larger, and no faster, but for these.
 CALLS = [] if DEBUG else ["-O2"]
-LOOPS = {"fastdl._kernels.program.epoch", "fastdl._kernels.shuffle"}
+LOOPS = {
+    f"fastdl._kernels.{name}" for name in ("interleaved", "patches", "planes", "program.epoch", "shuffle", "winograd")
+}
 # Cython's code rounds every operation, also where the lowest level has fused ones; the core writes those that it fuses.
 ROUNDED = ["-ffp-contract=off"]
 # A profiler needs the names that are otherwise left out, a tenth of the size.
