@@ -172,3 +172,14 @@ def test_parameters_gradients_alone_leave_the_input_as_it_is(first):
     np.testing.assert_array_equal(x, BATCHES[0])
     model(x)
     np.testing.assert_allclose(model.backward(np.ones_like(y)), other.backward(np.ones_like(other(x))), rtol=1e-12)
+
+
+def test_parameters_gradients_alone_leave_the_gradients_that_were_returned_before():
+    model = nn.Sequential(nn.Linear(6, 6, rng=0, dtype=np.float64), nn.Tanh(), nn.Linear(6, 2, rng=1, dtype=np.float64))
+    for _ in range(4):
+        y = model(BATCHES[0])
+    kept = recorded(model, BATCHES[0])
+    gx = kept.pull(model, np.ones_like(y))
+    before = gx.copy()
+    assert kept.pull(model, np.full_like(y, 2.0), with_inputs=False) is None
+    np.testing.assert_array_equal(gx, before)
