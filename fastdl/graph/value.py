@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from threading import local
 from typing import Any
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -138,12 +139,18 @@ class Memory:
     Attributes:
         given: what it is where traced code has not made it, such as "an argument"; else nothing.
         changed: the line of an in-place operator after which its values are others; nothing where there was none.
+        arrays: references to NumPy arrays that stand for it, each with the line that has asked for it.
     """
 
-    __slots__ = ("changed", "given")
+    __slots__ = ("arrays", "changed", "given")
 
     def __init__(self, given: str = "") -> None:
         self.given, self.changed = given, ""
+        self.arrays: list[tuple[ReferenceType[Any], str]] = []
+
+    def array_in_use(self) -> str:
+        """The line that has asked for an array that is still there; nothing where there is none."""
+        return next((line for array, line in self.arrays if array() is not None), "")
 
 
 class Value:
@@ -248,8 +255,12 @@ class Value:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         hint = "use NumPy's functions on the value itself, and nn.Buffer(table) for an array that it is an index of"
-        array = self._array("an array", "made of a traced value", hint)
-        return np.array(array, dtype)
+        array = np.array(self._array("an array", "made of a traced value", hint), dtype)
+        if not copy and self.shape and array.dtype == self.dtype:
+            # NumPy gives the array itself, or a view: neither may be changed without the other.
+            array.flags.writeable = False
+            self.memory().arrays.append((ref(array), where()))
+        return array
 
     def __bool__(self) -> bool:
         hint = "write np.where, or set traced = False on the module"

@@ -32,7 +32,8 @@ def eager() -> Iterator[None]:
 
     Python comes to each line at each call, and values have their elements: prints, breakpoints and branches on values work.
     Gradients are the same to rounding; it takes longer, for there is no native program. `traced = False` on a module does so
-    for that one.
+    for that one. `np.asarray(value)` gives an array that cannot be written to, `np.array(value)` a copy; no gradient goes
+    through either.
 
     Example:
         >>> import numpy as np

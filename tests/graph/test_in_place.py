@@ -75,6 +75,8 @@ def copies(model, x):
         lambda x: np.nan_to_num(x),
         lambda x: x[:, [0, 1, 2]],
         lambda x: np.concatenate([x]),
+        lambda x: x.reshape(-1, copy=True).reshape(-1, 3),
+        lambda x: np.reshape(x, (-1, 3), copy=True),
     ):
         h = copy(x)
         h += 1
@@ -194,6 +196,38 @@ def _differentiated(model):
 def _eagerly(model):
     with fastdl.eager():
         return model(X)
+
+
+ARRAYS = ["np.asarray(h)", "np.asanyarray(h.T)", "np.ascontiguousarray(h)", "np.asarray(h)[:1]", "np.asarray(h[:1])"]
+
+
+@pytest.mark.parametrize("array", ARRAYS)
+def test_arrays_of_eager_values_are_changed_neither_by_themselves_nor_with_the_value(array):
+    with fastdl.eager():
+        with pytest.raises(ValueError, match="read-only"):
+            changed(f"v = {array}; v += 1; return h")(X)
+        message = (
+            r"^net\.py:4: expected in-place operators on arrays that no other stands for, got \+= on one that net\.py:3 "
+            r"has made an array of; write y = x \+ \.\.\.$"
+        )
+        with pytest.raises(TypeError, match=message):
+            _differentiated(changed(f"v = {array}; h += 1; return h + np.sum(v)"))
+        # Without a gradient, it runs as it is written.
+        model = changed(f"v = {array}; h += 1; return h + np.sum(v)")
+        np.testing.assert_array_equal(model(X), model.function(model, X.copy()))
+
+
+def test_arrays_that_are_copies_or_that_nobody_holds_any_more_refuse_nothing():
+    with fastdl.eager():
+        for code in (
+            "v = np.array(h); v += 1; h += 1; return h + v",
+            "v = np.asarray(h, np.float64); v += 1; h += 1; return h + v",
+            "v = float(np.asarray(h).sum()); h += 1; return h + v",
+            "v = np.asarray(np.sum(h)); v += 1; return h + v",
+        ):
+            model = changed(code)
+            np.testing.assert_allclose(_eagerly(model), model.function(model, X.copy()), rtol=1e-6)
+            np.testing.assert_allclose(model.vjp(X)[1](np.ones_like(X)), 2 * np.ones_like(X))
 
 
 GIVEN = [

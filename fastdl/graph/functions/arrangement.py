@@ -24,10 +24,11 @@ FUNCTIONS[np.size] = lambda a, axis=None: a.size if axis is None else a.shape[ax
 
 @implements(np.reshape)
 def reshape(a: Any, /, shape: Any = None, order: Any = "C", *, newshape: Any = None, copy: Any = None) -> Value:
-    """The elements in another shape."""
+    """The elements in another shape; with `copy` in-place operators on the result leave `a` as it is."""
     in_c_order("reshape", order)
     wanted = newshape if shape is None else shape
-    return op.reshape(a, wanted if isinstance(wanted, (tuple, list)) else (wanted,))
+    found = op.reshape(a, wanted if isinstance(wanted, (tuple, list)) else (wanted,))
+    return found.copy() if copy else found
 
 
 @implements(np.ravel)

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastdl.errors import InvalidTypeError, InvalidValueError
 from fastdl.graph.size import same_shape
-from fastdl.graph.value import Value, where
+from fastdl.graph.value import NotTraceableError, Value, where
 
 
 def in_place(value: Value, symbol: str, operate: Callable[[Value], Any]) -> Any:
@@ -27,6 +27,9 @@ def in_place(value: Value, symbol: str, operate: Callable[[Value], Any]) -> Any:
     if given:
         expected = "in-place operators on arrays that the traced code has made"
         raise InvalidTypeError(where(), expected, f"{symbol} on {given}", hint)
+    if line := value.memory().array_in_use():
+        expected = "in-place operators on arrays that no other stands for"
+        raise NotTraceableError(where(), expected, f"{symbol} on one that {line} has made an array of", hint)
     if not same_shape(found.shape, value.shape):
         shape = f"shape ({', '.join(map(str, found.shape))})"
         raise InvalidValueError(f"{where()}: x {symbol} y", f"a result of the shape of {value}", shape, hint)

@@ -47,7 +47,9 @@ _METHODS: dict[str, Any] = {
     "__rmatmul__": lambda self, other: matmul(other, self),
     "__getitem__": getitem,
     "astype": lambda self, dtype, order="K", casting="unsafe", subok=True, copy=True: astype(self, dtype, copy),
-    "reshape": lambda self, *shape, order="C", copy=None: reshape(self, shape[0] if len(shape) == 1 else shape, order),
+    "reshape": lambda self, *shape, order="C", copy=None: reshape(
+        self, shape[0] if len(shape) == 1 else shape, order, copy=copy
+    ),
     "transpose": lambda self, *axes: transpose(self, axes[0] if len(axes) == 1 else axes or None),
     "flatten": lambda self, order="C": ravel(self, order).copy(),
     "clip": lambda self, min=None, max=None: clip(self, min, max),
