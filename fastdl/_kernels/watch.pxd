@@ -26,5 +26,10 @@ cdef class Watch:
     cdef Py_ssize_t counted(self, dictionary) except -1
     cdef bint parameters_fit(self) except -1
 
+cdef class Read:
+    cdef list entries, sizes, cells, functions, slots
+    # It runs no code of the user's.
+    cdef bint same(self) except -1
+
 # Whether (dictionary, name, value) still hold the same objects; no Python code runs.
 cdef bint holds(list entries) except -1

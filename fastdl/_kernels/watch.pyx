@@ -59,19 +59,61 @@ cdef inline bint still(PyObject* now, object before) noexcept:
     return now == <PyObject*>before or (now == NULL and before is None)
 
 
-def as_read(list entries not None, list cells not None, list functions not None) -> bool:
-    """Tell whether (dictionary, name, value), (cell, value) and (function, code, defaults, defaults by name) still belong together."""
-    cdef tuple entry
-    for entry in functions:
-        if (PyFunction_GetCode(entry[0]) != <PyObject*>entry[1] or not still(PyFunction_GetDefaults(entry[0]), entry[2])
-                or not still(PyFunction_GetKwDefaults(entry[0]), entry[3])):
+cdef object content_of(descriptor, one):
+    """What a slot of an object holds."""
+    try:
+        return descriptor.__get__(one)
+    except AttributeError:  # not set
+        return ABSENT
+
+
+cdef class Read:
+    """Holds what code has read of its surroundings, compared by identity.
+
+    `remember` takes (dictionary, name, value), (dictionary, its size), (cell, value), (function, code, defaults, defaults by name)
+    and (slot's descriptor, object, value).
+    """
+
+    def __init__(self):
+        self.entries, self.sizes, self.cells, self.functions, self.slots = [], [], [], [], []
+
+    def __reduce__(self):
+        raise TypeError("Read: expected to stay in its process, for it knows objects by their addresses; make it again")
+
+    def remember(
+        self, list entries not None, list sizes not None, list cells not None, list functions not None, list slots not None,
+    ):
+        """Set what was read."""
+        self.entries, self.sizes, self.cells, self.functions, self.slots = entries, sizes, cells, functions, slots
+
+    cdef bint same(self) except -1:
+        """Whether all of it is the same objects."""
+        cdef tuple entry
+        for entry in self.functions:
+            if (PyFunction_GetCode(entry[0]) != <PyObject*>entry[1] or not still(PyFunction_GetDefaults(entry[0]), entry[2])
+                    or not still(PyFunction_GetKwDefaults(entry[0]), entry[3])):
+                return False
+        for entry in self.sizes:
+            if PyDict_Size(entry[0]) != <Py_ssize_t>entry[1]:
+                return False
+        if not holds(self.entries):
             return False
-    if not holds(entries):
-        return False
-    for entry in cells:
-        if PyCell_GET(entry[0]) != <PyObject*>entry[1]:
-            return False
-    return True
+        for entry in self.cells:
+            if PyCell_GET(entry[0]) != <PyObject*>entry[1]:
+                return False
+        for entry in self.slots:
+            if content_of(entry[0], entry[1]) is not entry[2]:
+                return False
+        return True
+
+    def as_read(self) -> bool:
+        """Tell whether all of it is the same objects."""
+        return self.same()
+
+
+def content_of_slot(descriptor, one) -> Any:
+    """Return what a slot of an object holds, or ABSENT."""
+    return content_of(descriptor, one)
 
 
 cdef class Watch:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastdl._kernels.watch import ABSENT, as_read, attributes_of
+from fastdl._kernels.watch import ABSENT, Read, attributes_of, content_of_slot
 
 # Kinds whose objects are compared by value: a number that is computed anew may be the same.
 NUMBERS = (float, complex, np.floating, np.complexfloating)
@@ -25,7 +25,7 @@ CALLED = FunctionType, MethodType, partial, property, staticmethod, classmethod
 METHODS = "__call__", "forward", "function", "derivative"
 
 
-class Surroundings:
+class Surroundings(Read):
     """What modules and criteria, and the user's functions that they call, read: numbers by value, others by identity.
 
     Args:
@@ -36,53 +36,77 @@ class Surroundings:
     """
 
     def __init__(self, called: Iterable[Any]) -> None:
+        super().__init__()
         self._entries: dict[tuple[int, str], tuple[dict[str, Any], str, Any]] = {}
+        self._sizes: dict[int, tuple[dict[str, Any], int]] = {}
         self._contents: dict[int, tuple[Any, Any]] = {}
-        # Functions with their code and defaults, and attributes that are in no dictionary.
+        self._slots: dict[tuple[int, int], tuple[Any, Any, Any]] = {}
         self._functions: list[tuple[Any, ...]] = []
-        self._attributes: list[tuple[Any, str, Any]] = []
+        self._objects: dict[int, Any] = {}
         self.modules: list[Any] = []
-        called = list(called)
+        self._waiting: list[tuple[Any, Any]] = []
         for each in called:
-            if not hasattr(each, "_contents"):
-                self._enter_slots(each)
-        self._waiting = [pair for each in called for pair in _functions_of(each)]
-        for kind in {kind for _, kind in self._waiting if kind is not None}:
-            for name in METHODS:
-                self._enter_attribute(kind, name)
+            self._enter_called(each)
         seen = set[tuple[int, int]]()
         while self._waiting and len(seen) < MOST_FUNCTIONS:
-            called, owner = self._waiting.pop()
-            function, owner = self._function_of(called, owner)
+            function, owner = self._function_of(*self._waiting.pop())
             if function is not None and (id(function), id(owner)) not in seen:
                 seen.add((id(function), id(owner)))
                 self._look_into(function, owner)
-        self._read, self._cells = [*self._entries.values()], [*self._contents.values()]
+        self._read = [
+            [*self._entries.values()],
+            [*self._sizes.values()],
+            [*self._contents.values()],
+            self._functions,
+            [*self._slots.values()],
+        ]
+        self.remember(*self._read)
 
     @property
     def empty(self) -> bool:
         """Whether they read nothing."""
-        return not (self._read or self._cells or self._functions or self._attributes)
+        return not any(self._read)
 
     def stand(self) -> bool:
         """Whether all is as it was."""
-        if self._attributes and not all(unchanged(v, getattr(one, n, ABSENT)) for one, n, v in self._attributes):
-            return False
-        if as_read(self._read, self._cells, self._functions):
+        if self.as_read():
             return True
-        for place, name, value in self._read:
-            now = place.get(name, ABSENT)
-            if now is not value and not unchanged(value, now):
-                return False
-        if not as_read([], [], self._functions):
-            return False
-        return not self._cells or all(unchanged(value, _content(cell)) for cell, value in self._cells)
+        entries, sizes, cells, functions, slots = self._read
+        return (
+            all(f.__code__ is c and f.__defaults__ is d and f.__kwdefaults__ is k for f, c, d, k in functions)
+            and all(len(place) == size for place, size in sizes)
+            and all(unchanged(value, place.get(name, ABSENT)) for place, name, value in entries)
+            and all(unchanged(value, _content(cell)) for cell, value in cells)
+            and all(unchanged(value, content_of_slot(slot, one)) for slot, one, value in slots)
+        )
+
+    def _enter_called(self, called: Any) -> None:
+        """Enter a function, or a module or criterion: its methods, and what it holds that is called or in no dictionary."""
+        if isinstance(called, CALLED):
+            self._waiting.append((called, None))
+            return
+        kind, own = type(called), getattr(called, "__dict__", {})
+        if not _is_library(kind.__module__):
+            for name in METHODS:
+                self._follow(getattr_static(kind, name, None), kind)
+                self._enter_attribute(kind, name)
+        if not hasattr(called, "_contents"):
+            self._enter_slots(called)
+        for value in dict(own).values():
+            if isinstance(value, CALLED) or _is_called_object(value):
+                self._waiting.append((value, None))
+        if isinstance(losses := own.get("losses"), dict):
+            for each in dict(losses).values():
+                self._enter_called(each)
 
     def _look_into(self, function: FunctionType, owner: Any) -> None:
         """Enter what a function reads; `owner` is the class or the object that it is a method of, or None."""
         defaults, named = function.__defaults__, function.__kwdefaults__
         self._functions.append((function, function.__code__, defaults, named))
+        if _is_called_object(owner):
+            self._enter_object(owner)
         self._enter_all(named or {})
+        self._enter_all(vars(function))
         for value in defaults or ():
             self._follow(value)
         names = [*dict.fromkeys(name for code in _codes(function.__code__) for name in code.co_names)]
@@ -111,7 +135,7 @@ class Surroundings:
             self._follow(value)
 
     def _enter_all(self, place: dict[str, Any]) -> None:
-        """Enter what a dictionary of arguments holds."""
+        """Enter what a dictionary of arguments or of a function's attributes holds."""
         for name, value in dict(place).items():
             self._entries[id(place), name] = place, name, value
             self._follow(value)
@@ -119,9 +143,16 @@ class Surroundings:
     def _enter_slots(self, one: Any) -> None:
         """Enter the attributes of an object that are in slots."""
         for base in type(one).__mro__:
-            for name, entry in vars(base).items():
-                if isinstance(entry, MemberDescriptorType) and not _is_library(base.__module__):
-                    self._attributes.append((one, name, getattr(one, name, ABSENT)))
+            if not _is_library(base.__module__):
+                for entry in [*vars(base).values()]:
+                    self._enter_slot(entry, one)
+
+    def _enter_slot(self, entry: Any, one: Any) -> None:
+        """Enter what an object holds in a slot, if the entry of its class is one."""
+        if isinstance(entry, MemberDescriptorType):
+            value = content_of_slot(entry, one)
+            self._slots[id(entry), id(one)] = entry, one, value
+            self._follow(value)
 
     def _function_of(self, called: Any, owner: Any) -> tuple[FunctionType | None, Any]:
         """The user's function that a call of something runs, None where that is not known, and what it is a method of."""
@@ -129,42 +160,69 @@ class Surroundings:
             if isinstance(called, MethodType):
                 called, owner = called.__func__, called.__self__
             elif isinstance(called, partial):
-                self._attributes += [(called, name, getattr(called, name)) for name in ("func", "args", "keywords")]
-                self._enter_all(called.keywords)
-                for value in called.args:
-                    self._follow(value)
+                self._enter_partial(called)
                 called, owner = called.func, None
             elif isinstance(called, property):
                 called = called.fget
             elif isinstance(called, (staticmethod, classmethod)):
                 called = called.__func__
             else:
+                if _is_called_object(called):
+                    self._enter_object(called)
                 return None, None
         return (None, None) if _is_library(called.__module__) else (called, owner)
+
+    def _enter_partial(self, called: Any) -> None:
+        """Enter a partial's function and arguments."""
+        for name in ("func", "args", "keywords"):
+            self._enter_slot(vars(partial)[name], called)
+        self._sizes[id(called.keywords)] = called.keywords, len(called.keywords)
+        self._enter_all(called.keywords)
+        for value in called.args:
+            self._follow(value)
+
+    def _enter_object(self, one: Any) -> None:
+        """Enter the methods that a call of an object runs, and what these read of it."""
+        if id(one) not in self._objects:
+            self._objects[id(one)] = one
+            for name in METHODS:
+                self._enter_attribute(one, name)
 
     def _enter_attribute(self, owner: Any, name: str) -> None:
         """Enter an attribute that a method may read of its class, and of its object where that is no module."""
         kind = owner if isinstance(owner, type) else type(owner)
-        own: dict[str, Any] = {} if kind is owner else getattr(owner, "__dict__", {})
-        if name in own:
+        own: dict[str, Any] | None = None if kind is owner else getattr(owner, "__dict__", None)
+        if own is not None and name in own:
             self._entries[id(own), name] = own, name, own[name]
             self._follow(own[name])
             return
         bases = [base for base in kind.__mro__ if not _is_library(base.__module__)]
         if not any(name in vars(base) for base in bases):
             return
+        if own is not None:  # where it may come to stand before the class's
+            self._entries[id(own), name] = own, name, ABSENT
         for base in bases:  # also those behind the first, which super() reads, and those that do not have it yet
             place = attributes_of(base)
             value = place.get(name, ABSENT)
             self._entries[id(place), name] = place, name, value
             self._follow(value, owner)
+            if kind is not owner:
+                self._enter_slot(value, owner)
 
     def _follow(self, value: Any, owner: Any = None) -> None:
-        """Look into a function that is called, later, and remember a module."""
-        if isinstance(value, CALLED):
+        """Look into what is called, later, and remember a module."""
+        if isinstance(value, CALLED) or _is_called_object(value):
             self._waiting.append((value, owner))
         elif hasattr(value, "_contents") and not isinstance(value, type):
             self.modules.append(value)
+
+
+def _is_called_object(value: Any) -> bool:
+    """Whether an object of a class of the user's can be called, and is no module or loss."""
+    kind = type(value)
+    return callable(value) and not (
+        _is_library(kind.__module__) or isinstance(value, type) or hasattr(value, "_contents")
+    )
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -193,23 +251,6 @@ def key_of(criterion: Any) -> Any:
     if isinstance(criterion, MethodType):
         return id(criterion.__func__), id(criterion.__self__)
     return id(criterion.__code__ if isinstance(criterion, FunctionType) else criterion)
-
-
-def _functions_of(called: Any) -> Iterator[tuple[Any, Any]]:
-    """The functions that a call of something runs, each with the class that it is a method of, or None."""
-    if isinstance(called, CALLED):
-        yield called, None
-        return
-    kind, own = type(called), getattr(called, "__dict__", {})
-    if not _is_library(kind.__module__):
-        for name in METHODS:
-            yield getattr_static(kind, name, None), kind
-    for value in dict(own).values():
-        if isinstance(value, CALLED):
-            yield value, None
-    if isinstance(losses := own.get("losses"), dict):
-        for each in losses.values():
-            yield from _functions_of(each)
 
 
 def _is_library(name: str | None) -> bool:

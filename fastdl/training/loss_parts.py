@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from fastdl.nn.walk import slots
+
 
 def beside(criterion: Any, read: Iterable[Any], modules: Iterable[Any]) -> tuple[list[Any], list[Any]]:
     """What a loss is made of beside the model: its objects and modules, those that functions read, and all their parameters."""
@@ -30,6 +32,12 @@ def arrays_of(criterion: Any) -> list[bytes]:
     return [
         value.tobytes()
         for each in losses_in(criterion)
-        for name, value in dict(getattr(each, "__dict__", {})).items()  # which another thread's call may write
+        for name, value in _held_by(each)
         if name != "_kept" and isinstance(value, np.ndarray)
     ]
+
+
+def _held_by(loss: Any) -> list[tuple[str, Any]]:
+    """The attributes of a loss with their names; another thread's call may write them meanwhile."""
+    inside = [(name, getattr(loss, name, None)) for name in slots(type(loss))]
+    return [*dict(getattr(loss, "__dict__", {})).items(), *inside]

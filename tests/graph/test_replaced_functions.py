@@ -73,6 +73,48 @@ class Both(Slotted):
     """With a dictionary, too."""
 
 
+class Methods(Slotted):
+    __slots__ = ()
+
+    def loss(self, output, target):
+        return self.scale * np.mean((output - target) ** 2)
+
+
+class Holding:
+    """What it holds in a slot is called, or an array."""
+
+    __slots__ = ("held",)
+
+    def __init__(self, held):
+        self.held = held
+
+    def __call__(self, output, target):
+        factor, function = (self.held, squares()) if isinstance(self.held, np.ndarray) else (1.0, self.held)
+        return np.mean(factor) * function(output, target)
+
+
+class Default:
+    """Whose class says what the object does not."""
+
+    scale = 1.0
+
+    def __call__(self, output, target):
+        return self.scale * np.mean((output - target) ** 2)
+
+    def loss(self, output, target):
+        return self(output, target)
+
+
+def with_attribute():
+    """A loss that reads an attribute of its own."""
+
+    def squares(output, target):
+        return squares.scale * np.mean((output - target) ** 2)
+
+    squares.scale = 1.0
+    return squares
+
+
 CHANGES = {
     "defaults": (squares, lambda loss: setattr(loss, "__defaults__", (2.0,))),
     "defaults by name": (by_name, lambda loss: setattr(loss, "__kwdefaults__", {"scale": 2.0})),
@@ -90,6 +132,16 @@ CHANGES = {
     "slot": (Slotted, lambda loss: setattr(loss, "scale", 2.0)),
     "slot of a base": (Inherited, lambda loss: setattr(loss, "scale", 2.0)),
     "slot beside others": (Both, lambda loss: setattr(loss, "scale", 2.0)),
+    "slot of a method's object": (lambda: Methods().loss, lambda loss: setattr(loss.__self__, "scale", 2.0)),
+    "slot of a called object": (lambda: through(Slotted()), lambda loss: setattr(loss.inner, "scale", 2.0)),
+    "function in a slot": (lambda: Holding(squares()), lambda loss: setattr(loss.held, "__defaults__", (2.0,))),
+    "array in a slot": (lambda: Holding(np.ones(2)), lambda loss: loss.held.fill(2.0)),
+    "further argument": (lambda: partial(scaled), lambda loss: loss.keywords.update(scale=2.0)),
+    "partial of a method": (lambda: partial(Methods().loss), lambda loss: setattr(loss.func.__self__, "scale", 2.0)),
+    "partial of an object": (lambda: partial(Default()), lambda loss: setattr(loss.func, "scale", 2.0)),
+    "attribute of a called object": (lambda: through(Default()), lambda loss: setattr(loss.inner, "scale", 2.0)),
+    "attribute of a method's object": (lambda: Default().loss, lambda loss: setattr(loss.__self__, "scale", 2.0)),
+    "attribute of a function": (with_attribute, lambda loss: setattr(loss, "scale", 2.0)),
 }
 
 
@@ -106,6 +158,30 @@ def test_a_changed_loss_counts_from_the_next_fit_and_step_on(change):
     before = losses()
     do(loss)
     np.testing.assert_allclose(losses(), 2 * before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_changed_function_of_a_module_counts_from_the_next_call_on(change):
+    make, do = CHANGES[change]
+    function = make()
+
+    class Losses(nn.Module):
+        def __init__(self):
+            self.layer, self.function = nn.Linear(3, 2, rng=0), function
+
+        def forward(self, x, target):
+            return self.layer(x) * self.function(x[:, :2], target)
+
+    model = Losses()
+
+    def outputs():
+        return np.stack([*(model(X, Y) for _ in range(3)), model.vjp(X, Y)[0]])
+
+    before = outputs()
+    do(function)
+    if change == "array in a slot":  # what objects in attributes hold is looked at, but not the numbers in their arrays
+        function.held = function.held.copy()
+    np.testing.assert_allclose(outputs(), 2 * before, rtol=1e-5)
 
 
 def helper(x, factor=1.0):

@@ -23,6 +23,7 @@ from fastdl._kernels.program.python_call import PythonCall
 from fastdl._kernels.program.sequence import EntryList
 from fastdl._kernels.program.step import Batches
 from fastdl._kernels.program.update import Updates
+from fastdl._kernels.watch import Read
 from fastdl.callbacks import Callback, CSVLog, EarlyStopping, LearningRateLog, ModelCheckpoint, ProgressBar
 from fastdl.data import augment
 from fastdl.nn.grad_mode import mode
@@ -392,6 +393,7 @@ def in_a_process():
         call.run.frames.program,
         Updates([]),
         options,
+        Read(),
     ]
     found.append(EntryList([], [], [], [], [], [], 0, 0, None, -1, []))
     idle = call.run.frames.idle

@@ -17,7 +17,7 @@ from fastdl._kernels.program.frame cimport Passed
 from fastdl._kernels.program.program cimport Frames, Program
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.turns cimport accumulates
-from fastdl._kernels.watch cimport Watch
+from fastdl._kernels.watch cimport Read, Watch
 
 cnp.import_array()
 
@@ -312,14 +312,14 @@ cdef class Call:
 
     cdef readonly Run run
     cdef readonly Watch watch
-    cdef object surroundings
+    cdef Read surroundings
     cdef list forms
     cdef tuple names
     cdef Py_ssize_t least, most
 
     def __init__(
-        self, Run run not None, Watch watch not None, surroundings, Py_ssize_t least, Py_ssize_t most, list arrays not None,
-        tuple names not None,
+        self, Run run not None, Watch watch not None, surroundings: Read | None, Py_ssize_t least, Py_ssize_t most,
+        list arrays not None, tuple names not None,
     ):
         self.run, self.watch, self.surroundings, self.least, self.most = run, watch, surroundings, least, most
         self.forms, self.names = [Form(array) for array in arrays], names
@@ -334,7 +334,7 @@ cdef class Call:
         cdef cnp.ndarray array
         if keeps != self.run.keeps or places + len(self.names) != len(self.forms) or len(named) != len(self.names):
             return None
-        if self.surroundings is not None and not self.surroundings.stand():
+        if self.surroundings is not None and not (self.surroundings.same() or self.surroundings.stand()):
             return None
         for number in range(len(self.forms)):
             array = (<Form>self.forms[number]).read(

@@ -11,7 +11,7 @@ from fastdl._kernels.grad_mode cimport runs_eagerly, traces
 from fastdl._kernels.program.call cimport Form
 from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.program cimport Program, TrainOptions
-from fastdl._kernels.watch cimport Watch, holds
+from fastdl._kernels.watch cimport Read, Watch, holds
 
 import numpy as np
 
@@ -93,7 +93,8 @@ cdef class StepCall:
     cdef Frame frame
     cdef TrainOptions options
     cdef Watch optimizer
-    cdef object engine, surroundings, kind, takes, stream, criterion, alike, refits
+    cdef Read surroundings
+    cdef object engine, kind, takes, stream, criterion, alike, refits
     cdef dict trainer
     cdef list held, parameters, inputs
     cdef Batches x, y
@@ -101,7 +102,7 @@ cdef class StepCall:
 
     def __init__(
         self, Program program not None, Frame frame not None, TrainOptions options not None, *, engine, dict trainer not None,
-        list held not None, surroundings, Watch optimizer not None, list parameters not None, kind,
+        list held not None, surroundings: Read | None, Watch optimizer not None, list parameters not None, kind,
         takes: Callable[[Any], bool] | None, stream: Callable[[], Any], Py_ssize_t least, Py_ssize_t most, Batches x not None,
         Batches y not None, list inputs not None, criterion, alike: Callable[[Any, Any], bool],
     ):
@@ -127,7 +128,7 @@ cdef class StepCall:
             return False
         if traces() or runs_eagerly() or (not in_fit and PyDict_Contains(self.trainer, "_runner")) or not holds(self.held):
             return False
-        return self.surroundings is None or self.surroundings.stand()
+        return self.surroundings is None or self.surroundings.same() or self.surroundings.stand()
 
     cdef int begin(self) except -1:
         """Let gradients be what a step begins with."""
