@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fastdl.callbacks.callback import Callback
 from fastdl.callbacks.monitor import Monitor
+from fastdl.data.nested import forms
 from fastdl.errors import InvalidValueError
 from fastdl.messages import shown
 from fastdl.validation import positive_integer
@@ -104,22 +105,13 @@ class EarlyStopping(Callback):
             raise InvalidValueError("EarlyStopping", "a number of epochs without improvement", shown(waited))
         if weights is not None:
             own = trainer.weights()
-            if _forms(weights) != _forms(own["model"]):
+            if forms(weights) != forms(own["model"]):
                 raise InvalidValueError("EarlyStopping", "the best epoch's weights to be the model's", "others")
             beside = state.get("beside") or {}
-            if not isinstance(beside, dict) or {n: _forms(v) for n, v in beside.items()} != {
-                n: _forms(v) for n, v in own["beside"].items()
-            }:
+            if forms(beside) != forms(own["beside"]):
                 raise InvalidValueError("EarlyStopping", "the best epoch's values of the criterion", "others")
             weights = {"model": weights, "beside": beside}
         self._monitor.load_state_dict(state, len(trainer.history))
         self._waited, self._weights = waited, weights if self.restore_best else None
         if self._waited >= self.patience:
             trainer.stop()
-
-
-def _forms(values: Any) -> Any:
-    """The shapes and dtypes of arrays by name."""
-    if not isinstance(values, dict):
-        return values
-    return {name: (getattr(array, "shape", None), getattr(array, "dtype", None)) for name, array in values.items()}

@@ -50,6 +50,13 @@ class Nested:
             raise InvalidValueError(owner, "arrays of as many rows each", lengths)
 
 
+def forms(values: Any) -> Any:
+    """The shapes and dtypes of arrays in dictionaries, as dictionaries; (None, None) for what is no array."""
+    if isinstance(values, dict):
+        return {name: forms(each) for name, each in values.items()}
+    return getattr(values, "shape", None), getattr(values, "dtype", None)
+
+
 def bare(value: Any) -> Any:
     """Several arrays as the tuple or dictionary that they are, None where there are none; anything else as it is."""
     if value is NO_TARGETS or (isinstance(value, Nested) and value.parts == ()):

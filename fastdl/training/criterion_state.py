@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastdl.data.nested import forms
 from fastdl.errors import InvalidValueError
 from fastdl.messages import listed
 from fastdl.nn.module import Module
@@ -56,7 +57,7 @@ class CriterionState:
             got = listed(map(str, state)) if isinstance(state, dict) else type(state).__name__
             raise InvalidValueError(None, f"values of {listed(own) or 'no criterion'}", got or "none")
         for name, values in own.items():
-            if not isinstance(state[name], dict) or _forms(state[name]) != _forms(values):
+            if forms(state[name]) != forms(values):
                 raise InvalidValueError(None, f"the values of {name}", "others")
 
     def load_state_dict(self, state: Any) -> None:
@@ -71,8 +72,3 @@ class CriterionState:
                 self._modules[name].load_state_dict(values)
                 continue
             self._parts[name].data = values["data"]
-
-
-def _forms(values: dict[str, Any]) -> dict[str, Any]:
-    """The shapes and dtypes of arrays by name."""
-    return {name: (getattr(value, "shape", None), getattr(value, "dtype", None)) for name, value in values.items()}

@@ -146,8 +146,8 @@ template <class T> inline Vec<T> exponentials(Columns<T>& c, Vec<T> top, Vec<T>&
     return total;
 }
 
-// y = exp(x - max) / sum in each row; tells maxima and log(sum), from which log-softmax and cross entropy follow, unless `log_sum`
-// is NULL. Where one score is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
+// y = exp(x - max) / sum in each row; returns maxima and log(sum), of which cross entropy is made, unless `log_sum` is NULL. Where
+// one score is far above the others, the sum is a little more than 1: its logarithm is taken of what the others add.
 template <class T> void softmax(const T* x, T* y, T* top, T* log_sum, Size rows, Size n) {
     if (n <= lanes<T> && n > 0) {
         for (Size row = 0; row < rows; row += lanes<T>) {
