@@ -66,6 +66,8 @@ def copies(model, x):
         lambda x: +x,
         lambda x: x * 1,
         lambda x: x.astype(np.float32),
+        lambda x: x.astype(np.float64, copy=False),
+        lambda x: x.astype(int, copy=False),
         lambda x: x.flatten().reshape(-1, 3),
         lambda x: np.roll(x, 0, axis=1),
         lambda x: np.tile(x, (1, 1)),

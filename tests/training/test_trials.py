@@ -128,8 +128,19 @@ def test_metrics_and_integers_are_tried_each_time(trials):
         def forward(self, x):
             return self.table[x]
 
+    def picked(output, target):
+        return -np.mean(np.take_along_axis(nn.functional.log_softmax(output), target[:, None], axis=1))
+
     model = Picks()
-    trainer = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01))
-    fit(trainer, LABELS, Y)
-    with pytest.raises((IndexError, ValueError)):
-        fit(trainer, LABELS + 5, Y)
+    picking, others = Trainer(model, squares, optim.SGD(model.parameters(), lr=0.01)), trainer_of(picked)
+    for trainer, given, wrong in (
+        (picking, (LABELS, Y), (LABELS + 5, Y)),
+        (others, (X, LABELS), (X, LABELS + 5)),
+    ):
+        trials.clear()
+        fit(trainer, *given)
+        history = trainer.history
+        with pytest.raises((IndexError, ValueError)):
+            fit(trainer, *wrong)
+        assert trainer.history is history
+        assert len(trials) == 2
