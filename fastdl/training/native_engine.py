@@ -178,7 +178,7 @@ class NativeEngine:
 
     def takes(self, x: Any, y: Any, fewest: int) -> bool:
         """Whether all that it runs is known to take these rows with their values, in batches of at least so many."""
-        if not self.suits(x, y) or self.exact or self._in_python or fewest < self.least:
+        if not self.suits(x, y) or self._in_python or fewest < self.least:
             return False  # a module in Python may count its calls, or refuse values
         inputs, targets = ([each for _, each in leaves(bare(rows))] for rows in (x, y))
         if not all(type(each) is np.ndarray and each.dtype.kind == "f" for each in inputs):

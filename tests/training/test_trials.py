@@ -80,6 +80,15 @@ def test_other_rows_of_the_same_kind_are_not_tried(trials, other):
     assert len(trials) == 1
 
 
+def test_a_fit_of_steps_of_several_batches_like_one_before_tries_nothing(trials):
+    trainer = trainer_of(nn.MSELoss())
+    fit(trainer, accumulate=2)
+    fit(trainer, accumulate=2)
+    assert len(trials) == 1
+    fit(trainer)  # other steps, and so another program
+    assert len(trials) == 2
+
+
 def test_values_that_the_loss_refuses_change_nothing(trials):
     trainer = trainer_of(nn.CrossEntropyLoss())
     fit(trainer, y=LABELS)
