@@ -5,7 +5,6 @@ import platform
 import runpy
 import shutil
 import sys
-import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,11 +17,10 @@ from setuptools.modified import newer_group
 
 KERNELS = Path("fastdl/_kernels")
 LEVELS = ("v2", "v3", "v4") if platform.machine().lower() in ("x86_64", "amd64") else ("portable",)
-# FASTDL_DEBUG: "1" checks bounds and addresses, "thread" looks for races between threads (OpenMP would look like some).
+# FASTDL_DEBUG: "1" checks bounds and addresses, "thread" looks for races between threads.
 SANITIZERS = {"1": "address,undefined", "thread": "thread"}
 DEBUG = os.environ.get("FASTDL_DEBUG") in SANITIZERS
 SANITIZE = [f"-fsanitize={SANITIZERS[os.environ['FASTDL_DEBUG']]}", "-fno-omit-frame-pointer", "-g"] if DEBUG else []
-OPENMP = os.environ.get("FASTDL_OPENMP") != "0" and os.environ.get("FASTDL_DEBUG") != "thread"
 FLAGS = [
     "-std=c++17",
     "-O1" if DEBUG else "-O3",
@@ -65,7 +63,7 @@ class Build(build):
 
 
 class BuildKernels(build_ext):
-    """build_ext that probes for OpenMP and adds the core's objects to the one extension that owns the table.
+    """build_ext that adds the core's objects to the one extension that owns the table.
 
     Extensions and levels are compiled side by side, one on each core.
     """
@@ -75,12 +73,10 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def build_extensions(self) -> None:
-        openmp = self.openmp_flags()
         for extension in self.extensions:
             calls = [] if extension.name in LOOPS else CALLS
-            extension.extra_compile_args = [*FLAGS, *calls, *ROUNDED, *openmp]
-            extension.extra_link_args = [*SANITIZE, *openmp, *LINK, *([] if NAMES else ["-Wl,-s"])]
-            extension.define_macros += [("FASTDL_OPENMP", "1" if openmp else "0")]
+            extension.extra_compile_args = [*FLAGS, *calls, *ROUNDED, "-pthread"]
+            extension.extra_link_args = [*SANITIZE, "-pthread", *LINK, *([] if NAMES else ["-Wl,-s"])]
             if extension.name.endswith(".table"):
                 with ThreadPoolExecutor(self.parallel) as pool:
                     extension.extra_objects = list(pool.map(self.compile_level, LEVELS))
@@ -104,21 +100,6 @@ class BuildKernels(build_ext):
             ]
             self.spawn([*command, "-c", str(source), "-o", str(target)])
         return str(target)
-
-    def openmp_flags(self) -> list[str]:
-        """Return the flags with which a line of OpenMP compiles and links; none where the compiler lacks it."""
-        if not OPENMP:
-            return []
-        with tempfile.TemporaryDirectory() as folder:
-            source = Path(folder) / "probe.cpp"
-            source.write_text("#include <omp.h>\nint main() { return omp_get_max_threads() < 1; }\n")
-            try:
-                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
-                self.compiler.link_executable(objects, "probe", output_dir=folder, extra_postargs=["-fopenmp"])
-            except Exception:  # each compiler class raises its own kinds
-                print("fastdl: this compiler has no OpenMP; the kernels will run on one thread", file=sys.stderr)
-                return []
-        return ["-fopenmp"]
 
 
 runpy.run_path(str(KERNELS / "declarations.py"))["write_declarations"]()

@@ -15,6 +15,8 @@ from fastdl.commands.start import is_command as _is_command
 try:
     from fastdl._kernels.table import cpu_level as cpu_level
     from fastdl._kernels.table import cpu_levels as cpu_levels
+    from fastdl._kernels.threads import get_num_threads as get_num_threads
+    from fastdl._kernels.threads import set_num_threads as set_num_threads
 except ImportError as error:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").startswith("fastdl._kernels."):
         error = ImportError(
@@ -31,14 +33,15 @@ from fastdl import data as data
 from fastdl import errors as errors
 from fastdl import nn as nn
 from fastdl import optim as optim
-from fastdl._kernels.threads import get_num_threads as get_num_threads
-from fastdl._kernels.threads import set_num_threads as set_num_threads
+from fastdl._kernels.threadpools import make_known as _make_known
 from fastdl._kernels.winograd import get_winograd as get_winograd
 from fastdl._kernels.winograd import set_winograd as set_winograd
 from fastdl.environment import __version__ as __version__
 from fastdl.environment import build_info as build_info
 from fastdl.nn.grad_mode import no_grad as no_grad
 from fastdl.random import manual_seed as manual_seed
+
+_make_known()
 
 # Where names are that are imported when they are first asked for.
 _LATER = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from fastdl._kernels.table import compiler, cpu_levels
-from fastdl._kernels.threads import openmp
 
 __version__ = "0.1.0"
 
@@ -14,14 +13,13 @@ PACKAGES = {"plot": "matplotlib", "sklearn": "scikit-learn", "onnx": "onnx", "te
 
 
 def build_info() -> dict[str, str]:
-    """Return the compiler, the OpenMP version (its date) and the CPU levels built in that this processor runs.
+    """Return the compiler, and the CPU levels built in that this processor runs.
 
     Example:
         >>> sorted(build_info())
-        ['compiler', 'levels', 'openmp']
+        ['compiler', 'levels']
     """
-    version = openmp()
-    return {"compiler": compiler(), "openmp": str(version) if version else "none", "levels": ", ".join(cpu_levels())}
+    return {"compiler": compiler(), "levels": ", ".join(cpu_levels())}
 
 
 def missing(owner: str, extra: str) -> ImportError:

@@ -1,12 +1,11 @@
 """Elementwise activations: y = f(x) and gx = gy f', where f' reads x or y, as the core's table of activations says."""
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -40,38 +39,30 @@ def keeps_output(str kind) -> bool:
 
 cdef void activation_forward_kernel(
     const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
-    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
-    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
-    if threads == 1:
-        forward_run(x, code, alpha, beta, n, y)
-        return
-    for chunk in prange(chunks, num_threads=threads, schedule="static"):
-        forward_run(x + chunk * CHUNK, code, alpha, beta, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), y + chunk * CHUNK)
+    workers.run(threads_for(<double>n * WORK_PER_ELEMENT), (n + CHUNK - 1) // CHUNK, forward_run[real], x, code, alpha, beta, n, y)
 
 
-cdef void forward_run(const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
+cdef void forward_run(
+    Py_ssize_t task, const real* x, int code, double alpha, double beta, Py_ssize_t n, real* y) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK
     flush.on()
-    entries(table, x).activation_forward[code](x, <real>alpha, <real>beta, y, n)
+    entries(table, x).activation_forward[code](x + first, <real>alpha, <real>beta, y + first, min(<Py_ssize_t>CHUNK, n - first))
 
 
 cdef void activation_backward_kernel(
     const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
-    cdef Py_ssize_t chunk, chunks = (n + CHUNK - 1) // CHUNK
-    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
-    if threads == 1:
-        backward_run(gy, kept, code, alpha, beta, n, gx)
-        return
-    for chunk in prange(chunks, num_threads=threads, schedule="static"):
-        backward_run(gy + chunk * CHUNK, kept + chunk * CHUNK, code, alpha, beta, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK),
-                     gx + chunk * CHUNK)
+    workers.run(threads_for(<double>n * WORK_PER_ELEMENT), (n + CHUNK - 1) // CHUNK, backward_run[real], gy, kept, code, alpha,
+                beta, n, gx)
 
 
 cdef void backward_run(
-    const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
+    Py_ssize_t task, const real* gy, const real* kept, int code, double alpha, double beta, Py_ssize_t n, real* gx) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK
     flush.on()
-    entries(table, gy).activation_backward[code](gy, kept, <real>alpha, <real>beta, gx, n)
+    entries(table, gy).activation_backward[code](
+        gy + first, kept + first, <real>alpha, <real>beta, gx + first, min(<Py_ssize_t>CHUNK, n - first))
 
 
 def activation_forward(cnp.ndarray x not None, str kind not None, double alpha, double beta, cnp.ndarray y not None):

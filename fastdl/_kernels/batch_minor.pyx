@@ -5,7 +5,6 @@ x, as far as its register reaches, and in gradients.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport scratch_for
@@ -13,7 +12,7 @@ from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation,
 from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -42,15 +41,10 @@ cdef void from_batch_minor_kernel(const real* x, Py_ssize_t N, Py_ssize_t I, Py_
 cdef void batch_minor_forward_kernel(
     const real* x, const real* W, const real* b, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* y,
     real* scratch) noexcept nogil:
-    cdef Py_ssize_t chunk
     if N == 1:
         forward_of_sample(x, W, b, L, I, O, y, scratch)
         return
-    if N <= CHUNK:
-        product(x, W, I, 1, b, N, L, O, I, y)
-        return
-    for chunk in prange(chunks_of(N), num_threads=threads_for(2.0 * N * I * O), schedule="static"):
-        product(x + chunk * CHUNK, W, I, 1, b, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, O, I, y + chunk * CHUNK)
+    workers.run(threads_for(2.0 * N * I * O), chunks_of(N), product[real], x, W, I, 1, b, N, L, O, I, y)
 
 
 cdef void forward_of_sample(
@@ -65,23 +59,18 @@ cdef void forward_of_sample(
 
 cdef void batch_minor_backward_input_kernel(
     const real* gy, const real* W, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, real* gx) noexcept nogil:
-    cdef Py_ssize_t chunk
-    cdef const real* no_bias = NULL
-    if N <= CHUNK:
-        product(gy, W, 1, I, no_bias, N, L, I, O, gx)
-        return
-    for chunk in prange(chunks_of(N), num_threads=threads_for(2.0 * N * I * O), schedule="static"):
-        product(gy + chunk * CHUNK, W, 1, I, no_bias, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, I, O, gx + chunk * CHUNK)
+    workers.run(threads_for(2.0 * N * I * O), chunks_of(N), product[real], gy, W, 1, I, NULL, N, L, I, O, gx)
 
 
 cdef void product(
-    const real* x, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* bias, Py_ssize_t N, Py_ssize_t L, Py_ssize_t m,
-    Py_ssize_t k, real* y) noexcept nogil:
+    Py_ssize_t task, const real* x, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* bias, Py_ssize_t N,
+    Py_ssize_t L, Py_ssize_t m, Py_ssize_t k, real* y) noexcept nogil:
     """y (m, N) = a (m, k) x (k, N) + bias, in whole registers."""
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK, count = min(<Py_ssize_t>CHUNK, N - first)
     flush.on()
-    entries(table, x).multiply(m, round_up(N, entries(table, x).lanes), k, a, a_row, a_column, False, x, L, False, bias,
-                               bias != NULL, y, L)
+    entries(table, x).multiply(m, round_up(count, entries(table, x).lanes), k, a, a_row, a_column, False, x + first, L, False, bias,
+                               bias != NULL, y + first, L)
 
 
 cdef Py_ssize_t batch_minor_scratch(Py_ssize_t N, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
@@ -93,28 +82,27 @@ cdef void batch_minor_backward_weight_kernel(
     const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW, real* gb,
     real* scratch) noexcept nogil:
     """Each chunk sums its samples' shares; then the chunks are added, in their order."""
-    cdef Py_ssize_t chunk, chunks = chunks_of(N)
+    cdef Py_ssize_t chunks = chunks_of(N)
     cdef real* biases = scratch + chunks * O * I
     if N <= CHUNK:
-        sums(gy, x, N, L, I, O, accumulate, gW, gb)
+        sums(0, gy, x, N, L, I, O, accumulate, gW, gb)
         return
-    for chunk in prange(chunks, num_threads=threads_for(2.0 * N * I * O), schedule="static"):
-        sums(gy + chunk * CHUNK, x + chunk * CHUNK, min(<Py_ssize_t>CHUNK, N - chunk * CHUNK), L, I, O, False,
-             scratch + chunk * O * I if gW != NULL else NULL, biases + chunk * O if gb != NULL else NULL)
+    workers.run(threads_for(2.0 * N * I * O), chunks, sums[real], gy, x, N, L, I, O, False, scratch if gW != NULL else NULL,
+                biases if gb != NULL else NULL)
     add_chunks(scratch, chunks, O * I, accumulate, gW)
     add_chunks(biases, chunks, O, accumulate, gb)
 
 
 cdef void sums(
-    const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate, real* gW,
-    real* gb) noexcept nogil:
+    Py_ssize_t task, const real* gy, const real* x, Py_ssize_t N, Py_ssize_t L, Py_ssize_t I, Py_ssize_t O, bint accumulate,
+    real* gW, real* gb) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Py_ssize_t n = round_up(N, entries(table, x).lanes)
+    cdef Py_ssize_t first = task * CHUNK, n = round_up(min(<Py_ssize_t>CHUNK, N - first), entries(table, x).lanes)
     flush.on()
     if gW != NULL:
-        entries(table, x).correlate_batch_minor(O, I, n, gy, L, x, L, accumulate, gW)
+        entries(table, x).correlate_batch_minor(O, I, n, gy + first, L, x + first, L, accumulate, gW + task * O * I)
     if gb != NULL:
-        entries(table, x).sum_batch_minor(O, n, gy, L, accumulate, gb)
+        entries(table, x).sum_batch_minor(O, n, gy + first, L, accumulate, gb + task * O)
 
 
 cdef void add_chunks(const real* parts, Py_ssize_t chunks, Py_ssize_t n, bint accumulate, real* gradient) noexcept nogil:

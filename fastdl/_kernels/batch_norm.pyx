@@ -9,7 +9,6 @@ range of registers are done over in the end, see moments.pyx.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.stdint cimport int64_t
 from libc.string cimport memset
@@ -22,6 +21,7 @@ from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation,
 from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.moments cimport Scaled, at, in_range, out_of_range, scaled_as, scaled_moments, write_scaled
 from fastdl._kernels.table cimport real
+from fastdl._kernels.threads cimport workers
 
 cnp.import_array()
 
@@ -84,12 +84,12 @@ cdef void set_map(
 
 
 cdef void forward_planes(
-    const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut,
-    Py_ssize_t c, Py_ssize_t width, real* running_mean, real* running_var, real* mean, real* inverse, real* y,
+    Py_ssize_t task, const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C,
+    Py_ssize_t D, Cut cut, real* running_mean, real* running_var, real* mean, real* inverse, real* y,
     double* scratch) noexcept nogil:
     cdef double means[WINDOW]
     cdef double squares[WINDOW]
-    cdef Py_ssize_t k
+    cdef Py_ssize_t c = task * cut.channels, width = min(cut.channels, C - c), k
     moments_of(x + c * D, N, C * D, plane_block(width, D), width, D, means, squares)
     for k in range(width):
         finish_channel(x, means[k], squares[k], N, C, D, eps, momentum, W, b, cut, c + k, running_mean, running_var, mean,
@@ -101,7 +101,7 @@ cdef void batch_norm_forward_kernel(
     const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D,
     real* running_mean, real* running_var, int64_t* batches, real* mean, real* inverse, real* y, double* scratch) noexcept nogil:
     cdef Cut cut = cut_of(N, C, D)
-    cdef Py_ssize_t task, c
+    cdef Py_ssize_t c
     if N * D == 0:
         return
     if batches != NULL:
@@ -109,10 +109,8 @@ cdef void batch_norm_forward_kernel(
         if momentum < 0:
             momentum = 1.0 / <double>batches[0]
     if D >= SHORT:
-        for task in prange(cut.tasks_of_channels, num_threads=cut.threads, schedule="static"):
-            c = task * cut.channels
-            forward_planes(x, W, b, eps, momentum, N, C, D, cut, c, min(cut.channels, C - c), running_mean, running_var, mean,
-                           inverse, y, scratch)
+        workers.run(cut.threads, cut.tasks_of_channels, forward_planes[real], x, W, b, eps, momentum, N, C, D, cut, running_mean,
+                    running_var, mean, inverse, y, scratch)
     else:
         forward_columns(x, W, b, eps, momentum, N, C, D, cut, running_mean, running_var, mean, inverse, y, scratch)
     for c in range(C):
@@ -120,17 +118,17 @@ cdef void batch_norm_forward_kernel(
             forward_scaled(x, W, b, eps, momentum, N, C, D, c, running_mean, running_var, mean, inverse, y)
 
 
+cdef void moments_of_rows(Py_ssize_t task, const real* x, Py_ssize_t N, Cut cut, double* partial) noexcept nogil:
+    cdef Py_ssize_t K = cut.K, first = task * cut.rows
+    moments_of(x + first * K, min(cut.rows, N - first), K, cut.block, K, 1, partial + 2 * task * K, partial + (2 * task + 1) * K)
+
+
 cdef void forward_columns(
     const real* x, const real* W, const real* b, double eps, double momentum, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut,
     real* running_mean, real* running_var, real* mean, real* inverse, real* y, double* scratch) noexcept nogil:
     cdef double* partial = scratch + 4 * cut.K
-    cdef Py_ssize_t task, c, K = cut.K
-    if cut.tasks_of_rows == 1:
-        moments_of(x, N, K, cut.block, K, 1, partial, partial + K)
-    else:
-        for task in prange(cut.tasks_of_rows, num_threads=cut.threads, schedule="static"):
-            moments_of(x + task * cut.rows * K, min(cut.rows, N - task * cut.rows), K, cut.block, K, 1, partial + 2 * task * K,
-                       partial + (2 * task + 1) * K)
+    cdef Py_ssize_t c, K = cut.K
+    workers.run(cut.threads, cut.tasks_of_rows, moments_of_rows[real], x, N, cut, partial)
     join_columns(N, C, cut, partial)
     for c in range(C):
         finish_channel(x, partial[c * D], partial[K + c * D], N, C, D, eps, momentum, W, b, cut, c, running_mean, running_var,
@@ -175,12 +173,12 @@ cdef void finish_gradient(
 
 
 cdef void backward_planes(
-    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training, bint accumulate,
-    Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, Py_ssize_t c, Py_ssize_t width, real* gx, real* gW, real* gb,
+    Py_ssize_t task, const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training,
+    bint accumulate, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, real* gx, real* gW, real* gb,
     double* scratch) noexcept nogil:
     cdef double total[WINDOW]
     cdef double product[WINDOW]
-    cdef Py_ssize_t k, start = c * D
+    cdef Py_ssize_t c = task * cut.channels, width = min(cut.channels, C - c), start = c * D, k
     sums_of(gy + start, x + start, N, C * D, plane_block(width, D), width, D, mean + c, total, product)
     for k in range(width):
         finish_gradient(total[k], product[k], W, inverse, <double>N * D, training, accumulate, cut, c + k, gW, gb, scratch)
@@ -189,24 +187,31 @@ cdef void backward_planes(
                             array(scratch, 3, cut, x) + c, array(scratch, 2, cut, x) + c, gx + start)
 
 
+cdef void sums_of_rows(
+    Py_ssize_t task, const real* gy, const real* x, Py_ssize_t N, Cut cut, const real* center, double* sums) noexcept nogil:
+    cdef Py_ssize_t K = cut.K, first = task * cut.rows
+    sums_of(gy + first * K, x + first * K, min(cut.rows, N - first), K, cut.block, K, 1, center, sums + 2 * task * K,
+            sums + (2 * task + 1) * K)
+
+
+cdef void write_task_backward(
+    Py_ssize_t task, const real* gy, const real* x, Py_ssize_t N, Cut cut, const real* center, double* scratch,
+    real* gx) noexcept nogil:
+    cdef Py_ssize_t K = cut.K, first = task * cut.rows
+    write_rows_backward(gy + first * K, x + first * K, min(cut.rows, N - first), K, K, 1, center, array(scratch, 1, cut, x),
+                        array(scratch, 3, cut, x), array(scratch, 2, cut, x), gx + first * K)
+
+
 cdef void backward_columns(
     const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training, bint accumulate,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, real* gx, real* gW, real* gb, double* scratch) noexcept nogil:
-    cdef Py_ssize_t K = cut.K, task, position, rows, k
+    cdef Py_ssize_t K = cut.K, task, k
     cdef double* total = scratch + 4 * K
     cdef double* product = total + K
     cdef real* center = array(scratch, 0, cut, x)
-    cdef real* gain = array(scratch, 1, cut, x)
-    cdef real* shift = array(scratch, 2, cut, x)
-    cdef real* slope = array(scratch, 3, cut, x)
     for k in range(K):
         center[k] = mean[k // D]
-    if cut.tasks_of_rows == 1:
-        sums_of(gy, x, N, K, cut.block, K, 1, center, total, product)
-    else:
-        for task in prange(cut.tasks_of_rows, num_threads=cut.threads, schedule="static"):
-            sums_of(gy + task * cut.rows * K, x + task * cut.rows * K, min(cut.rows, N - task * cut.rows), K, cut.block, K, 1,
-                    center, total + 2 * task * K, product + 2 * task * K)
+    workers.run(cut.threads, cut.tasks_of_rows, sums_of_rows[real], gy, x, N, cut, center, total)
     for task in range(1, cut.tasks_of_rows):
         for k in range(2 * K):
             total[k] += total[2 * task * K + k]
@@ -218,20 +223,14 @@ cdef void backward_columns(
         finish_gradient(total[k * D], product[k * D], W, inverse, <double>N * D, training, accumulate, cut, k, gW, gb, scratch)
     if not training or gx == NULL:
         return
-    if cut.tasks_of_rows == 1:
-        write_rows_backward(gy, x, N, K, K, 1, center, gain, slope, shift, gx)
-        return
-    for task in prange(cut.tasks_of_rows, num_threads=cut.threads, schedule="static"):
-        position = task * cut.rows * K
-        rows = min(cut.rows, N - task * cut.rows)
-        write_rows_backward(gy + position, x + position, rows, K, K, 1, center, gain, slope, shift, gx + position)
+    workers.run(cut.threads, cut.tasks_of_rows, write_task_backward[real], gy, x, N, cut, center, scratch, gx)
 
 
 cdef void batch_norm_backward_kernel(
     const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint training, bint accumulate,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx, real* gW, real* gb, double* scratch) noexcept nogil:
     cdef Cut cut = cut_of(N, C, D)
-    cdef Py_ssize_t task, c
+    cdef Py_ssize_t c
     cdef real* nothing = NULL
     if N * D == 0:
         if gW != NULL and not accumulate:
@@ -245,10 +244,8 @@ cdef void batch_norm_backward_kernel(
     elif D < SHORT:
         backward_columns(gy, x, W, mean, inverse, training, accumulate, N, C, D, cut, gx, gW, gb, scratch)
     else:
-        for task in prange(cut.tasks_of_channels, num_threads=cut.threads, schedule="static"):
-            c = task * cut.channels
-            backward_planes(gy, x, W, mean, inverse, training, accumulate, N, C, D, cut, c, min(cut.channels, C - c), gx, gW, gb,
-                            scratch)
+        workers.run(cut.threads, cut.tasks_of_channels, backward_planes[real], gy, x, W, mean, inverse, training, accumulate, N, C,
+                    D, cut, gx, gW, gb, scratch)
     if not training and gx != NULL:
         write_all(gy, N, C, D, cut, gx, scratch)
     for c in range(C):

@@ -1,11 +1,10 @@
 """Passes over the channels of (N, C, D), where D is long by planes, else by columns; see norm.pyx."""
 
-from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.moments cimport join, parts
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cdef enum:
     PLANE = 1024  # elements of a sample that a task of several channels takes at most; 64 SHORT, see norm.hpp
@@ -113,15 +112,16 @@ cdef void write_rows(
 cdef void write_all(
     const real* x, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, Cut cut, real* y, double* scratch) noexcept nogil:
     """y = (x - mean) factor + shift, sample by sample."""
-    cdef Py_ssize_t size = C * D, rows = max(<Py_ssize_t>1, BLOCK // size), i
-    cdef real* mean = array(scratch, 0, cut, x)
-    cdef real* factor = array(scratch, 1, cut, x)
-    cdef real* shift = array(scratch, 2, cut, x)
-    if cut.threads == 1:
-        write_rows(x, N, size, cut.K, cut.n, mean, factor, shift, y)
-        return
-    for i in prange(parts(N, rows), num_threads=cut.threads, schedule="static"):
-        write_rows(x + i * rows * size, min(rows, N - i * rows), size, cut.K, cut.n, mean, factor, shift, y + i * rows * size)
+    cdef Py_ssize_t rows = max(<Py_ssize_t>1, BLOCK // (C * D))
+    workers.run(cut.threads, parts(N, rows), write_task[real], rows, x, N, C * D, cut, y, scratch)
+
+
+cdef void write_task(
+    Py_ssize_t task, Py_ssize_t rows, const real* x, Py_ssize_t N, Py_ssize_t size, Cut cut, real* y,
+    double* scratch) noexcept nogil:
+    cdef Py_ssize_t first = task * rows
+    write_rows(x + first * size, min(rows, N - first), size, cut.K, cut.n, array(scratch, 0, cut, x), array(scratch, 1, cut, x),
+               array(scratch, 2, cut, x), y + first * size)
 
 
 cdef void write_rows_backward(

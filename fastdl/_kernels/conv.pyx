@@ -13,7 +13,6 @@ method (winograd.pyx), unless it is forbidden.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.string cimport memset
 
 from fastdl._kernels.array cimport scratch_for
@@ -29,7 +28,7 @@ from fastdl._kernels.planes cimport (
     scattered_product_of_planes)
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 from fastdl._kernels.winograd cimport (
     correlation_of_winograd, product_of_winograd, winograd_correlation_scratch, winograd_scratch, winograd_suits, winograd_wanted)
 
@@ -118,7 +117,7 @@ cdef void conv_forward_kernel(
     const real* x, const real* W, const real* b, const Convolution& s, real* y, real* scratch) noexcept nogil:
     cdef PatchTap* taps = <PatchTap*>scratch
     cdef Product p = forward_product(s, taps)
-    cdef Py_ssize_t height = entries(table, y).tile_rows, panels = (p.rows + height - 1) // height, step, slices, task
+    cdef Py_ssize_t height = entries(table, y).tile_rows, panels = (p.rows + height - 1) // height, step, slices
     cdef real* a = scratch + taps_scratch(s)
     cdef Form form
     if s.N * s.O * s.OH * s.OW == 0:
@@ -131,8 +130,8 @@ cdef void conv_forward_kernel(
     step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
     height = height if form == Form.PATCHES else rows_of_panel(p.rows, height)
     slices = (p.channels + step - 1) // step
-    for task in prange(s.G * slices * panels, num_threads=threads_for(operations(p)), schedule="static"):
-        pack_forward_weights(task, panels, height, slices, step, form == Form.INTERLEAVED, p, W, a)
+    workers.run(threads_for(operations(p)), s.G * slices * panels, pack_forward_weights[real], panels, height, slices, step,
+                form == Form.INTERLEAVED, p, W, a)
     product(p, form, x, a, b, y, a + weights_size(p))
 
 
@@ -161,7 +160,7 @@ cdef void conv_backward_input_kernel(
     cdef Product p
     cdef PatchGrid grid
     cdef PatchTap phase
-    cdef Py_ssize_t tile_rows = entries(table, gx).tile_rows, height, task, step
+    cdef Py_ssize_t tile_rows = entries(table, gx).tile_rows, height, step
     cdef Py_ssize_t panels = (s.C // s.G + tile_rows - 1) // tile_rows
     cdef bint in_phases = s.SH > 1 or s.SW > 1
     cdef Form form
@@ -182,8 +181,8 @@ cdef void conv_backward_input_kernel(
                 return
             step = slice_channels(p.channels, p.taps) if form == Form.PATCHES else p.channels
             height = tile_rows if form == Form.PATCHES else rows_of_panel(p.rows, tile_rows)
-            for task in prange(s.G * panels, num_threads=threads_for(operations(p)), schedule="static"):
-                pack_backward_weights(task, panels, height, step, form == Form.INTERLEAVED, s.KH * s.KW, elements, p, W, a)
+            workers.run(threads_for(operations(p)), s.G * panels, pack_backward_weights[real], panels, height, step,
+                        form == Form.INTERLEAVED, s.KH * s.KW, elements, p, W, a)
             if in_phases:
                 grid.columns = p.grid.columns
                 if form == Form.PLANES:
@@ -253,8 +252,6 @@ cdef void pack_backward_weights(
 cdef void conv_backward_weight_kernel(
     const real* gy, const real* x, const Convolution& s, bint accumulate, real* gW, real* gb, real* scratch) noexcept nogil:
     cdef Product p = forward_product(s, <const PatchTap*>scratch)
-    cdef Py_ssize_t o
-    cdef int threads = threads_for(operations(p))
     if s.N * s.OH * s.OW == 0:
         if not accumulate:
             if gW != NULL:
@@ -263,8 +260,7 @@ cdef void conv_backward_weight_kernel(
                 memset(gb, 0, s.O * sizeof(real))
         return
     if gb != NULL:
-        for o in prange(s.O, num_threads=threads, schedule="static"):
-            sum_of_output(o, gy, s, accumulate, gb)
+        workers.run(threads_for(operations(p)), s.O, sum_of_output[real], gy, s, accumulate, gb)
     if gW == NULL:
         return
     forward_taps(s, <PatchTap*>scratch)

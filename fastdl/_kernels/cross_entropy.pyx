@@ -7,7 +7,6 @@ the loss of an index that is neither a class nor ignored is NaN, and its gradien
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint64_t
 
@@ -16,14 +15,14 @@ from fastdl._kernels.descriptor cimport Batch, LossDescriptor, LossKernels, Obje
 from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.softmax cimport gather, scatter
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
 cdef extern from "once.hpp" namespace "fastdl" nogil:
     int64_t read_once(const int64_t* place)
 
-# Rows whose logarithms are taken together, and what a score costs: an exponential and its share of a row's ends.
+# Samples of a task, whose logarithms are taken together, and what a score costs: an exponential and its share of a row's ends.
 cdef enum:
     RUN = 64
     WORK_PER_SCORE = 100
@@ -88,23 +87,19 @@ cdef inline double loss_of_row(
 
 
 cdef void forward_of_samples(
-    Py_ssize_t first, Py_ssize_t stop, const real* x, const int64_t* target, const real* t, const real* weight,
-    int64_t ignore_index, double label_smoothing, Py_ssize_t C, real* p, real* y) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t N, const real* x, const int64_t* target, const real* t, const real* weight, int64_t ignore_index,
+    double label_smoothing, Py_ssize_t C, real* p, real* y) noexcept nogil:
     """Samples at one place each."""
     cdef FlushDenormals flush
     cdef real top[RUN]
     cdef real log_sum[RUN]
-    cdef Py_ssize_t n, i, rows
+    cdef Py_ssize_t n = task * RUN, rows = min(N - n, <Py_ssize_t>RUN), i
     flush.on()
-    n = first
-    while n < stop:
-        rows = min(stop - n, <Py_ssize_t>RUN)
-        entries(table, x).softmax(x + n * C, p + n * C, top, log_sum, rows, C)
-        for i in range(rows):
-            y[n + i] = <real>loss_of_row(
-                x + (n + i) * C, top[i], log_sum[i], read_once(target + n + i) if t == NULL else 0,
-                t + (n + i) * C if t != NULL else NULL, weight, ignore_index, label_smoothing, C, 1)
-        n += rows
+    entries(table, x).softmax(x + n * C, p + n * C, top, log_sum, rows, C)
+    for i in range(rows):
+        y[n + i] = <real>loss_of_row(
+            x + (n + i) * C, top[i], log_sum[i], read_once(target + n + i) if t == NULL else 0,
+            t + (n + i) * C if t != NULL else NULL, weight, ignore_index, label_smoothing, C, 1)
 
 
 cdef void forward_of_places(
@@ -129,17 +124,11 @@ cdef void cross_entropy_forward_kernel(
     const real* x, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
     Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* p, real* y, real* scratch) noexcept nogil:
     """p = softmax(x); y = - sum of weight q log p. `target` or `t` is NULL."""
-    cdef int threads = threads_for(<double>N * C * WORK_PER_SCORE)
-    cdef Py_ssize_t share = (N + threads - 1) // threads, task
     if D != 1:
         forward_of_places(x, target, t, weight, ignore_index, label_smoothing, N, C, D, p, y, scratch)
-        return
-    if threads == 1:
-        forward_of_samples(0, N, x, target, t, weight, ignore_index, label_smoothing, C, p, y)
-        return
-    for task in prange(threads, num_threads=threads, schedule="static"):
-        forward_of_samples(
-            task * share, min(N, (task + 1) * share), x, target, t, weight, ignore_index, label_smoothing, C, p, y)
+    else:
+        workers.run(threads_for(<double>N * C * WORK_PER_SCORE), (N + RUN - 1) // RUN, forward_of_samples[real], N, x, target, t,
+                    weight, ignore_index, label_smoothing, C, p, y)
 
 
 cdef inline void scaled(const real* p, real factor, Py_ssize_t n, real* y) noexcept nogil:
@@ -161,15 +150,15 @@ cdef real less_others(const real* gx, int64_t k, Py_ssize_t C, Py_ssize_t D) noe
 
 
 cdef void backward_of_samples(
-    Py_ssize_t first, Py_ssize_t stop, const real* p, const int64_t* target, const real* t, const real* weight,
-    int64_t ignore_index, double label_smoothing, const real* gy, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t N, const real* p, const int64_t* target, const real* t, const real* weight, int64_t ignore_index,
+    double label_smoothing, const real* gy, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
     cdef FlushDenormals flush
     cdef Py_ssize_t n, d, c, at
     cdef int64_t k = 0
     cdef double total, g, q
     cdef real factor
     flush.on()
-    for n in range(first, stop):
+    for n in range(task * RUN, min((task + 1) * RUN, N)):
         for d in range(D):
             if t == NULL:
                 k = read_once(target + n * D + d)
@@ -204,14 +193,8 @@ cdef void cross_entropy_backward_kernel(
     const real* p, const int64_t* target, const real* t, const real* weight, int64_t ignore_index, double label_smoothing,
     const real* gy, Py_ssize_t N, Py_ssize_t C, Py_ssize_t D, real* gx) noexcept nogil:
     """gx = gy (p sum of weight q - weight q), 0 where the target is ignored. `target` or `t` is NULL."""
-    cdef int threads = threads_for(<double>N * C * D * WORK_PER_SCORE)
-    cdef Py_ssize_t share = (N + threads - 1) // threads, task
-    if threads == 1:
-        backward_of_samples(0, N, p, target, t, weight, ignore_index, label_smoothing, gy, C, D, gx)
-        return
-    for task in prange(threads, num_threads=threads, schedule="static"):
-        backward_of_samples(
-            task * share, min(N, (task + 1) * share), p, target, t, weight, ignore_index, label_smoothing, gy, C, D, gx)
+    workers.run(threads_for(<double>N * C * D * WORK_PER_SCORE), (N + RUN - 1) // RUN, backward_of_samples[real], N, p, target, t,
+                weight, ignore_index, label_smoothing, gy, C, D, gx)
 
 
 def nll_forward(

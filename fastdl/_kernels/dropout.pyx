@@ -4,7 +4,6 @@ Word i of the call's stream decides on the i-th run of elements: it is dropped w
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.math cimport floor
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -12,7 +11,7 @@ from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -24,26 +23,23 @@ cdef enum:
 cdef void dropout_kernel(
     const real* x, double p, uint64_t seed, uint64_t call, Py_ssize_t run, Py_ssize_t first, Py_ssize_t n, real* y) noexcept nogil:
     cdef Py_ssize_t begin = first // (4 * run) if run > 0 else 0
-    cdef Py_ssize_t words = n // run if run > 0 else 0, chunk, size = 4 * ((CHUNK // 4 + run - 1) // max(<Py_ssize_t>1, run))
-    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
+    cdef Py_ssize_t words = n // run if run > 0 else 0, size = 4 * ((CHUNK // 4 + run - 1) // max(<Py_ssize_t>1, run))
     cdef double threshold = floor(p * 4294967296.0 + 0.5)
     cdef bint all_dropped = threshold > 4294967295.0
     cdef uint32_t least = 0 if all_dropped else <uint32_t>threshold
     cdef real scale = 0 if all_dropped else <real>(1 / (1 - p))
-    if words <= size:
-        dropout_run(x, seed, call, begin, least, scale, run, y, words)
-        return
-    for chunk in prange((words + size - 1) // size, num_threads=threads, schedule="static"):
-        dropout_run(x + chunk * size * run, seed, call, begin + chunk * size // 4, least, scale, run,
-                    y + chunk * size * run, min(size, words - chunk * size))
+    workers.run(threads_for(<double>n * WORK_PER_ELEMENT), (words + size - 1) // size, dropout_run[real], size, x, seed, call, begin,
+                least, scale, run, y, words)
 
 
 cdef void dropout_run(
-    const real* x, uint64_t seed, uint64_t call, uint64_t first, uint32_t threshold, real scale, Py_ssize_t run, real* y,
-    Py_ssize_t words) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t size, const real* x, uint64_t seed, uint64_t call, uint64_t begin, uint32_t threshold, real scale,
+    Py_ssize_t run, real* y, Py_ssize_t words) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * size
     flush.on()
-    entries(table, x).dropout(x, seed, call, first, threshold, scale, run, y, words)
+    entries(table, x).dropout(
+        x + first * run, seed, call, begin + first // 4, threshold, scale, run, y + first * run, min(size, words - first))
 
 
 def dropout_forward(cnp.ndarray x not None, double p, uint64_t seed, uint64_t call, Py_ssize_t run, cnp.ndarray y not None):

@@ -1,11 +1,9 @@
 """Elementwise nodes: programs of instructions over broadcast arrays, a block of elements at a time."""
 
-from cython.parallel cimport parallel, prange, threadid
-
 from fastdl._kernels.arrays cimport ELEMENTWISE_BLOCK, MOST_INSTRUCTIONS, MOST_OPERANDS, MOST_REGISTERS, Elementwise
 from fastdl._kernels.node cimport DONE, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 # The blocks that one thread takes at a time; the scalar operations that an elementary function repays.
 cdef enum:
@@ -70,24 +68,21 @@ cdef Py_ssize_t scratch_of(const Arrays* a, Py_ssize_t itemsize) noexcept nogil:
 
 
 cdef int run(const Arrays* a, real* scratch) noexcept nogil:
-    cdef Py_ssize_t total, chunk, length = BLOCKS * ELEMENTWISE_BLOCK, each
+    cdef Py_ssize_t total, length = BLOCKS * ELEMENTWISE_BLOCK
     cdef int threads = threads_for(work_of(a, &total))
-    if total == 0:
-        return DONE
-    if threads == 1 or total <= length:
-        run_chunk(a, 0, total, scratch)
-        return DONE
-    each = scratch_of_thread(a, sizeof(real))
-    with parallel(num_threads=threads):
-        for chunk in prange((total + length - 1) // length, schedule="static"):
-            run_chunk(a, chunk * length, min(total, (chunk + 1) * length), scratch + threadid() * each)
+    if threads == 1:
+        length = max(total, <Py_ssize_t>1)
+    workers.run_numbered(threads, (total + length - 1) // length, run_chunk[real], length, total, a, scratch)
     return DONE
 
 
-cdef void run_chunk(const Arrays* a, Py_ssize_t first, Py_ssize_t last, real* scratch) noexcept nogil:
+cdef void run_chunk(
+    Py_ssize_t task, int thread, Py_ssize_t length, Py_ssize_t total, const Arrays* a, real* scratch) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
-    entries(table, scratch).elementwise(a[0], (<const Elementwise*>a.attributes)[0], first, last, scratch)
+    entries(table, scratch).elementwise(
+        a[0], (<const Elementwise*>a.attributes)[0], task * length, min(total, (task + 1) * length),
+        scratch + thread * scratch_of_thread(a, sizeof(real)))
 
 
 cdef NodeKernels kernels

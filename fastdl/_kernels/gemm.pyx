@@ -6,7 +6,6 @@ shape only, and an element of C is the sum over k in ascending order, so neither
 """
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 
 from fastdl._kernels.activation cimport activation_code
@@ -14,7 +13,7 @@ from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -81,7 +80,7 @@ cdef void small_product(
     real* c, real* scratch) noexcept nogil:
     """One block, its rows shared among the threads: A read where it lies, B too where its rows are contiguous."""
     cdef FlushDenormals flush
-    cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tiles = (m + tile_rows - 1) // tile_rows, task
+    cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tiles = (m + tile_rows - 1) // tile_rows
     cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), tiles)
     cdef Py_ssize_t rows = (tiles + threads - 1) // threads * tile_rows
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
@@ -89,23 +88,21 @@ cdef void small_product(
         flush.on()
         entries(table, c).pack_columns(b, b_row, b_column, k, n, scratch)
         b, b_row = scratch, 0
-    if threads == 1:  # a team of one takes a while to start and to end
-        rows_of_small_product(m, n, k, a, a_row, a_column, b, b_row, bias, accumulate, activation, alpha, beta, c)
-        return
-    for task in prange((m + rows - 1) // rows, num_threads=threads, schedule="static"):
-        rows_of_small_product(
-            min(rows, m - task * rows), n, k, a + task * rows * a_row, a_row, a_column, b, b_row, bias, accumulate,
-            activation, alpha, beta, c + task * rows * n)
+    workers.run(threads, (m + rows - 1) // rows, rows_of_small_product[real], rows, m, n, k, a, a_row, a_column, b, b_row, bias,
+                accumulate, activation, alpha, beta, c)
 
 
 cdef void rows_of_small_product(
-    Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row, Py_ssize_t a_column, const real* b,
-    Py_ssize_t b_row, const real* bias, bint accumulate, int activation, double alpha, double beta, real* c) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t rows, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row,
+    Py_ssize_t a_column, const real* b, Py_ssize_t b_row, const real* bias, bint accumulate, int activation, double alpha,
+    double beta, real* c) noexcept nogil:
     """B in panels where b_row is 0, else in place."""
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * rows, count = min(rows, m - first)
     flush.on()
-    entries(table, c).multiply(m, n, k, a, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
-    activate(activation, alpha, beta, c, m * n)
+    c += first * n
+    entries(table, c).multiply(count, n, k, a + first * a_row, a_row, a_column, False, b, b_row, accumulate, bias, False, c, n)
+    activate(activation, alpha, beta, c, count * n)
 
 
 cdef void blocked_product(
@@ -124,57 +121,43 @@ cdef void blocked_product(
     cdef bint few_rows = m <= FEW_ROWS, in_place = few_rows and max(a_row, a_column) * sizeof(real) % PERIOD != 0
     cdef Py_ssize_t bands = 1 if few_rows else (m + BAND - 1) // BAND, band = round_up((m + bands - 1) // bands, tile_rows)
     cdef Py_ssize_t longest = slice_length(m)
-    cdef Py_ssize_t strip, slice, in_band, width, depth, height, half, task
+    cdef int slice_activation
+    cdef Py_ssize_t strip, slice, in_band, width, depth, height, panels
     cdef const real* a_slice
     cdef const real* b_slice
     cdef const real* b_strip
-    cdef const real* strip_bias
+    cdef const real* slice_bias
     cdef real* a_panels
     cdef real* c_band
-    cdef bint last
     for strip in range((n + STRIP - 1) // STRIP):
         width = min(n - strip * STRIP, <Py_ssize_t>STRIP)
+        panels = (width + tile_columns - 1) // tile_columns
         b_strip = b + strip * STRIP * b_column
-        strip_bias = bias + strip * STRIP if bias != NULL else NULL
         for slice in range((k + longest - 1) // longest):
             depth = min(k - slice * longest, longest)
-            last = slice * longest + depth == k
             b_slice = b_strip + slice * longest * b_row
             a_panels = scratch + round_up(width, tile_columns) * depth
+            # What comes to the sums with the last slice.
+            slice_bias = bias + strip * STRIP if bias != NULL and slice * longest + depth == k else NULL
+            slice_activation = activation if slice * longest + depth == k else 0
             for in_band in range((m + band - 1) // band):
                 height = min(m - in_band * band, band)
                 c_band = c + in_band * band * n + strip * STRIP
-                half = round_up((height + 1) // 2, tile_rows)
                 a_slice = a + in_band * band * a_row + slice * longest * a_column
-                if in_place and threads == 1:
-                    for task in range((width + tile_columns - 1) // tile_columns):
-                        columns_of_few_rows(
-                            task * tile_columns, height, width, depth, a_slice, a_row, a_column, b_slice, b_row, b_column, scratch,
-                            accumulate or slice > 0, strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
-                    continue
-                with parallel(num_threads=threads):
-                    if not in_place:
-                        for task in prange((height + tile_rows - 1) // tile_rows, schedule="static"):
-                            pack_rows(task * tile_rows, height, depth, a_slice, a_row, a_column, a_panels)
-                    if few_rows:
-                        for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
-                            columns_of_few_rows(
-                                task * tile_columns, height, width, depth, a_slice if in_place else a_panels,
-                                a_row if in_place else 0, a_column, b_slice, b_row, b_column,
-                                scratch + threadid() * tile_columns * depth, accumulate or slice > 0,
-                                strip_bias if last else NULL, activation if last else 0, alpha, beta, c_band, n)
-                    else:
-                        if in_band == 0:
-                            for task in prange((width + tile_columns - 1) // tile_columns, schedule="static"):
-                                pack_columns(task * tile_columns, width, depth, b_slice, b_row, b_column,
-                                             scratch + task * tile_columns * depth)
-                        # Half a band a task, so that an odd number of panels is shared evenly.
-                        for task in prange((width + tile_columns - 1) // tile_columns * 2, schedule="static"):
-                            columns_of_band(
-                                task // 2 * tile_columns, min(half, height - task % 2 * half), width, depth,
-                                a_panels + task % 2 * half * depth, 0, 0, scratch + task // 2 * tile_columns * depth,
-                                accumulate or slice > 0, strip_bias if last else NULL, activation if last else 0, alpha, beta,
-                                c_band + task % 2 * half * n, n)
+                if not in_place:
+                    workers.run(threads, (height + tile_rows - 1) // tile_rows, pack_rows[real], height, depth, a_slice, a_row,
+                                a_column, a_panels)
+                    a_slice = a_panels
+                if few_rows:
+                    workers.run_numbered(
+                        threads, panels, columns_of_few_rows[real], height, width, depth, a_slice, a_row if in_place else 0,
+                        a_column, b_slice, b_row, b_column, scratch, accumulate or slice > 0, slice_bias, slice_activation, alpha,
+                        beta, c_band, n)
+                else:
+                    if in_band == 0:
+                        workers.run(threads, panels, pack_columns[real], width, depth, b_slice, b_row, b_column, scratch)
+                    workers.run(threads, 2 * panels, half_of_band[real], height, width, depth, a_slice, scratch,
+                                accumulate or slice > 0, slice_bias, slice_activation, alpha, beta, c_band, n)
 
 
 cdef bint bands_suit(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
@@ -194,21 +177,19 @@ cdef void product_by_bands(
     const real* b, Py_ssize_t b_row, Py_ssize_t b_column, Taker take, void* taker, real* scratch) noexcept nogil:
     """Bands of rows of C go to `take` as they are made, by several threads, in memory that is used again: C is never whole."""
     cdef Py_ssize_t tile_rows = entries(table, scratch).tile_rows, tile_columns = entries(table, scratch).tile_columns
-    cdef Py_ssize_t band = round_up(TAKEN_BAND, tile_rows), task
+    cdef Py_ssize_t band = round_up(TAKEN_BAND, tile_rows)
     cdef int threads = threads_for(2.0 * m * n * k)
-    cdef real* memory = scratch + round_up(n, tile_columns) * k
-    with parallel(num_threads=threads):
-        for task in prange((n + tile_columns - 1) // tile_columns, schedule="static"):
-            pack_columns(task * tile_columns, n, k, b, b_row, b_column, scratch + task * tile_columns * k)
-        for task in prange((m + band - 1) // band, schedule="dynamic"):
-            taken_band(task * band, min(band, m - task * band), n, k, a, a_row, a_column, scratch, take, taker,
-                       memory + threadid() * band * (n + k))
+    workers.run(threads, (n + tile_columns - 1) // tile_columns, pack_columns[real], n, k, b, b_row, b_column, scratch)
+    workers.run_numbered(threads, (m + band - 1) // band, taken_band[real], band, m, n, k, a, a_row, a_column, scratch, take, taker,
+                         scratch + round_up(n, tile_columns) * k)
 
 
 cdef void taken_band(
-    Py_ssize_t first, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
-    const real* b_panels, Taker take, void* taker, real* memory) noexcept nogil:
+    Py_ssize_t task, int thread, Py_ssize_t band, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const real* a, Py_ssize_t a_row,
+    Py_ssize_t a_column, const real* b_panels, Taker take, void* taker, real* all_memory) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * band, rows = min(band, m - first)
+    cdef real* memory = all_memory + thread * band * (n + k)
     cdef real* c = memory + round_up(rows, entries(table, memory).tile_rows) * k
     cdef const real* no_bias = NULL
     flush.on()
@@ -217,18 +198,30 @@ cdef void taken_band(
     take(taker, first * n, rows * n, c)
 
 
-cdef void pack_columns(Py_ssize_t start, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
-                       Py_ssize_t b_column, real* panel) noexcept nogil:
+cdef void pack_columns(Py_ssize_t task, Py_ssize_t width, Py_ssize_t depth, const real* b, Py_ssize_t b_row,
+                       Py_ssize_t b_column, real* panels) noexcept nogil:
     """One panel of B."""
-    cdef Py_ssize_t count = min(width - start, <Py_ssize_t>entries(table, panel).tile_columns)
-    entries(table, panel).pack_columns(b + start * b_column, b_row, b_column, depth, count, panel)
+    cdef Py_ssize_t tile_columns = entries(table, panels).tile_columns, j = task * tile_columns
+    entries(table, panels).pack_columns(
+        b + j * b_column, b_row, b_column, depth, min(width - j, tile_columns), panels + j * depth)
 
 
-cdef void pack_rows(Py_ssize_t start, Py_ssize_t height, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
+cdef void pack_rows(Py_ssize_t task, Py_ssize_t height, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
                     Py_ssize_t a_column, real* panels) noexcept nogil:
     """One panel of A."""
-    cdef Py_ssize_t count = min(height - start, <Py_ssize_t>entries(table, panels).tile_rows)
-    entries(table, panels).pack_rows(a + start * a_row, a_row, a_column, count, depth, panels + start * depth)
+    cdef Py_ssize_t tile_rows = entries(table, panels).tile_rows, i = task * tile_rows
+    entries(table, panels).pack_rows(
+        a + i * a_row, a_row, a_column, min(height - i, tile_rows), depth, panels + i * depth)
+
+
+cdef void half_of_band(
+    Py_ssize_t task, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a_panels, const real* b_panels,
+    bint accumulate, const real* bias, int activation, double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    """Half the rows of a band under one panel of B, so that an odd number of panels is shared evenly."""
+    cdef Py_ssize_t half = round_up((height + 1) // 2, entries(table, c).tile_rows), first = task % 2 * half
+    cdef Py_ssize_t j = task // 2 * entries(table, c).tile_columns
+    columns_of_band(j, min(half, height - first), width, depth, a_panels + first * depth, 0, 0, b_panels + j * depth, accumulate,
+                    bias, activation, alpha, beta, c + first * c_row, c_row)
 
 
 cdef void columns_of_band(
@@ -247,11 +240,13 @@ cdef void columns_of_band(
 
 
 cdef void columns_of_few_rows(
-    Py_ssize_t j, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row, Py_ssize_t a_column,
-    const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panel, bint accumulate, const real* bias, int activation,
-    double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
+    Py_ssize_t task, int thread, Py_ssize_t height, Py_ssize_t width, Py_ssize_t depth, const real* a, Py_ssize_t a_row,
+    Py_ssize_t a_column, const real* b, Py_ssize_t b_row, Py_ssize_t b_column, real* panels, bint accumulate, const real* bias,
+    int activation, double alpha, double beta, real* c, Py_ssize_t c_row) noexcept nogil:
     """The same, with a panel of B that nobody else needs: it is packed and used at once."""
-    pack_columns(j, width, depth, b, b_row, b_column, panel)
+    cdef Py_ssize_t tile_columns = entries(table, c).tile_columns, j = task * tile_columns
+    cdef real* panel = panels + thread * tile_columns * depth
+    entries(table, c).pack_columns(b + j * b_column, b_row, b_column, depth, min(width - j, tile_columns), panel)
     columns_of_band(j, height, width, depth, a, a_row, a_column, panel, accumulate, bias, activation, alpha, beta, c, c_row)
 
 

@@ -3,12 +3,11 @@
 No lane is lost at the end of a short row, and a tap whose row lies outside the image is left out instead of read as zeros.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastdl._kernels.patches cimport Product, operations
 from fastdl._kernels.table cimport PatchRuns, Size, entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cdef enum:
     LANES = 16
@@ -91,18 +90,20 @@ cdef void interleave(const Product& p, const real* x, Py_ssize_t images, real* p
 
 cdef void product_of_interleaved(
     const Product& p, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
-    cdef Py_ssize_t lanes = entries(table, y).lanes, sets = (p.N + lanes - 1) // lanes, task
+    cdef Py_ssize_t lanes = entries(table, y).lanes, sets = (p.N + lanes - 1) // lanes
     cdef real* own = scratch + offsets_size(p)
     find_offsets(p, lanes, <Size*>scratch)
-    for task in prange(sets * p.G, num_threads=threads_for(operations(p)), schedule="static"):
-        set_of_images(task // p.G * lanes, task % p.G, p, <Size*>scratch, x, a, b, y, own + threadid() * own_size(p))
+    workers.run_numbered(threads_for(operations(p)), sets * p.G, set_of_images[real], p, scratch, x, a, b, y, own)
 
 
 cdef void set_of_images(
-    Py_ssize_t n, Py_ssize_t g, const Product& p, const Size* offset, const real* x, const real* a, const real* b, real* y,
-    real* planes) noexcept nogil:
-    """All outputs of one group for the images from n on."""
+    Py_ssize_t task, int thread, const Product& p, const real* offsets, const real* x, const real* a, const real* b, real* y,
+    real* own) noexcept nogil:
+    """All outputs of one group for a register's images."""
     cdef FlushDenormals flush
+    cdef const Size* offset = <const Size*>offsets
+    cdef real* planes = own + thread * own_size(p)
+    cdef Py_ssize_t n = task // p.G * entries(table, y).lanes, g = task % p.G
     cdef Py_ssize_t lanes = entries(table, y).lanes, tile_rows = entries(table, y).tile_rows, columns = p.grid.columns
     cdef Py_ssize_t panels = (p.rows + tile_rows - 1) // tile_rows, height = (p.rows + panels - 1) // panels
     cdef Py_ssize_t images = min(lanes, p.N - n), lines = p.channels * p.across, panel, i, row, u, count, begin, end
@@ -136,8 +137,8 @@ cdef void correlation_of_interleaved(
     cdef real* sums = scratch + offsets_size(p)
     cdef real* own = sums + parts * p.G * size
     find_offsets(p, lanes, <Size*>scratch)
-    for task in prange(parts * p.G, num_threads=threads_for(operations(p)), schedule="static"):
-        part_of_correlation(task, parts, p, <Size*>scratch, gy, x, sums + task * size, own + threadid() * own_size(p))
+    workers.run_numbered(
+        threads_for(operations(p)), parts * p.G, part_of_correlation[real], parts, p, scratch, gy, x, sums, own)
     # Part after part, so that the sum does not depend on who computed which.
     for task in range(p.G):
         for part in range(1, parts):
@@ -147,10 +148,13 @@ cdef void correlation_of_interleaved(
 
 
 cdef void part_of_correlation(
-    Py_ssize_t task, Py_ssize_t parts, const Product& p, const Size* offset, const real* gy, const real* x, real* sums,
-    real* planes) noexcept nogil:
+    Py_ssize_t task, int thread, Py_ssize_t parts, const Product& p, const real* offsets, const real* gy, const real* x,
+    real* all_sums, real* own) noexcept nogil:
     """One group's sets of images of one part."""
     cdef FlushDenormals flush
+    cdef const Size* offset = <const Size*>offsets
+    cdef real* planes = own + thread * own_size(p)
+    cdef real* sums = all_sums + task * p.rows * p.channels * p.taps * entries(table, x).lanes
     cdef Py_ssize_t g = task // parts, part = task % parts, lanes = entries(table, x).lanes, sets = (p.N + lanes - 1) // lanes
     cdef Py_ssize_t set, n, images, u, begin, end, row, lines = p.channels * p.across, height = p.pixels // p.grid.columns, i
     cdef PatchRuns runs

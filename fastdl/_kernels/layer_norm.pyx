@@ -1,7 +1,6 @@
 """Layer normalization of (N, n), a row at a time; moments as in norm.pyx, beyond the range of registers as in moments.pyx."""
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.math cimport sqrt
 from libc.string cimport memset
 
@@ -12,7 +11,7 @@ from fastdl._kernels.moments cimport (
     Scaled, at, in_range, join, out_of_range, parts, scaled_as, scaled_moments, write_scaled,
 )
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -37,19 +36,16 @@ cdef Py_ssize_t layer_norm_scratch(Py_ssize_t N, Py_ssize_t n) noexcept nogil:
 cdef void layer_norm_forward_kernel(
     const real* x, const real* W, const real* b, double eps, Py_ssize_t N, Py_ssize_t n, real* mean, real* inverse,
     real* y) noexcept nogil:
-    cdef Py_ssize_t task, rows = rows_per_task(N, n)
-    cdef int threads = threads_for(<double>N * n * WORK_PER_ELEMENT)
-    if threads == 1:
-        forward_rows(x, W, b, eps, 0, N, n, mean, inverse, y)
-        return
-    for task in prange(parts(N, rows), num_threads=threads, schedule="static"):
-        forward_rows(x, W, b, eps, task * rows, min((task + 1) * rows, N), n, mean, inverse, y)
+    cdef Py_ssize_t rows = rows_per_task(N, n)
+    workers.run(threads_for(<double>N * n * WORK_PER_ELEMENT), parts(N, rows), forward_rows[real], rows, x, W, b, eps, N, n, mean,
+                inverse, y)
 
 
 cdef void forward_rows(
-    const real* x, const real* W, const real* b, double eps, Py_ssize_t first, Py_ssize_t last, Py_ssize_t n, real* mean,
-    real* inverse, real* y) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t rows, const real* x, const real* W, const real* b, double eps, Py_ssize_t N, Py_ssize_t n,
+    real* mean, real* inverse, real* y) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * rows, last = min(first + rows, N)
     cdef double means[TOGETHER]
     cdef double squares[TOGETHER]
     cdef real center[TOGETHER]
@@ -88,34 +84,29 @@ cdef void layer_norm_backward_kernel(
     const real* gy, const real* x, const real* W, const real* mean, const real* inverse, bint accumulate, Py_ssize_t N,
     Py_ssize_t n, real* gx, real* gW, real* gb, real* scratch) noexcept nogil:
     """Each task sums its rows' shares of gW and gb in scratch; then the tasks are added, in their order."""
-    cdef Py_ssize_t task, rows = rows_per_task(N, n), tasks = parts(N, rows)
+    cdef Py_ssize_t rows = rows_per_task(N, n), tasks = parts(N, rows)
     cdef real* weights = scratch if gW != NULL else NULL
     cdef real* biases = scratch + tasks * n if gb != NULL else NULL
-    cdef int threads = threads_for(<double>N * n * WORK_PER_ELEMENT)
-    if threads == 1:
-        for task in range(tasks):
-            backward_rows(gy, x, W, mean, inverse, task * rows, min((task + 1) * rows, N), n, gx, at(weights, task * n),
-                          at(biases, task * n))
-    else:
-        for task in prange(tasks, num_threads=threads, schedule="static"):
-            backward_rows(gy, x, W, mean, inverse, task * rows, min((task + 1) * rows, N), n, gx, at(weights, task * n),
-                          at(biases, task * n))
+    workers.run(threads_for(<double>N * n * WORK_PER_ELEMENT), tasks, backward_rows[real], rows, gy, x, W, mean, inverse, N, n, gx,
+                weights, biases)
     sum_tasks(weights, tasks, n, accumulate, gW)
     sum_tasks(biases, tasks, n, accumulate, gb)
 
 
 cdef void backward_rows(
-    const real* gy, const real* x, const real* W, const real* mean, const real* inverse, Py_ssize_t first, Py_ssize_t last,
-    Py_ssize_t n, real* gx, real* gW, real* gb) noexcept nogil:
+    Py_ssize_t task, Py_ssize_t rows, const real* gy, const real* x, const real* W, const real* mean, const real* inverse,
+    Py_ssize_t N, Py_ssize_t n, real* gx, real* weights, real* biases) noexcept nogil:
     cdef FlushDenormals flush
     cdef real total = 0, product = 0, slope = 0, shift = 0
     cdef Py_ssize_t row, position
+    cdef real* gW = at(weights, task * n)
+    cdef real* gb = at(biases, task * n)
     flush.on()
     if gW != NULL:
         memset(gW, 0, n * sizeof(real))
     if gb != NULL:
         memset(gb, 0, n * sizeof(real))
-    for row in range(first, last):
+    for row in range(task * rows, min((task + 1) * rows, N)):
         position = row * n
         if not in_range(inverse[row]):
             backward_scaled(gy + position, x + position, W, mean[row], inverse[row], n, at(gx, position), gW, gb)

@@ -4,7 +4,6 @@ A choice that holds for the whole run (which sign, decay inside the gradient or 
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.float cimport DBL_EPSILON, DBL_MAX, DBL_MIN, FLT_EPSILON, FLT_MIN
 from libc.math cimport NAN, fabs, isinf, isnan, sqrt
 
@@ -12,7 +11,7 @@ from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport MOST_STATES, OptimizerDescriptor, OptimizerKernels, Update, describe_optimizer
 from fastdl._kernels.dispatch cimport data, dispatch, dispatch_double, floats, untyped
 from fastdl._kernels.table cimport AdamFactors, RMSpropFactors, SGDFactors, entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, raise_flag, threads_for, workers
 
 cnp.import_array()
 
@@ -41,6 +40,14 @@ cdef double TINY_FLOAT = 7.888609052210118e-31
 cdef double TINY_DOUBLE = 9.332636185032189e-302
 
 
+cdef inline Py_ssize_t chunks_of(Py_ssize_t n) noexcept nogil:
+    return (n + CHUNK - 1) // CHUNK
+
+
+cdef inline int threads_of(Py_ssize_t n) noexcept nogil:
+    return threads_for(<double>n * WORK_PER_ELEMENT)
+
+
 cdef inline real* after(real* p, Py_ssize_t start) noexcept nogil:
     return p + start if p != NULL else NULL
 
@@ -50,7 +57,7 @@ cdef bint sgd_step_kernel(
     cdef const SGDOptions* o = <const SGDOptions*>options
     cdef real* momentum_buffer = states[0]
     cdef SGDFactors[real] f
-    cdef Py_ssize_t chunk, failed = 0
+    cdef bint failed = False
     f.lr = <real>o.lr
     f.sign = -1 if o.maximize else 1
     f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
@@ -59,19 +66,17 @@ cdef bint sgd_step_kernel(
     f.gain = 1 if step == 1 else <real>(1 - o.dampening)
     f.from_velocity = <real>o.momentum if o.nesterov else 1
     f.from_gradient = 1 if o.nesterov else 0
-    if n <= CHUNK:  # starting a team of one takes longer than the step
-        return sgd_run(g, f, n, p, momentum_buffer)
-    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        failed += not sgd_run(
-            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK,
-            after(momentum_buffer, chunk * CHUNK))
-    return failed == 0
+    workers.run(threads_of(n), chunks_of(n), sgd_run[real], g, &f, n, p, momentum_buffer, &failed)
+    return not failed
 
 
-cdef bint sgd_run(const real* g, SGDFactors[real] f, Py_ssize_t n, real* p, real* velocity) noexcept nogil:
+cdef void sgd_run(
+    Py_ssize_t task, const real* g, const SGDFactors[real]* f, Py_ssize_t n, real* p, real* velocity, bint* failed) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK
     flush.on()
-    return entries(table, g).sgd(g, f, p, velocity, n)
+    if not entries(table, g).sgd(g + first, f[0], p + first, after(velocity, first), min(<Py_ssize_t>CHUNK, n - first)):
+        raise_flag(failed)
 
 
 cdef bint rmsprop_step_kernel(
@@ -81,7 +86,7 @@ cdef bint rmsprop_step_kernel(
     cdef real* grad_avg = states[1]
     cdef real* momentum_buffer = states[2]
     cdef RMSpropFactors[real] f
-    cdef Py_ssize_t chunk, failed = 0
+    cdef bint failed = False
     f.lr = <real>o.lr
     f.sign = -1 if o.maximize else 1
     f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
@@ -91,20 +96,21 @@ cdef bint rmsprop_step_kernel(
     f.inner_eps = <real>o.eps if o.eps_inside_sqrt else 0
     f.outer_eps = 0 if o.eps_inside_sqrt else <real>o.eps
     f.momentum = <real>o.momentum
-    if n <= CHUNK:
-        return rmsprop_run(g, f, n, p, square_avg, grad_avg, momentum_buffer)
-    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        failed += not rmsprop_run(
-            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, square_avg + chunk * CHUNK,
-            after(grad_avg, chunk * CHUNK), after(momentum_buffer, chunk * CHUNK))
-    return failed == 0
+    workers.run(
+        threads_of(n), chunks_of(n), rmsprop_run[real], g, &f, n, p, square_avg, grad_avg, momentum_buffer, &failed)
+    return not failed
 
 
-cdef bint rmsprop_run(
-    const real* g, RMSpropFactors[real] f, Py_ssize_t n, real* p, real* square, real* mean, real* velocity) noexcept nogil:
+cdef void rmsprop_run(
+    Py_ssize_t task, const real* g, const RMSpropFactors[real]* f, Py_ssize_t n, real* p, real* square, real* mean, real* velocity,
+    bint* failed) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK
     flush.on()
-    return entries(table, g).rmsprop(g, f, p, square, mean, velocity, n)
+    if not entries(table, g).rmsprop(
+            g + first, f[0], p + first, square + first, after(mean, first), after(velocity, first),
+            min(<Py_ssize_t>CHUNK, n - first)):
+        raise_flag(failed)
 
 
 cdef bint adam_step_kernel(
@@ -114,7 +120,7 @@ cdef bint adam_step_kernel(
     cdef real* exp_avg_sq = states[1]
     cdef real* max_exp_avg_sq = states[2]
     cdef AdamFactors[real] f
-    cdef Py_ssize_t chunk, failed = 0
+    cdef bint failed = False
     f.sign = -1 if o.maximize else 1
     f.decay = 0 if o.decoupled_weight_decay else <real>o.weight_decay
     f.shrink = <real>(1 - o.lr * o.weight_decay) if o.decoupled_weight_decay else 1
@@ -125,20 +131,20 @@ cdef bint adam_step_kernel(
     f.outer_eps = 0 if o.eps_inside_sqrt else <real>o.eps
     f.step = <real>(o.lr / (1 - o.betas[0] ** step))
     f.unbias = <real>(1 / (1 - o.betas[1] ** step))
-    if n <= CHUNK:
-        return adam_run(g, f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq)
-    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads_for(<double>n * WORK_PER_ELEMENT), schedule="static"):
-        failed += not adam_run(
-            g + chunk * CHUNK, f, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), p + chunk * CHUNK, exp_avg + chunk * CHUNK,
-            exp_avg_sq + chunk * CHUNK, after(max_exp_avg_sq, chunk * CHUNK))
-    return failed == 0
+    workers.run(threads_of(n), chunks_of(n), adam_run[real], g, &f, n, p, exp_avg, exp_avg_sq, max_exp_avg_sq, &failed)
+    return not failed
 
 
-cdef bint adam_run(
-    const real* g, AdamFactors[real] f, Py_ssize_t n, real* p, real* mean, real* square, real* largest_square) noexcept nogil:
+cdef void adam_run(
+    Py_ssize_t task, const real* g, const AdamFactors[real]* f, Py_ssize_t n, real* p, real* mean, real* square,
+    real* largest_square, bint* failed) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * CHUNK
     flush.on()
-    return entries(table, g).adam(g, f, p, mean, square, largest_square, n)
+    if not entries(table, g).adam(
+            g + first, f[0], p + first, mean + first, square + first, after(largest_square, first),
+            min(<Py_ssize_t>CHUNK, n - first)):
+        raise_flag(failed)
 
 
 cdef double sum_of_squares(const real* g, Py_ssize_t n) noexcept nogil:
@@ -285,7 +291,7 @@ cdef void take_part(Update* u, Py_ssize_t start, Py_ssize_t n, const real* g) no
     while done < n:
         run = min(n - done, <Py_ssize_t>RUN)
         if not step_of(u, u.step + 1, start + done, run, g + done):
-            u.failed = True
+            raise_flag(&u.failed)  # threads take parts of their own
         done += run
 
 

@@ -4,12 +4,11 @@ A tap is an element of the kernel, a line what one tap of one channel reads for 
 are packed where they are used, a slice of channels at a time, and multiplied with all rows of the weights.
 """
 
-from cython.parallel cimport parallel, prange, threadid
 from libc.string cimport memset
 
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchTap, entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cdef enum:
     # Lines of a slice of the sum, at most.
@@ -44,15 +43,19 @@ cdef Py_ssize_t patches_scratch(const Product& p) noexcept nogil:
 cdef void product_of_patches(
     const Product& p, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
     cdef Py_ssize_t step = slice_channels(p.channels, p.taps), slices = (p.channels + step - 1) // step
-    cdef Py_ssize_t tile_columns = entries(table, y).tile_columns
-    cdef Py_ssize_t panels = (p.pixels + tile_columns - 1) // tile_columns, slice, task
-    cdef int threads = threads_for(operations(p))
+    cdef Py_ssize_t tile_columns = entries(table, y).tile_columns, panels = (p.pixels + tile_columns - 1) // tile_columns, slice
     for slice in range(slices):
-        for task in prange(p.N * p.G * panels, num_threads=threads, schedule="static"):
-            panel_of_pixels(
-                task, panels, slice, step, p, x, a, b if slice == slices - 1 else NULL,
-                y + task // panels * p.rows * p.pixels + task % panels * tile_columns, p.pixels,
-                scratch + threadid() * tile_columns * step * p.taps)
+        workers.run_numbered(threads_for(operations(p)), p.N * p.G * panels, panel_of_product[real], panels, slice, step, p, x, a,
+                             b if slice == slices - 1 else NULL, y, scratch)
+
+
+cdef void panel_of_product(
+    Py_ssize_t task, int thread, Py_ssize_t panels, Py_ssize_t slice, Py_ssize_t step, const Product& p, const real* x,
+    const real* a, const real* b, real* y, real* scratch) noexcept nogil:
+    cdef Py_ssize_t tile_columns = entries(table, y).tile_columns
+    panel_of_pixels(task, panels, slice, step, p, x, a, b,
+                    y + task // panels * p.rows * p.pixels + task % panels * tile_columns, p.pixels,
+                    scratch + thread * tile_columns * step * p.taps)
 
 
 cdef void panel_of_pixels(
@@ -77,16 +80,16 @@ cdef void panel_of_pixels(
 cdef void scattered_product_of_patches(
     const Product& p, const real* x, const real* a, const PatchGrid& grid, PatchTap tap, real* y, real* scratch) noexcept nogil:
     cdef Py_ssize_t tile_columns = entries(table, y).tile_columns, step = slice_channels(p.channels, p.taps)
-    cdef Py_ssize_t panels = (p.pixels + tile_columns - 1) // tile_columns, task
-    cdef int threads = threads_for(operations(p))
-    for task in prange(p.N * p.G * panels, num_threads=threads, schedule="static"):
-        scattered_panel(task, panels, step, p, x, a, grid, tap, y, scratch + threadid() * tile_columns * (step * p.taps + p.rows))
+    cdef Py_ssize_t panels = (p.pixels + tile_columns - 1) // tile_columns
+    workers.run_numbered(
+        threads_for(operations(p)), p.N * p.G * panels, scattered_panel[real], panels, step, p, x, a, grid, tap, y, scratch)
 
 
 cdef void scattered_panel(
-    Py_ssize_t task, Py_ssize_t panels, Py_ssize_t step, const Product& p, const real* x, const real* a, const PatchGrid& grid,
-    PatchTap tap, real* y, real* scratch) noexcept nogil:
+    Py_ssize_t task, int thread, Py_ssize_t panels, Py_ssize_t step, const Product& p, const real* x, const real* a,
+    const PatchGrid& grid, PatchTap tap, real* y, real* all_scratch) noexcept nogil:
     cdef Py_ssize_t tile_columns = entries(table, y).tile_columns, slice, row
+    cdef real* scratch = all_scratch + thread * tile_columns * (step * p.taps + p.rows)
     cdef Py_ssize_t first = task % panels * tile_columns, count = min(tile_columns, p.pixels - first)
     cdef const real* no_bias = NULL
     cdef real* block = scratch + tile_columns * step * p.taps
@@ -130,10 +133,7 @@ cdef void correlation_of_patches(
 cdef void correlation_in_parts(
     Py_ssize_t parts, const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil:
     cdef Py_ssize_t k = p.channels * p.taps, size = k * p.rows, task, part, i
-    cdef int threads = threads_for(operations(p))
-    cdef real* own = scratch + parts * p.G * size
-    for task in prange(parts * p.G, num_threads=threads, schedule="static"):
-        part_of_correlation(task, parts, p, gy, x, scratch + task * size, own + threadid() * (outputs_size(p) + lines_size(p)))
+    workers.run_numbered(threads_for(operations(p)), parts * p.G, part_of_correlation[real], parts, p, gy, x, scratch)
     # Part after part, so that the sum does not depend on who computed which.
     for task in range(p.G):
         for part in range(1, parts):
@@ -143,14 +143,16 @@ cdef void correlation_in_parts(
 
 
 cdef void part_of_correlation(
-    Py_ssize_t task, Py_ssize_t parts, const Product& p, const real* gy, const real* x, real* sums, real* scratch
-) noexcept nogil:
-    """One group's pixels of one part."""
+    Py_ssize_t task, int thread, Py_ssize_t parts, const Product& p, const real* gy, const real* x, real* all_sums) noexcept nogil:
+    """One group's pixels of one part. The scratch of each thread lies behind all the sums."""
     cdef Py_ssize_t g = task // parts, part = task % parts, total = p.N * p.pixels, step = max(ROWS // p.taps, 1)
     cdef Py_ssize_t begin = total * part // parts, end = total * (part + 1) // parts, start = begin, c, row, depth
+    cdef Py_ssize_t size = p.rows * p.channels * p.taps
+    cdef real* sums = all_sums + task * size
+    cdef real* scratch = all_sums + parts * p.G * size + thread * (outputs_size(p) + lines_size(p))
     cdef real* lines = scratch + outputs_size(p)
     if begin == end:
-        memset(sums, 0, p.rows * p.channels * p.taps * sizeof(real))
+        memset(sums, 0, size * sizeof(real))
     while start < end:
         depth = min(<Py_ssize_t>CHUNK, end - start)
         row = 0
@@ -166,25 +168,42 @@ cdef void part_of_correlation(
 
 cdef void correlation_by_rows(
     const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil:
-    cdef Py_ssize_t k = p.channels * p.taps, total = p.N * p.pixels, step = max(ROWS // p.taps, 1), g, chunk = 0, task
+    cdef Py_ssize_t k = p.channels * p.taps, total = p.N * p.pixels, step = max(ROWS // p.taps, 1), g, start, depth
     cdef Py_ssize_t tile_columns = entries(table, gy).tile_columns
+    cdef int threads = threads_for(operations(p))
     cdef real* outputs = scratch + k * p.rows
-    cdef real* lines = outputs + outputs_size(p)
     for g in range(p.G):
-        with parallel(num_threads=threads_for(operations(p))):
-            for chunk in range((total + CHUNK - 1) // CHUNK):
-                for task in prange((p.rows + tile_columns - 1) // tile_columns, schedule="static"):
-                    pack_outputs(
-                        task * tile_columns, g, chunk * CHUNK, min(<Py_ssize_t>CHUNK, total - chunk * CHUNK), p, gy, outputs)
-                for task in prange((p.channels + step - 1) // step, schedule="static"):
-                    correlate_channels(
-                        task * step, min(step, p.channels - task * step), g, chunk * CHUNK,
-                        min(<Py_ssize_t>CHUNK, total - chunk * CHUNK), p, x, outputs, chunk > 0, scratch,
-                        lines + threadid() * lines_size(p))
-            for task in prange((k + ROWS - 1) // ROWS, schedule="static"):
-                entries(table, gW).turn(
-                    scratch + task * ROWS * p.rows, p.rows, min(<Py_ssize_t>ROWS, k - task * ROWS), p.rows, accumulate,
-                    gW + g * p.rows * k + task * ROWS, k)
+        start = 0
+        while start < total:
+            depth = min(<Py_ssize_t>CHUNK, total - start)
+            workers.run(
+                threads, (p.rows + tile_columns - 1) // tile_columns, panel_of_outputs[real], g, start, depth, p, gy, outputs)
+            workers.run_numbered(
+                threads, (p.channels + step - 1) // step, channels_of_correlation[real], step, g, start, depth, p, x, outputs,
+                scratch)
+            start += CHUNK
+        workers.run(threads, (k + ROWS - 1) // ROWS, turn_rows[real], p, scratch, accumulate, gW + g * p.rows * k)
+
+
+cdef void panel_of_outputs(
+    Py_ssize_t task, Py_ssize_t g, Py_ssize_t start, Py_ssize_t depth, const Product& p, const real* gy,
+    real* outputs) noexcept nogil:
+    pack_outputs(task * entries(table, gy).tile_columns, g, start, depth, p, gy, outputs)
+
+
+cdef void channels_of_correlation(
+    Py_ssize_t task, int thread, Py_ssize_t step, Py_ssize_t g, Py_ssize_t start, Py_ssize_t depth, const Product& p,
+    const real* x, const real* outputs, real* sums) noexcept nogil:
+    cdef Py_ssize_t c = task * step
+    cdef real* lines = sums + p.channels * p.taps * p.rows + outputs_size(p) + thread * lines_size(p)
+    correlate_channels(c, min(step, p.channels - c), g, start, depth, p, x, outputs, start > 0, sums, lines)
+
+
+cdef void turn_rows(Py_ssize_t task, const Product& p, const real* sums, bint accumulate, real* gW) noexcept nogil:
+    """Some rows of gW^T into columns of gW."""
+    cdef Py_ssize_t k = p.channels * p.taps, first = task * ROWS
+    entries(table, gW).turn(
+        sums + first * p.rows, p.rows, min(<Py_ssize_t>ROWS, k - first), p.rows, accumulate, gW + first, k)
 
 
 cdef void pack_outputs(

@@ -8,13 +8,12 @@ For strides S_H and S_W a plane is copied as its S_H x S_W phases, each a plane 
 leave the same remainders. A tap reads one of them, and neighbouring pixels again read neighbouring elements.
 """
 
-from cython.parallel cimport prange, threadid
 from libc.string cimport memset
 
 from fastdl._kernels.patches cimport Product, operations
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport PatchGrid, PatchRuns, PatchTap, Size, entries, patch_pixels, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cdef enum:
     # Elements of planes that a thread works on at a time, and how far a run may read past its end.
@@ -131,31 +130,22 @@ cdef Py_ssize_t planes_scratch(const Product& p) noexcept nogil:
 cdef void product_of_planes(
     const Product& p, const real* x, const real* a, const real* b, real* y, real* scratch) noexcept nogil:
     cdef Planes planes = planes_of(p)
-    cdef Size* offset = <Size*>scratch
-    cdef Py_ssize_t task
-    cdef int threads = threads_for(operations(p))
-    cdef real* own = scratch + offsets_size(planes)
-    find_offsets(p, planes, offset)
-    for task in prange(p.N * p.G * planes.blocks, num_threads=threads, schedule="static"):
-        rows_of_pixels(task, p, planes, offset, x, a, b, NULL, planes.first[0], y, own + threadid() * product_size(p, planes))
+    find_offsets(p, planes, <Size*>scratch)
+    workers.run_numbered(threads_for(operations(p)), p.N * p.G * planes.blocks, rows_of_pixels[real], p, planes, x, a, b, NULL,
+                         planes.first[0], y, scratch)
 
 
 cdef void scattered_product_of_planes(
     const Product& p, const real* x, const real* a, const PatchGrid& grid, PatchTap tap, real* y, real* scratch) noexcept nogil:
     cdef Planes planes = planes_of(p)
-    cdef Size* offset = <Size*>scratch
-    cdef Py_ssize_t task
-    cdef int threads = threads_for(operations(p))
-    cdef const real* no_bias = NULL
-    cdef real* own = scratch + offsets_size(planes)
-    find_offsets(p, planes, offset)
-    for task in prange(p.N * p.G * planes.blocks, num_threads=threads, schedule="static"):
-        rows_of_pixels(task, p, planes, offset, x, a, no_bias, &grid, tap, y, own + threadid() * product_size(p, planes))
+    find_offsets(p, planes, <Size*>scratch)
+    workers.run_numbered(threads_for(operations(p)), p.N * p.G * planes.blocks, rows_of_pixels[real], p, planes, x, a, NULL, &grid,
+                         tap, y, scratch)
 
 
 cdef void rows_of_pixels(
-    Py_ssize_t task, const Product& p, const Planes& planes, const Size* offset, const real* x, const real* a, const real* b,
-    const PatchGrid* scattered, PatchTap tap, real* y, real* scratch) noexcept nogil:
+    Py_ssize_t task, int thread, const Product& p, const Planes& planes, const real* x, const real* a, const real* b,
+    const PatchGrid* scattered, PatchTap tap, real* y, real* offsets) noexcept nogil:
     """All outputs of one image and group for some rows of pixels; where a tap says in a `scattered` plane, or side by side."""
     cdef FlushDenormals flush
     cdef Py_ssize_t image = task // planes.blocks, g = image % p.G, row = task % planes.blocks * planes.rows, i = 0, j, r, count
@@ -163,6 +153,8 @@ cdef void rows_of_pixels(
     cdef Py_ssize_t lanes = entries(table, y).lanes
     cdef Py_ssize_t height = rows_of_panel(p.rows, entries(table, y).tile_rows), panels = (p.rows + height - 1) // height
     cdef Py_ssize_t run = (rows - 1) * planes.pitch + columns, out_row = planes.rows * planes.pitch + BEYOND
+    cdef const Size* offset = <const Size*>offsets
+    cdef real* scratch = offsets + offsets_size(planes) + thread * product_size(p, planes)
     cdef const real* panel
     cdef const real* bias
     cdef real* to
@@ -227,14 +219,10 @@ cdef Py_ssize_t planes_correlation_scratch(const Product& p) noexcept nogil:
 cdef void correlation_of_planes(
     const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil:
     cdef Planes planes = planes_of(p)
-    cdef Size* offset = <Size*>scratch
     cdef Py_ssize_t task, parts = parts_of(p), part, i, size = p.rows * planes.k * entries(table, gW).lanes
-    cdef int threads = threads_for(operations(p))
     cdef real* sums = scratch + offsets_size(planes)
-    cdef real* own = sums + parts * p.G * size
-    find_offsets(p, planes, offset)
-    for task in prange(parts * p.G, num_threads=threads, schedule="static"):
-        part_of_correlation(task, parts, p, planes, offset, gy, x, sums + task * size, own + threadid() * correlation_size(p, planes))
+    find_offsets(p, planes, <Size*>scratch)
+    workers.run_numbered(threads_for(operations(p)), parts * p.G, part_of_correlation[real], parts, p, planes, gy, x, scratch)
     # Part after part, so that the sum does not depend on who computed which.
     for task in range(p.G):
         for part in range(1, parts):
@@ -244,14 +232,18 @@ cdef void correlation_of_planes(
 
 
 cdef void part_of_correlation(
-    Py_ssize_t task, Py_ssize_t parts, const Product& p, const Planes& planes, const Size* offset, const real* gy, const real* x,
-    real* sums, real* scratch) noexcept nogil:
-    """One group's images of one part."""
+    Py_ssize_t task, int thread, Py_ssize_t parts, const Product& p, const Planes& planes, const real* gy, const real* x,
+    real* offsets) noexcept nogil:
+    """One group's images of one part: offsets, the sums of each part and what each thread has lie one behind the other."""
     cdef FlushDenormals flush
     cdef Py_ssize_t g = task // parts, part = task % parts, n, image, row, rows, run, columns = p.grid.columns
     cdef Py_ssize_t at_once = images_at_once(p, planes), count, i, x_size = planes.image
     cdef Py_ssize_t lanes = entries(table, x).lanes, end = p.N * (part + 1) // parts
     cdef bint whole_registers = columns % lanes == 0
+    cdef const Size* offset = <const Size*>offsets
+    cdef Py_ssize_t size = p.rows * planes.k * lanes
+    cdef real* sums = offsets + offsets_size(planes) + task * size
+    cdef real* scratch = offsets + offsets_size(planes) + parts * p.G * size + thread * correlation_size(p, planes)
     cdef PatchGrid outputs
     cdef PatchTap origin
     cdef PatchRuns runs
@@ -261,7 +253,7 @@ cdef void part_of_correlation(
     outputs.height, outputs.width = p.pixels // columns, columns
     outputs.row_step = outputs.column_step = 1
     origin.row = origin.column = 0
-    memset(sums, 0, p.rows * planes.k * lanes * sizeof(real))
+    memset(sums, 0, size * sizeof(real))
     memset(own_x + at_once * x_size, 0, BEYOND * sizeof(real))
     n = p.N * part // parts
     while n < end:

@@ -1,14 +1,13 @@
 """Pooling: the maximum or the mean over windows of image planes, each plane on its own."""
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport PoolAxis, entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -44,6 +43,11 @@ cdef Py_ssize_t planes_at_a_time(const PoolAxis* rows, const PoolAxis* columns) 
     return CHUNK // (rows.size * columns.size) + 1
 
 
+cdef inline Py_ssize_t tasks_of(const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes) noexcept nogil:
+    cdef Py_ssize_t few = planes_at_a_time(rows, columns)
+    return (planes + few - 1) // few
+
+
 cdef int threads_of(const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes) noexcept nogil:
     cdef double window = <double>min(max(rows.taps, 1), rows.size) * min(max(columns.taps, 1), columns.size)
     cdef double seen = max(<double>rows.outputs * columns.outputs * window, <double>rows.size * columns.size)
@@ -52,22 +56,17 @@ cdef int threads_of(const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t pl
 
 cdef void max_pool_forward_kernel(
     const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y, int32_t* index) noexcept nogil:
-    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
-    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
-    cdef int threads = threads_of(rows, columns, planes)
-    if threads == 1:
-        max_forward_run(x, rows, columns, planes, y, index)
-        return
-    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
-        max_forward_run(x + chunk * few * size, rows, columns, min(few, planes - chunk * few), y + chunk * few * outputs,
-                        index + chunk * few * outputs if index != NULL else NULL)
+    workers.run(threads_of(rows, columns, planes), tasks_of(rows, columns, planes), max_forward_run[real], x, rows, columns, planes,
+                y, index)
 
 
 # Values are compared and not computed with, so denormals are not flushed: they differ.
 cdef void max_forward_run(
-    const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y, int32_t* index) noexcept nogil:
-    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
-    for plane in range(planes):
+    Py_ssize_t task, const real* x, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes, real* y,
+    int32_t* index) noexcept nogil:
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t few = planes_at_a_time(rows, columns), plane
+    for plane in range(task * few, min((task + 1) * few, planes)):
         entries(table, x).max_pool(x + plane * size, rows[0], columns[0], y + plane * outputs,
                                    index + plane * outputs if index != NULL else NULL)
 
@@ -75,57 +74,42 @@ cdef void max_forward_run(
 cdef void max_pool_backward_kernel(
     const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
     real* gx) noexcept nogil:
-    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
-    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
-    cdef int threads = threads_of(rows, columns, planes)
-    if threads == 1:
-        max_backward_run(gy, index, rows, columns, planes, gx)
-        return
-    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
-        max_backward_run(gy + chunk * few * outputs, index + chunk * few * outputs, rows, columns, min(few, planes - chunk * few),
-                         gx + chunk * few * size)
+    workers.run(threads_of(rows, columns, planes), tasks_of(rows, columns, planes), max_backward_run[real], gy, index, rows,
+                columns, planes, gx)
 
 
 cdef void max_backward_run(
-    const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
+    Py_ssize_t task, const real* gy, const int32_t* index, const PoolAxis* rows, const PoolAxis* columns, Py_ssize_t planes,
     real* gx) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t few = planes_at_a_time(rows, columns), plane
     flush.on()
-    for plane in range(planes):
+    for plane in range(task * few, min((task + 1) * few, planes)):
         entries(table, gy).max_pool_backward(gy + plane * outputs, index + plane * outputs, rows[0], columns[0], gx + plane * size)
 
 
 cdef void avg_pool_forward_kernel(
     const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
     real* y) noexcept nogil:
-    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
-    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
-    cdef int threads = threads_of(rows, columns, planes)
-    if threads == 1:
-        avg_forward_run(x, rows, columns, count_padding, divisor, planes, y)
-        return
-    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
-        avg_forward_run(x + chunk * few * size, rows, columns, count_padding, divisor, min(few, planes - chunk * few),
-                        y + chunk * few * outputs)
+    workers.run(threads_of(rows, columns, planes), tasks_of(rows, columns, planes), avg_forward_run[real], x, rows, columns,
+                count_padding, divisor, planes, y)
 
 
 cdef void avg_forward_run(
-    const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
-    real* y) noexcept nogil:
+    Py_ssize_t task, const real* x, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor,
+    Py_ssize_t planes, real* y) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t few = planes_at_a_time(rows, columns), plane
     flush.on()
-    for plane in range(planes):
+    for plane in range(task * few, min((task + 1) * few, planes)):
         entries(table, x).avg_pool(x + plane * size, rows[0], columns[0], count_padding, divisor, y + plane * outputs)
 
 
 cdef void avg_pool_backward_kernel(
     const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
     real* gx) noexcept nogil:
-    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
-    cdef Py_ssize_t chunk, few = planes_at_a_time(rows, columns)
-    cdef int threads = threads_of(rows, columns, planes)
     cdef PoolAxis back_rows, back_columns
     if rows.stride == 1 and columns.stride == 1 and (divisor or count_padding or rows.padding + columns.padding == 0):
         # Every window at every place and one divisor: gx pools gy as y pools x, seen from the other side.
@@ -133,21 +117,18 @@ cdef void avg_pool_backward_kernel(
         back_columns = windows(columns.outputs, columns.size, columns.taps, 1, columns.taps - 1 - columns.padding, 1)
         avg_pool_forward_kernel(gy, &back_rows, &back_columns, False, divisor or rows.taps * columns.taps, planes, gx)
         return
-    if threads == 1:
-        avg_backward_run(gy, rows, columns, count_padding, divisor, planes, gx)
-        return
-    for chunk in prange((planes + few - 1) // few, num_threads=threads, schedule="static"):
-        avg_backward_run(gy + chunk * few * outputs, rows, columns, count_padding, divisor, min(few, planes - chunk * few),
-                         gx + chunk * few * size)
+    workers.run(threads_of(rows, columns, planes), tasks_of(rows, columns, planes), avg_backward_run[real], gy, rows, columns,
+                count_padding, divisor, planes, gx)
 
 
 cdef void avg_backward_run(
-    const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor, Py_ssize_t planes,
-    real* gx) noexcept nogil:
+    Py_ssize_t task, const real* gy, const PoolAxis* rows, const PoolAxis* columns, bint count_padding, Py_ssize_t divisor,
+    Py_ssize_t planes, real* gx) noexcept nogil:
     cdef FlushDenormals flush
-    cdef Py_ssize_t plane, size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t size = rows.size * columns.size, outputs = rows.outputs * columns.outputs
+    cdef Py_ssize_t few = planes_at_a_time(rows, columns), plane
     flush.on()
-    for plane in range(planes):
+    for plane in range(task * few, min((task + 1) * few, planes)):
         entries(table, gy).avg_pool_backward(gy + plane * outputs, rows[0], columns[0], count_padding, divisor, gx + plane * size)
 
 

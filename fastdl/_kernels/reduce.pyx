@@ -1,6 +1,5 @@
 """Nodes that reduce axes of arrays: sums, products, extremes, their places, any and all."""
 
-from cython.parallel cimport prange
 from libc.stdint cimport int32_t
 
 from fastdl._kernels.arrays cimport (
@@ -8,7 +7,7 @@ from fastdl._kernels.arrays cimport (
 )
 from fastdl._kernels.node cimport DONE, NO_ELEMENTS, TRUTH, Arrays, NodeDescriptor, NodeKernels, describe_node
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 # Any and all are the largest and the smallest truth.
 cdef dict CODES = {
@@ -30,17 +29,13 @@ def _attributes(dict fields):
 cdef int run(const Arrays* a, real* scratch) noexcept nogil:
     cdef double work = 1
     cdef Py_ssize_t axis
-    cdef int share, shares
+    cdef int shares
     for axis in range(a.axes):
         work *= a.sizes[axis]
     if work == 0 and lacks_elements(a):
         return NO_ELEMENTS
     shares = threads_for(work)
-    if shares == 1:
-        run_share(a, scratch, 0, 1)
-        return DONE
-    for share in prange(shares, num_threads=shares, schedule="static"):
-        run_share(a, scratch, share, shares)
+    workers.run(shares, shares, run_share[real], a, scratch, shares)
     return DONE
 
 
@@ -58,7 +53,7 @@ cdef bint lacks_elements(const Arrays* a) noexcept nogil:
     return True
 
 
-cdef void run_share(const Arrays* a, const real* scratch, int share, int shares) noexcept nogil:
+cdef void run_share(Py_ssize_t share, const Arrays* a, const real* scratch, int shares) noexcept nogil:
     """The core chooses the order of sums before it takes the share, so that it does not depend on their number."""
     cdef FlushDenormals flush
     cdef const ReduceAttributes* attributes = <const ReduceAttributes*>a.attributes

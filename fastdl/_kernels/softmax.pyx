@@ -1,13 +1,12 @@
 """softmax and log-softmax over the middle axis of (outer, n, inner): one run a row, gathered where it is not contiguous."""
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 
 from fastdl._kernels.array cimport scratch_for
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats, untyped
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cnp.import_array()
 
@@ -22,6 +21,15 @@ cdef Py_ssize_t softmax_scratch(Py_ssize_t n, Py_ssize_t inner) noexcept nogil:
     return 3 * n if inner > 1 else 0
 
 
+cdef inline Py_ssize_t rows_at_once(Py_ssize_t n) noexcept nogil:
+    return max(CHUNK // max(n, 1), 1)
+
+
+cdef inline Py_ssize_t tasks_of(Py_ssize_t outer, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t rows = rows_at_once(n)
+    return (outer + rows - 1) // rows
+
+
 cdef int threads_of(Py_ssize_t outer, Py_ssize_t n) noexcept nogil:
     return threads_for(<double>outer * n * WORK_PER_ELEMENT)
 
@@ -29,53 +37,48 @@ cdef int threads_of(Py_ssize_t outer, Py_ssize_t n) noexcept nogil:
 cdef void forward_kernel(
     const real* x, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, bint log, real* y, real* scratch) noexcept nogil:
     """softmax, or its logarithm."""
-    cdef Py_ssize_t i, j, step = max(CHUNK // max(n, 1), 1)
-    cdef int threads = threads_of(outer, n)
-    if inner == 1 and threads == 1:  # a team of one takes a while to start and to end
-        forward_rows(x, outer, n, log, y)
-    elif inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
-            forward_rows(x + i * step * n, min(step, outer - i * step), n, log, y + i * step * n)
+    cdef Py_ssize_t i, j
+    if inner == 1:
+        workers.run(threads_of(outer, n), tasks_of(outer, n), forward_rows[real], x, outer, n, log, y)
     else:
         for i in range(outer):
             for j in range(inner):
                 gather(x + i * n * inner + j, n, inner, scratch)
-                forward_rows(scratch, 1, n, log, scratch)
+                forward_rows(0, scratch, 1, n, log, scratch)
                 scatter(scratch, n, inner, y + i * n * inner + j)
 
 
-cdef void forward_rows(const real* x, Py_ssize_t rows, Py_ssize_t n, bint log, real* y) noexcept nogil:
+cdef void forward_rows(Py_ssize_t task, const real* x, Py_ssize_t outer, Py_ssize_t n, bint log, real* y) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * rows_at_once(n), rows = min(rows_at_once(n), outer - first)
     flush.on()
     if log:
-        entries(table, x).log_softmax(x, y, rows, n)
+        entries(table, x).log_softmax(x + first * n, y + first * n, rows, n)
     else:
-        entries(table, x).softmax(x, y, NULL, NULL, rows, n)
+        entries(table, x).softmax(x + first * n, y + first * n, NULL, NULL, rows, n)
 
 
 cdef void backward_kernel(
     const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, Py_ssize_t inner, bint log, real* gx,
     real* scratch) noexcept nogil:
-    cdef Py_ssize_t i, j, step = max(CHUNK // max(n, 1), 1)
-    cdef int threads = threads_of(outer, n)
-    if inner == 1 and threads == 1:
-        backward_rows(gy, y, outer, n, log, gx)
-    elif inner == 1:
-        for i in prange((outer + step - 1) // step, num_threads=threads, schedule="static"):
-            backward_rows(gy + i * step * n, y + i * step * n, min(step, outer - i * step), n, log, gx + i * step * n)
+    cdef Py_ssize_t i, j
+    if inner == 1:
+        workers.run(threads_of(outer, n), tasks_of(outer, n), backward_rows[real], gy, y, outer, n, log, gx)
     else:
         for i in range(outer):
             for j in range(inner):
                 gather(gy + i * n * inner + j, n, inner, scratch)
                 gather(y + i * n * inner + j, n, inner, scratch + n)
-                backward_rows(scratch, scratch + n, 1, n, log, scratch + 2 * n)
+                backward_rows(0, scratch, scratch + n, 1, n, log, scratch + 2 * n)
                 scatter(scratch + 2 * n, n, inner, gx + i * n * inner + j)
 
 
 cdef void backward_rows(
-    const real* gy, const real* y, Py_ssize_t rows, Py_ssize_t n, bint log, real* gx) noexcept nogil:
+    Py_ssize_t task, const real* gy, const real* y, Py_ssize_t outer, Py_ssize_t n, bint log, real* gx) noexcept nogil:
     cdef FlushDenormals flush
+    cdef Py_ssize_t first = task * rows_at_once(n), rows = min(rows_at_once(n), outer - first)
     flush.on()
+    gy, y, gx = gy + first * n, y + first * n, gx + first * n
     if log:
         entries(table, y).log_softmax_backward(gy, y, gx, rows, n)
     else:

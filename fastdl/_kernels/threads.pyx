@@ -1,17 +1,19 @@
-"""The number of threads the kernels use: one setting for the whole process."""
+"""The threads that kernels share their tasks with, and how many of them: one setting for the whole process.
 
-import os
+The pool is in thread_pool.hpp. A kernel names its tasks: `workers.run(threads_for(work), count, task[real], arguments...)` calls
+`task(number, arguments...)` for each number below count, wherever there is a thread for it.
+"""
+
+from fastdl._kernels.processors import number_of_threads
 
 cdef extern from "threads.hpp" namespace "fastdl" nogil:
     const int most_threads
+    int setting
     int available_threads()
-    void begin_threads()
     void set_threads(int n)
     void follow_setting()
     int& held_threads()
-    int openmp_version()
-    bint forked
-    void watch_forks()
+    Workers* make_pool()
 
 # Below this a second thread costs more (its start and end take some microseconds) than it saves.
 cdef double WORTH_A_TEAM = 200_000
@@ -19,7 +21,7 @@ cdef double WORTH_A_TEAM = 200_000
 
 cdef int threads_for(double work) noexcept nogil:
     cdef int held
-    if work < WORTH_A_TEAM or forked:
+    if work < WORTH_A_TEAM:
         return 1
     held = held_threads()
     return held if held else available_threads()
@@ -38,19 +40,21 @@ cdef int hold_threads(int n) noexcept nogil:
 def set_num_threads(n: int) -> None:
     """Let the kernels use up to n threads, in every Python thread of the process (threadpoolctl's limits are kept to as well).
 
-    Results do not depend on it, not by a bit. A build without OpenMP and a forked child always run on one thread.
+    Results do not depend on it, not by a bit.
 
     Raises:
         TypeError: if n is not an integer.
         ValueError: if n is below 1 or above 1024.
     """
+    global reason
     from fastdl.errors import InvalidTypeError, InvalidValueError
     from fastdl.messages import shown
     if isinstance(n, bool) or not hasattr(n, "__index__"):
         raise InvalidTypeError("set_num_threads", "a positive integer", shown(n))
     if not 1 <= int(n) <= most_threads:
         raise InvalidValueError("set_num_threads", f"a positive integer up to {most_threads}", shown(int(n)))
-    set_threads(int(n) if openmp_version() else 1)
+    set_threads(int(n))
+    reason = "set_num_threads"
 
 
 def get_num_threads() -> int:
@@ -59,17 +63,14 @@ def get_num_threads() -> int:
     return available_threads()
 
 
-def openmp() -> int:
-    """Return the version (a date) of the OpenMP that the kernels were built with, 0 for none."""
-    return openmp_version()
+def threads_reason() -> str:
+    """Return what get_num_threads follows from."""
+    follow_setting()
+    return f"threadpoolctl, of {setting} by {reason}" if available_threads() < setting else reason
 
 
-watch_forks()
-begin_threads()
-if os.environ.get("FASTDL_NUM_THREADS"):
-    try:
-        set_num_threads(int(os.environ["FASTDL_NUM_THREADS"]))
-    except ValueError:
-        raise ImportError(
-            f"FASTDL_NUM_THREADS: expected a positive integer, got {os.environ['FASTDL_NUM_THREADS']!r}"
-        ) from None
+workers = make_pool()
+cdef int begun
+cdef str reason
+begun, reason = number_of_threads(most_threads)
+set_threads(begun)

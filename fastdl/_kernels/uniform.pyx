@@ -5,13 +5,12 @@ float64: never 0 nor 1.
 """
 
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.stdint cimport uint32_t, uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Descriptor, Gradients, Operation, OperationKernels, describe, place
 from fastdl._kernels.dispatch cimport data, dispatch, floats
 from fastdl._kernels.table cimport real, table
-from fastdl._kernels.threads cimport threads_for
+from fastdl._kernels.threads cimport threads_for, workers
 
 cnp.import_array()
 
@@ -27,18 +26,16 @@ cdef enum:
 
 cdef void uniform_kernel(uint64_t seed, uint64_t call, Py_ssize_t first, Py_ssize_t n, real* y) noexcept nogil:
     """Numbers from `first` on."""
-    cdef Py_ssize_t chunk
-    cdef int threads = threads_for(<double>n * WORK_PER_ELEMENT)
-    for chunk in prange((n + CHUNK - 1) // CHUNK, num_threads=threads, schedule="static"):
-        uniform_run(seed, call, first + chunk * CHUNK, min(<Py_ssize_t>CHUNK, n - chunk * CHUNK), y + chunk * CHUNK)
+    workers.run(
+        threads_for(<double>n * WORK_PER_ELEMENT), (n + CHUNK - 1) // CHUNK, uniform_run[real], seed, call, first, n, y)
 
 
-cdef void uniform_run(uint64_t seed, uint64_t call, Py_ssize_t first, Py_ssize_t n, real* y) noexcept nogil:
+cdef void uniform_run(Py_ssize_t task, uint64_t seed, uint64_t call, Py_ssize_t first, Py_ssize_t n, real* y) noexcept nogil:
     cdef uint32_t words[WORDS + 4]
-    cdef Py_ssize_t done = 0, before, count, i
-    while done < n:
+    cdef Py_ssize_t done = task * CHUNK, end = min((task + 1) * CHUNK, n), before, count, i
+    while done < end:
         before = (first + done) % 4  # words come in groups of four
-        count = min(<Py_ssize_t>WORDS, n - done)
+        count = min(<Py_ssize_t>WORDS, end - done)
         table.philox(seed, call, (first + done) // 4, words, before + count)
         for i in range(count):
             if sizeof(real) == sizeof(float):

@@ -12,12 +12,10 @@ many strips go at a time that what they hold at the points stays in cache.
 
 import os
 
-from cython.parallel cimport parallel, prange, threadid
-
 from fastdl._kernels.patches cimport Product, operations
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, real, table
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, threads_for, workers
 
 cdef enum:
     POINTS = 36
@@ -132,13 +130,11 @@ cdef void product_of_winograd(
     const Product& p, const real* x, const real* W, Py_ssize_t row_step, Py_ssize_t channel_step, const real* b, real* y,
     real* scratch) noexcept nogil:
     cdef Tiles t = tiles_of_product(p)
-    cdef Py_ssize_t tile_columns = entries(table, y).tile_columns, panels = (p.rows + tile_columns - 1) // tile_columns, task
-    cdef int threads = threads_for(operations(p))
-    cdef real* own = scratch + POINTS * weights_point(p)
-    for task in prange(panels * t.slices, num_threads=threads_for(<double>WAY * p.rows * p.channels), schedule="static"):
-        point_panel(task, p, t, W, row_step, channel_step, scratch)
-    for task in prange(t.blocks, num_threads=threads, schedule="static"):
-        block_of_tiles(task, p, t, x, scratch, b, y, own + threadid() * block_size(t))
+    cdef Py_ssize_t tile_columns = entries(table, y).tile_columns, panels = (p.rows + tile_columns - 1) // tile_columns
+    workers.run(
+        threads_for(<double>WAY * p.rows * p.channels), panels * t.slices, point_panel[real], p, t, W, row_step, channel_step, scratch)
+    workers.run_numbered(threads_for(operations(p)), t.blocks, block_of_tiles[real], p, t, x, scratch, b, y,
+                         scratch + POINTS * weights_point(p))
 
 
 cdef void point_panel(
@@ -156,12 +152,13 @@ cdef void point_panel(
 
 
 cdef void block_of_tiles(
-    Py_ssize_t task, const Product& p, const Tiles& t, const real* x, const real* weights, const real* b, real* y, real* scratch
-) noexcept nogil:
+    Py_ssize_t task, int thread, const Product& p, const Tiles& t, const real* x, const real* weights, const real* b, real* y,
+    real* all_scratch) noexcept nogil:
     """All rows of y for some strips."""
     cdef FlushDenormals flush
     cdef Py_ssize_t lanes = entries(table, y).lanes, first = task * t.of_block, strips = min(t.of_block, t.strips - first), point
     cdef Py_ssize_t c
+    cdef real* scratch = all_scratch + thread * block_size(t)
     cdef real* x_points = scratch + t.lines
     cdef real* y_points = x_points + POINTS * x_point(t)
     cdef const real* no_bias = NULL
@@ -247,24 +244,22 @@ cdef Py_ssize_t winograd_correlation_scratch(const Product& p) noexcept nogil:
 cdef void correlation_of_winograd(
     const Product& p, const real* gy, const real* x, bint accumulate, real* gW, real* scratch) noexcept nogil:
     cdef Tiles t = summed_tiles(p)
-    cdef Py_ssize_t parts = min(parts_of(p), t.blocks), sums = sums_point(p), task
-    cdef int threads = threads_for(operations(p))
+    cdef Py_ssize_t parts = min(parts_of(p), t.blocks), sums = sums_point(p)
     cdef real* own = scratch + POINTS * parts * sums
     if parts_of(p) > 1:
-        for task in prange(parts, num_threads=threads, schedule="static"):
-            part_of_correlation(task, parts, p, t, gy, x, scratch + task * sums, own + threadid() * block_size(t))
+        workers.run_numbered(threads_for(operations(p)), parts, part_of_correlation[real], parts, p, t, gy, x, scratch, own)
     else:
         correlation_by_points(p, t, gy, x, scratch, own)
     # Part after part, so that the sum does not depend on who computed which.
-    for task in prange(POINTS, num_threads=threads_for(<double>POINTS * parts * sums), schedule="static"):
-        add_parts(parts, sums, scratch + task * parts * sums)
-    for task in prange(p.rows, num_threads=threads_for(<double>WAY * p.rows * p.channels), schedule="static"):
-        fetch_weights(task, parts * sums, p, t, scratch, accumulate, gW)
+    workers.run(threads_for(<double>POINTS * parts * sums), POINTS, add_parts[real], parts, sums, scratch)
+    workers.run(threads_for(<double>WAY * p.rows * p.channels), p.rows, fetch_weights[real], parts * sums, p, t, scratch, accumulate,
+                gW)
 
 
-cdef void add_parts(Py_ssize_t parts, Py_ssize_t size, real* sums) noexcept nogil:
+cdef void add_parts(Py_ssize_t point, Py_ssize_t parts, Py_ssize_t size, real* sums) noexcept nogil:
     cdef FlushDenormals flush
     flush.on()
+    sums += point * parts * size
     entries(table, sums).add_rows(sums + size, parts - 1, size, sums)
 
 
@@ -278,42 +273,43 @@ cdef void fetch_weights(
 
 
 cdef void part_of_correlation(
-    Py_ssize_t part, Py_ssize_t parts, const Product& p, const Tiles& t, const real* gy, const real* x, real* sums, real* scratch
-) noexcept nogil:
+    Py_ssize_t part, int thread, Py_ssize_t parts, const Product& p, const Tiles& t, const real* gy, const real* x, real* sums,
+    real* all_scratch) noexcept nogil:
     """Some of the blocks, one after another."""
     cdef FlushDenormals flush
     cdef Py_ssize_t begin = t.blocks * part // parts, lanes = entries(table, x).lanes, block, piece, point
+    cdef real* scratch = all_scratch + thread * block_size(t)
     cdef real* points = scratch + t.lines
     flush.on()
     for block in range(begin, t.blocks * (part + 1) // parts):
         for piece in range((max(p.channels, p.rows) + lanes - 1) // lanes):
-            bring_piece(piece, 1, block, p, t, gy, x, scratch, points)
+            bring_piece(piece, 0, 1, block, p, t, gy, x, scratch, points)
         for point in range(POINTS):
-            correlate_point(point, block, p, t, points, block > begin, sums + point * parts * sums_point(p))
+            correlate_point(
+                point, block, p, t, points, block > begin, sums + part * sums_point(p), parts * sums_point(p))
 
 
 cdef void correlation_by_points(
     const Product& p, const Tiles& t, const real* gy, const real* x, real* sums, real* scratch) noexcept nogil:
     """The threads share a block's tiles on their way to the points, then the points."""
     cdef Py_ssize_t lanes = entries(table, x).lanes, pieces = (max(p.channels, p.rows) + lanes - 1) // lanes * PIECES
-    cdef Py_ssize_t block = 0, task
-    cdef real* lines = scratch + block_size(t) - t.lines
-    with parallel(num_threads=threads_for(operations(p))):
-        for block in range(t.blocks):
-            for task in prange(pieces, schedule="static"):
-                bring_piece(task, PIECES, block, p, t, gy, x, lines + threadid() * t.lines, scratch)
-            for task in prange(POINTS, schedule="static"):
-                correlate_point(task, block, p, t, scratch, block > 0, sums + task * sums_point(p))
+    cdef Py_ssize_t block
+    cdef int threads = threads_for(operations(p))
+    for block in range(t.blocks):
+        workers.run_numbered(
+            threads, pieces, bring_piece[real], PIECES, block, p, t, gy, x, scratch + block_size(t) - t.lines, scratch)
+        workers.run(threads, POINTS, correlate_point[real], block, p, t, scratch, block > 0, sums, sums_point(p))
 
 
 cdef void bring_piece(
-    Py_ssize_t task, Py_ssize_t pieces, Py_ssize_t block, const Product& p, const Tiles& t, const real* gy, const real* x,
-    real* lines, real* points) noexcept nogil:
+    Py_ssize_t task, int thread, Py_ssize_t pieces, Py_ssize_t block, const Product& p, const Tiles& t, const real* gy,
+    const real* x, real* all_lines, real* points) noexcept nogil:
     """A register of channels of x, and one of gy, to the points, for a piece of a block's strips."""
     cdef FlushDenormals flush
     cdef Py_ssize_t first = block * t.of_block, strips = min(t.of_block, t.strips - first)
     cdef Py_ssize_t begin = strips * (task % pieces) // pieces, count = strips * (task % pieces + 1) // pieces - begin
     cdef Py_ssize_t c = task // pieces * entries(table, x).lanes, start = begin * t.across
+    cdef real* lines = all_lines + thread * t.lines
     flush.on()
     if c < p.channels:
         bring_image(c, first + begin, count, p, t, x, lines, points + start * t.x_step + c, x_point(t))
@@ -340,8 +336,8 @@ cdef void bring_gradient(
 
 
 cdef void correlate_point(
-    Py_ssize_t point, Py_ssize_t block, const Product& p, const Tiles& t, const real* points, bint accumulate, real* sums
-) noexcept nogil:
+    Py_ssize_t point, Py_ssize_t block, const Product& p, const Tiles& t, const real* points, bint accumulate, real* sums,
+    Py_ssize_t point_step) noexcept nogil:
     """The sums of one point over a block."""
     cdef FlushDenormals flush
     cdef Py_ssize_t tiles = min(t.of_block, t.strips - block * t.of_block) * t.across
@@ -349,7 +345,7 @@ cdef void correlate_point(
     flush.on()
     entries(table, sums).multiply(
         p.rows, p.channels, tiles, points + POINTS * x_point(t) + point * y_point(t), 1, t.y_step, False,
-        points + point * x_point(t), t.x_step, accumulate, no_bias, False, sums, t.x_step)
+        points + point * x_point(t), t.x_step, accumulate, no_bias, False, sums + point * point_step, t.x_step)
 
 
 def set_winograd(enabled: bool) -> None:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from fastdl._kernels.table import cpu_level
-from fastdl._kernels.threads import get_num_threads
+from fastdl._kernels.threads import get_num_threads, threads_reason
 from fastdl.commands.streams import say
 from fastdl.environment import __version__, build_info
 
@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Print version, CPU level, threads and build."""
-    lines = {"fastdl": __version__, "CPU level": cpu_level(), "threads": get_num_threads()}
+    lines = {"fastdl": __version__, "CPU level": cpu_level(), "threads": f"{get_num_threads()} ({threads_reason()})"}
     lines |= build_info()
     width = max(map(len, lines)) + 1
     for name, value in lines.items():

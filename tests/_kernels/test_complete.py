@@ -19,6 +19,8 @@ NO_KERNELS = {
     "table",
     "array",
     "threads",
+    "threadpools",
+    "processors",
     "program",
     "grad_mode",
     "access",

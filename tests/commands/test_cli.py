@@ -11,6 +11,7 @@ import pytest
 
 import fastdl
 from fastdl import cli, nn
+from fastdl._kernels.threads import threads_reason
 from fastdl.commands import info, task, train
 from fastdl.commands.start import is_command
 from fastdl.data import disk
@@ -117,7 +118,7 @@ def test_info_prints_version_level_threads_and_build(run):
     lines = dict(line.split(":", 1) for line in out.splitlines())
     assert lines["fastdl"].strip() == fastdl.__version__
     assert lines["CPU level"].strip() == fastdl.cpu_level()
-    assert int(lines["threads"]) == fastdl.get_num_threads()
+    assert lines["threads"].strip() == f"{fastdl.get_num_threads()} ({threads_reason()})"
     assert {name: lines[name].strip() for name in fastdl.build_info()} == {
         name: str(value) for name, value in fastdl.build_info().items()
     }

@@ -8,7 +8,6 @@ Scratch: for each thread what lives within a block, and an operation's. The grad
 parameter those of block 0, 1, ...
 """
 
-from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, isfinite
 from libc.string cimport memset
 
@@ -19,7 +18,7 @@ from fastdl._kernels.program.operation cimport (
 )
 from fastdl._kernels.round_up cimport round_up
 from fastdl._kernels.table cimport entries, table
-from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for, workers
 
 # A line of cache between what two threads write.
 cdef enum:
@@ -56,22 +55,19 @@ cdef void run_blocks(
     const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch, real* scratch) noexcept nogil:
     cdef Py_ssize_t block
     cdef int many = at_once(blocks, batch.N)
-    if many == 1:
-        for block in range(blocks_of(blocks, batch.N)):
-            if blocks.lone:
-                block_by_one_thread(block, blocks, forward, operations, batch, scratch)
-            else:
-                run_block(block, blocks, forward, operations, batch, scratch)
+    if many > 1 or blocks.lone:
+        workers.run_numbered(
+            many, blocks_of(blocks, batch.N), block_by_one_thread[real], blocks, forward, operations, batch, scratch)
     else:
-        for block in prange(blocks_of(blocks, batch.N), num_threads=many, schedule="static"):
-            block_by_one_thread(block, blocks, forward, operations, batch, scratch + threadid() * batch.block_scratch)
+        for block in range(blocks_of(blocks, batch.N)):
+            run_block(block, blocks, forward, operations, batch, scratch)
 
 
 cdef void block_by_one_thread(
-    Py_ssize_t block, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
+    Py_ssize_t block, int thread, const Blocks* blocks, bint forward, const Operation* operations, const Batch* batch,
     real* scratch) noexcept nogil:
     cdef int threads = hold_threads(1)
-    run_block(block, blocks, forward, operations, batch, scratch)
+    run_block(block, blocks, forward, operations, batch, scratch + thread * batch.block_scratch)
     hold_threads(threads)
 
 
@@ -119,34 +115,27 @@ cdef double run_through_blocks(
     cdef Py_ssize_t count = blocks_of(blocks, batch.N), block
     cdef double* losses = <double*>place(&blocks.losses, batch)
     cdef double total = 0
-    cdef int many = at_once(blocks, batch.N)
-    if many == 1:
-        for block in range(count):
-            losses[block] = block_through(block, blocks, operations, objective, divisor, batch, scratch)
-    else:
-        for block in prange(count, num_threads=many, schedule="static"):
-            losses[block] = block_through(
-                block, blocks, operations, objective, divisor, batch, scratch + threadid() * batch.block_scratch)
+    workers.run_numbered(
+        at_once(blocks, batch.N), count, block_through[real], blocks, operations, objective, divisor, batch, scratch, losses)
     for block in range(count):
         total = total + losses[block]
     return total
 
 
-cdef double block_through(
-    Py_ssize_t block, const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor,
-    const Batch* batch, real* scratch) noexcept nogil:
+cdef void block_through(
+    Py_ssize_t block, int thread, const Blocks* blocks, const Operation* operations, const Objective* objective, double divisor,
+    const Batch* batch, real* all_scratch, double* losses) noexcept nogil:
     """One thread takes a block forward, through the loss and, where this is finite, backward."""
+    cdef real* scratch = all_scratch + thread * batch.block_scratch
     cdef Batch own = part_of(block, blocks, batch, scratch)
     cdef real* beyond = scratch + blocks.memory // <Py_ssize_t>sizeof(real)
     cdef int threads = hold_threads(1)
-    cdef double loss
     run_block(block, blocks, True, operations, batch, scratch)
-    loss = objective_forward(objective, &own, beyond)
-    if isfinite(loss):
+    losses[block] = objective_forward(objective, &own, beyond)
+    if isfinite(losses[block]):
         objective_backward(objective, &own, divisor, beyond)
         run_block(block, blocks, False, operations, batch, scratch)
     hold_threads(threads)
-    return loss
 
 
 cdef void add_gradients(const Blocks* blocks, const Operation* operations, const Batch* batch, real* _) noexcept nogil:

@@ -3,7 +3,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 
 from fastdl._kernels.descriptor cimport Batch, Operand, Update
-from fastdl._kernels.program.frame cimport Frame
+from fastdl._kernels.program.frame cimport Frame, Pace
 from fastdl._kernels.program.sequence cimport Sequence
 from fastdl._kernels.table cimport real
 
@@ -47,5 +47,5 @@ cdef double now() noexcept nogil
 # Go back to where the step's first batch began.
 cdef void undo_batches(Epoch* e) noexcept nogil
 cdef bint run_steps(
-    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, Pace* pace,
     real* scratch) noexcept nogil

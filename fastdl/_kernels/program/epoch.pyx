@@ -1,18 +1,18 @@
 """The steps of an epoch: a batch gathered, its operations forward, the loss, backward, clipping and the optimizer's step."""
 
-from cython.parallel cimport prange
-from libc.math cimport isfinite
+from libc.math cimport INFINITY, isfinite
 from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from fastdl._kernels.array cimport address
 from fastdl._kernels.descriptor cimport ARRAYS, place
 from fastdl._kernels.optim cimport take_step
+from fastdl._kernels.program.frame cimport note_pace
 from fastdl._kernels.program.objective cimport objective_count
 from fastdl._kernels.program.records cimport load_operand
 from fastdl._kernels.program.sequence cimport PYTHON, run_sequence
 from fastdl._kernels.program.update cimport add_batch, clip_norm, clip_values, take_mean
-from fastdl._kernels.threads cimport FlushDenormals, threads_for
+from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for, workers
 
 cnp.import_array()
 
@@ -50,21 +50,26 @@ cdef void gather(const char* rows, Py_ssize_t size, const int64_t* order, Py_ssi
             for j in range(size // 4):
                 (<float*>(to + i * size))[j] = (<const float*>(rows + order[i] * size))[j]
     else:
-        for i in prange(count, num_threads=threads_for(<double>count * size), schedule="static"):
-            memcpy(to + i * size, rows + order[i] * size, size)
+        workers.run(threads_for(<double>count * size), count, copy_row, rows, size, order, to)
+
+
+cdef void copy_row(Py_ssize_t i, const char* rows, Py_ssize_t size, const int64_t* order, char* to) noexcept nogil:
+    memcpy(to + i * size, rows + order[i] * size, size)
 
 
 cdef bint run_steps(
-    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch,
+    const Sequence* sequence, Update* updates, Py_ssize_t runs, Epoch* e, Batch* batch, Pace* pace,
     real* scratch) noexcept nogil:
     """Steps until the epoch's end, the patience's end, a pause before a step or for Python, or what is not finite (False).
 
     The step of such a loss is not taken; that of such a gradient is, for it is found while stepping.
     """
-    cdef double start = now()
-    cdef Py_ssize_t look = 1, since = 0
+    cdef double start = now(), last = start, at
+    cdef Py_ssize_t look = 1, since = 0, done = e.done
+    cdef int threads = threads_for(INFINITY)
     cdef FlushDenormals flush
     flush.on()  # so that kernels find it done
+    hold_threads(1 if pace.alone else threads)
     while e.done < e.rows or e.pending:
         if not e.pending:
             if not e.begun:
@@ -85,7 +90,12 @@ cdef bint run_steps(
         since += 1
         if since >= look:  # reading the clock takes a while, compared with the smallest steps
             since = 0
-            if now() - start > PATIENCE:
+            at = now()
+            if threads > 1 and e.done > done:
+                note_pace(pace, threads, e.done - done, batch.N, at - last)
+                hold_threads(1 if pace.alone else threads)
+            last, done = at, e.done
+            if at - start > PATIENCE:
                 return True
             look = min(2 * look, <Py_ssize_t>64)
     return True

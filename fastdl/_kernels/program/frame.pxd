@@ -5,14 +5,15 @@ from libc.stdint cimport uint64_t
 from fastdl._kernels.descriptor cimport Batch, Operand
 from fastdl._kernels.node cimport Extent
 
-# Seconds a sample by one thread and by all, 0 where not known yet; calls so far, and when the slower is tried again.
+# Seconds a sample by all threads and by one of them, 0 where not known yet; whether the steps under way are by one, and to find out;
+# windows until the slower is tried again, and between two such trials; windows that have been measured, for so many threads.
 cdef struct Pace:
-    double one, all
-    Py_ssize_t calls, next_trial, trials_apart
+    double all, one
+    bint alone, trial
+    Py_ssize_t left, apart, windows
+    int threads
 
-# Whether the next steps of so many samples are for one thread alone; take down the seconds a sample of the latest.
-cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil
-cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil
+cdef void note_pace(Pace* p, int threads, Py_ssize_t samples, Py_ssize_t batch, double seconds) noexcept nogil
 
 # An array of a program's memory that Python code takes or gives.
 cdef enum:

@@ -18,44 +18,45 @@ cnp.import_array()
 cdef enum:
     LINE = 64
 
-# Where a step takes longer, in seconds, waiting for threads is a small part of it, and trying it by one thread is dear.
+# Where a step takes longer, in seconds, threads that meet are a small part of it, and trying it by one thread is dear.
 cdef double SHORT_STEP = 0.002
 cdef enum:
-    FIRST_TRIAL = 16
-    RAREST_TRIAL = 1024
+    # Windows of steps before the slower way is tried again.
+    SOONEST_TRIAL = 8
+    RAREST_TRIAL = 128
     # The most frames that are kept for later calls.
     MOST_IDLE = 2
 
 
-cdef bint by_one_thread(Pace* p, Py_ssize_t samples) noexcept nogil:
-    """Whether the next steps are for one thread alone.
+cdef void note_pace(Pace* p, int threads, Py_ssize_t samples, Py_ssize_t batch, double seconds) noexcept nogil:
+    """Take down what a window of steps took, and say whether the next one is for one thread alone.
 
-    Several threads wait for the slowest of them in each step, and where another process keeps one of the cores, that takes longer
-    than the step. What is slower is tried again, more and more seldom; results do not depend on it.
+    What threads gain depends on how far apart their caches are and on who else uses their cores, which may change at any moment. So
+    the slower way is tried again, more and more seldom while it stays slower; results do not depend on it.
     """
-    cdef bint alone = p.one < p.all
-    p.calls += 1
-    if p.calls <= 2 or p.all * samples > SHORT_STEP:  # the first call is not like the others
-        return False
-    if p.one == 0:
-        return True
-    if p.calls >= p.next_trial:
-        p.trials_apart = min(max(2 * p.trials_apart, <Py_ssize_t>FIRST_TRIAL), <Py_ssize_t>RAREST_TRIAL)
-        p.next_trial = p.calls + p.trials_apart
-        alone = not alone
-    return alone
-
-
-cdef void note_pace(Pace* p, bint alone, double seconds) noexcept nogil:
-    """Take down the seconds a sample of the latest steps."""
     cdef bint before = p.one < p.all
-    if alone:
-        p.one = seconds
-    else:
-        p.all = seconds
-    if p.one and before != (p.one < p.all):
-        p.trials_apart = 0
-        p.next_trial = p.calls + FIRST_TRIAL
+    cdef double* known = &p.one if p.alone else &p.all
+    if p.threads != threads:
+        memset(p, 0, sizeof(Pace))
+        p.threads = threads
+        return
+    p.windows += 1
+    if p.windows == 1:  # caches and threads are cold
+        return
+    known[0] = (known[0] + seconds / samples) / 2 if known[0] else seconds / samples
+    if p.all * batch > SHORT_STEP:
+        p.alone = False
+        return
+    if p.trial or not p.one:
+        p.trial = not p.one  # which is tried at once
+        p.alone = True if p.trial else p.one < p.all
+        p.apart = min(2 * p.apart, <Py_ssize_t>RAREST_TRIAL) if not p.trial and p.apart and before == p.alone else SOONEST_TRIAL
+        p.left = p.apart
+        return
+    p.left -= 1
+    p.alone = p.one < p.all
+    if p.left <= 0:
+        p.trial, p.alone = True, not p.alone
 
 
 cdef class Passed:
@@ -137,7 +138,6 @@ cdef class Frame:
             raise MemoryError()
         memcpy(self.accumulates, <const char*>accumulates, len(accumulates))
         self.latest_size = -1
-        self.pace.next_trial = FIRST_TRIAL
 
     def __dealloc__(self):
         PyMem_Free(self.table)

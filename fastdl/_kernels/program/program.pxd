@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from fastdl._kernels.access cimport Access
 from fastdl._kernels.descriptor cimport Batch, Operation
-from fastdl._kernels.program.frame cimport Frame, Pace
+from fastdl._kernels.program.frame cimport Frame
 from fastdl._kernels.program.sequence cimport EntryList
 from fastdl._kernels.program.update cimport Updates
 from fastdl._kernels.watch cimport Watch

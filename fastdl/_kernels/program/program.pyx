@@ -18,7 +18,6 @@ from fastdl._kernels.gemm cimport FEWEST_TAKEN
 from fastdl._kernels.program.epoch cimport (
     PATIENCE, Epoch, Input, Output, load_input, load_output, now, run_steps, undo_batches,
 )
-from fastdl._kernels.program.frame cimport by_one_thread, note_pace
 from fastdl._kernels.program.operation cimport planning_memory
 from fastdl._kernels.program.python_call cimport PythonCall
 from fastdl._kernels.program.records cimport load_operation
@@ -163,7 +162,7 @@ cdef class Program:
         """
         cdef Epoch e
         cdef Batch batch
-        cdef bint fine = True, stands = True, counted = True, alone, resumes
+        cdef bint fine = True, stands = True, counted = True, resumes
         cdef Py_ssize_t N = min(o.batch_size, o.rows), i, ordered = 0 if o.order is None else cnp.PyArray_DIM(o.order, 0)
         cdef const Sequence* sequence = &self.entries.sequence
         cdef Update* update = o.updates.update
@@ -171,7 +170,7 @@ cdef class Program:
         cdef const uint64_t* shuffles = <const uint64_t*>address(o.seeds)
         cdef Py_ssize_t size = 0, of_block = 0, before
         cdef int threads, planned = 0
-        cdef double start, began, looked = now()
+        cdef double start, looked = now()
         cdef Block block
         cdef void* scratch
         cdef Update** updates = <Update**>PyMem_Calloc(max(1, self.count), sizeof(Update*))
@@ -233,7 +232,6 @@ cdef class Program:
                             break
                         follow_threads()
                         threads = threads_for(INFINITY)
-                        alone = threads > 1 and not e.begun and by_one_thread(&frame.pace, N)
                         if threads != planned:
                             size, planned = self.scratch_size(N, e.rows % N or N, &of_block), threads
                         scratch = scratch_in(&block, size)
@@ -244,17 +242,15 @@ cdef class Program:
                             batch.updates = updates
                         batch.block_scratch = of_block
                         # Scratch is for so many threads: another Python thread may let the kernels use more meanwhile.
-                        hold_threads(1 if alone else threads)
-                        began, before, counted = now(), e.done, False
+                        hold_threads(threads)
+                        before, counted = e.done, False
                         with nogil:
                             fine = dispatch_bint(
                                 self.itemsize == 4, run_steps[float], run_steps[double], sequence, update, runs, &e,
-                                &batch, untyped(scratch))
+                                &batch, &frame.pace, untyped(scratch))
                         hold_threads(0)
                         if e.done > before and resumes:
                             o.access.entries.number += 1
-                        elif e.done > before:
-                            note_pace(&frame.pace, alone, (now() - began) / (e.done - before))
                         o.updates.count_steps(o.counts)
                         counted = True  # and from here on they may be set
                     finally:

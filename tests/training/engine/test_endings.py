@@ -248,7 +248,7 @@ def fit_in_child(queue):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_trains_natively_on_one_thread(threads):
+def test_a_forked_child_trains_natively_on_threads_of_its_own(threads):
     fastdl.set_num_threads(2)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -257,7 +257,7 @@ def test_a_forked_child_trains_natively_on_one_thread(threads):
     child = context.Process(target=fit_in_child, args=(queue,))
     child.start()
     try:
-        assert queue.get(timeout=600) == (1, "native", want["loss"])
+        assert queue.get(timeout=600) == (2, "native", want["loss"])
     finally:
         child.kill()
         child.join()
