@@ -184,7 +184,7 @@ class Estimator(BaseEstimator):
         self.model_ = self._make_model(x, random_state)
         self.n_iter_ = self.t_ = 0
         self._no_improvement_count = 0
-        for name in ("_optimizer", "_trainer", "_best_state", "_rng", "loss_", "history_"):
+        for name in ("_optimizer", "_best_state", "_rng", "loss_", "history_"):
             vars(self).pop(name, None)
         for name in ("loss_curve_", "validation_scores_", "best_validation_score_", "best_loss_"):
             vars(self).pop(name, None)

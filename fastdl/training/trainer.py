@@ -337,7 +337,6 @@ class Trainer(Running):
         from fastdl.training.criterion_state import CriterionState
 
         beside, before = CriterionState(self), self.model.state_dict()
-        beside.refuse_others(weights["beside"])
         self.model.load_state_dict(weights["model"])
         try:
             beside.load_state_dict(weights["beside"])

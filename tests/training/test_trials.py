@@ -89,6 +89,29 @@ def test_a_fit_of_steps_of_several_batches_like_one_before_tries_nothing(trials)
     assert len(trials) == 2
 
 
+def test_the_last_batch_is_as_small_as_it_is_taken(trials):
+    trainer = trainer_of(nn.MSELoss(), nn.BatchNorm1d(8))  # which takes no batch of one
+    fit(trainer, X[:9], Y[:9], batch_size=4, drop_last=True)
+    fit(trainer, X[:9], Y[:9], batch_size=4, drop_last=True)
+    assert len(trials) == 1
+    with pytest.raises(ValueError, match="more than one"):
+        fit(trainer, X[:9], Y[:9], batch_size=4)
+
+
+@pytest.mark.parametrize("options", [{"metrics": {"error": lambda output, target: np.abs(output - target).mean()}}, {}])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_fit_over_batches_is_that_over_their_rows(options, accumulate):
+    def fitted(*rows, **others):
+        trainer = trainer_of(nn.MSELoss(), **options)
+        history = trainer.fit(*rows, epochs=4, accumulate=accumulate, progress=False, **others)
+        return {name: history[name] for name in history.names if name != "seconds"}, trainer.model[0].weight.data
+
+    batches = [(X[first : first + 5], Y[first : first + 5]) for first in (0, 5, 10, 15)]
+    one, two = fitted(batches), fitted(X, Y, batch_size=5, shuffle=False)
+    assert one[0] == two[0]
+    np.testing.assert_array_equal(one[1], two[1])
+
+
 def test_values_that_the_loss_refuses_change_nothing(trials):
     trainer = trainer_of(nn.CrossEntropyLoss())
     fit(trainer, y=LABELS)
