@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import fastdl
+from benchmarks.busy import Busy
 from benchmarks.network import Network
 from benchmarks.policy import Policy
 from benchmarks.row import Reading, Timed, repeated
@@ -55,6 +56,17 @@ def fit(network: Network, threads: int) -> Timed:
     return Timed(
         lambda n: trainer.fit(x, t, epochs=n, batch_size=network.batch, seed=0, progress=False), network.batches
     )
+
+
+def beside_busy(function: str, *arguments: Any) -> Timed:
+    """Another of these functions' work, while another process keeps one of the processors busy."""
+    work, busy = globals()[function](*arguments), Busy()
+
+    def run(n: int) -> None:
+        with busy:
+            work.run(n)
+
+    return Timed(run, work.units)
 
 
 def one_batch(network: Network) -> tuple[NDArray[Any], NDArray[Any]]:

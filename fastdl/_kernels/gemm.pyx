@@ -26,7 +26,7 @@ cdef enum:
     FEW_ROWS = 504
     ROWS_OF_LONG_SLICES = 316
     WIDEST_TILE = 64
-    TAKEN_BAND = 84
+    TAKEN_BAND = 42
     PERIOD = 4096
     SMALL = 32768
 
@@ -82,7 +82,7 @@ cdef void small_product(
     cdef FlushDenormals flush
     cdef Py_ssize_t tile_rows = entries(table, c).tile_rows, tiles = (m + tile_rows - 1) // tile_rows
     cdef int threads = <int>min(<Py_ssize_t>threads_for(2.0 * m * n * k), tiles)
-    cdef Py_ssize_t rows = (tiles + threads - 1) // threads * tile_rows
+    cdef Py_ssize_t rows = (m + threads - 1) // threads
     cdef bint direct = b_column == 1 and (entries(table, c).direct_tails or n % entries(table, c).tile_columns == 0)
     if not direct:
         flush.on()

@@ -17,6 +17,8 @@ from fastdl._kernels.threads cimport FlushDenormals, hold_threads, threads_for, 
 cnp.import_array()
 
 PATIENCE = 0.02
+# Seconds between two looks at the clock, about.
+cdef double WINDOW = 0.0005
 
 
 cdef double now() noexcept nogil:
@@ -94,10 +96,15 @@ cdef bint run_steps(
             if threads > 1 and e.done > done:
                 note_pace(pace, threads, e.done - done, batch.N, at - last)
                 hold_threads(1 if pace.alone else threads)
-            last, done = at, e.done
+            done = e.done
             if at - start > PATIENCE:
                 return True
-            look = min(2 * look, <Py_ssize_t>64)
+            # As many steps as take half a millisecond, but no more than that.
+            if at - last < WINDOW and look < 64:
+                look *= 2
+            elif at - last > 2 * WINDOW and look > 1:
+                look //= 2
+            last = at
     return True
 
 

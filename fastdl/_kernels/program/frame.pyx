@@ -23,7 +23,7 @@ cdef double SHORT_STEP = 0.002
 cdef enum:
     # Windows of steps before the slower way is tried again.
     SOONEST_TRIAL = 8
-    RAREST_TRIAL = 128
+    RAREST_TRIAL = 64
     # The most frames that are kept for later calls.
     MOST_IDLE = 2
 
