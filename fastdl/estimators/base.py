@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from fastdl import nn
 from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
+from fastdl.estimators.criterion import weighted
 from fastdl.estimators.exactness import check_inputs
 from fastdl.estimators.lbfgs import fit_lbfgs
 from fastdl.estimators.options import STOCHASTIC, check_options
@@ -78,7 +79,7 @@ class Estimator(BaseEstimator):
         """A weight for each sample, or where that says it all one for each class; None where all are 1."""
         raise NotImplementedError
 
-    def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
+    def _task(self, truth: Array, by_class: Array | None) -> tuple[Any, Array]:
         """The criterion and its targets."""
         raise NotImplementedError
 
@@ -164,7 +165,9 @@ class Estimator(BaseEstimator):
             weights = None if weights is None else weights / mean
             by_class = None if by_class is None else by_class / mean
         if self.solver == "lbfgs":
-            criterion, target = self._task(truth, weights, by_class)
+            criterion, target = self._task(truth, by_class)
+            if weights is not None:
+                criterion, target = weighted(criterion, target, weights)
             fit_lbfgs(self, x, target, criterion, decay=self.alpha / (len(x) * mean), scale=self._loss_scale())
         else:
             self._fit_in_batches(x, truth, weights, by_class, mean, random_state, incremental)
@@ -229,7 +232,7 @@ class Estimator(BaseEstimator):
                     hint="write a larger validation_fraction",
                 )
             if self.callbacks:
-                validation = x_held, self._task(held_truth, held_weights, by_class)[1]
+                validation = x_held, self._task(held_truth, by_class)[1]
 
             def score_of_held() -> float:
                 return self._score_of(predict(self.model_, x_held), held_truth, held_weights)
@@ -243,7 +246,7 @@ class Estimator(BaseEstimator):
                 stacklevel=4,
             )
             batch_size = len(x)
-        criterion, target = self._task(truth, weights, by_class)
+        criterion, target = self._task(truth, by_class)
         decay = self.alpha / (batch_size * mean)
         precise = not incremental and len(x) <= FEW and weights_dtype(self.model_) == np.float32
         if precise:
@@ -261,6 +264,7 @@ class Estimator(BaseEstimator):
                 x,
                 target,
                 criterion,
+                weights=weights,
                 batch_size=int(batch_size),
                 decay=decay,
                 scale=self._loss_scale(),

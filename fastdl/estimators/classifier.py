@@ -17,7 +17,7 @@ from fastdl import nn
 from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
-from fastdl.estimators.criterion import WeightedLoss, binary_loss, reduced
+from fastdl.estimators.criterion import binary_loss, reduced
 from fastdl.estimators.exactness import of_their_kind
 from fastdl.messages import shown
 from fastdl.validation import refuse_masked
@@ -129,7 +129,7 @@ class Classifier(ClassifierMixin, Estimator):
             by_class = None
         return weights, by_class
 
-    def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
+    def _task(self, truth: Array, by_class: Array | None) -> tuple[Any, Array]:
         owner = type(self).__name__
         if not self._log_loss():
             if not isinstance(self.loss, nn.Loss):
@@ -145,19 +145,11 @@ class Classifier(ClassifierMixin, Estimator):
         elif self.loss != "log_loss":
             raise InvalidValueError(owner, "'log_loss' or a fastdl.nn.Loss", shown(self.loss), argument="loss")
         elif self.out_activation_ == "softmax":
-            if weights is not None:
-                # Cross entropy is linear in the target: a weight may as well stand there, where programs read it.
-                target = np.zeros((len(truth), len(self.classes_)))
-                target[np.arange(len(truth)), truth] = weights
-                return nn.CrossEntropyLoss(), target
             criterion, target = nn.CrossEntropyLoss(), truth
         else:
             target = truth.astype(np.float32).reshape(len(truth), -1)
             criterion = binary_loss(by_class)
-        if weights is None:
-            return criterion, target
-        columns = target.reshape(len(target), -1), weights[:, None]
-        return WeightedLoss(criterion, target.dtype.kind == "i"), np.hstack(columns)
+        return criterion, target
 
     def _labels(self, output: Array) -> Array:
         """Indices of classes, or 0 and 1 for each label."""

@@ -86,6 +86,12 @@ class WeightedLoss:
         return self._each.backward(self._weights)
 
 
+def weighted(criterion: nn.Loss, target: Array, weights: Array) -> tuple[WeightedLoss, Array]:
+    """A criterion with a weight for each sample, and its targets, which have these as their last column."""
+    columns = target.reshape(len(target), -1), weights[:, None]
+    return WeightedLoss(criterion, target.dtype.kind == "i"), np.hstack(columns)
+
+
 def regression_loss(loss: Any, owner: str) -> nn.Loss:
     """The criterion of a regressor's `loss`: sums over a sample's outputs, means over samples.
 

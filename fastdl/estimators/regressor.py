@@ -14,7 +14,7 @@ from fastdl import nn
 from fastdl._kernels.quiet import Quiet
 from fastdl.errors import InvalidValueError
 from fastdl.estimators.base import Estimator, stochastic_only
-from fastdl.estimators.criterion import WeightedLoss, regression_loss
+from fastdl.estimators.criterion import regression_loss
 from fastdl.estimators.exactness import exact_targets
 from fastdl.messages import shown
 
@@ -48,7 +48,7 @@ class Regressor(RegressorMixin, Estimator):
             return None, None
         return _check_sample_weight(sample_weight, truth, dtype=np.float64, ensure_non_negative=True), None
 
-    def _task(self, truth: Array, weights: Array | None, by_class: Array | None) -> tuple[Any, Array]:
+    def _task(self, truth: Array, by_class: Array | None) -> tuple[Any, Array]:
         owner = type(self).__name__
         criterion = regression_loss(self.loss, owner)
         if self.out_activation_ != self._out_activation():
@@ -58,9 +58,7 @@ class Regressor(RegressorMixin, Estimator):
                 shown(self.loss),
                 "write fit with warm_start=False for a new model",
             )
-        if weights is None:
-            return criterion, truth
-        return WeightedLoss(criterion, False), np.hstack([truth, weights[:, None]])
+        return criterion, truth
 
     def _loss_scale(self) -> float:
         return 1.0 if self.loss == "poisson" or isinstance(self.loss, nn.Loss) else 1.0 / self.n_outputs_

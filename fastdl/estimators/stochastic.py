@@ -169,6 +169,7 @@ def fit_stochastic(
     target: Array,
     criterion: Any,
     *,
+    weights: Array | None,
     batch_size: int,
     decay: float,
     scale: float,
@@ -195,6 +196,7 @@ def fit_stochastic(
             callbacks=[convergence, *(estimator.callbacks or ())],
             progress=False,
             drop_last=normalized,
+            sample_weight=weights,
         )
     except FloatingPointError as error:
         found = error.got if isinstance(error, DivergenceError) else error

@@ -95,8 +95,10 @@ class Surroundings(Read):
         for value in dict(own).values():
             if isinstance(value, CALLED) or _is_called_object(value):
                 self._waiting.append((value, None))
-        if isinstance(losses := own.get("losses"), dict):
-            for each in dict(losses).values():
+        losses = own.get("losses")
+        for each in [*(dict(losses).values() if isinstance(losses, dict) else ()), own.get("criterion")]:
+            if each is not None:  # a criterion that a criterion of fastdl's holds
+                self._follow(each)
                 self._enter_called(each)
 
     def _look_into(self, function: FunctionType, owner: Any) -> None:

@@ -90,15 +90,18 @@ class _ClassLoss(Loss):
         return np.where(counts, losses, 0.0), counts
 
     def _formula(self, output: Any, target: Any) -> Any:
+        return self._weighted_mean(self.function(output, target), target)
+
+    def _weighted_mean(self, losses: Any, target: Any) -> Any:
         """The mean over class indices is that of those that count, by their weights."""
         if self.reduction != "mean" or target.dtype.kind == "f":
-            return super()._formula(output, target)
+            return self.reduced(losses)
         counts: Any = target != self.ignore_index
         weights = (
             1.0 if self.weight is None else np.take(target.graph.constant(self.weight), np.where(counts, target, 0))
         )
         total: Any = np.sum(np.where(counts, weights, 0.0))
-        return np.sum(self.function(output, target)) / np.where(total == 0, 1.0, total)
+        return np.sum(losses) / np.where(total == 0, 1.0, total)
 
     def _takes(self, target: NDArray[Any], shape: tuple[int, ...]) -> bool:
         if target.dtype.kind == "f":

@@ -96,8 +96,27 @@ class Loss(Layer):
         fixed = not any(isinstance(size, Size) for size in output.shape[1:])
         if hasattr(self, "_objective") and self.reduction != "none" and fixed:
             return layers.loss(self, output, target)
+        return self.reduced(self._losses(output, target))
+
+    def weighted(self, output: Any, target: Any, weights: Any) -> Any:
+        """The reduced loss of traced values with a weight for each sample, sum_i w_i l_i over what it divides by without them."""
+        from fastdl.graph import operations
+
+        output, target, weights = map(traced, (output, target, weights))
+        output = operations.as_value(operations.graph_of(output, target, weights), output)
+        losses = self._losses(output, target)
+        return self._weighted_mean(losses * weights.reshape(-1, *[1] * (losses.ndim - 1)), target)
+
+    def _weighted_mean(self, losses: Any, target: Any) -> Any:
+        """The reduced loss of traced values, from that of each, whose target decides what it divides by."""
+        return self.reduced(losses)
+
+    def _losses(self, output: Any, target: Any) -> Any:
+        """The loss of each element or sample, of traced values, with the derivative that the class gives."""
+        from fastdl.graph import operations
+
         if type(self).derivative is Loss.derivative:
-            return self.reduced(self.function(output, target))
+            return self.function(output, target)
         is_made = isinstance(target, Value) and target.dtype.kind == "f"
         stands_for = operations.alias(target) if is_made else target
         losses: Any = self.function(output, stands_for)
@@ -106,7 +125,7 @@ class Loss(Layer):
             shape = getattr(slope, "shape", type(slope).__name__)
             raise InvalidValueError(shown(self), f"derivative to return shape {output.shape}", shape)
         targets = (target, stands_for) if is_made else ()
-        return self.reduced(operations.given_slope(output, losses, slope, *targets))
+        return operations.given_slope(output, losses, slope, *targets)
 
     def _formula(self, output: Any, target: Any) -> Any:
         """The reduced loss in NumPy's functions of traced values, for derivatives that its kernels do not compute."""

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastdl import optim
+from fastdl._kernels.grad_mode import Mode
+from fastdl._kernels.replaced import Replaced
 from fastdl.data.nested import bare, call
 from fastdl.errors import DivergenceError, InvalidValueError
 from fastdl.nn.loss import Loss, has_backward
@@ -170,6 +172,10 @@ class PlainEngine:
 
     def epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         """See Engine."""
+        with Replaced(Mode(), "enabled", True):  # a fit within no_grad() is no other
+            return self._epoch(x, y, order, batch_size, outputs)
+
+    def _epoch(self, x: Array, y: Array, order: Array | None, batch_size: int, outputs: list[Array] | None) -> Losses:
         model, criterion, optimizer, clip_value, clip_norm, after_backward, accumulate = self.task
         parameters, sums, total, count = self.task.parameters(), self.task.sums, 0.0, 0.0
         derived = None if has_backward(criterion) else DerivedLoss(criterion, model)

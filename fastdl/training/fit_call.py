@@ -21,6 +21,7 @@ from fastdl.training.dry_run import try_rows
 from fastdl.training.fit_loop import Fitting, standing
 from fastdl.training.history import History, refuse_taken
 from fastdl.training.resume_state import Position
+from fastdl.training.sample_weights import with_weights
 from fastdl.training.weighted_losses import WeightedLosses
 from fastdl.validation import kind_of, positive_integer, true_or_false
 
@@ -43,12 +44,15 @@ def fit_of(
     drop_last: Any,
     accumulate: Any,
     resume: Any,
+    sample_weight: Any,
 ) -> History:
     """See Trainer.fit."""
     epochs = positive_integer(epochs, "epochs", "Trainer.fit", or_zero=True)
     accumulate = positive_integer(accumulate, "accumulate", "Trainer.fit")
     callbacks = listed(callbacks, progress)
     dtype, indices = weights_dtype(trainer.model), takes_integers(trainer.model)
+    if sample_weight is not None:
+        y = with_weights(x, targets_of(y, trainer.criterion, "Trainer.fit", "write fit(x, y, ...)"), sample_weight)
     feed = feed_of(
         x,
         y,
@@ -73,9 +77,10 @@ def fit_of(
         owner = "Trainer.fit, validation_data"
         truth = targets_of(validation_data[1], trainer.criterion, owner, "write validation_data=(x, y)")
         validation = input_validation.pair(validation_data[0], truth, dtype, owner, indices)
-    terms = _terms_known(trainer, feed, accumulate)
-    if terms is None:
-        terms = feed.try_out(trainer.model, trainer.criterion, trainer.metrics)
+    with Replaced(trainer, "_weighs", sample_weight is not None):
+        terms = _terms_known(trainer, feed, accumulate)
+        if terms is None:
+            terms = feed.try_out(trainer.model, trainer.task().criterion, trainer.metrics)
     refuse_taken(terms, trainer.metrics)
     row = feed.row()
     if augment is not None and row is not None:
@@ -100,7 +105,7 @@ def fit_of(
         trainer.history, position = History(names, "none: no epoch was run"), Position(rng)
     trainer._position, trainer.rng, trainer._stopping = position, position.rng, False
     trainer.history.interrupted = False
-    with Replaced(trainer, "_accumulate", accumulate):
+    with Replaced(trainer, "_accumulate", accumulate), Replaced(trainer, "_weighs", sample_weight is not None):
         Fitting(trainer, feed, position, validation, augment, callbacks).run(epochs, resumed)
     return trainer.history
 

@@ -149,7 +149,7 @@ class Fitting:
             output = joined(seen[0], "Trainer.fit", expected, losses.rows)
             targets = [bare(each) for each in seen[1]]
             target: Any = None if targets[0] is None else joined(targets, "Trainer.fit", "targets of one shape")
-            record |= measured(trainer.metrics, trainer.criterion, output, target)
+            record |= measured(trainer.metrics, self._task.criterion, output, target)
         if self.validation is not None:
             x, y = self.validation
             found = trainer.judge(outputs(trainer.model, x), y, len(x))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fastdl.errors import InvalidTypeError
 from fastdl.nn.loss import has_backward
 from fastdl.training.history import Metric
+from fastdl.training.sample_weights import SampleWeighted, parted
 
 Array = NDArray[Any]
 
@@ -31,6 +32,8 @@ def measured(metrics: Mapping[str, Metric], criterion: Any, output: Array, targe
     """
     if not metrics:
         return {}
+    if isinstance(criterion, SampleWeighted):
+        (target, _), criterion = parted(target), criterion.criterion
     output, target = _counted(getattr(criterion, "ignore_index", None), output, target)
     return {name: _number(name, metric, output, target) for name, metric in metrics.items()}
 

@@ -131,8 +131,9 @@ class Trainer(Running):
         self.rng: np.random.Generator | None = None
         self._position: Position | None = None
         self._stopping = False
-        # The batches of a step, in the fit that runs.
-        self._accumulate = 1
+        # The batches of a step, in the fit that runs; whether its targets bring weights along, and the criterion of such.
+        self._accumulate, self._weighs = 1, False
+        self._weighted: Any = None
         own = {id(parameter) for parameter in model.parameters()}
         if not own:
             raise InvalidValueError("Trainer", "a model with parameters", "one without")
@@ -160,6 +161,7 @@ class Trainer(Running):
         drop_last: bool = False,
         accumulate: int = 1,
         resume: bool = False,
+        sample_weight: ArrayLike | None = None,
     ) -> History:
         """Train for a number of epochs, from where model and optimizer stand.
 
@@ -205,6 +207,10 @@ class Trainer(Running):
             resume: go on with the latest fit, this trainer's own or the one that `load` read, up to `epochs` in all and
                 with its random numbers in the place of `seed`; begin where there was none. With the same data and
                 arguments the results are, bit for bit, those of a fit that never stopped.
+            sample_weight: (n,) numbers >= 0, with which the samples' losses are multiplied: the loss of a batch is
+                sum_i w_i l_i over what the criterion divides by without them. The criterion is a loss of fastdl's, a
+                dictionary of such, or returns a loss for each sample. Metrics and validation are without them. Not for
+                batches, whose targets may bring weights along for a function of one's own.
 
         Shape:
             x (n, ...) and y (n, ...) as model and criterion want them.
@@ -248,6 +254,7 @@ class Trainer(Running):
                 drop_last,
                 accumulate,
                 resume,
+                sample_weight,
             )
 
     def step(self, x: Any, y: Any = None, *, loss: Any = None) -> float:
@@ -431,8 +438,17 @@ class Trainer(Running):
 
     def task(self) -> Task:
         """What an engine trains: model, criterion, optimizer and limits, as they are now."""
-        parts = self.model, self.criterion, self.optimizer, self.clip_value, self.clip_norm
+        criterion = self._criterion_of_samples() if self._weighs else self.criterion
+        parts = self.model, criterion, self.optimizer, self.clip_value, self.clip_norm
         return Task(*parts, accumulate=self._accumulate)
+
+    def _criterion_of_samples(self) -> Any:
+        """The criterion for targets that bring weights along: the same one as long as the trainer's is."""
+        from fastdl.training.sample_weights import SampleWeighted
+
+        if self._weighted is None or self._weighted.criterion is not self.criterion:
+            self._weighted = SampleWeighted(self.criterion)
+        return self._weighted
 
     def judge(self, output: Array, y: Rows, samples: int) -> dict[str, float]:
         """Loss and metrics of the model's outputs of so many samples."""

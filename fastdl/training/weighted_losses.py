@@ -57,12 +57,16 @@ class WeightedLosses:
 
     def __call__(self, output: Any, target: Any, model: Any) -> Terms:
         """Return the losses by name, and their weights."""
-        for what, given in (("outputs", output), ("targets", target)):
-            if not isinstance(given, dict) or not given.keys() >= self.losses.keys():
-                got = listed(map(str, given)) if isinstance(given, dict) else type(given).__name__
-                raise InvalidTypeError("Trainer", f"{what} by the names {listed(self.losses)}", got)
+        self.check(output, target)
         found = {
             name: loss(output[name], target[name], *([model] if takes_model(loss, 2) else []))
             for name, loss in self.losses.items()
         }
         return Terms(found, self.weights)
+
+    def check(self, output: Any, target: Any) -> None:
+        """Raise a TypeError for outputs or targets of other names."""
+        for what, given in (("outputs", output), ("targets", target)):
+            if not isinstance(given, dict) or not given.keys() >= self.losses.keys():
+                got = listed(map(str, given)) if isinstance(given, dict) else type(given).__name__
+                raise InvalidTypeError("Trainer", f"{what} by the names {listed(self.losses)}", got)
