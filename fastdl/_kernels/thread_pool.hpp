@@ -106,6 +106,7 @@ class ThreadPool final : public Workers {
     static Job* asleep() { return mark(1); }
     static Job* reserved() { return mark(2); }  // someone is about to put a job in
     static Job* taken() { return mark(3); }
+    static bool is_asleep(Job* box) { return box == asleep() || box == reserved(); }
 
     std::atomic<Thread*> threads[most_threads] = {};
     std::atomic<int> count{0};
@@ -171,7 +172,8 @@ private:
     // Do tasks, and wake threads as soon as it is seen that they are worth it: for these tasks, or for those of many loops together.
     void work_and_wake(Job& job, Py_ssize_t tasks, int most, int* offers, int& offered) {
         const Nanoseconds begun = now();
-        const Nanoseconds before = begun - last_alone.load(std::memory_order_relaxed) < patience ? time_alone.load(std::memory_order_relaxed) : 0;
+        const bool in_a_row = begun - last_alone.load(std::memory_order_relaxed) < patience;
+        const Nanoseconds before = in_a_row ? time_alone.load(std::memory_order_relaxed) : 0;
         bool woken = before > 2 * waking;
         Py_ssize_t done = 0;
         if (woken) offer(job, asleep(), most, offers, offered);
@@ -192,7 +194,8 @@ private:
         for (int i = 0; i < all && offered < most - 1; i++) {
             Thread* thread = threads[i].load(std::memory_order_acquire);
             Job* expected = state;
-            if (thread->box.load(std::memory_order_relaxed) != state || !thread->box.compare_exchange_strong(expected, reserved())) continue;
+            if (thread->box.load(std::memory_order_relaxed) != state) continue;
+            if (!thread->box.compare_exchange_strong(expected, reserved())) continue;
             thread->number = offered + 1;
             offers[offered++] = i;
             if (state == asleep()) {
@@ -247,6 +250,7 @@ private:
         last_stop.store(at, std::memory_order_relaxed);
         alone_until.store(at + next, std::memory_order_relaxed);
     }
+
     // Have at least so many threads, or as many as can be started.
     void start(int wanted) {
         if (now() < start_again.load(std::memory_order_relaxed) || starting.test_and_set(std::memory_order_acquire)) return;
@@ -312,9 +316,7 @@ private:
         Job* expected = nullptr;
         if (!self.box.compare_exchange_strong(expected, asleep())) return;
         pthread_mutex_lock(&self.mutex);
-        while (self.box.load(std::memory_order_acquire) == asleep() || self.box.load(std::memory_order_acquire) == reserved()) {
-            pthread_cond_wait(&self.woken, &self.mutex);
-        }
+        while (is_asleep(self.box.load(std::memory_order_acquire))) pthread_cond_wait(&self.woken, &self.mutex);
         pthread_mutex_unlock(&self.mutex);
     }
 };

@@ -34,7 +34,8 @@ private:
     template <class F>
     void run_body(int threads, Py_ssize_t count, F& body) {
         if (count == 1) body(0, 0);
-        else if (count > 1) share(threads, count, [](void* f, Py_ssize_t task, int thread) { (*static_cast<F*>(f))(task, thread); }, &body);
+        if (count <= 1) return;
+        share(threads, count, [](void* f, Py_ssize_t task, int thread) { (*static_cast<F*>(f))(task, thread); }, &body);
     }
 };
 }  // namespace fastdl

@@ -28,8 +28,19 @@ inline int stretches_of(const PatchGrid& grid, PatchTap tap, Size first, Size pi
     return count;
 }
 
+// to[i] = from[2 i], i < length > 0; nothing is read behind the last.
+template <class T> inline void copy_every_second(const T* from, Size length, T* to) {
+    constexpr int W = lanes<T>;
+    for (; length > W; length -= W, from += 2 * W, to += W)
+        store(to, even_places(load(from), load(from + W), AllLanes<Vec<T>>{}));
+    const int n = int(length), read = 2 * n - 1;
+    const Vec<T> second = read > W ? load_partial(from + W, read - W) : Vec<T>{};
+    store_partial(to, even_places(load_partial(from, read < W ? read : W), second, AllLanes<Vec<T>>{}), n);
+}
+
 template <class T> inline void copy_stretch(const T* from, Size step, Size length, T* to) {
     if (step == 1) each_register<T>(length, [&](Size i, auto lanes) { lanes.store(to + i, lanes.load(from + i)); });
+    else if (step == 2) copy_every_second(from, length, to);
     else
         for (Size i = 0; i < length; ++i) to[i] = from[i * step];
 }

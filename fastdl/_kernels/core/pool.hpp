@@ -39,12 +39,6 @@ template <class Run> inline bool with_form(const PoolAxis& columns, Run run) {
     return true;
 }
 
-template <class V, int... I> inline V even_places(V a, V b, Lanes<I...>) {
-    return __builtin_shufflevector(a, b, (2 * I)...);
-}
-template <class V, int... I> inline V odd_places(V a, V b, Lanes<I...>) {
-    return __builtin_shufflevector(a, b, (2 * I + 1)...);
-}
 template <class V, int... I> inline V first_half_twice(V v, Lanes<I...>) { return __builtin_shufflevector(v, v, (I / 2)...); }
 template <class V, int... I> inline V second_half_twice(V v, Lanes<I...>) {
     return __builtin_shufflevector(v, v, (int(sizeof...(I)) / 2 + I / 2)...);

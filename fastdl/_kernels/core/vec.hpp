@@ -369,6 +369,14 @@ template <int N, int... I> struct CountUp : CountUp<N - 1, N - 1, I...> {};
 template <int... I> struct CountUp<0, I...> { typedef Lanes<I...> type; };
 template <class V> using AllLanes = typename CountUp<lanes<Element<V>>>::type;
 
+// Every second element of two registers.
+template <class V, int... I> inline V even_places(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, (2 * I)...);
+}
+template <class V, int... I> inline V odd_places(V a, V b, Lanes<I...>) {
+    return __builtin_shufflevector(a, b, (2 * I + 1)...);
+}
+
 // Lanes summed pairwise, a fixed order for each level: each with the one half a register away, then a quarter, ...
 template <int S, class V, int... I> inline V swapped(V v, Lanes<I...>) { return __builtin_shufflevector(v, v, (I ^ S)...); }
 template <int S, class V> inline V sum_lanes(V v) {
