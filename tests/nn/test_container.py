@@ -423,10 +423,13 @@ def test_memory_does_not_grow_over_forwards(name):
     try:
         for _ in range(5):
             model(x)
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(20):
-            model(x)
-        assert tracemalloc.get_traced_memory()[0] < before + x.nbytes // 2
+        seen = [tracemalloc.get_traced_memory()[0]]
+        for _ in range(3):
+            for _ in range(20):
+                model(x)
+            seen.append(tracemalloc.get_traced_memory()[0])
+        # A test runner's own threads may take memory once in a while; what grows does so each time.
+        assert min(np.diff(seen)) < x.nbytes // 2
     finally:
         tracemalloc.stop()
 
