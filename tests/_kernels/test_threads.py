@@ -3,6 +3,7 @@
 import itertools
 import multiprocessing
 import os
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -236,6 +237,8 @@ def test_any_number_of_threads_on_few_processors_gives_the_same_bits(n, threads)
             np.testing.assert_array_equal(one, many)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit of a process's addresses is Linux's")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer takes terabytes of addresses")
 def test_threads_that_cannot_be_started_are_done_without(python):
     code = """
 import resource, numpy as np, fastdl
